@@ -4,55 +4,43 @@ One `.npy` of uint8 [N, S, S, 3] with a JSON index beside it, for each data set,
 """
 
 import hashlib
-import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from data import jsonfile
 from data.errors import DataError
 from data.images import Array, ImageFiles, Rule, decode
+from data.mapped import MappedArray, default_folder, prepare
 from data.progress import bar
 
 CHUNK = 256  # images a task
 NAMED = 3  # unreadable images that an error names
-FORMAT = 1
-
-logger = logging.getLogger(__name__)
 
 
-def default_folder() -> Path:
-    """Where the cache lies: $BENCH_CACHE, else a folder of its own in the user's cache."""
-    return Path(os.environ.get("BENCH_CACHE") or "~/.cache/federated-prompt-bench").expanduser()
-
-
-def decoded(files: ImageFiles, size: int, rule: Rule = "stretch", folder: Path | None = None) -> Array:
+def decoded(
+    files: ImageFiles, size: int, rule: Rule = "stretch", folder: Path | None = None, stamp: str | None = None
+) -> Array:
     """The images of `files` as uint8 [N, size, size, 3], memory-mapped copy-on-write; made now where they are not yet.
 
     The whole album is made at once and kept until a file of it changes. Whoever comes while another process makes it
-    waits for that one. Raises DataError where images are unreadable or there is no space; then nothing is left behind.
+    waits for that one. `stamp` saves a look at every file where `stamp(files)` is known. Raises DataError where images
+    are unreadable or there is no space; then nothing is left behind.
     """
-    place = _Place.of(files.whole, size, rule, folder or default_folder())
-    stamp = _stamp(files.whole)
-    album = place.read(stamp)
-    if album is None:
-        with _alone(place):
-            album = place.read(stamp)
-            if album is None:
-                _build(files.whole, place, stamp)
-                album = place.read(stamp)
-    if album is None:
-        raise DataError(f"{place.data} changed while it was read: is another program writing there?")
-    return album[files.rows.start : files.rows.stop]
+    folder, mark = folder or default_folder(), stamp or _stamp(files.whole)
+    album = _array(files.whole, size, rule, folder, mark)
+    images = album.get(lambda: _blocks(files.whole, size, rule, folder, mark))
+    return images[files.rows.start : files.rows.stop]
+
+
+def stamp(files: ImageFiles) -> str:
+    """Changes with the path, size or time of any file of the whole album."""
+    return _stamp(files.whole)
 
 
 def unreadable(files: ImageFiles, folder: Path | None = None, again: bool = False) -> dict[str, str]:
@@ -73,44 +61,11 @@ def unreadable(files: ImageFiles, folder: Path | None = None, again: bool = Fals
     return found
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where one album at one size is kept: `data`, its `index`, and the `lock` of who makes it."""
-
-    data: Path
-    album: ImageFiles
-    size: int
-    rule: Rule
-
-    @classmethod
-    def of(cls, album: ImageFiles, size: int, rule: Rule, folder: Path) -> "_Place":
-        return cls(folder / f"{_title(album)}-{size}px-{rule}-{_digest(album)}.npy", album, size, rule)
-
-    @property
-    def index(self) -> Path:
-        return self.data.with_suffix(".json")
-
-    @property
-    def lock(self) -> Path:
-        return self.data.with_suffix(".lock")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.album), self.size, self.size, 3)
-
-    def facts(self, stamp: str) -> dict[str, Any]:
-        """What the index says; the arrays are good as long as it still holds."""
-        what = {"dataset": self.album.name, "identity": self.album.key, "root": str(self.album.root)}
-        return {"format": FORMAT, **what, "rule": self.rule, "shape": list(self.shape), "stamp": stamp}
-
-    def read(self, stamp: str) -> Array | None:
-        if jsonfile.read(self.index) != self.facts(stamp):
-            return None
-        try:
-            album = np.load(self.data, mmap_mode="c")
-        except (FileNotFoundError, ValueError, EOFError):  # removed or cut short by hand: make it again
-            return None
-        return album if album.shape == self.shape and album.dtype == np.uint8 else None
+def _array(album: ImageFiles, size: int, rule: Rule, folder: Path, stamp: str) -> MappedArray:
+    """Where an album is kept at one size."""
+    origin = {"dataset": album.name, "identity": album.key, "root": str(album.root), "rule": rule, "stamp": stamp}
+    path = folder / f"{_title(album)}-{size}px-{rule}-{_digest(album)}.npy"
+    return MappedArray(path, f"{album.name} at {size} px", (len(album), size, size, 3), np.dtype(np.uint8), origin)
 
 
 def _title(album: ImageFiles) -> str:
@@ -138,66 +93,15 @@ def _stamp(album: ImageFiles) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _alone(place: _Place) -> Iterator[None]:
-    """Holds the lock of a place; the system gives it back when its owner ends, however that happens."""
-    _prepare(place.data.parent)
-    try:
-        lock = place.lock.open("w")
-    except OSError as error:
-        raise DataError(f"cannot write {place.lock}: {error.strerror}; name another cache: BENCH_CACHE") from error
-    with lock:
-        _seize(lock, place)
-        yield
-
-
-def _seize(lock: IO[str], place: _Place) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logger.warning("waiting for the process that decodes %s", place.album.name)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        raise DataError(
-            f"cannot lock {place.lock}: {error.strerror}; name a cache on a local disk: BENCH_CACHE"
-        ) from error
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"cannot make the cache folder {folder}: {error.strerror}; name another: BENCH_CACHE"
-        ) from error
-
-
-def _build(album: ImageFiles, place: _Place, stamp: str) -> None:
-    need, free = int(np.prod(place.shape)), shutil.disk_usage(place.data.parent).free
-    if need > free:
-        raise _no_space(place, need, free)
-    for left in place.data.parent.glob(f".{place.data.name}.*"):  # by a builder that was killed: the lock is ours
-        left.unlink()
+def _blocks(album: ImageFiles, size: int, rule: Rule, folder: Path, stamp: str) -> Iterator[Array]:
+    """The decoded images in order. Raises DataError at the end where some were unreadable, and keeps their names."""
     faults: dict[str, str] = {}
-    unfinished = place.data.with_name(f".{place.data.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": place.shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            for images, bad in _decoded_chunks(album, place.size, place.rule, f"decoding {album.name}"):
-                file.write(images.tobytes())
-                faults |= bad
-        _remember(_record(album, place.data.parent), stamp, faults)
-        if faults:
-            raise refusal(album.name, faults)
-        os.replace(unfinished, place.data)
-        jsonfile.write(place.index, place.facts(stamp))
-    except OSError as error:
-        raise _no_space(place, need, free, error.strerror or str(error)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    for images, bad in _decoded_chunks(album, size, rule, f"decoding {album.name}"):
+        faults |= bad
+        yield images
+    _remember(_record(album, folder), stamp, faults)
+    if faults:
+        raise refusal(album.name, faults)
 
 
 def refusal(name: str, faults: dict[str, str]) -> DataError:
@@ -207,11 +111,6 @@ def refusal(name: str, faults: dict[str, str]) -> DataError:
     return DataError(
         f"{name}: {what}: {some}\nmend them (`bench data verify` names all), or leave them out: --skip-corrupt"
     )
-
-
-def _no_space(place: _Place, need: int, free: int, reason: str = "no space") -> DataError:
-    sizes = f"{need / 2**20:,.0f} MiB for {place.album.name} at {place.size} px, {free / 2**20:,.0f} MiB free"
-    return DataError(f"the cache {place.data.parent} cannot be written ({reason}): {sizes}; name another: BENCH_CACHE")
 
 
 def _decoded_chunks(
@@ -251,5 +150,5 @@ def _processors() -> int:
 
 
 def _remember(path: Path, stamp: str, faults: dict[str, str]) -> None:
-    _prepare(path.parent)
+    prepare(path.parent)
     jsonfile.write(path, {"stamp": stamp, "unreadable": faults})

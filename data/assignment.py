@@ -16,6 +16,8 @@ NO_MASS = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 # Shares are sums of a few hundred roundings; what is nearer than this to a whole number of samples is one.
 # It also makes the counts independent of the last bits, which differ between processors.
 WHOLE = 1e-9
+# Of the classes in a table, how many may have run out before the table is copied without them.
+RUN_OUT = 0.1
 
 Part = Literal["train", "test"]
 
@@ -130,30 +132,35 @@ def feasible_shares(wanted: Array, stock: Array, sizes: Array) -> Array:
     these draws in proportion to what is left. A class runs out at every step, so there are at most C of them. Needs
     sum(stock) >= sum(sizes).
     """
-    live, left, time = stock > 0, stock.astype(np.float64), 0.0
-    wishes = np.where(live[:, None], wanted.T, 0.0)  # [C, K]: for the classes that are left
-    shares = np.zeros(wishes.shape)
+    kept = np.flatnonzero(stock > 0)  # the classes in the tables below; those that ran out leave them in batches
+    left, live, time = stock[kept].astype(np.float64), np.ones(len(kept), dtype=bool), 0.0
+    shares, wishes = np.zeros(wanted.shape), wanted.take(kept, axis=1)
+    mass, summed = np.zeros(len(sizes)), np.full(len(sizes), np.inf)  # of each client's wishes: now, when last summed
     drawn, idle = np.zeros(len(sizes)), np.zeros(len(sizes), dtype=bool)  # share a unit of wish; who has no wish left
     spread = np.zeros(len(stock))  # what an idle client has drawn of each class since the beginning
     while time < 1 and live.any():
-        mass = wishes.sum(axis=0)
-        shares[:, (mass <= NO_MASS) & ~idle] -= spread[:, None]
+        if live.mean() <= 1 - RUN_OUT:
+            kept, left, wishes, live = kept[live], left[live], wishes.compress(live, axis=1), live[live]
+        worn = mass < summed / 2  # further subtraction would lose digits
+        mass[worn] = summed[worn] = wishes[worn].sum(axis=1)
+        shares[(mass <= NO_MASS) & ~idle] -= spread
         idle = mass <= NO_MASS
         pace, rest = np.where(idle, 0.0, 1 / np.maximum(mass, NO_MASS)), left / left.sum()
         # Not by BLAS, whose last bits depend on its threads.
-        flow = np.einsum("ck,k->c", wishes, sizes * pace) + sizes[idle].sum() * rest
+        flow = np.einsum("kc,k->c", wishes, sizes * pace) + sizes[idle].sum() * rest
         lasts = np.divide(left, flow, out=np.full(len(flow), np.inf), where=live & (flow > NO_MASS))
         step = min(1 - time, lasts.min())
         drawn += step * pace
-        spread += step * rest
+        spread[kept] += step * rest
         left -= step * flow
         time = 1.0 if step == 1 - time else time + step
-        gone = lasts <= step * (1 + WHOLE)
-        shares[gone] += wishes[gone] * drawn
-        wishes[gone], left[gone], live[gone] = 0.0, 0.0, False
-    shares += wishes * drawn
-    shares[:, idle] += spread[:, None]
-    return np.ascontiguousarray((shares / shares.sum(axis=0)).T)
+        gone = np.flatnonzero(lasts <= step * (1 + WHOLE))
+        shares[:, kept[gone]] += wishes[:, gone] * drawn[:, None]
+        mass -= wishes[:, gone].sum(axis=1)
+        wishes[:, gone], left[gone], live[gone] = 0.0, 0.0, False
+    shares[:, kept] += wishes * drawn[:, None]
+    shares[idle] += spread
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 def whole_counts(shares: Array, sizes: Array, stock: Array, rng: np.random.Generator) -> Array:
@@ -170,8 +177,8 @@ def whole_counts(shares: Array, sizes: Array, stock: Array, rng: np.random.Gener
     ladder = fraction.cumsum(axis=1)
     ladder *= units / np.maximum(ladder[:, -1:], WHOLE)
     ladder[:, -1] = units[:, 0]
-    steps = np.floor(ladder + rng.random((len(shares), 1))).astype(np.int64)
-    raised = np.diff(steps, axis=1, prepend=0) > 0
+    ladder += rng.random((len(shares), 1))
+    raised = np.diff(np.floor(ladder, out=ladder), axis=1, prepend=0) > 0
     _mend(raised, fraction > 0, stock - counts.sum(axis=0), rng)
     return np.asarray(counts + raised)
 
@@ -185,25 +192,29 @@ def _mend(raised: Array, fractional: Array, left: Array, rng: np.random.Generato
     surplus = raised.sum(axis=0) - left
     links = raised.T.astype(np.float32) @ free.astype(np.float32)  # clients that can give up class i for class j
     while (surplus > 0).any():
-        route = _route(links > 0, surplus)
+        route = _route(links, surplus)
         for source, target in pairwise(route):
             client = rng.choice(np.flatnonzero(raised[:, source] & free[:, target]))
-            links -= np.outer(raised[client], free[client])
+            links[raised[client]] -= free[client]
             raised[client, [source, target]] = False, True
             free[client, [source, target]] = True, False
-            links += np.outer(raised[client], free[client])
+            links[raised[client]] += free[client]
         surplus[route[0]] -= 1
         surplus[route[-1]] += 1
 
 
 def _route(links: Array, surplus: Array) -> list[int]:
-    """The shortest chain of classes from an overdrawn one to one with stock left, breadth first."""
+    """The shortest chain of classes from an overdrawn one to one with stock left, breadth first.
+
+    A class leads to those to which it has `links` [C, C] above 0.
+    """
     came_from = np.full(len(surplus), -1)
     seen = surplus > 0
     front = np.flatnonzero(seen)
     while front.size and not (surplus[front] < 0).any():
-        new = links[front].any(axis=0) & ~seen
-        came_from[new] = front[links[front][:, new].argmax(axis=0)]
+        leads = links[front] > 0
+        new = leads.any(axis=0) & ~seen
+        came_from[new] = front[leads[:, new].argmax(axis=0)]
         seen |= new
         front = np.flatnonzero(new)
     route = [int(front[surplus[front].argmin()])]

@@ -1,6 +1,7 @@
 """What a federation looks like: who holds which classes, how many samples, and how they look."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from benchmark.errors import ConfigError
 from data.dataset import DataSet
 from data.federation import Client, Federation
 from results.style import styled
 
 DRAWN = 400  # clients the class panel can show: more would be narrower than a pixel
-NAMED = 20  # classes whose names have room
+LINES = 200  # lines of the class panel: of more classes several share one, so that none falls between two pixels
+SKEWED = 100  # times the median, from where the largest client would flatten all others on a linear axis
+NAMED = 20  # classes whose names, and clients whose numbers and bars, have room
 CLIENTS, IMAGES, SIDE = 6, 20, 48  # whose images are shown, how many of each, and how large in pixels
 
 
@@ -23,9 +27,12 @@ def draw(federation: Federation, dataset: DataSet, path: Path) -> None:
     """Writes a picture of three panels to `path`, in the format of its suffix, whole or not at all.
 
     Clients x classes, the clients' sizes, and training images of some clients (the largest, the smallest and those
-    evenly between), the same ones each time.
+    evenly between), the same ones each time. Raises ConfigError where the picture cannot be written there.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
+    kind = path.suffix.lstrip(".").lower() or "png"
+    if kind not in (known := figure.canvas.get_supported_filetypes()):
+        raise ConfigError(f"--out {path}: no picture ends in .{kind}; there are {', '.join(sorted(known))}.")
     grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1))
     order = np.argsort(-federation.counts.sum(axis=1), kind="stable")
     _classes(figure, figure.add_subplot(grid[0, 0]), federation)
@@ -35,43 +42,77 @@ def draw(federation: Federation, dataset: DataSet, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(unfinished, format=path.suffix.lstrip(".") or "png")
+        figure.savefig(unfinished, format=kind)
         os.replace(unfinished, path)
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written: {error.strerror}; name another file.") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
 
 
 def _classes(figure: Figure, axis: Axes, federation: Federation) -> None:
-    count = len(federation.clients)
+    count, classes = len(federation.clients), federation.classes
     ids = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).astype(int))
     ids = ids[np.argsort([federation.clients[i].held_out for i in ids], kind="stable")]
-    counts = np.ma.masked_equal(federation.counts[ids].T, 0)
-    norm = LogNorm(1, max(2, counts.max()))
-    image = axis.imshow(counts, norm=norm, cmap="viridis_r", origin="lower", aspect="auto", interpolation="nearest")
-    figure.colorbar(image, ax=axis, label="training samples", ticks=LogLocator(subs=(1, 2, 5)), format="%d")
+    each = -(-len(classes) // LINES)
+    lines = np.add.reduceat(federation.counts[ids].T, np.arange(0, len(classes), each))
+    counts = np.ma.masked_equal(lines, 0)
+    image = axis.imshow(
+        counts,
+        norm=_norm(counts),
+        cmap="viridis_r",
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, count - 0.5, -0.5, len(counts) * each - 0.5),
+    )
+    legend = figure.colorbar(image, ax=axis, label="training samples", ticks=LogLocator(subs=(1, 2, 5)), format="%d")
+    legend.ax.minorticks_off()
     held = len(set(ids) & set(federation.held_out.tolist()))
-    shown = f"{len(ids)} of {count:,} clients" if len(ids) < count else "client"
-    axis.set_xlabel(f"{shown}; right of the line held out" if held else shown)
     if held:
-        axis.axvline(len(ids) - held - 0.5, color="black", linewidth=1)
-    places = np.arange(0, len(ids), max(1, -(-len(ids) // 10)))
-    axis.set_xticks(places, [str(ids[i]) for i in places])
-    if len(federation.classes) <= NAMED:
-        axis.set_yticks(range(len(federation.classes)), federation.classes)
+        axis.axvline((1 - held / len(ids)) * count - 0.5, color="black", linewidth=1)
+    name = "client" if count <= NAMED else "clients"
+    shown = f"{len(ids)} of {count:,} clients" if len(ids) < count else name
+    axis.set_xlabel(f"{shown}; right of the line held out" if held else shown)
+    if count <= NAMED:
+        axis.set_xticks(range(count), map(str, ids))
+    else:  # ids would be out of step where held-out clients have gone to the right, so the ticks only count
+        axis.xaxis.set_major_locator(_round_numbers())
+    if len(classes) <= NAMED:
+        axis.set_yticks(range(len(classes)), classes)
     else:
-        axis.set_ylabel("class")
-        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_ylabel("class" if each == 1 else f"class, {each} a line")
+        axis.yaxis.set_major_locator(_round_numbers())
     axis.grid(visible=False)
 
 
+def _norm(counts: np.ma.MaskedArray) -> LogNorm:
+    """Colours of the counts above 0, over a factor of nine at least: counts that are nearly equal look so."""
+    low, high = float(counts.min()), float(counts.max())
+    middle = (low * high) ** 0.5
+    return LogNorm(max(1.0, min(low, middle / 3)), max(high, middle * 3))
+
+
 def _sizes(axis: Axes, federation: Federation, order: np.ndarray) -> None:
-    for label, counts in (("training", federation.counts), ("test", federation.test_counts)):
-        axis.stairs(counts.sum(axis=1)[order], np.arange(len(order) + 1) - 0.5, label=label, fill=len(order) <= DRAWN)
+    """Bars side by side, or where they would be too thin two lines of steps, each with its own largest client first."""
+    parts = {"training": federation.counts.sum(axis=1)[order], "test": federation.test_counts.sum(axis=1)[order]}
+    for left, (label, sizes) in zip((-0.4, 0.0), parts.items(), strict=True):
+        if len(order) <= NAMED:
+            axis.bar(np.arange(len(order)) + left, sizes, 0.4, align="edge", label=label)
+        else:
+            axis.stairs(-np.sort(-sizes), np.arange(len(order) + 1) - 0.5, baseline=None, label=label)
     axis.set_xlabel("clients, the largest first")
     axis.set_ylabel("samples")
+    if parts["training"].max() > SKEWED * np.median(parts["training"]):
+        axis.set_yscale("symlog", linthresh=1)  # a test size may be 0
     axis.set_ylim(bottom=0)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(_round_numbers())
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+
+
+def _round_numbers() -> MaxNLocator:
+    return MaxNLocator(integer=True, steps=[1, 2, 5, 10])
 
 
 def _images(axis: Axes, federation: Federation, dataset: DataSet, order: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from data.archive import Archive
 from data.dataset import DataSet
 from data.errors import DataError
-from data.listing import Row, dataset, hash_of, inside, numbered, refuse_absent
+from data.listing import Row, dataset, hash_of, inside, numbered, refuse_absent, text
 from data.registry import Source, register
 
 SITE = "http://csr.bu.edu/ftp/visda/2019/multi-source"
@@ -88,7 +88,7 @@ class DomainNet(Source):
         return dataset(self.name, root, parts["train"], parts["test"], kept, identity=self._identity(files))
 
     def _identity(self, files: list[Path]) -> str:
-        return hash_of([*self.chosen, *(f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in files)])
+        return hash_of([*self.chosen, *(f"{path.name}\n{text(path)}" for path in files)])
 
     def _files(self) -> list[Path]:
         if not self.lists.is_dir():
@@ -96,17 +96,20 @@ class DomainNet(Source):
             raise DataError(f"{self.name}: there is no folder {self.lists}; need one with DOMAIN_train.txt in it")
         files = sorted(path for kind in ("train", "test") for path in self.lists.glob(f"*_{kind}.txt"))
         if not files:
+            self.require()
             raise DataError(f"{self.name}: {self.lists} holds no list; need DOMAIN_train.txt and DOMAIN_test.txt")
         return files
 
     def _rows(self, path: Path) -> list[tuple[Row, str]]:
         """Each line as a Row and the label written in it."""
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(text(path).splitlines(), 1):
             file, _, label = line.strip().rpartition(" ")
             where = f"{path} line {number}"
-            if not file and not label:
+            if not label:
                 continue
+            if not file:
+                raise DataError(f"{where}: need DOMAIN/CLASS/FILE LABEL, not {line.strip()!r}")
             if len(parts := inside(file, where).split("/")) != 3:
                 raise DataError(f"{where}: need DOMAIN/CLASS/FILE LABEL, not {line.strip()!r}")
             rows.append((Row("/".join(parts), parts[1], parts[0]), label))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data import partition, partition_file
+from data import jsonfile, partition, partition_file
 from data.assignment import Part
 from data.dataset import Array, DataSet
 from data.errors import DataError, unknown
@@ -88,7 +88,11 @@ class Federation:
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """What there is to say of the federation in numbers: clients, samples, sizes, and what was left out."""
+        """What there is to say of the federation in numbers: clients, samples, sizes, and what was left out.
+
+        `untested` clients have no test sample; `untrained` test samples are of a class that their client has no
+        training sample of.
+        """
         sizes = self.counts.sum(axis=1)
         return {
             "clients": len(self.clients),
@@ -101,6 +105,7 @@ class Federation:
             "median": float(np.median(sizes)),
             "largest": int(sizes.max()),
             "untested": int((self.test_counts.sum(axis=1) == 0).sum()),
+            "untrained": int(self.test_counts[self.counts == 0].sum()),
             "unused": list(self.unused),
             "drift": self.drift,
         }
@@ -130,7 +135,7 @@ class Federation:
             "hash": self.hash,
             "clients": clients,
         }
-        partition_file.write(path, document)
+        jsonfile.write(path, document)
 
     @classmethod
     def load(cls, path: Path, dataset: DataSet) -> "Federation":

@@ -7,7 +7,7 @@ from pathlib import Path
 from data.archive import Archive
 from data.dataset import DataSet
 from data.errors import DataError
-from data.listing import Row, dataset, folders_in, hash_of, numbered, refuse_absent, table
+from data.listing import Row, dataset, folders_in, hash_of, numbered, refuse_absent, table, text
 from data.registry import Source, register
 
 FOLDER = "inaturalist"
@@ -32,7 +32,7 @@ class INaturalist(Source):
 
     def identity(self) -> str:
         """A hash of the two CSV files; the images are taken for the published ones."""
-        return hash_of(path.read_text(encoding="utf-8") for path in self._files())
+        return hash_of(text(path) for path in self._files())
 
     def load(self) -> DataSet:
         """The images as files, with their client: a photographer, or a cell of the map. Test images name none.

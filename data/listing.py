@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -37,13 +38,12 @@ def dataset(
 ) -> DataSet:
     """The DataSet of the images below `root`; domains and clients are numbered in the order of their names.
 
-    The identity is by default a hash of all rows. Raises DataError where a part is empty.
+    The identity is by default a hash of all rows. Raises DataError where a part is empty or an image is named twice.
     """
     for part, rows in (("training", train), ("test", test)):
         if not rows:
-            raise DataError(
-                f"{name}: there is no {part} image in {root}; `bench data verify {name}` says what is there"
-            )
+            raise DataError(f"{name}: there is no {part} image in {root}, or its lists name none; need at least one")
+    _refuse_repeated(name, [row.path for row in (*train, *test)])
     identity = identity or hash_of("\t".join(row) for row in (*train, ("",), *test))
     domains = tuple(sorted({row.domain for row in (*train, *test)} - {""}))
     clients = tuple(sorted({row.client for row in (*train, *test)} - {""}, key=_by_number))
@@ -64,6 +64,17 @@ def dataset(
         client_names=clients,
         identity=identity,
         notes=notes,
+    )
+
+
+def _refuse_repeated(name: str, paths: Sequence[str]) -> None:
+    """Raises DataError, counting and naming them, for images named twice: training and test data must not share any."""
+    if len(set(paths)) == len(paths):
+        return
+    twice = [path for path, times in Counter(paths).items() if times > 1]
+    some = ", ".join(twice[:NAMED]) + (", ..." if len(twice) > NAMED else "")
+    raise DataError(
+        f"{name}: images that are named more than once: {len(twice)} ({some})\nleave one line for each image"
     )
 
 
@@ -159,6 +170,14 @@ def inside(path: str, where: str) -> str:
     return str(plain)
 
 
+def text(path: Path) -> str:
+    """The text of a list of files. Raises DataError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no readable list: {error}") from error
+
+
 def table(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """The named columns of a CSV file, row by row, found by its header.
 
@@ -194,12 +213,12 @@ def numbered(named: Iterable[tuple[str, str]], where: str, limit: int | None = N
     `limit`, or goes with two names; `where` says of which file.
     """
     label_of: dict[str, int] = {}
-    for name, text in dict.fromkeys(named):
-        if not text.isdecimal() or (limit is not None and int(text) >= limit):
-            most = "" if limit is None else f" to {limit - 1}"
-            raise DataError(f"{where}: the label {text!r} of class {name} is out of range; need 0{most}")
-        if label_of.setdefault(name, int(text)) != int(text):
-            raise DataError(f"{where}: class {name} has the labels {label_of[name]} and {text}; need one")
+    for name, word in dict.fromkeys(named):
+        if not word.isdecimal() or (limit is not None and int(word) >= limit):
+            need = "a whole number from 0" if limit is None else f"0 to {limit - 1}"
+            raise DataError(f"{where}: the label {word!r} of class {name} is out of range; need {need}")
+        if label_of.setdefault(name, int(word)) != int(word):
+            raise DataError(f"{where}: class {name} has the labels {label_of[name]} and {word}; need one")
     names: dict[int, str] = {}
     for name, label in label_of.items():
         if names.setdefault(label, name) != name:

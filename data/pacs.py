@@ -1,19 +1,17 @@
 """PACS (Li et al., 2017): seven classes as art paintings, cartoons, photographs and sketches."""
 
-from pathlib import Path
-
 from data.archive import Archive
 from data.dataset import DataSet
 from data.errors import DataError
 from data.listing import Row, dataset, files_in, folders_in, hash_of_files, split
-from data.registry import Source, register
+from data.registry import FolderSource, register
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 
 
 @register("pacs")
-class Pacs(Source):
+class Pacs(FolderSource):
     """`PACS/DOMAIN/CLASS/*`."""
 
     description = "227x227 images in four styles; every fifth of a domain and class is a test image"
@@ -21,17 +19,11 @@ class Pacs(Source):
     terms = "no licence stated; research"
     archives = (Archive("PACS.zip", "PACS", 174_000_000),)
 
-    @property
-    def folder(self) -> Path:
-        """Where the images lie."""
-        return self.home / self.archives[0].target
-
-    def identity(self) -> str:
-        """A hash of the names and sizes of all files."""
-        return self.load().identity
-
     def load(self) -> DataSet:
-        """The images as files, split the same way for everybody. Raises DataError where a folder is missing."""
+        """The images as files, split the same way for everybody; the identity hashes the names and sizes of all files.
+
+        Raises DataError where a folder is missing.
+        """
         self.require()
         rows = []
         for domain in DOMAINS:

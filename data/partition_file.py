@@ -1,11 +1,9 @@
 """Partition files: a federation as this program saves it, and the bare index lists that papers publish."""
 
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -93,16 +91,6 @@ def parse(path: Path, text: str | None = None) -> Saved:
             raise DataError(f"{path} has format version {first['input']}; this program reads {VERSION}") from error
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(f"{path} is not a federation file: {where}: {first['msg']}") from error
-
-
-def write(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes JSON, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _text(path: Path) -> str:

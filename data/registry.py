@@ -63,6 +63,19 @@ class Source(ABC):
         """The data set, carrying `self.name` and `self.identity()`."""
 
 
+class FolderSource(Source):
+    """A Source whose images lie in one folder, the target of its only archive."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the images lie."""
+        return self.home / self.archives[0].target
+
+    def identity(self) -> str:
+        """What `load` finds: a hash of the list of its images."""
+        return self.load().identity
+
+
 @dataclass(frozen=True)
 class Entry:
     """What is known of a data set before it is loaded; counts are None where only the file knows."""

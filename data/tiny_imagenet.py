@@ -6,14 +6,14 @@ from pathlib import Path
 from data.archive import Archive
 from data.dataset import DataSet
 from data.errors import DataError
-from data.listing import Row, dataset, files_in, folders_in, inside, refuse_absent
-from data.registry import Source, register
+from data.listing import Row, dataset, files_in, folders_in, inside, refuse_absent, text
+from data.registry import FolderSource, register
 
 ANNOTATIONS = "val_annotations.txt"
 
 
 @register("tiny-imagenet")
-class TinyImageNet(Source):
+class TinyImageNet(FolderSource):
     """`train/WNID/images/*.JPEG`, `val/images/*.JPEG` and `val/val_annotations.txt`."""
 
     description = "ImageNet photographs at 64x64; the published validation split is the test data"
@@ -29,20 +29,12 @@ class TinyImageNet(Source):
         ),
     )
 
-    @property
-    def folder(self) -> Path:
-        """Where the images lie."""
-        return self.home / self.archives[0].target
-
-    def identity(self) -> str:
-        """A hash of the file names and validation labels; the images are taken for the published ones."""
-        return self.load().identity
-
     def load(self) -> DataSet:
         """The images as files. The classes are the folders with training images.
 
         Copies exist whose validation split names classes without any; such images are left out and counted in a note.
-        Raises DataError where a part is missing.
+        The identity hashes names and labels; the images are taken for the published ones. Raises DataError where a part
+        is missing.
         """
         self.require()
         try:
@@ -75,7 +67,7 @@ def _load(name: str, folder: Path, stamp: tuple[int, ...]) -> DataSet:
 
 
 def _annotations(name: str, folder: Path) -> list[Row]:
-    lines = (folder / "val" / ANNOTATIONS).read_text(encoding="utf-8").splitlines()
+    lines = text(folder / "val" / ANNOTATIONS).splitlines()
     rows = [line.split("\t") for line in lines if line.strip()]
     if wrong := [row for row in rows if len(row) < 2]:
         raise DataError(f"{name}: {ANNOTATIONS}: need FILE tab WNID, not {wrong[0][0]!r}")

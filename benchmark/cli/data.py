@@ -106,24 +106,27 @@ def show(
     """
     from benchmark import runner
     from benchmark.picture import draw
-    from data import registry
+    from data.errors import DataError
 
     if len(chosen.alpha or ()) > 1:
         raise ConfigError("bench data show pictures one federation: name one --alpha.")
     one = chosen.model_copy(update={"datasets": (name,), "methods": ("head",), "set": (), "seeds": chosen.seeds[:1]})
     (config,) = one.grid()
     federation = runner.federation(config)
-    dataset = registry.load(name, None if config.data_root is None else Path(config.data_root))
+    dataset = runner.dataset(config)  # with --skip-corrupt it has other positions than the one of that name
     if save is not None:
         try:
             federation.save(save)
         except OSError as error:
             raise ConfigError(f"--save {save} cannot be written: {error.strerror}; name another file.") from error
+    path = picture or Path(f"{name}-{federation.settings.label}.png".replace("/", "_").replace(" ", ""))
+    try:
+        draw(federation, dataset, path)
+    except DataError as error:  # of the images that it shows: nobody has tried the others
+        raise ConfigError(f"{error}\n`bench data verify {name}` names all, --skip-corrupt leaves them out") from error
     _table(federation)
     for note in dataset.notes:
         print(f"note: {note}")
-    path = picture or Path(f"{name}-{federation.settings.label}.png".replace("/", "_").replace(" ", ""))
-    draw(federation, dataset, path)
     print(f"picture: {path}", file=sys.stderr)
 
 
@@ -134,6 +137,9 @@ def _table(federation: Any) -> None:
     print(f"{federation.dataset}, {federation.settings.label}: {clients}, tested on {federation.test_part} images")
     print(f"training samples a client: {sizes.min():,} to {sizes.max():,}, mean {sizes.mean():,.1f}; ", end="")
     print(f"held by none: {unused[0]:,} training, {unused[1]:,} test")
+    untrained, tested = federation.summary()["untrained"], int(tests.sum())
+    print(f"tests of classes that their client has no training sample of: {untrained:,} of {tested:,}", end="")
+    print(f" ({untrained / tested:.1%})" if tested else "")
     print(f"{'client':>6} {'train':>6} {'test':>6} {'classes':>7}  domain")
     for i, client in enumerate(federation.clients[:SHOWN]):
         mark = " held out" if client.held_out else ""

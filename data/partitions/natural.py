@@ -28,7 +28,7 @@ def natural(
     dropped = int(np.count_nonzero(sizes)) - len(chosen)
     if len(chosen) < (clients or 2):
         found = f"{len(chosen)} clients of at least {min_samples} training images (--min-samples)"
-        raise DataError(f"{dataset.name} has {found}; --clients asks for {clients or 'at least 2'}")
+        raise DataError(f"{dataset.name} has {found}; need {clients or 2}: lower --clients or --min-samples")
     if clients is not None:
         chosen = np.sort(rng.choice(chosen, clients, replace=False))
     train = _of_each(dataset.train_clients, chosen, names)

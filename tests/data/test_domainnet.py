@@ -68,14 +68,14 @@ def test_a_list_that_names_absent_files_is_refused_with_their_count(tmp_path: Pa
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("clipart/cat/a.jpg x", "the label 'x' of class cat is out of range; need 0"),
+        ("clipart/cat/a.jpg x", "the label 'x' of class cat is out of range; need a whole number from 0"),
         ("clipart/cat/a.jpg -1", "the label '-1' of class cat is out of range"),
         ("clipart/cat/a.jpg 3", "class cat has the labels 7 and 3; need one"),
         ("clipart/cow/a.jpg 2", "the label 2 goes with cow and dog; need one class"),
         ("../cat/a.jpg 7", "clipart_train.txt line 1: the path '../cat/a.jpg' does not lie below"),
         ("/etc/cat/a.jpg 7", "line 1: the path '/etc/cat/a.jpg' does not lie below"),
         ("cat/a.jpg 7", "line 1: need DOMAIN/CLASS/FILE LABEL, not 'cat/a.jpg 7'"),
-        ("clipart/cat/a.jpg", "line 1: the path '' does not lie below"),
+        ("clipart/cat/a.jpg", "line 1: need DOMAIN/CLASS/FILE LABEL, not 'clipart/cat/a.jpg'"),
     ],
 )
 def test_a_line_that_cannot_be_right_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -98,6 +98,33 @@ def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
         registry.load("domainnet:none", tmp_path)
     with pytest.raises(DataError, match=r"holds no list; need DOMAIN_train.txt and DOMAIN_test.txt"):
         registry.load(f"domainnet:{tmp_path}", tmp_path)
+
+
+def test_lists_that_are_no_text_are_refused_by_name(tmp_path: Path) -> None:
+    lists = listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
+    (lists / "clipart_train.txt").write_bytes(b"clipart/caf\xe9/a.jpg 0\n")
+    with pytest.raises(DataError, match=r"clipart_train.txt is no readable list: .*utf-8"):
+        registry.load("domainnet:lists", tmp_path)
+    (lists / "clipart_train.txt").unlink()
+    (lists / "clipart_train.txt").mkdir()
+    with pytest.raises(DataError, match=r"clipart_train.txt is no readable list: .*directory"):
+        registry.load("domainnet:lists", tmp_path)
+
+
+def test_an_image_for_training_and_for_testing_is_refused(tmp_path: Path) -> None:
+    both = TWO["clipart_train"][0]
+    lists = listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
+    with (lists / "clipart_test.txt").open("a") as file:
+        file.write(f"{both}\n")
+    with pytest.raises(DataError, match=rf"named more than once: 1 \({both.split()[0]}\)"):
+        registry.load("domainnet:lists", tmp_path)
+
+
+def test_images_without_the_published_lists_ask_for_the_lists(tmp_path: Path) -> None:
+    for domain in IMAGES:
+        (tmp_path / "domainnet" / domain).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"put clipart_train.txt, .* into .* first"):
+        registry.load("domainnet-10", tmp_path)
 
 
 def test_the_real_lists_of_100_classes_fit_images_at_their_paths(tmp_path: Path) -> None:

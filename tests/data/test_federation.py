@@ -264,5 +264,20 @@ def test_the_summary_counts_what_is_held_and_what_is_not() -> None:
         "median": 10.0,
         "largest": 10,
         "untested": 2,
+        "untrained": 0,
         "unused": [2, 0],
     }
+
+
+def test_the_summary_counts_tests_of_classes_that_their_client_was_not_trained_on(tmp_path: Path) -> None:
+    # Client 0 trains on classes 0 0 1 and is tested on 0 2 2, client 1 trains on class 2 and is tested on 1 2: 2 + 1.
+    dataset, path = toy([0, 0, 1, 2], [0, 2, 2, 1, 2], 3), tmp_path / "lists.json"
+    path.write_text('{"train": [[0, 1, 2], [3]], "test": [[0, 1, 2], [3, 4]]}')
+    federation = build(dataset, PartitionSettings("file", partition_file=str(path)), stream(0))
+    assert federation.summary()["untrained"] == 3
+
+
+def test_a_class_of_which_only_validation_samples_are_left_counts_as_untrained() -> None:
+    # Each client has a sample of class 0 and one of class 1, one of them set aside, and is tested on both.
+    settings = PartitionSettings("iid", clients=2, held_out=0, validation=0.5)
+    assert build(balanced(4, 4, 2), settings, stream(0)).summary()["untrained"] == 2

@@ -66,13 +66,32 @@ def test_a_federation_is_shown_as_a_table_and_a_picture(bench: Bench, tmp_path: 
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     assert lines[0].startswith("imagefolder:pets, dirichlet(0.5): 4 clients, 1 held out")
-    assert [line.split()[:3] for line in lines[3:]] == [[str(i), "16", "4"] for i in range(4)]
-    assert sum("held out" in line for line in lines[3:]) == 1
+    assert [line.split()[:3] for line in lines[4:]] == [[str(i), "16", "4"] for i in range(4)]
+    assert sum("held out" in line for line in lines[4:]) == 1
     drawn = np.asarray(Image.open(tmp_path / "view" / "p.png").convert("RGB"))
     assert drawn.shape[0] > 500
     blue = drawn[(drawn[..., 0] == 120) & (drawn[..., 1] == 120)]
     assert len(np.unique(blue[:, 2] // 10)) > 3  # sketches of dogs, whose blue says which they are
     assert [path.name for path in (tmp_path / "view").iterdir()] == ["p.png"]
+
+
+def test_tests_of_classes_that_their_client_never_held_are_counted(bench: Bench, tmp_path: Path) -> None:
+    # Training samples of cats come before those of dogs, and so do the tests; the last client holds no cat.
+    pets(tmp_path)
+    (tmp_path / "f.json").write_text('{"train": [[0, 16], [17, 18]], "test": [[0], [1, 4]]}')
+    answer = bench("data", "show", "imagefolder:pets", "--partition-file", "f.json", "--data-root", tmp_path)
+    assert answer.code == 0, answer.err
+    assert "tests of classes that their client has no training sample of: 1 of 3 (33.3%)" in answer.out
+
+
+def test_unreadable_images_that_are_skipped_are_in_neither_table_nor_picture(bench: Bench, tmp_path: Path) -> None:
+    pets(tmp_path)
+    (tmp_path / "pets" / "photo" / "cat" / "00.png").write_bytes(b"no image")
+    words = ("imagefolder:pets", "--partition", "iid", "--clients", 2, "--data-root", tmp_path, "--out", "p.png")
+    refused(bench("data", "show", *words), "00.png is no readable image", "--skip-corrupt")
+    answer = bench("data", "show", *words, "--skip-corrupt")
+    assert answer.code == 0, answer.err
+    assert "note: 1 unreadable images left out" in answer.out
 
 
 def test_the_picture_has_a_name_of_its_own(bench: Bench, tmp_path: Path) -> None:

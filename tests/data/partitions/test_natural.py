@@ -58,8 +58,8 @@ def test_a_number_of_clients_is_drawn_from_those_large_enough() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"clients": 4}, "toy has 3 clients of at least 1 training images (--min-samples); --clients asks for 4"),
-        ({"min_samples": 6}, "toy has 1 clients of at least 6 training images (--min-samples); --clients asks for at"),
+        ({"clients": 4}, "toy has 3 clients of at least 1 training images (--min-samples); need 4: lower"),
+        ({"min_samples": 6}, "toy has 1 clients of at least 6 training images (--min-samples); need 2: lower"),
         ({"held_out": 3}, "--held-out 3 leaves no client to train: 3 clients, so at most 2"),
     ],
 )

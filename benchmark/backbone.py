@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmark import embedded
 from benchmark.errors import ConfigError
-from benchmark.vit import FrozenViT, refuse_unless_plain
-from benchmark.weights import EMBEDDED, EMBEDDED_WEIGHTS, RANDOM
+from benchmark.vit import FrozenViT, Precision, refuse_unless_plain
+from benchmark.weights import EMBEDDED, EMBEDDED_WEIGHTS, RANDOM, identity
 
 
 @lru_cache(maxsize=2)
@@ -28,13 +28,16 @@ def load(
     image_size: int | None = None,
     patch_size: int | None = None,
     device: str = "cpu",
+    precision: Precision = "fp32",
 ) -> FrozenViT:
     """The backbone for `classes` classes, kept by the process. Raises `ConfigError` for what cannot be loaded."""
     if name == EMBEDDED:
         model = _embedded(checkpoint, image_size, patch_size)
     else:
         model = _from_timm(name, checkpoint, image_size, patch_size)
-    return FrozenViT(name, model.to(device), classes)
+    weights = identity(name, checkpoint)
+    sizes = f"{model.patch_embed.img_size[0]} px, patches of {model.patch_embed.patch_size[0]}"
+    return FrozenViT(name, model.to(device), classes, precision, f"{name} {weights} at {sizes}, {precision}")
 
 
 def _embedded(checkpoint: str | None, image_size: int | None, patch_size: int | None) -> VisionTransformer:

@@ -36,7 +36,9 @@ class Protocol(PartitionOptions):
     lr: Annotated[float, Field(gt=0, description="learning rate of the local SGD")] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of the local SGD")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="weight decay of the local SGD")] = 1e-5
+    clip_norm: Annotated[float | None, Field(gt=0, description="bound on the norm of a client's gradient")] = None
     eval_every: Annotated[int, Field(ge=1, description="rounds between evaluations of all clients")] = 4
+    adapt_epochs: Annotated[int, Field(ge=0, description="local epochs of held-out clients before one more score")] = 0
     backbone: str = Field(EMBEDDED, description="the embedded ViT, or any plain ViT of timm")
     checkpoint: str | None = Field(None, description="weights file for the backbone; 'random' for none at all")
     image_size: Annotated[int | None, Field(ge=8, description="side of the images (default: the backbone's)")] = None
@@ -47,8 +49,11 @@ class Protocol(PartitionOptions):
     skip_corrupt: bool = Field(False, description="leave unreadable images out, and count them")
     data_root: str | None = Field(None, description="folder that data sets are kept in")
     device: str = Field("cpu", description="cpu, cuda or cuda:N")
-    executor: Literal["auto", "sequential", "threaded"] = Field(
-        "auto", description="how a cohort is computed: clients one by one, or side by side in threads"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="of the frozen blocks; auto: bf16 where it is measured faster, settled before the first run"
+    )
+    executor: Literal["auto", "sequential", "threaded", "fused"] = Field(
+        "auto", description="how a cohort is computed: clients one by one, side by side in threads, or in one pass"
     )
 
 

@@ -1,14 +1,16 @@
 """Scores clients on their own test data, many clients a pass, with plain and with prior-corrected logits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from benchmark.batch import Batch
-from benchmark.executor import priors, rows_a_pass, stack
+from benchmark.batch import Batch, Clients, passes
+from benchmark.client import rows_a_pass
 from benchmark.samples import Samples
+from benchmark.states import stack
 from benchmark.vit import FrozenViT
 from methods.base import State
 from methods.registry import Recipe
@@ -48,45 +50,43 @@ def _ratio(right: np.ndarray, total: np.ndarray) -> np.ndarray:
     return np.where(total > 0, right / np.maximum(total, 1), np.nan)
 
 
-@torch.no_grad()
-def score(recipe: Recipe, vit: FrozenViT, samples: Samples, subjects: Sequence[Subject]) -> Scores:
-    """Predictions of every subject on its own rows. The prior correction adds log pi and masks absent classes."""
+def score(recipe: Recipe, vit: FrozenViT, samples: Samples, subjects: Sequence[Subject], threads: int = 1) -> Scores:
+    """Predictions of every subject on its own rows. The prior correction adds log pi and masks absent classes.
+
+    Passes are shared out over `threads`, which changes no bit: their make-up does not depend on it.
+    """
     totals = np.array([len(s.rows) for s in subjects], dtype=np.int64)
     scores = Scores(np.zeros(len(subjects)), np.zeros(len(subjects)), totals)
-    for members, rows in _passes(subjects, rows_a_pass(vit)):
-        chosen = [subjects[i] for i in members]
-        counts = torch.from_numpy(np.stack([s.counts for s in chosen])).float().to(vit.device)
-        batch = Batch(samples, rows, counts, priors(counts))
-        logits = recipe.method.logits(vit, batch, stack([s.state for s in chosen]))
-        corrected = logits + batch.own(batch.prior).log()
-        for name, guess in (("right", logits), ("right_prior", corrected)):
-            _add(getattr(scores, name), members, batch, guess.argmax(1) == batch.labels)
-        for name, values in batch.notes.items():
-            _add(scores.notes.setdefault(name, np.zeros(len(subjects))), members, batch, values)
+
+    def guess(group: tuple[list[int], list[np.ndarray]]) -> tuple[list[int], dict[str, np.ndarray]]:
+        members, rows = group
+        return members, _guess(recipe, vit, samples, [subjects[i] for i in members], rows)
+
+    groups = passes([s.rows for s in subjects], rows_a_pass(vit))
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for members, sums in (pool.map if threads > 1 else map)(guess, groups):
+            np.add.at(scores.right, members, sums.pop("right"))
+            np.add.at(scores.right_prior, members, sums.pop("right_prior"))
+            for name, values in sums.items():
+                np.add.at(scores.notes.setdefault(name, np.zeros(len(subjects))), members, values)
     return scores
 
 
-def _add(sums: np.ndarray, members: list[int], batch: Batch, values: torch.Tensor) -> None:
-    kept = values.float().masked_fill(~batch.mask, 0).view(batch.clients, batch.width)
-    np.add.at(sums, members, kept.sum(1).cpu().numpy())
-
-
-def _passes(subjects: Sequence[Subject], limit: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Groups of (subject, rows) whose padded size stays within `limit` rows; long subjects come in pieces."""
-    pieces = [
-        (i, subject.rows[start : start + limit])
-        for i, subject in enumerate(subjects)
-        for start in range(0, len(subject.rows), limit)
-    ]
-    pieces.sort(key=lambda piece: len(piece[1]))  # neighbours of like length waste little padding
-    group: list[tuple[int, np.ndarray]] = []
-    for piece in pieces:
-        if group and (len(group) + 1) * len(piece[1]) > limit:
-            yield [i for i, _ in group], [rows for _, rows in group]
-            group = []
-        group.append(piece)
-    if group:
-        yield [i for i, _ in group], [rows for _, rows in group]
+@torch.no_grad()
+def _guess(
+    recipe: Recipe, vit: FrozenViT, samples: Samples, subjects: list[Subject], rows: list[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Right answers, plain and prior-corrected, and sums of diagnostics of one pass, [K] each."""
+    clients = Clients.of(np.stack([s.counts for s in subjects]), vit.device)
+    state = stack([s.state for s in subjects], clients, recipe.method.class_rows)
+    batch = Batch(samples, rows, clients)
+    logits = recipe.method.logits(vit, batch, state)
+    corrected = logits + batch.own(batch.prior).log()
+    values = {"right": logits.argmax(1) == batch.labels, "right_prior": corrected.argmax(1) == batch.labels}
+    return {
+        name: value.float().masked_fill(~batch.mask, 0).view(len(subjects), -1).sum(1).cpu().numpy()
+        for name, value in {**values, **batch.notes}.items()
+    }
 
 
 def summary(accuracy: np.ndarray, total: np.ndarray) -> dict[str, float] | None:

@@ -1,219 +1,144 @@
-"""Local training: a client's update, for one client or many in one pass, and the executors that spread a cohort.
+"""How a round's cohort is computed: client after client, side by side in threads, or fused into one pass.
 
-Clients never share arithmetic: each has its own tensors, momentum and batch order, so an executor changes
-when things are computed, not what. `sequential` takes one client after the other and is the reference;
-`threaded` runs them side by side, one thread each, with the same bits.
+`sequential` is the reference. `threaded` gives the same bits, since no client's arithmetic is ever split. `fused`
+takes float sums in another order. `auto` is a rule on what a method computes, never a race, so that a run has the
+same bits wherever it is repeated on one kind of machine.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from benchmark.batch import Batch
+from benchmark.client import Job, Training, Update, learn
+from benchmark.memory import Kept, budget, is_out_of_memory
 from benchmark.samples import Samples
 from benchmark.vit import FrozenViT
-from methods.base import Method, Phase, State
+from methods.base import Phase
 from methods.registry import Recipe
 
-TOKENS_A_PASS = 16_384  # of a pass without gradient: bounds its memory, whatever the backbone
-
-
-@dataclass(frozen=True)
-class Training:
-    """How every client trains, unless a method's phase says otherwise."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float
-    weight_decay: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """One client's local update: its data, the tensors to start from, and the generator of its batch order.
-
-    `shared` and `memory` are what the server sent, to be trained and not; `local` is the client's own.
-    """
-
-    client: int
-    rows: np.ndarray
-    counts: np.ndarray
-    shared: State
-    memory: State
-    local: State
-    rng: np.random.Generator
+Kind = Literal["auto", "sequential", "threaded", "fused"]
 
 
 @dataclass
-class Update:
-    """What K clients ended with; every tensor is [K, ...]. `loss` and `notes` are means over their steps."""
+class Executor:
+    """Trains cohorts by the `kind` asked for; `used` says which it came to, and `notes` why, where that is no matter
+    of course. `width` is how many clients a fused pass holds at most, found by measuring."""
 
-    clients: list[int]
-    samples: Tensor
-    shared: State
-    local: State
-    statistics: State
-    loss: Tensor
-    images: int
-    notes: dict[str, Tensor] = field(default_factory=dict)
+    kind: Kind = "auto"
+    threads: int = 1
+    used: str = ""
+    width: int | None = None
+    notes: list[str] = field(default_factory=list)
 
+    def train(
+        self,
+        recipe: Recipe,
+        vit: FrozenViT,
+        samples: Samples,
+        jobs: Sequence[Job],
+        training: Training,
+        phases: Sequence[Phase] | None = None,
+    ) -> list[Update]:
+        """The updates of a cohort, in its order; of its method's phases unless others are named."""
+        if not self.used:
+            self._choose(recipe, vit, samples, jobs[0], training, phases)
 
-def stack(states: Sequence[State]) -> State:
-    """States of K clients as one with a leading client axis; a tensor that all of them share is not copied."""
-    first = states[0]
-    return {
-        name: value.unsqueeze(0).expand(len(states), *value.shape)
-        if all(state[name] is value for state in states)
-        else torch.stack([state[name] for state in states])
-        for name, value in first.items()
-    }
+        def train(chosen: Sequence[Job]) -> list[Update]:
+            return learn(recipe, vit, samples, chosen, training, phases)
 
+        if self.used == "fused":
+            return self._fused(train, recipe, vit, samples, jobs, training)
+        if self.used == "threaded" and len(jobs) > 1:
+            with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                updates = list(pool.map(lambda job: train([job]), jobs))
+        else:
+            updates = [train([job]) for job in jobs]
+        return [update for own in updates for update in own]
 
-def priors(counts: Tensor) -> Tensor:
-    """Class shares [K, C] from class counts [K, C]; uniform for a client without labels."""
-    total = counts.sum(1, keepdim=True)
-    return torch.where(total > 0, counts / total.clamp_min(1), torch.full_like(counts, 1 / counts.shape[1]))
+    def facts(self) -> dict[str, object]:
+        """What the record says of it."""
+        return {"asked": self.kind, "used": self.used, "fused_clients": self.width, "notes": self.notes}
 
+    def _choose(
+        self,
+        recipe: Recipe,
+        vit: FrozenViT,
+        samples: Samples,
+        job: Job,
+        training: Training,
+        phases: Sequence[Phase] | None,
+    ) -> None:
+        reason = recipe.unfused
+        fast = "fused" if vit.device.type == "cuda" else "threaded" if self.threads > 1 else "sequential"
+        if self.kind != "auto":
+            self.used = self.kind
+        elif vit.device.type == "cpu" and not _runs_backbone(recipe, vit, samples, job, training, phases):
+            self.used = "fused"  # without a backbone pass a step is all overhead, which fused clients share
+        else:
+            self.used = fast
+        if self.used == "fused" and reason:
+            self.used = "sequential" if vit.device.type == "cuda" or self.threads == 1 else "threaded"
+            self.notes.append(f"{recipe.name} cannot run fused: {reason}")
 
-def rows_a_pass(vit: FrozenViT) -> int:
-    """Samples in a pass without gradient."""
-    return max(16, TOKENS_A_PASS // vit.tokens)
+    def _fused(
+        self,
+        train: Callable[[Sequence[Job]], list[Update]],
+        recipe: Recipe,
+        vit: FrozenViT,
+        samples: Samples,
+        jobs: Sequence[Job],
+        training: Training,
+    ) -> list[Update]:
+        """The cohort in as few passes as memory holds; who takes equally many steps goes together.
 
-
-@torch.no_grad()
-def collect(method: Method, vit: FrozenViT, samples: Samples, jobs: Sequence[Job]) -> State:
-    """Each client's statistics [K, ...] over all of its training data, with what it received."""
-    if type(method).statistics is Method.statistics:
-        return {}
-    state, counts = _state(jobs), _counts(jobs, vit)
-    width, sums = max(1, rows_a_pass(vit) // len(jobs)), State()
-    for start in range(0, max(len(job.rows) for job in jobs), width):
-        batch = Batch(samples, [job.rows[start : start + width] for job in jobs], counts, priors(counts))
-        for name, value in method.statistics(vit, batch, state).items():
-            sums[name] = sums[name] + value if name in sums else value
-    return sums
-
-
-def learn(recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: Sequence[Job], training: Training) -> Update:
-    """Trains K clients in one forward and backward pass a step, each from what it received.
-
-    A client that has no batch left stands still: its tensors, momentum and weight decay do not move.
-    Raises `FloatingPointError` when a client's loss is no longer finite.
-    """
-    method, counts = recipe.method, _counts(jobs, vit)
-    statistics = collect(method, vit, samples, jobs)
-    state = _state(jobs)
-    received, shared, local = dict(state), list(jobs[0].shared), list(jobs[0].local)
-    losses, steps = torch.zeros(len(jobs)), torch.zeros(len(jobs))
-    notes: dict[str, Tensor] = {}
-    images = 0
-    for phase in method.phases():
-        stepper = _Sgd(state, _trained(phase, [*shared, *local]), method.no_decay, phase, training)
-        for rows in _schedule(jobs, phase.epochs or training.epochs, training.batch_size):
-            batch = Batch(samples, rows, counts, priors(counts))
-            active = torch.tensor([len(r) > 0 for r in rows])
-            loss = batch.means(method.loss(vit, batch, state))
-            losses += loss.detach().cpu()
-            trained_shared = {name: state[name] for name in shared if name in stepper.names}
-            for optimiser in recipe.optimisers:
-                penalty = optimiser.penalty(trained_shared, received)
-                loss = loss if penalty is None else loss + penalty
-            stepper.step(loss, active)
-            steps += active
-            images += sum(len(r) for r in rows)
-            for name, values in batch.notes.items():
-                notes[name] = notes.get(name, torch.zeros(len(jobs))) + batch.means(values).cpu()
-    if not torch.isfinite(losses).all():
-        client = jobs[int((~torch.isfinite(losses)).nonzero()[0])].client
-        raise FloatingPointError(f"the training loss of client {client} is not finite; lower --lr {training.lr}")
-    return Update(
-        clients=[job.client for job in jobs],
-        samples=torch.tensor([float(len(job.rows)) for job in jobs]),
-        shared={name: state[name].detach() for name in shared},
-        local={name: state[name].detach() for name in local},
-        statistics=statistics,
-        loss=losses / steps.clamp_min(1),
-        images=images,
-        notes={name: value / steps.clamp_min(1) for name, value in notes.items()},
-    )
+        Out of memory, half as many clients go into a pass from then on. The local batch never changes.
+        """
+        self.width = self.width or _most(recipe, vit, samples, jobs, training)
+        order = sorted(range(len(jobs)), key=lambda k: -jobs[k].steps(training))
+        updates: dict[int, Update] = {}
+        while len(updates) < len(jobs):
+            chosen = order[len(updates) : len(updates) + self.width]
+            try:
+                found = train([jobs[k] for k in chosen])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(chosen) == 1:
+                    raise
+                self.width = len(chosen) // 2
+                self.notes.append(f"out of memory at {len(chosen)} clients a pass: {self.width} from then on")
+                continue
+            updates |= dict(zip(chosen, found, strict=True))
+        return [updates[k] for k in range(len(jobs))]
 
 
-class _Sgd:
-    """SGD with momentum and weight decay on stacked tensors [K, ...], as `torch.optim.SGD` does for each client."""
-
-    def __init__(self, state: State, names: list[str], no_decay: Sequence[str], phase: Phase, training: Training):
-        self.names, self.training = names, training
-        self.lr = training.lr if phase.lr is None else phase.lr
-        for name in names:
-            state[name] = state[name].detach().clone().requires_grad_()
-        self.values = [state[name] for name in names]
-        self.decays = [0.0 if name in no_decay else training.weight_decay for name in names]
-        self.velocities = [torch.zeros_like(value) for value in self.values]
-
-    def step(self, losses: Tensor, active: Tensor) -> None:
-        """One step of every active client down its own loss [K]."""
-        gradients = torch.autograd.grad(losses.sum(), self.values)
-        everyone = bool(active.all())
-        with torch.no_grad():
-            for value, gradient, decay, velocity in zip(
-                self.values, gradients, self.decays, self.velocities, strict=True
-            ):
-                moved = self.training.momentum * velocity + gradient.add(value, alpha=decay)
-                if not everyone:
-                    mask = active.to(value.device).view(-1, *[1] * (value.dim() - 1))
-                    velocity.copy_(torch.where(mask, moved, velocity))
-                    value.sub_(self.lr * torch.where(mask, moved, torch.zeros_like(moved)))
-                else:
-                    velocity.copy_(moved)
-                    value.sub_(moved, alpha=self.lr)
+def _taste(job: Job, training: Training) -> tuple[Job, Training]:
+    """A job of one full batch and no more, repeating a small client's rows."""
+    return replace(job, rows=np.resize(job.rows, training.batch_size)), replace(training, epochs=1)
 
 
-def _trained(phase: Phase, names: list[str]) -> list[str]:
-    if phase.trains is None:
-        return names
-    unknown = set(phase.trains) - set(names)
-    if unknown:
-        raise ValueError(f"a phase trains {sorted(unknown)}, but the trainable tensors are {names}")
-    return list(phase.trains)
+def _runs_backbone(
+    recipe: Recipe,
+    vit: FrozenViT,
+    samples: Samples,
+    job: Job,
+    training: Training,
+    phases: Sequence[Phase] | None,
+) -> bool:
+    """Whether a training step passes through any layer of the backbone; cached activations do not count."""
+    job, training = _taste(job, training)
+    learn(recipe, vit, samples, [job], training, phases)  # fills the caches
+    before = vit.layers_run
+    learn(recipe, vit, samples, [job], training, phases)
+    return vit.layers_run > before
 
 
-def _schedule(jobs: Sequence[Job], epochs: int, batch_size: int) -> list[list[np.ndarray]]:
-    """The rows of every step for each client: shuffled epochs, a short last batch kept, then nothing."""
-    batches = []
-    for job in jobs:
-        orders = [job.rng.permutation(job.rows) for _ in range(epochs)]
-        batches.append([o[i : i + batch_size] for o in orders for i in range(0, len(o), batch_size)])
-    nothing = np.empty(0, dtype=np.int64)
-    return [[b[t] if t < len(b) else nothing for b in batches] for t in range(max(map(len, batches)))]
-
-
-def _state(jobs: Sequence[Job]) -> State:
-    """All tensors of the jobs' clients, [K, ...]."""
-    return {k: v for part in ("shared", "memory", "local") for k, v in stack([getattr(j, part) for j in jobs]).items()}
-
-
-def _counts(jobs: Sequence[Job], vit: FrozenViT) -> Tensor:
-    return torch.from_numpy(np.stack([job.counts for job in jobs])).float().to(vit.device)
-
-
-Cohort = Callable[[Recipe, FrozenViT, Samples, Sequence[Job], Training], list[Update]]
-
-
-def sequential(
-    recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: Sequence[Job], training: Training
-) -> list[Update]:
-    """One client after the other."""
-    return [learn(recipe, vit, samples, [job], training) for job in jobs]
-
-
-def threaded(
-    recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: Sequence[Job], training: Training, threads: int
-) -> list[Update]:
-    """Clients side by side, one intra-op thread each over the one backbone; the same bits as `sequential`."""
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(lambda job: learn(recipe, vit, samples, [job], training), jobs))
+def _most(recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: Sequence[Job], training: Training) -> int:
+    """How many clients fit a pass: those whose activations take the budget, by what one client's step keeps."""
+    job, short = _taste(jobs[0], training)
+    with Kept(vit) as kept:
+        learn(recipe, vit, samples, [job], short)
+    room = budget(vit.device)
+    return len(jobs) if room is None else max(1, min(len(jobs), room // max(1, kept.bytes)))

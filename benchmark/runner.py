@@ -1,5 +1,7 @@
 """One run from its configuration to its record, in this process; backbone and data are loaded once a process."""
 
+import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +12,11 @@ from typing import Any
 import torch
 
 from benchmark import backbone, environment
+from benchmark.client import Training
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
-from benchmark.executor import Training
+from benchmark.executor import Executor
+from benchmark.machine import has_bf16
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
 from benchmark.simulator import Outcome, Protocol, Simulator
@@ -42,36 +46,69 @@ def use_threads(count: int) -> None:
 
 def simulator(config: RunConfig, threads: int = 1) -> Simulator:
     """Everything of a run, ready to start. Raises the plain error of whatever cannot be had or does not fit."""
+    ready(config)
+    data = dataset(config)
+    vit = frozen_vit(config, len(data.classes))
+    train, test = _samples(data, vit, config.normalize)
+    return assemble(config, vit, train, test, federation_of(config, data), threads)
+
+
+def ready(config: RunConfig) -> None:
+    """Prepares this process for a run: threads, plug-ins, device. Raises `ConfigError` where there is none."""
     use_threads(1)
     for file in config.plugins:
         methods.load_plugin(file)
-    vit, train, test = _materials(config)
-    streams = Streams(config.data_identity, config.federation.label, config.seed)
-    protocol = Protocol(
-        rounds=config.rounds,
-        participation=config.participation,
-        eval_every=config.eval_every,
-        training=Training(config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay),
-        threads=1 if config.executor == "sequential" else threads,
+    if config.device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {config.device}: torch finds no CUDA device here; use --device cpu.")
+    if config.precision == "bf16" and not has_bf16(torch.device(config.device)):
+        raise ConfigError(f"--precision bf16: {config.device} has no bf16 instructions here; use --precision fp32.")
+
+
+def frozen_vit(config: RunConfig, classes: int) -> FrozenViT:
+    """The backbone of a run, kept by the process."""
+    sizes = (config.image_size, config.patch_size)
+    return backbone.load(config.backbone, classes, config.checkpoint, *sizes, config.device, config.precision)
+
+
+def assemble(
+    config: RunConfig, vit: FrozenViT, train: Samples, test: Samples, clients: Federation, threads: int = 1
+) -> Simulator:
+    """The simulation of a run on materials that are at hand; up to `threads` clients train side by side."""
+    training = Training(
+        config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay, config.clip_norm
     )
-    recipe = methods.create(config.method, config.settings)
-    clients = federation(config)
-    tested = train if clients.test_part == "train" else test
+    protocol = Protocol(
+        config.rounds,
+        config.participation,
+        config.eval_every,
+        training,
+        Executor(config.executor, threads),
+        config.adapt_epochs,
+    )
+    streams = Streams(config.data_identity, config.federation.label, config.seed)
+    recipe, tested = methods.create(config.method, config.settings), train if clients.test_part == "train" else test
     return Simulator(recipe, vit, train, tested, clients, streams, protocol)
 
 
 def federation(config: RunConfig) -> Federation:
     """The clients of a run: the same for every method."""
+    return federation_of(config, dataset(config))
+
+
+def federation_of(config: RunConfig, dataset: DataSet) -> Federation:
+    """The clients of a run on a data set that is at hand, or on its stand-in."""
     streams = Streams(config.data_identity, config.federation.label, config.seed)
-    return federations.build(_dataset(config), config.federation, streams.numpy)
+    return federations.build(dataset, config.federation, streams.numpy)
 
 
 def execute(config: RunConfig, threads: int = 1, progress: Callable[[int], None] = lambda _: None) -> Record:
     """Runs one configuration and returns its record. `threads` clients train side by side."""
-    began = time.perf_counter()
+    began = time.time()
     run = simulator(config, threads)
     outcome = run.run(progress)
-    result = _result(config, run, outcome, time.perf_counter() - began)
+    ended = time.time()
+    result = _result(config, run, outcome, ended - began)
+    result["when"] = {"began": began, "ended": ended, "worker": f"{socket.gethostname()}:{os.getpid()}"}
     return Record(config, result, outcome.rounds, outcome.clients)
 
 
@@ -105,29 +142,23 @@ def _result(config: RunConfig, run: Simulator, outcome: Outcome, seconds: float)
         "parameters": outcome.parameters,
         "seconds": {"train": outcome.train_seconds, "eval": outcome.eval_seconds, "total": seconds},
         "images_per_second": outcome.images / outcome.train_seconds if outcome.train_seconds else 0.0,
+        "backbone_passes": outcome.backbone_passes,
+        "executor": run.executor.facts(),
         "never_trained": outcome.never_trained,
         "federation": {"hash": run.federation.hash, **run.federation.summary()},
-        "environment": environment.describe() | {"device": config.device, "threads": str(run.protocol.threads)},
+        "environment": environment.describe() | {"device": config.device, "threads": str(run.executor.threads)},
         "deviations": run.recipe.deviations,
     }
 
 
-def _dataset(config: RunConfig) -> DataSet:
+def dataset(config: RunConfig) -> DataSet:
+    """The data set of a run, kept by the process."""
     root = None if config.data_root is None else Path(config.data_root)
     return datasets.load(config.dataset, root, config.skip_corrupt)
 
 
-def _materials(config: RunConfig) -> tuple[FrozenViT, Samples, Samples]:
-    if config.device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {config.device}: torch finds no CUDA device here; use --device cpu.")
-    dataset = _dataset(config)
-    vit = backbone.load(
-        config.backbone, len(dataset.classes), config.checkpoint, config.image_size, config.patch_size, config.device
-    )
-    return (vit, *_samples(dataset, vit, config.normalize))
-
-
 @lru_cache(maxsize=2)
 def _samples(dataset: DataSet, vit: FrozenViT, normalize: str) -> tuple[Samples, Samples]:
-    train, test = (dataset.train_x, dataset.train_y), (dataset.test_x, dataset.test_y)
-    return Samples(*train, vit, normalize), Samples(*test, vit, normalize)
+    parts = {"train": (dataset.train_x, dataset.train_y), "test": (dataset.test_x, dataset.test_y)}
+    train, test = (Samples(*part, vit, normalize, f"{dataset.identity}:{name}") for name, part in parts.items())
+    return train, test

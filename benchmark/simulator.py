@@ -8,28 +8,41 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.evaluation import Scores, Subject, score, summary
-from benchmark.executor import Job, Training, Update, collect, sequential, threaded
+from benchmark.client import Job, Training, Update, collect
+from benchmark.evaluation import Subject
+from benchmark.executor import Executor
+from benchmark.judge import Judge
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
+from benchmark.states import size, whole
 from benchmark.vit import FrozenViT
 from data.federation import Federation
 from methods.base import State, Uploads
 from methods.errors import MethodError
 from methods.registry import Recipe
 
-WARM_COHORT = 16  # clients of a pass that only collects statistics
+WARM_COHORT = 256  # clients whose first statistics are held at a time
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a federation is run: rounds, clients a round (a share of the seen ones), rounds between evaluations."""
+    """How a federation is run: rounds, clients a round (a share of the seen ones), rounds between evaluations.
+
+    After the last round held-out clients are also scored after `adapt_epochs` local epochs; 0: they are not.
+    """
 
     rounds: int
     participation: float
     eval_every: int
     training: Training
-    threads: int = 1
+    executor: Executor = field(default_factory=Executor)
+    adapt_epochs: int = 0
+
+    @property
+    def evaluated(self) -> tuple[int, ...]:
+        """The rounds after which everybody is scored, 0 being before the first; at least the last."""
+        every, rounds = self.eval_every, self.rounds
+        return (*range(0, rounds, every), rounds) if every < rounds else (rounds,)
 
 
 @dataclass
@@ -46,12 +59,8 @@ class Outcome:
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     images: int = 0
+    backbone_passes: float = 0.0
     never_trained: float = 0.0
-
-
-def size(state: State) -> int:
-    """Bytes of a state's tensors."""
-    return sum(value.numel() * value.element_size() for value in state.values())
 
 
 class Simulator:
@@ -75,11 +84,19 @@ class Simulator:
         self.shared_names = tuple(shared)
         if recipe.optimisers and not shared:
             raise MethodError(f"{recipe.name}: {self.method.name} shares nothing that a plug-in could act on; drop it.")
-        self.server: State = {**shared, **self._placed(self.method.memory(vit, streams.torch))}
+        private = self._placed(self.method.private(vit, streams.torch, len(federation.clients)))
+        self.private_names = tuple(private)
+        self.server: State = {**shared, **self._placed(self.method.memory(vit, streams.torch)), **private}
         self.optimiser_memory = [optimiser.memory(shared) for optimiser in recipe.optimisers]
         self.initial_local = self._placed(self.method.local(vit, streams.torch))
         self.local: dict[int, State] = {}  # of clients that have trained; the others hold the initial one
         self.rounds_trained = np.zeros(len(federation.clients), dtype=np.int64)
+        self.executor = protocol.executor
+        self.trains = bool(self.method.phases())
+        if not self.trains:
+            self.executor.used = "none: nothing is trained"
+        self.judge = Judge(self)
+        self.layers_before = vit.layers_run
         self.outcome = Outcome(
             parameters={
                 "shared": sum(v.numel() for v in shared.values()),
@@ -92,6 +109,7 @@ class Simulator:
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
         """Simulates all rounds, calling `progress(round)` after each."""
+        self.announce()
         if self.method.initial_statistics:
             with _Clock(self.outcome, "train_seconds"):
                 self._initial_statistics()
@@ -99,12 +117,27 @@ class Simulator:
         progress(0)
         for number in range(1, self.protocol.rounds + 1):
             with _Clock(self.outcome, "train_seconds"):
-                loss, notes = self._round(number)
+                loss, notes = self._round(number) if self.trains else (float("nan"), {})
             self._close_round(number, loss, notes)
             progress(number)
-        seen = self.federation.seen
-        self.outcome.never_trained = float((self.rounds_trained[seen] == 0).mean())
+        if self.trains:
+            seen = self.federation.seen
+            self.outcome.never_trained = float((self.rounds_trained[seen] == 0).mean())
+        self.outcome.backbone_passes = (self.vit.layers_run - self.layers_before) / self.vit.depth
         return self.outcome
+
+    def announce(self) -> None:
+        """Tells the samples how many rows this run will read of them, which settles what is worth keeping."""
+        sizes = np.array([len(client.train) for client in self.federation.clients])
+        epochs = sum(phase.epochs or self.protocol.training.epochs for phase in self.method.phases())
+        rounds = range(1, self.protocol.rounds + 1) if self.trains else ()
+        trained = epochs * sum(int(sizes[self.cohort(number)].sum()) for number in rounds)
+        gathered = int(sizes[self.federation.seen].sum()) if self.method.initial_statistics else 0
+        tested = len(self.protocol.evaluated) * sum(len(client.test) for client in self.federation.clients)
+        on_train = self.test is self.train
+        self.train.expect(trained + gathered + (tested if on_train else 0))
+        if not on_train:
+            self.test.expect(tested)
 
     def cohort(self, number: int) -> np.ndarray:
         """The seen clients that train in a round, in ascending order; at least one."""
@@ -112,12 +145,22 @@ class Simulator:
         count = max(1, round(self.protocol.participation * len(seen)))
         return np.sort(self.streams.numpy("cohort", number).choice(seen, count, replace=False))
 
+    def _own(self, client: int) -> State:
+        """A client's local tensors: the initial ones until it has trained."""
+        held = self.local.get(client)
+        return self.initial_local if held is None else {name: held[name] for name in self.initial_local}
+
+    def _download(self, client: int | None) -> State:
+        """What the server sends to a client; None for a held-out one."""
+        sent = self.method.download(self.server, client)
+        return {name: value for name, value in sent.items() if name not in self.private_names}
+
     def jobs(self, clients: Sequence[int] | np.ndarray, number: int) -> list[Job]:
         """What the clients of a round are handed: their data, the server's current tensors, their own; counts bytes."""
         jobs = []
         for client in map(int, clients):
-            received = self.method.download(self.server, client)
-            self.outcome.download_bytes += size(received)
+            received = self._download(client)
+            self.outcome.download_bytes += self.travelling(received, client)
             jobs.append(
                 Job(
                     client=client,
@@ -125,46 +168,66 @@ class Simulator:
                     counts=self.federation.counts[client],
                     shared={k: v for k, v in received.items() if k in self.shared_names},
                     memory={k: v for k, v in received.items() if k not in self.shared_names},
-                    local=self.local.get(client, self.initial_local),
+                    local=self._own(client),
                     rng=self.streams.numpy("batches", number, client),
                 )
             )
         return jobs
+
+    def travelling(self, state: State, client: int) -> int:
+        """Bytes of a state that travel between the server and a client."""
+        return size(state, self.method.class_rows, int((self.federation.counts[client] > 0).sum()))
 
     def _initial_statistics(self) -> None:
         """Every training client's statistics, gathered and folded in before round 1."""
         total: State = {}
         seen = self.federation.seen
         for start in range(0, len(seen), WARM_COHORT):
-            sums = collect(self.method, self.vit, self.train, self.jobs(seen[start : start + WARM_COHORT], 0))
-            self.outcome.upload_bytes += size(sums)
-            for name, value in sums.items():
-                total[name] = total[name] + value.sum(0) if name in total else value.sum(0)
+            jobs = self.jobs(seen[start : start + WARM_COHORT], 0)
+            for job, sums in zip(jobs, collect(self.method, self.vit, self.train, jobs), strict=True):
+                self.outcome.upload_bytes += size(sums)
+                self._pool(total, sums, np.flatnonzero(job.counts))
         self.server = {**self.server, **self.method.fold(self.server, total)}
+
+    def _pool(self, total: State, statistics: State, classes: np.ndarray) -> None:
+        """Adds a client's statistics to the total, in place; rows of its classes to the rows of all classes."""
+        rows = torch.from_numpy(classes).to(self.vit.device)
+        for name, value in self.method.absorb(statistics).items():
+            by_class = name in self.method.class_rows
+            if name not in total:
+                total[name] = value.new_zeros((self.vit.classes, *value.shape[1:]) if by_class else value.shape)
+            if by_class:
+                total[name].index_add_(0, rows, value)
+            else:
+                total[name] += value
 
     def _round(self, number: int) -> tuple[float, dict[str, float]]:
         """Trains a cohort and combines; returns the mean loss and diagnostics over its clients."""
         jobs = self.jobs(self.cohort(number), number)
-        protocol = self.protocol
-        arguments = (self.recipe, self.vit, self.train, jobs, protocol.training)
-        updates = threaded(*arguments, protocol.threads) if protocol.threads > 1 else sequential(*arguments)
+        updates = self.executor.train(self.recipe, self.vit, self.train, jobs, self.protocol.training)
         for update in updates:
             self.outcome.images += update.images
-            self.outcome.upload_bytes += size(update.shared) + size(update.statistics)
-            for k, client in enumerate(update.clients):
-                self.rounds_trained[client] += 1
-                if update.local:
-                    self.local[client] = {name: value[k].clone() for name, value in update.local.items()}
+            self.outcome.upload_bytes += sum(map(size, (update.shared, update.statistics, update.reports)))
+            self.rounds_trained[update.client] += 1
+            own = {**update.local, **{name: update.shared[name] for name in self.method.keeps}}
+            if own:
+                self.local[update.client] = {name: value.clone() for name, value in own.items()}
         self._combine(updates)
-        notes = {name: float(torch.cat([u.notes[name] for u in updates]).mean()) for name in updates[0].notes}
-        return float(torch.cat([update.loss for update in updates]).mean()), notes
+        notes = {name: float(np.mean([u.notes[name] for u in updates])) for name in updates[0].notes}
+        return float(np.mean([update.loss for update in updates])), notes
 
     def _combine(self, updates: list[Update]) -> None:
+        statistics: State = {}
+        for update in updates:
+            self._pool(statistics, update.statistics, update.classes)
+        rows, device = self.method.class_rows, self.vit.device
+        wholes = [whole(u.shared, self.server, torch.from_numpy(u.classes).to(device), rows) for u in updates]
         uploads = Uploads(
-            clients=[client for update in updates for client in update.clients],
-            samples=torch.cat([update.samples for update in updates]),
-            shared={k: torch.cat([update.shared[k] for update in updates]) for k in updates[0].shared},
-            statistics={k: torch.cat([u.statistics[k] for u in updates]).sum(0) for k in updates[0].statistics},
+            clients=[update.client for update in updates],
+            samples=torch.tensor([float(update.samples) for update in updates]),
+            shared={k: torch.stack([full[k] for full in wholes]) for k in updates[0].shared},
+            statistics=statistics,
+            reports={k: torch.stack([update.reports[k] for update in updates]) for k in updates[0].reports},
         )
         before = {name: self.server[name] for name in self.shared_names}
         server = self.method.combine(self.server, uploads)
@@ -178,12 +241,9 @@ class Simulator:
         """Writes the round's row; evaluates where it is due, and keeps the last round's result."""
         row: dict[str, Any] = {"round": number, "train_loss": loss}
         row |= {f"train_{name}": value for name, value in notes.items()}
-        last = number == self.protocol.rounds
-        if last or number % self.protocol.eval_every == 0:
+        if number in self.protocol.evaluated:
             with _Clock(self.outcome, "eval_seconds"):
-                scores = self._evaluate(row)
-            if last:
-                self._keep_clients(scores)
+                self.judge.evaluate(row, last=number == self.protocol.rounds)
         row |= {"upload_bytes": self.outcome.upload_bytes, "download_bytes": self.outcome.download_bytes}
         row["seconds"] = self.outcome.train_seconds + self.outcome.eval_seconds
         self.outcome.rounds.append(row)
@@ -197,9 +257,9 @@ class Simulator:
         average = self._mean_local()
         subjects = []
         for client in map(int, clients):
-            received = self.method.download(self.server, client)
             member = self.federation.clients[client]
-            local = average if member.held_out else self.local.get(client, self.initial_local)
+            received = self._download(None if member.held_out else client)
+            local = average if member.held_out else {**self.initial_local, **self.local.get(client, {})}
             counts = self.federation.counts[client]
             counts = counts if labelled else np.zeros_like(counts)
             subjects.append(Subject(client, getattr(member, part), counts, {**received, **local}))
@@ -211,51 +271,6 @@ class Simulator:
         return {
             name: torch.stack([state[name] for state in self.local.values()]).mean(0) for name in self.initial_local
         }
-
-    def _evaluate(self, row: dict[str, Any]) -> Scores:
-        """Scores every client that can predict; fills the round's row and the current metrics."""
-        members = self.federation.seen
-        if self.method.held_out:
-            members = np.concatenate([members, self.federation.held_out])
-        scores = score(self.recipe, self.vit, self.test, self.subjects(members))
-        self.outcome.metrics, self.outcome.metrics_prior = {}, {}
-        seen = len(self.federation.seen)
-        for group, inside in (("seen", slice(0, seen)), ("held_out", slice(seen, None))):
-            total = scores.total[inside]
-            plain = self.outcome.metrics[group] = summary(scores.accuracy[inside], total)
-            corrected = self.outcome.metrics_prior[group] = summary(scores.accuracy_prior[inside], total)
-            for suffix, values in (("", plain), ("_prior", corrected)):
-                row[f"{group}_mean{suffix}"] = values["mean"] if values else float("nan")
-                row[f"{group}_worst{suffix}"] = values["worst"] if values else float("nan")
-        for name, sums in scores.notes.items():
-            row[f"test_{name}"] = float(sums.sum() / max(1, scores.total.sum()))
-        if self.method.uses_prior and len(self.federation.held_out):
-            blind = score(self.recipe, self.vit, self.test, self.subjects(self.federation.held_out, labelled=False))
-            self.outcome.metrics["held_out_unlabelled"] = summary(blind.accuracy, blind.total)
-        if any(len(client.validation) for client in self.federation.clients):
-            aside = self.subjects(self.federation.seen, part="validation")
-            chosen = score(self.recipe, self.vit, self.train, aside)
-            self.outcome.metrics["validation"] = summary(chosen.accuracy, chosen.total)
-        return scores
-
-    def _keep_clients(self, scores: Scores) -> None:
-        order = list(self.federation.seen) + (list(self.federation.held_out) if self.method.held_out else [])
-        place = {client: i for i, client in enumerate(order)}
-        for client, member in enumerate(self.federation.clients):
-            i = place.get(client)
-            self.outcome.clients.append(
-                {
-                    "client": client,
-                    "held_out": member.held_out,
-                    "domain": member.domain,
-                    "train_samples": len(member.train),
-                    "test_samples": len(member.test),
-                    "rounds_trained": int(self.rounds_trained[client]),
-                    "accuracy": float("nan") if i is None else float(scores.accuracy[i]),
-                    "accuracy_prior": float("nan") if i is None else float(scores.accuracy_prior[i]),
-                    "class_counts": self.federation.counts[client].tolist(),
-                }
-            )
 
 
 class _Clock:

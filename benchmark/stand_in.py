@@ -1,5 +1,6 @@
 """What a plan is made from: the labels of a data set or its published numbers, and no image at all."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.config import RunConfig
-from benchmark.samples import CACHE_LIMIT, Samples
+from benchmark.samples import SMALL, Samples
 from benchmark.vit import FrozenViT
 from data import registry
 from data.dataset import Array, DataSet
@@ -79,52 +80,42 @@ def _shared(samples: int, holders: int) -> Array:
 class BlankSamples(Samples):
     """Labels under black images that take no memory: what a pass costs does not depend on what it sees.
 
-    `once` and `held` say what `Samples` would compute once, and keep, for what has been asked of it so far.
+    `held` and `shared` say what `Samples` would keep in each process, and map from files that all share, for what has
+    been asked of it so far.
     """
 
     def __init__(self, dataset: DataSet, part: str, vit: FrozenViT) -> None:
-        self.labels = torch.from_numpy(getattr(dataset, f"{part}_y"))
+        self.labels = torch.from_numpy(getattr(dataset, f"{part}_y")).to(vit.device)
         self.vit = vit
+        self.image_bytes = len(self.labels) * 3 * vit.image_size**2
         self.mapped = dataset.identity == ABSENT and dataset.name not in IN_MEMORY
-        self.mapped |= isinstance(getattr(dataset, f"{part}_x"), ImageFiles)
-        self.token_bytes = len(self.labels) * vit.tokens * vit.dim * 4
-        self.asked = {"tokens": False, "features": False}
-        self._tokens = self._features = None
+        self.mapped |= isinstance(getattr(dataset, f"{part}_x"), ImageFiles) or self.image_bytes > SMALL
+        self.keeping, self._kept = True, {}
+        self._lock = threading.RLock()
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Black images [B, 3, S, S]."""
         return torch.zeros(len(rows), 3, self.vit.image_size, self.vit.image_size, device=self.vit.device)
 
-    @torch.no_grad()
-    def tokens(self, rows: Tensor) -> Tensor:
-        """Tokens [B, T, D]: computed for these rows, or copies of one where the split's would be kept."""
-        if self.token_bytes > CACHE_LIMIT:
-            return self.vit.tokens_of(self.pixels(rows))
-        self.asked["tokens"] = True
-        if self._tokens is None:
-            self._tokens = self.vit.tokens_of(self.pixels(rows[:1]))
-        return self._tokens.repeat(len(rows), 1, 1)
-
-    @torch.no_grad()
-    def features(self, rows: Tensor) -> Tensor:
-        """Copies of one cls feature [B, D], as those of the split would be kept."""
-        self.asked["features"] = True
-        if self._features is None:
-            self._features = self.vit.encode(self.tokens(rows[:1]))
-        return self._features.repeat(len(rows), 1)
+    def _all(self, what: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
+        """The activations of one image, as those of every row."""
+        with self._lock:
+            if what not in self._kept:
+                self._kept[what] = self._compute(what, torch.zeros(1, dtype=torch.int64)).expand(shape)
+            return self._kept[what]
 
     @torch.no_grad()
     def pass_once(self, images: int) -> None:
-        """What `Samples` does once for so many images."""
-        rows = torch.arange(images)
-        if any(self.asked.values()):
-            tokens = self.vit.tokens_of(self.pixels(rows))
-            if self.asked["features"]:
-                self.vit.encode(tokens)
+        """What `Samples` computes once, for so many images."""
+        for what in self._kept:
+            self._compute(what, torch.arange(images))
 
     @property
     def held(self) -> int:
-        """Bytes that `Samples` holds in memory for the whole split."""
-        images = 0 if self.mapped else len(self.labels) * 3 * self.vit.image_size**2
-        tokens = self.token_bytes if self.asked["tokens"] and self.token_bytes <= CACHE_LIMIT else 0
-        return images + tokens + (len(self.labels) * self.vit.dim * 4 if self.asked["features"] else 0)
+        """Bytes of images that each process keeps for the whole split."""
+        return 0 if self.mapped else self.image_bytes
+
+    @property
+    def shared(self) -> int:
+        """Bytes of images and frozen activations in files that all processes map."""
+        return sum(kept.numel() * 4 for kept in self._kept.values()) + (self.image_bytes if self.mapped else 0)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from benchmark.config import RunConfig
 from benchmark.errors import ConfigError
+from benchmark.machine import processors
 from benchmark.runner import Record, execute, failed, simulator
 from benchmark.store import Store
 
@@ -32,11 +33,6 @@ class Finished:
 
     record: Record
     log: str = ""
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def preflight(configs: Sequence[RunConfig]) -> None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 State = dict[str, "Tensor"]
+LayerEdit = Callable[[str, int, "Tensor", "Tensor"], "Tensor"]
+"""(point, layer, what enters there, what comes out) to what comes out instead; [B, T, ...] each, the points below."""
+POINTS = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2", "mlp")
+"""Places in a block that can be edited, in the order of computation; beside them `norm`, after the last layer."""
+
 Streams = Callable[[str], "Generator"]
 """A purpose ("head", "prompt") to its random generator: the same for every method, so that runs are paired."""
 
@@ -34,20 +39,37 @@ class Backbone(Protocol):
 
     dim: int
     depth: int
+    hidden: int  # width inside the blocks' MLP; 0 where blocks cannot be edited
     patch_size: int
+    image_size: int
     classes: int
 
     def embed(self, batch: Batch) -> Tensor:
         """Tokens [B, 1 + patches, D] entering layer 1: cls first, positions added."""
 
-    def layers(self, x: Tensor, first: int = 1, last: int | None = None) -> Tensor:
+    def pixels(self, batch: Batch) -> Tensor:
+        """Normalised images [B, 3, S, S], for what is trained before the patches are embedded."""
+
+    def tokens_of(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, S, S] to the tokens entering layer 1."""
+
+    def layers(self, x: Tensor, first: int = 1, last: int | None = None, edit: LayerEdit | None = None) -> Tensor:
         """Tokens after layers `first`..`last` (inclusive; the last of all by default)."""
 
-    def encode(self, x: Tensor, first: int = 1) -> Tensor:
+    def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
         """The cls feature [B, D]: layers `first`..depth, then the final norm."""
 
-    def features(self, batch: Batch) -> Tensor:
-        """The frozen cls feature [B, D] of each image without any prompt, computed once per image."""
+    def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
+        """The first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
+
+    def frozen(self, batch: Batch, layer: int) -> Tensor:
+        """Tokens [B, 1 + patches, D] entering `layer` without any prompt, computed once per image where they fit."""
+
+    def features(self, batch: Batch, layer: int | None = None) -> Tensor:
+        """The frozen cls feature [B, D] of each image without any prompt, or its cls token entering `layer`.
+
+        Computed once per image and machine: what a query, a datastore or a class mean is made of.
+        """
 
 
 class Batch(Protocol):
@@ -55,22 +77,35 @@ class Batch(Protocol):
 
     labels: Tensor
     """[B] class of each row. Training may use it; a prediction may not (an oracle says so in its name)."""
+    mask: Tensor
+    """[B] whether a row is a sample; the others only fill up, and no sum that a method takes itself may hold them."""
+    classes: Tensor
+    """[K, M] the classes that each client holds, ascending; past a client's last one, any."""
     counts: Tensor
     """[K, C] each client's training samples per class."""
     prior: Tensor
     """[K, C] each client's class shares: `counts` normalised, or uniform for a client without labels."""
 
+    phase: Phase | None
+    """The phase of local training under way; None outside it."""
+
     def own(self, value: Tensor) -> Tensor:
         """[K, ...] to [B, ...]: each sample's own client's value."""
 
     def matmul(self, x: Tensor, value: Tensor) -> Tensor:
-        """[B, n] by each sample's own client's [K, n, m], giving [B, m]."""
+        """[B, ..., n] by each sample's own client's [K, n, m], giving [B, ..., m]."""
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """[B, D] through each sample's own client's layer: weight [K, C, D], bias [K, C], giving [B, C]."""
 
+    def held(self, value: Tensor) -> Tensor:
+        """[K, C] to [K, M]: a value per class for the M (at most) classes that each client holds, zero past them.
+
+        A client holds the classes of its training samples; one without labels is taken to hold all.
+        """
+
     def class_sums(self, values: Tensor) -> Tensor:
-        """Sums per client and class over the real rows: [B, D] to [K, C, D]."""
+        """Sums over the real rows per client and class that it holds: [B, D] to [K, M, D]."""
 
     def log(self, name: str, values: Tensor) -> None:
         """Hands a per-sample diagnostic [B] to the round's log, where its mean over real rows is written."""
@@ -87,12 +122,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Uploads:
-    """What a cohort sent: shared tensors [K, ...] after training, sample counts [K], statistics summed over it."""
+    """What a cohort sent: shared tensors [K, ...] after training, sample counts [K], statistics summed over it, and
+    each client's own reports [K, ...]."""
 
     clients: Sequence[int]
     samples: Tensor
     shared: State
     statistics: State
+    reports: State = dataclasses.field(default_factory=dict)
 
     def mean(self, name: str) -> Tensor:
         """The average of a shared tensor weighted by sample counts (McMahan et al., 2017, Algorithm 1)."""
@@ -112,6 +149,8 @@ class _Configured:
     """Known differences from the paper; every record carries them."""
     version: ClassVar[int] = 1
     """Part of a run's identity: raised when a change of the code changes results."""
+    unfused: ClassVar[str] = ""
+    """Why clients cannot train together in one pass, where they cannot: records say so."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -130,8 +169,35 @@ class Method(_Configured):
     """Whether clients keep tensors of their own."""
     held_out: ClassVar[bool] = True
     """Whether a client that never trained can predict; if not, its metrics are not applicable."""
+    keeps: ClassVar[tuple[str, ...]] = ()
+    """Shared tensors of which a client that has trained predicts with its own copy, as its training left it."""
     no_decay: ClassVar[tuple[str, ...]] = ()
     """Trained tensors that weight decay leaves alone."""
+    selects: ClassVar[tuple[str, ...]] = ()
+    """Trained tensors of which a sample uses some rows alone, so that the others may go without a gradient."""
+
+    @property
+    def fine_tuning(self) -> Phase | None:
+        """What a client trains on its own data before it predicts, and keeps from the server; None: nothing.
+
+        A held-out client is scored without it, and with it beside that.
+        """
+        return None
+
+    @property
+    def adapts(self) -> tuple[str, ...] | None:
+        """What a held-out client trains under `--adapt-epochs`: None, its local tensors or, without any, the shared
+        ones; empty, nothing, and the adapted result does not apply."""
+        return None
+
+    @property
+    def class_rows(self) -> tuple[str, ...]:
+        """Tensors and statistics with a row per class, [C, ...], of which a client needs only those that it holds.
+
+        Not for local tensors. Other rows neither travel nor take part: a client's state has [K, M, ...], aligned with
+        `batch.held`, and the server keeps its own rows of the classes that a client does not hold.
+        """
+        return ()
 
     @property
     def uses_prior(self) -> bool:
@@ -167,19 +233,41 @@ class Method(_Configured):
         return functional.cross_entropy(self.logits(vit, batch, state), batch.labels, reduction="none")
 
     def phases(self) -> tuple[Phase, ...]:
-        """How a client learns, phase after phase."""
+        """How a client learns, phase after phase; none: the method is free of training, and rounds pass it by."""
         return (Phase(),)
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         """Untrained uploads [K, ...] of one batch, summed over a client's data at the start of its local update."""
         return {}
 
+    def absorb(self, statistics: State) -> State:
+        """What the server adds up of one client's statistics; as they came, unless overridden."""
+        return statistics
+
     def fold(self, server: State, statistics: State) -> State:
         """The server's tensors after statistics, summed over clients, have come in; returns only what changed."""
         return {}
 
-    def download(self, server: State, client: int) -> State:
-        """What the server sends to a client: all that it holds, unless overridden."""
+    def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Untrained uploads [K, ...] of one batch, summed over a client's data after its training, with its own state.
+
+        They reach `combine` client by client, in `Uploads.reports`.
+        """
+        return {}
+
+    def directions(self, gradients: State, received: State) -> State:
+        """The gradients [K, ...] that a client follows, given those of its loss and what it received."""
+        return gradients
+
+    def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
+        """Initial tensors that the server keeps to itself, for so many clients in all; they never travel."""
+        return {}
+
+    def download(self, server: State, client: int | None) -> State:
+        """What the server sends to a client: all that it holds but the private tensors, unless overridden.
+
+        `client` is None for a held-out one, of which the server knows nothing.
+        """
         return server
 
     def combine(self, server: State, uploads: Uploads) -> State:

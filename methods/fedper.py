@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from methods.base import Backbone, State, Streams
 from methods.fedvpt import FedVPT
 from methods.prompts import linear_head, vpt_uniform
@@ -15,7 +17,9 @@ class FedPer(FedVPT):
     """VPT-shallow whose prompts are averaged while each client keeps its head; both train jointly."""
 
     personalised = True
-    deviations = ("the body that is averaged is the prompt alone, since the backbone is frozen",)
+    deviations: ClassVar[tuple[str, ...]] = (
+        "the body that is averaged is the prompt alone, since the backbone is frozen",
+    )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompt": vpt_uniform(vit, (self.tokens,), rng)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from methods.base import Backbone, Batch, Method, State, Streams, setting
-from methods.ccmp import Mixing, Similarity, soft_weights
+from methods.ccmp import Mixing, Prototypes, Similarity, soft_weights
 from methods.errors import MethodError
 from methods.lazy import torch
 from methods.prompts import classify, insert_after_cls, linear_head, vpt_uniform
@@ -48,6 +48,7 @@ class PEPFedPT(Method):
     weights_gradient: bool = setting(False, "let the gradient flow through the weights")
     first_prototypes: bool = setting(True, "one pass over the training clients before round 1")
 
+    version = 2
     no_decay = ("class_prompts",)  # rows of absent classes have no gradient, and must not shrink either
     deviations = (
         "reconstructed from the abstract and its lineage: no official code is public",
@@ -58,6 +59,12 @@ class PEPFedPT(Method):
     @property
     def uses_prior(self) -> bool:
         return self.mixing in ("posterior", "prior", "hard")
+
+    @property
+    def class_rows(self) -> tuple[str, ...]:
+        sums = ("prototype.sum", "prototype.count", "prototype.square")
+        # A class that a client does not hold has no prior there, so these rules give it no weight.
+        return (*sums, "class_prompts", "prototypes", "known") if self.uses_prior else sums
 
     @property
     def uses_prototypes(self) -> bool:
@@ -86,23 +93,24 @@ class PEPFedPT(Method):
         if not self.uses_prototypes:
             return {}
         state = {"prototypes": torch.zeros(vit.classes, vit.dim), "known": torch.zeros(vit.classes)}
-        return {**state, "variance": torch.ones(())} if self.similarity == "gaussian" else state
+        extra = {"gaussian": {"variance": torch.ones(())}, "centred-cosine": {"centre": torch.zeros(vit.dim)}}
+        return {**state, **extra.get(self.similarity, {})}
 
     def tokens(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """Tokens entering layer J, the shared prompt among them (steps 1 and 2); cls is the first."""
-        x = vit.embed(batch)
-        if self.shared_tokens:
-            x = insert_after_cls(x, batch.own(state["prompt"]))
+        if not self.shared_tokens:
+            return vit.frozen(batch, self.insertion(vit))
+        x = insert_after_cls(vit.embed(batch), batch.own(state["prompt"]))
         return vit.layers(x, 1, self.insertion(vit) - 1)
 
     def weights(self, batch: Batch, z: Tensor, state: State) -> Tensor:
-        """Soft weights [B, C] of the class prompts (step 3)."""
+        """Soft weights of the class prompts (step 3): [B, M] over the classes held where the rule reads the prior,
+        else [B, C]."""
         return soft_weights(
             batch,
             z if self.weights_gradient else z.detach(),
-            state.get("prototypes"),
-            state.get("known"),
-            state.get("variance"),
+            batch.held(batch.prior) if self.uses_prior else torch.full_like(batch.prior, 1 / batch.prior.shape[1]),
+            Prototypes.of(state),
             mixing=self.mixing,
             similarity=self.similarity,
             tau=self.tau,
@@ -118,14 +126,18 @@ class PEPFedPT(Method):
 
     def log_weights(self, batch: Batch, weights: Tensor) -> None:
         """Logs the weights' entropy (nats) and whether their arg max, and the prior's, is the true class."""
+        best = weights.argmax(1)
+        if self.uses_prior:
+            best = batch.own(batch.classes).gather(1, best.unsqueeze(1)).squeeze(1)
         batch.log("mix_entropy", torch.special.entr(weights).sum(1))
-        batch.log("mix_accuracy", (weights.argmax(1) == batch.labels).float())
+        batch.log("mix_accuracy", (best == batch.labels).float())
         batch.log("prior_accuracy", (batch.own(batch.prior).argmax(1) == batch.labels).float())
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         if not self.uses_prototypes:
             return {}
-        z = self.tokens(vit, batch, state)[:, 0]
+        layer = self.insertion(vit)
+        z = self.tokens(vit, batch, state)[:, 0] if self.shared_tokens else vit.features(batch, layer)
         sums = {"prototype.sum": batch.class_sums(z), "prototype.count": batch.class_sums(torch.ones_like(z[:, :1]))}
         if self.similarity == "gaussian":
             sums["prototype.square"] = batch.class_sums(z.square().sum(1, keepdim=True))
@@ -142,6 +154,8 @@ class PEPFedPT(Method):
             "prototypes": torch.where(seen, blended, server["prototypes"]),
             "known": torch.maximum(server["known"], seen.squeeze(1).to(server["known"].dtype)),
         }
+        if self.similarity == "centred-cosine":
+            new["centre"] = (new["known"] @ new["prototypes"]) / new["known"].sum().clamp_min(1)
         if self.similarity == "gaussian":
             # pooled within-class variance per dimension: sum |z|^2 - n |mean|^2 over all classes
             within = statistics["prototype.square"] - count * fresh.square().sum(1, keepdim=True)

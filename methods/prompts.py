@@ -6,7 +6,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from methods.base import Backbone, Batch, State, Streams
-from methods.lazy import torch
+from methods.lazy import functional, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,3 +39,17 @@ def insert_after_cls(x: Tensor, prompts: Tensor) -> Tensor:
 def replace_after_cls(x: Tensor, prompts: Tensor) -> Tensor:
     """Tokens [B, T, D] whose p tokens beside cls are replaced by prompts [B, p, D]."""
     return torch.cat([x[:, :1], prompts, x[:, 1 + prompts.shape[1] :]], dim=1)
+
+
+def cosines(batch: Batch, query: Tensor, keys: Tensor) -> Tensor:
+    """Cosines [B, M] of queries [B, D] with each sample's own client's keys [K, M, D]."""
+    return batch.matmul(functional.normalize(query, dim=-1), functional.normalize(keys, dim=-1).transpose(1, 2))
+
+
+def best(batch: Batch, scores: Tensor, pool: Tensor, count: int) -> Tensor:
+    """The `count` members of each sample's own client's pool [K, M, ...] that score highest: [B, count, ...].
+
+    Scores are [B, M] and take no gradient here; a member that no sample chooses gets one of exact zeros.
+    """
+    chosen = functional.one_hot(scores.topk(count).indices, scores.shape[1]).to(pool.dtype)
+    return batch.matmul(chosen, pool.flatten(2)).unflatten(2, pool.shape[2:])

@@ -128,6 +128,11 @@ class Recipe:
         return [text for part in (self.method, *self.optimisers) for text in part.deviations]
 
     @property
+    def unfused(self) -> str:
+        """Why its clients cannot train in one pass; empty where they can."""
+        return next((part.unfused for part in (self.method, *self.optimisers) if part.unfused), "")
+
+    @property
     def versions(self) -> dict[str, int]:
         """The code version of the method and of each plug-in."""
         return {part.name: part.version for part in (self.method, *self.optimisers)}

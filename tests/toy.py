@@ -8,16 +8,20 @@ import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from benchmark.executor import Training
+from benchmark.batch import Batch, Clients
+from benchmark.client import Job, Training, Update
+from benchmark.executor import Executor, Kind
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
 from benchmark.simulator import Protocol, Simulator
-from benchmark.vit import FrozenViT
+from benchmark.states import stack
+from benchmark.vit import FrozenViT, Precision
 from data import federation as federations
 from data.dataset import DataSet
 from data.federation import Client, Federation
 from data.partition import PartitionSettings
 from methods import registry
+from methods.base import Method, State
 
 CLASSES, SIDE = 4, 16
 COLOURS = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [190, 190, 60]])
@@ -38,7 +42,9 @@ def dataset() -> DataSet:
     return DataSet("toy", train_x, train_y, test_x, test_y, ("red", "green", "blue", "yellow"))
 
 
-def fresh_vit(depth: int = 4, classes: int = CLASSES) -> FrozenViT:
+def fresh_vit(
+    depth: int = 4, classes: int = CLASSES, precision: Precision = "fp32", identity: str | None = None
+) -> FrozenViT:
     """A random ViT of width 24 for 16 pixels in patches of 4, its weights scaled so that every layer matters."""
     model = VisionTransformer(img_size=SIDE, patch_size=4, embed_dim=24, depth=depth, num_heads=2, num_classes=0)
     model.pretrained_cfg = {}  # as timm.create_model leaves it, here without a mean and a deviation
@@ -47,7 +53,8 @@ def fresh_vit(depth: int = 4, classes: int = CLASSES) -> FrozenViT:
         for weight in model.parameters():
             if weight.dim() > 1:
                 weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
-    return FrozenViT("toy", model, classes)
+        model.patch_embed.proj.bias.zero_()  # the one that would begin at random
+    return FrozenViT("toy", model, classes, precision, identity)
 
 
 @cache
@@ -121,10 +128,31 @@ def simulator(
     participation: float = 1.0,
     eval_every: int = 1,
     threads: int = 1,
+    executor: Kind = "auto",
     training: Training = TRAINING,
 ) -> Simulator:
     """A method, by its full name, on a toy federation (of five clients unless told), ready to run."""
-    protocol = Protocol(rounds, participation, eval_every, training, threads)
+    protocol = Protocol(rounds, participation, eval_every, training, Executor(executor, threads))
     streams = Streams(dataset().identity, "toy", seed)
     recipe = registry.create(method, settings)
     return Simulator(recipe, vit(), train_samples(), test_samples(), of or federation(), streams, protocol)
+
+
+def clients_of(jobs: Sequence[Job]) -> Clients:
+    """What a batch knows of the jobs' clients."""
+    return Clients.of(np.stack([job.counts for job in jobs]), vit().device)
+
+
+def batch_of(method: Method, jobs: Sequence[Job], width: int = 60) -> tuple[Batch, State]:
+    """A batch of up to `width` rows a client, and the state of its clients."""
+    clients = clients_of(jobs)
+    states = [{**job.shared, **job.memory, **job.local} for job in jobs]
+    batch = Batch(train_samples(), [job.rows[:width] for job in jobs], clients)
+    return batch, stack(states, clients, method.class_rows)
+
+
+def learned(simulator: Simulator, clients: Sequence[int], number: int, kind: Kind = "sequential") -> list[Update]:
+    """What clients end with after training from where the simulator is, which it leaves as it was."""
+    jobs = simulator.jobs(clients, number)
+    training = simulator.protocol.training
+    return Executor(kind).train(simulator.recipe, simulator.vit, simulator.train, jobs, training)

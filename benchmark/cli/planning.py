@@ -26,9 +26,10 @@ def plan(
     Seconds a run come from finished runs of the same method in --out where there are any, else from a step or two
     timed here; a first estimate. Needs neither the weights nor a published data set.
     """
+    from benchmark.precision import settled
     from benchmark.stand_in import identity
 
-    grid = chosen.grid(identity)
+    grid = settled(chosen.grid(identity))
     pending = Store(out).pending(grid)
     answer: dict[str, Any] = {"runs": len(grid), "done": len(grid) - len(pending), "to_run": len(pending)}
     if pending:
@@ -48,7 +49,7 @@ def plan(
 
 def _costs(pending: Sequence[RunConfig], out: Path, workers: int | None) -> dict[str, Any]:
     from benchmark.estimate import Estimate, estimate, resident_mb
-    from benchmark.sweep import processors
+    from benchmark.machine import processors
 
     count = min(workers or processors(), len(pending))
     known = _measured(out)
@@ -61,16 +62,16 @@ def _costs(pending: Sequence[RunConfig], out: Path, workers: int | None) -> dict
         total[0] += known.get(_same_work(config.model_dump(mode="json")), job.seconds)
         total[1] += job.upload_bytes
         total[2] += job.download_bytes
-    first: dict[str, float] = {}  # a worker computes a data set's frozen features once, for all its runs
+    first: dict[str, float] = {}  # a data set's frozen activations are computed once a machine
     for (_, dataset), job in jobs.items():
         first[dataset] = max(first.get(dataset, 0.0), job.first_seconds)
-    held = max(job.held_bytes for job in jobs.values())
+    held, shared = (max(getattr(job, what) for job in jobs.values()) for what in ("held_bytes", "shared_bytes"))
     return {
         "workers": count,
         "seconds": total[0] / count + sum(first.values()),
         "upload_mb": total[1] / 1e6,
         "download_mb": total[2] / 1e6,
-        "memory_mb": (resident_mb() + held / 1e6) * count,
+        "memory_mb": (resident_mb() + held / 1e6) * count + shared / 1e6,
         "notes": list(dict.fromkeys(note for job in jobs.values() for note in job.notes)),
     }
 

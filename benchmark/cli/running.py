@@ -23,7 +23,10 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print the record as JSON")] = False,
 ) -> int:
     """One run in this process; it is kept in --out, and not repeated when it is there."""
-    grid = chosen.model_copy(update={"seeds": chosen.seeds if "seeds" in chosen.model_fields_set else (0,)}).grid()
+    from benchmark.precision import settled
+
+    seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
+    grid = settled(chosen.model_copy(update={"seeds": seeds}).grid())
     if len(grid) != 1:
         raise ConfigError(
             f"bench run does one run, and this asks for {len(grid)}: use bench sweep, or name one --method."
@@ -50,7 +53,9 @@ def sweep(
     address: Annotated[str | None, typer.Option(help="an existing Ray cluster")] = None,
 ) -> int:
     """The grid methods x data sets x alphas x seeds, on Ray. The same command resumes, a wider one extends."""
-    grid = chosen.grid()
+    from benchmark.precision import settled
+
+    grid = settled(chosen.grid())
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
@@ -62,7 +67,8 @@ def sweep(
 
 
 def _work(pending: list[RunConfig], store: Store, workers: int | None, address: str | None) -> int:
-    from benchmark.sweep import preflight, processors, run_all
+    from benchmark.machine import processors
+    from benchmark.sweep import preflight, run_all
     from benchmark.watch import Screen
 
     preflight(pending)

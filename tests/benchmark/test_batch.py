@@ -3,11 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.batch import Batch
+from benchmark.batch import Batch, Clients, passes, priors
 
 CLASSES, IMAGES, D, M = 3, 12, 4, 2
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 0, 1, 2, 1, 1])
@@ -17,8 +18,14 @@ ragged = st.lists(rows_of_a_client, min_size=1, max_size=4).filter(lambda client
 
 
 def batch(rows: list[list[int]]) -> Batch:
-    counts = torch.zeros(len(rows), CLASSES)
-    return Batch(SAMPLES, [np.array(own, np.int64) for own in rows], counts, counts)  # type: ignore[arg-type]
+    counts = np.array([[sum(LABELS[row] == c for row in own) for c in range(CLASSES)] for own in rows])
+    clients = Clients.of(counts, torch.device("cpu"))
+    return Batch(SAMPLES, [np.array(own, np.int64) for own in rows], clients)  # type: ignore[arg-type]
+
+
+def held_by(rows: list[int]) -> list[int]:
+    """The classes that a client with these rows holds: all where it has none."""
+    return sorted({int(LABELS[row]) for row in rows}) or list(range(CLASSES))
 
 
 def draw(*shape: int) -> torch.Tensor:
@@ -65,13 +72,67 @@ def test_matmul_and_linear_are_each_samples_own_clients(rows: list[list[int]]) -
 
 
 @given(ragged)
-def test_class_sums_add_up_real_rows_by_client_and_class(rows: list[list[int]]) -> None:
+def test_a_value_per_class_is_taken_at_the_classes_that_each_client_holds(rows: list[list[int]]) -> None:
+    b, value = batch(rows), draw(len(rows), CLASSES).abs() + 1
+    most = max(len(held_by(own)) for own in rows)
+    expected = [[float(value[k, c]) for c in held_by(own)] for k, own in enumerate(rows)]
+    assert b.held(value).tolist() == [own + [0.0] * (most - len(own)) for own in expected]
+    for k, own in enumerate(rows):
+        assert b.classes[k, : len(held_by(own))].tolist() == held_by(own)
+
+
+@given(ragged)
+def test_class_sums_add_up_real_rows_by_client_and_class_that_it_holds(rows: list[list[int]]) -> None:
     b = batch(rows)
     values = draw(len(b.rows), D)
-    expected = torch.zeros(len(rows), CLASSES, D)
+    expected = torch.zeros(len(rows), max(len(held_by(own)) for own in rows), D)
     for i, k, row in places(rows):
-        expected[k, LABELS[row]] += values[i]
+        expected[k, held_by(rows[k]).index(int(LABELS[row]))] += values[i]
     torch.testing.assert_close(b.class_sums(values), expected)
+
+
+def test_held_and_class_sums_by_hand() -> None:
+    # LABELS 0, 1, 2, 2, 1, ...: the first client holds classes 1 and 2, the second 0 alone, filled up with one more.
+    b = batch([[1, 2, 3], [5]])
+    assert b.held(torch.tensor([[0.1, 0.2, 0.7], [0.3, 0.4, 0.3]])).tolist() == [
+        pytest.approx([0.2, 0.7]),
+        pytest.approx([0.3, 0.0]),
+    ]
+    values = torch.tensor([1.0, 10.0, 100.0, 7.0, 50.0, 50.0]).unsqueeze(1)  # the second one's last two fill up
+    assert b.class_sums(values).squeeze(2).tolist() == [[1, 110], [7, 0]]
+
+
+def test_the_first_clients_know_what_they_knew_among_all() -> None:
+    clients = Clients.of(np.array([[2, 1, 0], [0, 0, 5], [1, 1, 1]]), torch.device("cpu"))
+    assert len(clients) == 3
+    assert clients.first(3) is clients
+    two = clients.first(2)
+    assert len(two) == 2
+    for part in ("counts", "prior", "classes", "owned"):
+        assert torch.equal(getattr(two, part), getattr(clients, part)[:2])
+    assert two.owned.tolist() == [[True, True, False], [True, False, False]]
+
+
+def test_a_client_without_labels_has_a_uniform_prior_and_holds_every_class() -> None:
+    assert priors(torch.tensor([[1.0, 3.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])).tolist() == [
+        [0.25, 0.75, 0, 0],
+        [0.25] * 4,
+    ]
+    clients = Clients.of(np.array([[0, 0, 0], [0, 4, 0]]), torch.device("cpu"))
+    assert clients.classes[0].tolist() == [0, 1, 2]
+    assert clients.owned.tolist() == [[True] * 3, [True, False, False]]
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 25))
+def test_passes_hold_every_row_once_and_stay_within_the_limit(sizes: list[int], limit: int) -> None:
+    ends = np.cumsum([0, *sizes])
+    rows = [np.arange(ends[i], ends[i + 1]) for i in range(len(sizes))]
+    found: list[list[int]] = [[] for _ in rows]
+    for members, own in passes(rows, limit):
+        assert len(members) * max(map(len, own)) <= limit
+        for i, part in zip(members, own, strict=True):
+            found[i] += part.tolist()
+    assert [sorted(part) for part in found] == [own.tolist() for own in rows]
 
 
 @given(ragged)

@@ -61,7 +61,7 @@ def test_a_variant_and_the_same_field_set_by_hand_have_the_same_settings() -> No
     assert variant.settings == by_hand.settings
 
 
-@pytest.mark.parametrize("change", [{"device": "cuda"}, {"executor": "sequential"}, {"data_root": "."}])
+@pytest.mark.parametrize("change", [{"device": "cuda"}, {"executor": "fused"}, {"data_root": "."}])
 def test_where_a_run_is_computed_does_not_change_its_name(change: dict[str, Any]) -> None:
     assert config(**change).run_id == config().run_id
 
@@ -199,7 +199,9 @@ def test_half_a_client_cannot_be_held_out() -> None:
         ("participation", 1.1),
         ("batch_size", 0),
         ("image_size", 4),
-        ("executor", "fused"),
+        ("executor", "parallel"),
+        ("precision", "fp16"),
+        ("clip_norm", 0),
         ("rounds", "many"),
         ("eval_every", 1.5),
     ],

@@ -5,7 +5,7 @@ from benchmark.runner import execute
 from tests.benchmark.conftest import config
 
 
-@pytest.mark.parametrize("method", ["fedvpt", "fedper", "local", "head+fedavgm"])
+@pytest.mark.parametrize("method", ["fedvpt", "fedper", "local", "head+fedavgm", "fedncm"])
 def test_the_traffic_told_beforehand_is_the_traffic_of_the_run(method: str) -> None:
     run = config(methods=(method,), rounds=3)
     told, measured = estimate(run), execute(run).result["communication"]

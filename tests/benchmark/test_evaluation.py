@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark import executor
+from benchmark import client
 from benchmark.batch import Batch
 from benchmark.evaluation import Subject, score, summary
 from benchmark.vit import FrozenViT
@@ -82,7 +82,7 @@ def test_diagnostics_are_summed_over_each_subjects_own_rows() -> None:
 
 @pytest.mark.parametrize("tokens_a_pass", [0, 17 * 20, 10**6])  # 16, 20 and all samples a pass
 def test_the_size_of_a_pass_changes_no_score(tokens_a_pass: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "TOKENS_A_PASS", tokens_a_pass)
+    monkeypatch.setattr(client, "TOKENS_A_PASS", {"cpu": tokens_a_pass})
     rng = np.random.default_rng(0)
     sizes = [30, 0, 1, 17, 5, 16, 30, 2]
     weights = [torch.randn(4, toy.vit().dim, generator=torch.Generator().manual_seed(k)) for k in range(len(sizes))]

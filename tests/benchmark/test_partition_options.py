@@ -98,10 +98,10 @@ def test_another_partition_leaves_behind_what_the_preset_set_for_its_own(tmp_pat
 
 
 def test_clients_tested_on_training_images_set_aside_are_scored_on_those(monkeypatch: pytest.MonkeyPatch) -> None:
-    digits = runner._dataset(config())
+    digits = runner.dataset(config())
     owners = np.arange(len(digits.train_y)) % 6
     own = replace(digits, train_clients=owners, client_names=tuple("abcdef"))
-    monkeypatch.setattr(runner, "_dataset", lambda _: own)
+    monkeypatch.setattr(runner, "dataset", lambda _: own)
     run = runner.simulator(config(partition="natural", clients=4))
     assert run.test is run.train
     assert run.federation.test_part == "train"

@@ -58,7 +58,10 @@ def test_a_run_repeats_bit_for_bit_whatever_the_executor() -> None:
         for one, other in zip(run.rounds, runs[0].rounds, strict=True):
             assert {**one, "seconds": 0, "train_loss": 0} == {**other, "seconds": 0, "train_loss": 0}
             assert one["train_loss"] == other["train_loss"] or math.isnan(one["train_loss"])
-    assert [run.result["environment"]["threads"] for run in runs] == ["1", "1", "2", "3"]
+    assert [run.result["environment"]["threads"] for run in runs] == ["1", "4", "2", "3"]
+    assert [run.result["executor"]["used"] for run in runs] == ["sequential", "sequential", "threaded", "threaded"]
+    fused = execute(config(methods=("fedvpt",), executor="fused")).result
+    assert fused["executor"] == {"asked": "fused", "used": "fused", "fused_clients": 2, "notes": []}
 
 
 def test_a_failed_run_is_a_row_with_its_error() -> None:

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmark import activations
 from benchmark import samples as module
 from benchmark.samples import Samples
 from benchmark.vit import FrozenViT
@@ -19,13 +22,13 @@ def samples(images: np.ndarray, vit: FrozenViT | None = None) -> Samples:
 
 def test_images_of_the_right_size_are_left_as_they_are() -> None:
     images = noise(3, 16, 16)
-    assert np.array_equal(samples(images).images.numpy(), images.transpose(0, 3, 1, 2))
+    assert np.array_equal(samples(images).images.numpy(), images)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 40), (10, 24)])
 def test_other_sizes_are_resized_as_pillow_does_and_stretched_to_a_square(height: int, width: int) -> None:
     images = noise(2, height, width)
-    found = samples(images).images.permute(0, 2, 3, 1).numpy().astype(int)
+    found = samples(images).images.numpy().astype(int)
     assert found.shape == (2, 16, 16, 3)
     expected = [np.asarray(Image.fromarray(i).resize((16, 16), Image.Resampling.BICUBIC)) for i in images]
     assert np.abs(found - np.stack(expected).astype(int)).max() <= 1
@@ -51,10 +54,10 @@ def test_pixels_are_normalised_with_the_backbones_mean_and_deviation() -> None:
     torch.testing.assert_close(pixels[0, :, 3, 5], torch.tensor([-1.0, 3.0, 0.2]))
 
 
-@pytest.mark.parametrize("limit", [0, module.CACHE_LIMIT])
+@pytest.mark.parametrize("limit", [0, 10**9])
 def test_tokens_are_those_of_the_rows_asked_for(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CACHE_LIMIT", limit)
-    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(activations, "bound", lambda: 4 * limit)
+    monkeypatch.setattr(activations, "CHUNK", 4)
     split = samples(noise(10, 16, 16))
     rows = torch.tensor([7, 0, 7, 3])
     with torch.no_grad():
@@ -68,7 +71,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Samples, list[
     vit, seen = toy.fresh_vit(), []
     original = vit.tokens_of
     monkeypatch.setattr(vit, "tokens_of", lambda x: (seen.append(len(x)), original(x))[1])
-    monkeypatch.setattr(module, "CACHE_LIMIT", limit)
+    monkeypatch.setattr(activations, "bound", lambda: 4 * limit)  # a quarter of it for one array
     return samples(noise(10, 16, 16), vit), seen
 
 
@@ -100,3 +103,31 @@ def test_frozen_activations_carry_no_gradient() -> None:
     rows = torch.tensor([0, 1])
     assert not split.tokens(rows).requires_grad
     assert not split.features(rows).requires_grad
+
+
+def test_tokens_entering_a_later_layer_are_those_after_the_layers_before() -> None:
+    split, rows, vit = samples(noise(10, 16, 16)), torch.tensor([7, 0, 7]), toy.vit()
+    with torch.no_grad():
+        x = vit.tokens_of(split.pixels(rows))
+        for layer in (2, 4):
+            x_layer = x
+            for block in vit.model.blocks[: layer - 1]:
+                x_layer = block(x_layer)
+            torch.testing.assert_close(split.tokens(rows, layer), x_layer)
+            torch.testing.assert_close(split.features(rows, layer), x_layer[:, 0])
+        torch.testing.assert_close(split.features(rows), vit.encode(x))
+
+
+def test_large_resized_images_are_mapped_from_one_file_and_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    images, labels = noise(10, 8, 8), np.zeros(10, np.int64)
+    whole = Samples(images, labels, toy.vit(), identity="noise").images
+    assert not (tmp_path / "resized").exists()
+    monkeypatch.setattr(module, "SMALL", 10 * 16 * 16 * 3 - 1)
+    for _ in range(2):
+        assert torch.equal(Samples(images, labels, toy.vit(), identity="noise").images, whole)
+    assert len(list((tmp_path / "resized").glob("*.npy"))) == 1
+    Samples(images, labels, toy.vit()).pixels(torch.tensor([0]))  # without a name, in memory alone
+    assert len(list((tmp_path / "resized").glob("*.npy"))) == 1

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmark.batch import Batch
-from benchmark.executor import Training
+from benchmark.client import Training
+from benchmark.executor import Executor, Kind
 from benchmark.seeds import Streams
 from benchmark.simulator import Outcome, Protocol, Simulator
 from benchmark.vit import FrozenViT
@@ -70,6 +71,7 @@ def simulate(
     eval_every: int = 1,
     training: Training = ONE_STEP,
     seed: int = 0,
+    executor: Kind = "auto",
 ) -> Simulator:
     return Simulator(
         Recipe("toy", method),
@@ -78,7 +80,7 @@ def simulate(
         toy.test_samples(),
         federation,
         Streams("toy", "toy", seed),
-        Protocol(rounds, participation, eval_every, training),
+        Protocol(rounds, participation, eval_every, training, Executor(executor)),
     )
 
 
@@ -157,7 +159,7 @@ def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
 
 @pytest.mark.parametrize(
     ("rounds", "eval_every", "evaluated"),
-    [(5, 2, [0, 2, 4, 5]), (4, 2, [0, 2, 4]), (3, 10, [0, 3]), (2, 1, [0, 1, 2])],
+    [(5, 2, [0, 2, 4, 5]), (4, 2, [0, 2, 4]), (3, 10, [3]), (3, 3, [3]), (2, 1, [0, 1, 2])],
 )
 def test_clients_are_evaluated_before_training_every_k_rounds_and_at_the_end(
     rounds: int, eval_every: int, evaluated: list[int]
@@ -171,7 +173,7 @@ def test_clients_are_evaluated_before_training_every_k_rounds_and_at_the_end(
 
 
 def test_the_first_evaluation_is_of_the_initial_state() -> None:
-    outcome = simulate(Pull(), three_clients(), rounds=1).run()
+    outcome = simulate(Pull(), three_clients(), rounds=2, eval_every=1).run()
     share = [1.0, len(toy.rows_of(0, part="test")) / len(toy.rows_of(0, 1, part="test")), 0.0]
     assert outcome.rounds[0]["seen_mean"] == pytest.approx(np.mean(share))  # everyone predicts class 0
     assert outcome.rounds[0]["upload_bytes"] == 0
@@ -248,15 +250,21 @@ def test_traffic_is_the_bytes_of_the_tensors_that_travel() -> None:
     assert [row["upload_bytes"] for row in outcome.rounds] == [n * 2 * 960 for n in range(4)]
 
 
-def test_statistics_and_memory_travel_too() -> None:
-    # pep-fedpt: shared 10 and 4 x 1 prompt tokens and the head; down also prototypes [4, 24] and known [4], up also
-    # sums [4, 24] and counts [4, 1]. All 4 seen clients upload statistics once before round 1.
-    shared, extra = 4 * (10 * 24 + 4 * 24 + 4 * 24 + 4), 4 * (4 * 24 + 4)
-    outcome = toy.simulator("pep-fedpt", rounds=3, participation=0.5).run()
-    assert outcome.rounds[0]["upload_bytes"] == 4 * extra
-    assert outcome.rounds[0]["download_bytes"] == 4 * (shared + extra)
-    assert outcome.upload_bytes == 4 * extra + 3 * 2 * (shared + extra)
-    assert outcome.download_bytes == 4 * (shared + extra) + 3 * 2 * (shared + extra)
+def test_statistics_and_memory_travel_too_and_of_class_rows_those_of_a_clients_classes() -> None:
+    # pep-fedpt: shared 10 prompt tokens and the head, and a prompt token a class held; down also the centre [24], and
+    # prototypes [24] and known [1] a class held; up also a sum [24] and a count [1] a class held. All seen clients
+    # upload statistics once before round 1, then 2 a round.
+    run = toy.simulator("pep-fedpt", rounds=3, participation=0.5)
+    held = dict(enumerate((run.federation.counts > 0).sum(1).tolist()))
+    assert len({held[int(k)] for k in run.federation.seen}) > 1
+    drawn = [int(k) for number in (1, 2, 3) for k in run.cohort(number)]
+    outcome = run.run()
+    dense, first = 4 * (10 * 24 + 4 * 24 + 4), [int(k) for k in run.federation.seen]
+    up = sum(4 * 25 * held[k] for k in first)
+    down = sum(dense + 4 * 24 + 4 * (24 + 25) * held[k] for k in first)
+    assert (outcome.rounds[0]["upload_bytes"], outcome.rounds[0]["download_bytes"]) == (up, down)
+    assert outcome.upload_bytes == up + sum(dense + 4 * (24 + 25) * held[k] for k in drawn)
+    assert outcome.download_bytes == down + sum(dense + 4 * 24 + 4 * (24 + 25) * held[k] for k in drawn)
 
 
 class Seen(Pull):

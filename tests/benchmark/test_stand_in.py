@@ -50,6 +50,6 @@ def test_blank_samples_have_the_shapes_of_real_ones_and_hold_what_these_hold() -
     assert blank.held == real.images.numel()
     for name in ("pixels", "tokens", "features"):
         assert getattr(blank, name)(rows).shape == getattr(real, name)(rows).shape
-    kept = real.images.numel() + 4 * (60 * 17 * 24 + 60 * 24)  # 17 tokens of width 24, fp32
-    assert blank.held == kept
+    assert blank.held == real.images.numel()
+    assert blank.shared == 4 * (60 * 17 * 24 + 60 * 24)  # 17 tokens of width 24, fp32, in files that all map
     assert torch.equal(blank.labels, real.labels)

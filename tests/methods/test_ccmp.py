@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from benchmark.batch import Batch
-from methods.ccmp import Mixing, Similarity, posterior, similarities, soft_weights
+from benchmark.batch import Batch, Clients
+from methods.ccmp import Mixing, Prototypes, Similarity, posterior, similarities, soft_weights
 from tests import toy
 
 CLASSES, WIDTH = 4, 6
@@ -37,7 +39,13 @@ def prototypes(rng: torch.Generator) -> Tensor:
 def batch_with(prior: Tensor) -> Batch:
     """Five rows of each client; only their owners, labels and priors matter here."""
     rows = [np.arange(k * ROWS, (k + 1) * ROWS) for k in range(len(prior))]
-    return Batch(toy.train_samples(), rows, torch.zeros(prior.shape), prior)
+    counts = (prior > 0).long().numpy()
+    return Batch(toy.train_samples(), rows, replace(Clients.of(counts, prior.device), prior=prior))
+
+
+def centres(prototypes: Tensor, known: Tensor) -> Tensor:
+    """The mean [K, D] of each client's known prototypes."""
+    return torch.stack([own[seen > 0].mean(0) for own, seen in zip(prototypes, known, strict=True)])
 
 
 def weights_of(
@@ -50,10 +58,10 @@ def weights_of(
     tau: float = 0.1,
     variance: float = 1.0,
 ) -> np.ndarray:
-    """Soft weights [K, B / K, C]."""
-    sigma2 = torch.full((len(prior),), variance)
+    """Soft weights [K, B / K, C] over all classes, as where every row of the prototypes has travelled."""
     batch = batch_with(prior)
-    weights = soft_weights(batch, z, prototypes, known, sigma2, mixing=mixing, similarity=similarity, tau=tau)
+    received = Prototypes(prototypes, known, centres(prototypes, known), torch.full((len(prior),), variance))
+    weights = soft_weights(batch, z, prior, received, mixing=mixing, similarity=similarity, tau=tau)
     return weights.view(len(prior), ROWS, -1).numpy()
 
 
@@ -161,7 +169,8 @@ def test_gaussian_weights_are_the_posterior_of_gaussian_classes(z: Tensor, proto
 def test_centred_cosine_takes_the_mean_of_the_known_prototypes_from_both_sides(z: Tensor, prototypes: Tensor) -> None:
     known = torch.tensor([[1.0, 1, 0, 1], [1, 0, 1, 1]])
     tau = 0.3
-    scores = similarities(batch_with(PRIORS), z, prototypes, known, None, "centred-cosine", tau)
+    received = Prototypes(prototypes, known, centre=centres(prototypes, known))
+    scores = similarities(batch_with(PRIORS), z, received, "centred-cosine", tau)
     for k in range(CLIENTS):
         mu, seen = prototypes[k].numpy(), known[k].numpy() > 0
         centre = mu[seen].mean(0)
@@ -171,7 +180,7 @@ def test_centred_cosine_takes_the_mean_of_the_known_prototypes_from_both_sides(z
 
 
 def test_plain_cosine_is_divided_by_the_temperature(z: Tensor, prototypes: Tensor) -> None:
-    scores = similarities(batch_with(PRIORS), z, prototypes, EVERY_CLASS, None, "cosine", 0.3).numpy()
+    scores = similarities(batch_with(PRIORS), z, Prototypes(prototypes, EVERY_CLASS), "cosine", 0.3).numpy()
     for k in range(CLIENTS):
         own = slice(k * ROWS, (k + 1) * ROWS)
         np.testing.assert_allclose(scores[own], cosines(z.numpy()[own], prototypes[k].numpy()) / 0.3, atol=1e-5)
@@ -183,9 +192,9 @@ def test_ablations_leave_out_what_their_names_say(z: Tensor, prototypes: Tensor)
     np.testing.assert_array_equal(hard, np.eye(CLASSES)[full.argmax(-1)])
     prior = weights_of(z, prototypes, PRIORS, mixing="prior")
     np.testing.assert_array_equal(prior, PRIORS[:, None].expand(-1, ROWS, -1))
-    uniform = weights_of(z, prototypes, PRIORS, mixing="uniform")
+    uniform = weights_of(z, prototypes, UNIFORM, mixing="uniform")
     np.testing.assert_array_equal(uniform, np.full((CLIENTS, ROWS, CLASSES), 0.25))
-    prototype = weights_of(z, prototypes, PRIORS, mixing="prototype")
+    prototype = weights_of(z, prototypes, UNIFORM, mixing="prototype")
     np.testing.assert_allclose(prototype, weights_of(z, prototypes, UNIFORM), atol=1e-7)
     assert not np.allclose(prototype, full, atol=1e-2)
 
@@ -194,3 +203,17 @@ def test_the_oracle_knows_the_label(z: Tensor, prototypes: Tensor) -> None:
     weights = weights_of(z, prototypes, PRIORS, mixing="oracle")
     labels = toy.dataset().train_y[: CLIENTS * ROWS].reshape(CLIENTS, ROWS)
     np.testing.assert_array_equal(weights, np.eye(CLASSES)[labels])
+
+
+@pytest.mark.parametrize("similarity", ["centred-cosine", "gaussian"])
+def test_a_similarity_without_what_it_needs_is_an_error(z: Tensor, prototypes: Tensor, similarity: Similarity) -> None:
+    with pytest.raises(ValueError, match="needs the"):
+        similarities(batch_with(PRIORS), z, Prototypes(prototypes, EVERY_CLASS), similarity, 0.3)
+
+
+@pytest.mark.parametrize("mixing", ["posterior", "prototype", "hard"])
+def test_a_rule_that_compares_samples_needs_prototypes(z: Tensor, mixing: Mixing) -> None:
+    with pytest.raises(ValueError, match="needs prototypes"):
+        soft_weights(batch_with(PRIORS), z, PRIORS, None, mixing=mixing, similarity="cosine", tau=0.1)
+    weights = soft_weights(batch_with(PRIORS), z, PRIORS, None, mixing="prior", similarity="cosine", tau=0.1)
+    assert weights.shape == (CLIENTS * ROWS, CLASSES)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.batch import Batch
-from benchmark.executor import stack
+from benchmark.batch import Batch, Clients
 from benchmark.simulator import Simulator
+from benchmark.states import stack
 from tests import toy
 
 TOKENS, PATCHES = 3, 16
@@ -16,8 +16,9 @@ def deep(mode: str) -> Simulator:
 
 def logits(simulator: Simulator, prompts: torch.Tensor | None = None) -> torch.Tensor:
     """Logits of the first six training images, with other prompts where given."""
-    state = stack([simulator.server if prompts is None else {**simulator.server, "prompts": prompts}])
-    batch = Batch(simulator.train, [np.arange(6)], torch.ones(1, 4), torch.ones(1, 4))
+    clients = Clients.of(np.ones((1, 4), np.int64), simulator.vit.device)
+    state = stack([simulator.server if prompts is None else {**simulator.server, "prompts": prompts}], clients)
+    batch = Batch(simulator.train, [np.arange(6)], clients)
     return simulator.method.logits(simulator.vit, batch, state)
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.batch import Batch
+from benchmark.batch import Batch, Clients
+from benchmark.client import Job, Training, collect
 from benchmark.evaluation import score
-from benchmark.executor import Job, Training, collect, priors, sequential, stack
 from benchmark.simulator import Simulator
+from benchmark.states import stack
 from methods import pep_fedpt, registry
 from methods.base import State
 from methods.errors import MethodError
@@ -32,9 +33,7 @@ def pep(variant: str = "", rounds: int = 0, training: Training = TRAINING, of: A
 
 def logits_and_state(simulator: Simulator, jobs: list[Job], names: tuple[str, ...]) -> tuple[Tensor, Batch, State]:
     """Logits of the jobs' clients on all their rows, and the state behind them, where `names` take gradients."""
-    counts = torch.from_numpy(np.stack([job.counts for job in jobs])).float()
-    batch = Batch(simulator.train, [job.rows for job in jobs], counts, priors(counts))
-    state = stack([{**job.shared, **job.memory} for job in jobs])
+    batch, state = toy.batch_of(simulator.method, jobs)
     state = {key: value.clone().requires_grad_(key in names) for key, value in state.items()}
     return simulator.method.logits(simulator.vit, batch, state), batch, state
 
@@ -120,23 +119,84 @@ def test_the_mixed_prompt_is_the_sum_of_class_prompts_by_their_weights(mixed: li
 
 
 @pytest.mark.parametrize("variant", ["", "hard", "prior", "cosine", "gaussian"])
-@pytest.mark.parametrize(("client", "absent"), [(1, [2, 3]), (2, [0])])
-def test_prompts_of_absent_classes_get_no_gradient_and_stand_still_under_weight_decay(
-    variant: str, client: int, absent: list[int]
+@pytest.mark.parametrize(("client", "present"), [(1, [0, 1]), (2, [1, 2, 3])])
+def test_a_client_has_the_prompts_of_its_own_classes_alone_and_trains_them(
+    variant: str, client: int, present: list[int]
 ) -> None:
     simulator = pep(variant)
-    rows = gradient(simulator, "class_prompts", client)
-    assert (rows[absent] == 0).all()
-    (update,) = sequential(
-        simulator.recipe, simulator.vit, simulator.train, simulator.jobs([client], 1), simulator.protocol.training
-    )
-    before, after = simulator.server["class_prompts"], update.shared["class_prompts"][0]
-    assert torch.equal(after[absent], before[absent])
-    present = [c for c in range(CLASSES) if c not in absent]
+    (job,) = simulator.jobs([client], 1)
+    _, state = toy.batch_of(simulator.method, [job])
+    for name in {"class_prompts", "prototypes", "known"} & state.keys():
+        assert torch.equal(state[name][0], simulator.server[name][present])
+    (update,) = toy.learned(simulator, [client], 1)
+    before, after = simulator.server["class_prompts"][present], update.shared["class_prompts"]
+    assert after.shape == before.shape
+    assert update.classes.tolist() == present
     if variant != "hard":  # which may pass a class over
-        assert rows[present].flatten(1).ne(0).any(1).all()
-        assert after[present].ne(before[present]).flatten(1).any(1).all()
-    assert not torch.equal(update.shared["head.weight"][0], simulator.server["head.weight"])
+        assert gradient(simulator, "class_prompts", client).flatten(1).ne(0).any(1).all()
+        assert after.ne(before).flatten(1).any(1).all()
+    assert not torch.equal(update.shared["head.weight"], simulator.server["head.weight"])
+
+
+def test_prompts_of_classes_that_no_client_of_the_cohort_holds_stay_where_they_are() -> None:
+    """Nor does weight decay shrink them; those of the others are averaged with what the rest left untouched."""
+    of = toy.deal([toy.rows_of(0)[:5], toy.rows_of(0, 1), toy.rows_of(3)], [[0]] * 3, held_out=[2])
+    start, simulator = pep(of=of).server, pep(of=of, rounds=1)
+    after, before = simulator.server["class_prompts"], start["class_prompts"]
+    torch.testing.assert_close(after[2:], before[2:], atol=1e-8, rtol=1e-6)
+    assert torch.equal(simulator.server["prototypes"][2:], start["prototypes"][2:])
+    first, second = toy.learned(pep(of=of), [0, 1], 1)
+    weights = np.array([5, 30]) / 35
+    zero, one = second.shared["class_prompts"]
+    torch.testing.assert_close(after[0], weights[0] * first.shared["class_prompts"][0] + weights[1] * zero)
+    torch.testing.assert_close(after[1], weights[0] * before[1] + weights[1] * one)
+
+
+def dense_logits(simulator: Simulator, client: int) -> Tensor:
+    """What one client predicts by weights over all classes, as the paper's equations have them."""
+    server, method = simulator.server, simulator.method
+    assert isinstance(method, pep_fedpt.PEPFedPT)
+    rows = simulator.federation.clients[client].train
+    prior = torch.from_numpy(simulator.federation.counts[client] / len(rows)).float()
+    prior = torch.full_like(prior, 1 / CLASSES) if method.mixing in ("prototype", "uniform") else prior
+    images = torch.from_numpy(toy.dataset().train_x[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+    model = toy.vit().model
+    x = model._pos_embed(model.patch_embed(images))
+    x = torch.cat([x[:, :1], server["prompt"].expand(len(x), -1, -1), x[:, 1:]], dim=1)
+    x = model.blocks[1](model.blocks[0](x))
+    likelihood = torch.ones(len(x), CLASSES)
+    if method.mixing not in ("prior", "uniform"):
+        mu, z = server["prototypes"], x[:, 0]
+        if method.similarity == "gaussian":
+            likelihood = (-torch.cdist(z, mu).square() / (2 * server["variance"])).softmax(1)
+        else:
+            centre = mu.mean(0) if method.similarity == "centred-cosine" else torch.zeros(DIM)
+            likelihood = (functional.cosine_similarity(z[:, None] - centre, mu - centre, dim=2) / 0.1).softmax(1)
+    weights = likelihood * prior
+    weights = weights / weights.sum(1, keepdim=True)
+    if method.mixing == "hard":
+        weights = functional.one_hot(weights.argmax(1), CLASSES).float()
+    prompt = torch.einsum("bc,cnd->bnd", weights, server["class_prompts"])
+    x = model.blocks[3](model.blocks[2](torch.cat([x[:, :1], prompt, x[:, 1:]], dim=1)))
+    return model.norm(x)[:, 0] @ server["head.weight"].T + server["head.bias"]
+
+
+@pytest.mark.parametrize("variant", ["", "hard", "prior", "prototype", "uniform", "cosine", "gaussian"])
+def test_rows_of_the_classes_held_give_what_weights_over_all_classes_give(variant: str) -> None:
+    simulator = pep(variant, rounds=1)
+    logits, batch, _ = logits_and_state(simulator, simulator.jobs([0, 1, 2], 2), ())
+    for client, (own, real) in enumerate(zip(logits.view(3, 21, -1), batch.mask.view(3, 21), strict=True)):
+        torch.testing.assert_close(own[real], dense_logits(simulator, client), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["prototype", "uniform", "oracle"])
+def test_a_rule_that_does_not_read_the_prior_needs_the_rows_of_every_class(variant: str) -> None:
+    simulator = pep(variant)
+    (job,) = simulator.jobs([1], 1)
+    _, state = toy.batch_of(simulator.method, [job])
+    assert torch.equal(state["class_prompts"][0], simulator.server["class_prompts"])
+    (update,) = toy.learned(simulator, [1], 1)
+    assert update.shared["class_prompts"].shape == (CLASSES, 1, DIM)
 
 
 def test_an_owned_class_without_a_prototype_is_passed_over_while_another_has_one() -> None:
@@ -152,9 +212,10 @@ def test_the_gradient_flows_through_the_weights_only_where_asked() -> None:
     assert not torch.allclose(gradient(stopped, "prompt", 0), gradient(flowing, "prompt", 0), rtol=1e-3, atol=0)
 
 
-def cls_entering(prompt: Tensor, rows: np.ndarray, layer: int) -> Tensor:
+def cls_entering(prompt: Tensor, rows: np.ndarray, layer: int, part: str = "train") -> Tensor:
     """The cls token entering `layer`, image by image through timm's own modules."""
-    model, images = toy.vit().model, torch.from_numpy(toy.dataset().train_x[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+    pixels = getattr(toy.dataset(), f"{part}_x")[rows]
+    model, images = toy.vit().model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
     tokens = []
     for image in images:
         x = model._pos_embed(model.patch_embed(image[None]))
@@ -171,11 +232,13 @@ def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token() -
     for k, client in enumerate(simulator.federation.clients[:3]):
         labels = toy.dataset().train_y[client.train]
         z = cls_entering(simulator.server["prompt"], client.train, layer=3).numpy()
-        for c in range(CLASSES):
+        held = np.unique(labels)
+        assert all(len(value) == len(held) for value in sums[k].values())
+        for place, c in enumerate(held):
             own = z[labels == c]
-            np.testing.assert_allclose(sums["prototype.sum"][k, c], own.sum(0), atol=1e-4)
-            assert sums["prototype.count"][k, c].tolist() == [len(own)]
-            np.testing.assert_allclose(sums["prototype.square"][k, c], [(own**2).sum()], rtol=1e-4)
+            np.testing.assert_allclose(sums[k]["prototype.sum"][place], own.sum(0), atol=1e-4)
+            assert sums[k]["prototype.count"][place].tolist() == [len(own)]
+            np.testing.assert_allclose(sums[k]["prototype.square"][place], [(own**2).sum()], rtol=1e-4)
 
 
 def test_first_prototypes_are_the_class_means_over_all_seen_clients() -> None:
@@ -288,13 +351,19 @@ def test_held_out_clients_without_labels_are_reported_apart() -> None:
     assert all(group is not None and group["clients"] for group in metrics.values())
 
 
-def test_a_client_uploads_its_shared_tensors_and_per_class_sums_and_counts() -> None:
-    simulator = pep(rounds=2, shared_tokens=5, class_tokens=2)
-    shared = 5 * DIM + CLASSES * 2 * DIM + CLASSES * DIM + CLASSES
-    statistics = CLASSES * DIM + CLASSES
-    first, *rounds = (row["upload_bytes"] for row in simulator.outcome.rounds)
-    assert first == 3 * 4 * statistics
-    assert rounds == [first + n * 3 * 4 * (shared + statistics) for n in (1, 2)]
+def test_a_client_without_labels_gets_the_rows_of_every_class(mixed: list[Tensor]) -> None:
+    simulator = pep(rounds=1)
+    (blind,) = simulator.subjects(simulator.federation.held_out, labelled=False)
+    clients = Clients.of(blind.counts[None], simulator.vit.device)
+    state = stack([blind.state], clients, simulator.method.class_rows)
+    for name in ("class_prompts", "prototypes", "known"):
+        assert torch.equal(state[name][0], simulator.server[name])
+    score(simulator.recipe, simulator.vit, simulator.test, [blind])
+    z = cls_entering(simulator.server["prompt"], blind.rows, 3, "test")
+    mu = simulator.server["prototypes"]
+    cosine = functional.cosine_similarity(z[:, None] - mu.mean(0), mu - mu.mean(0), dim=2)
+    expected = torch.einsum("bc,cnd->bnd", (cosine / 0.1).softmax(1), simulator.server["class_prompts"])
+    torch.testing.assert_close(mixed[-1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_no_tensor_is_personal() -> None:

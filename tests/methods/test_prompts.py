@@ -3,7 +3,7 @@ from math import sqrt
 import numpy as np
 import torch
 
-from benchmark.batch import Batch
+from benchmark.batch import Batch, Clients
 from benchmark.seeds import Streams
 from methods.prompts import classify, insert_after_cls, linear_head, replace_after_cls, vpt_uniform
 from tests import toy
@@ -48,7 +48,8 @@ def test_a_head_begins_small_without_bias_and_alike_for_every_method() -> None:
 
 
 def test_each_client_is_classified_by_its_own_head() -> None:
-    batch = Batch(toy.train_samples(), [np.arange(2), np.arange(1)], torch.zeros(2, 3), torch.zeros(2, 3))
+    clients = Clients.of(np.ones((2, 3), np.int64), torch.device("cpu"))
+    batch = Batch(toy.train_samples(), [np.arange(2), np.arange(1)], clients)
     weight = torch.tensor([[[1.0, 0], [0, 1], [1, 1]], [[2, 0], [0, 2], [-1, 0]]])
     bias = torch.tensor([[0.0, 0, 10], [1, 1, 1]])
     feature = torch.tensor([[1.0, 2], [3, 4], [5, 6], [0, 0]])  # the last row only fills up

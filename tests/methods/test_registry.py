@@ -109,7 +109,7 @@ class Mended(FedVPT):
     [
         ("fedvpt:", ["fedvpt has no variant ''"]),
         ("fedvpt+fedprox+fedprox", ["names an optimiser plug-in twice"]),
-        ("fedvtp", ["unknown method 'fedvtp' (did you mean 'fedvpt'?)", "available: fedper, fedvpt, "]),
+        ("fedvtp", ["unknown method 'fedvtp' (did you mean 'fedvpt'?)", "; available: ", ", fedvpt, fedvpt-deep, "]),
         ("zzz", ["unknown method 'zzz'; available: "]),
         ("", ["unknown method ''"]),
         ("all", ["unknown method 'all'"]),
@@ -173,10 +173,11 @@ def test_a_wrong_setting_is_refused_with_the_limit(text: str, parts: list[str]) 
 def test_wildcards_choose_methods_or_variants() -> None:
     methods = sorted(registry.METHODS)
     assert expand(["all"]) == methods
-    assert expand(["fedvpt*"]) == ["fedvpt", "fedvpt-deep"]
+    assert expand(["fedvpt*"]) == [name for name in methods if name.startswith("fedvpt")]
+    assert expand(["fedvpt-d*"]) == ["fedvpt-deep"]
     assert expand(["pep-fedpt:pro*"]) == ["pep-fedpt:prototype"]
     assert expand(["pep-fedpt:*"]) == [f"pep-fedpt:{v}" for v in registry.METHODS["pep-fedpt"].variants]
-    assert expand(["fedvpt*+fedprox"]) == ["fedvpt+fedprox", "fedvpt-deep+fedprox"]
+    assert expand(["fedvpt-d*+fedprox", "fedvp?+fedprox"]) == ["fedvpt-deep+fedprox", "fedvpt+fedprox"]
     assert expand(["all+fedavgm"]) == [f"{name}+fedavgm" for name in methods]
 
 

@@ -32,6 +32,7 @@ def test_every_setting_of_a_grid_has_an_option(name: str) -> None:
         "methods": "head",
         "datasets": "digits",
         "executor": "sequential",
+        "precision": "bf16",
         "held_out": "3",
     }
     value = values.get(name, "0.75" if name in ("lr", "momentum", "participation", "weight_decay") else "8")

@@ -1,0 +1,117 @@
+"""What the tests of the contract share: the names to test, runs that are only read, and comparisons of states."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark.client import Job, Training
+from benchmark.simulator import Outcome, Simulator
+from methods import registry
+from methods.base import Method, Optimiser, State
+from tests import toy
+
+TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)
+ROUNDS = 2
+COHORT = [0, 1, 2]
+SIZES = np.array([21, 10, 15])
+PLUGGED = ("fedvpt", "pep-fedpt")
+"""The methods that every plug-in is tested on: one that shares all it has, one with rows per class and statistics."""
+
+
+def new(name: str, **changes: Any) -> Simulator:
+    """A simulator of `name` on three unequal clients and a held-out one."""
+    return toy.simulator(name, **{"of": toy.unequal(), "rounds": ROUNDS, "training": TRAINING, **changes})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run that tests only read, the tensors that it began with, and the backbone's before it."""
+
+    simulator: Simulator
+    outcome: Outcome
+    initial: State
+    backbone: State
+
+
+@cache
+def ran(name: str) -> Run:
+    """The run of `name` that the tests of the contract share."""
+    simulator = new(name)
+    backbone = copy(dict(simulator.vit.model.state_dict()))
+    initial = copy({**simulator.server, **simulator.initial_local})
+    return Run(simulator, simulator.run(), initial, backbone)
+
+
+@cache
+def begun(name: str) -> Simulator:
+    """A simulator of `name` before round 1, its first statistics gathered; tests only read it."""
+    simulator = new(name, rounds=0)
+    simulator.run()
+    return simulator
+
+
+def copy(state: State) -> State:
+    return {key: value.clone() for key, value in state.items()}
+
+
+def same(one: State, other: State) -> bool:
+    """Whether two states hold the same names and the same bits."""
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def close(one: State, other: State, tolerance: float) -> None:
+    """Asserts that two states hold the same names and nearly the same numbers."""
+    assert one.keys() == other.keys()
+    for key in one:
+        np.testing.assert_allclose(one[key], other[key], atol=tolerance, rtol=tolerance, err_msg=key)
+
+
+def numbers(outcome: Outcome) -> str:
+    """Everything that a run measured, but for its seconds."""
+    rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in outcome.rounds]
+    return json.dumps([rounds, outcome.clients, outcome.metrics, outcome.metrics_prior])
+
+
+@cache
+def declared(name: str) -> tuple[State, State]:
+    """The shared and the local tensors that a method says it has."""
+    method, streams = registry.create(name).method, new(name).streams
+    return method.shared(toy.vit(), streams.torch), method.local(toy.vit(), streams.torch)
+
+
+def received_bytes(name: str, job: Job) -> int:
+    """Bytes of what a client is sent: of the rows of classes those that it holds."""
+    rows, held = begun(name).method.class_rows, np.flatnonzero(job.counts)
+    sent = {**job.shared, **job.memory}
+    return sum((value[held] if key in rows else value).numpy().nbytes for key, value in sent.items())
+
+
+def whole(name: str, key: str, sent: torch.Tensor, job: Job) -> np.ndarray:
+    """A shared tensor as a client leaves it: rows of classes that it does not hold are those it was offered."""
+    if key not in begun(name).method.class_rows:
+        return sent.double().numpy()
+    rows = job.shared[key].double().numpy().copy()
+    rows[np.flatnonzero(job.counts)] = sent.double().numpy()
+    return rows
+
+
+def trains(name: str) -> bool:
+    """Whether a method has anything to train."""
+    return bool(registry.create(name).method.phases())
+
+
+def averages(name: str) -> bool:
+    """Whether the server does nothing with shared tensors but average them."""
+    recipe = registry.create(name)
+    plain = all(type(o).server_step is Optimiser.server_step for o in recipe.optimisers)
+    return plain and type(recipe.method).combine is Method.combine
+
+
+registry.discover()
+METHODS = sorted(registry.METHODS)
+VARIANTS = [f"{name}:{variant}" for name in METHODS for variant in registry.METHODS[name].variants]
+PLUGINS = [f"{name}+{plugin}" for name in PLUGGED for plugin in sorted(registry.OPTIMISERS)]

@@ -1,0 +1,93 @@
+"""FedNCM against class means of all clients' data in one place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import normalize
+
+from benchmark.samples import Samples
+from benchmark.seeds import Streams
+from benchmark.simulator import Protocol, Simulator
+from data.federation import Federation
+from methods import registry
+from tests import toy
+
+
+def fedncm(of: Federation | None = None, rounds: int = 2) -> Simulator:
+    simulator = toy.simulator("fedncm", of=of or toy.unequal(), rounds=rounds)
+    simulator.run()
+    return simulator
+
+
+def seen_rows(of: Federation) -> np.ndarray:
+    return np.concatenate([of.clients[k].train for k in of.seen])
+
+
+def pooled(of: Federation) -> np.ndarray:
+    """Unit class means [C, D] of the frozen features of all seen clients' images, class by class."""
+    model, rows = toy.vit().model, seen_rows(of)
+    with torch.no_grad():
+        z = model(torch.from_numpy(toy.dataset().train_x[rows]).permute(0, 3, 1, 2) / 127.5 - 1).numpy()
+    labels = toy.dataset().train_y[rows]
+    return normalize(np.stack([z[labels == c].mean(0) for c in np.unique(labels)]))
+
+
+def test_the_head_is_the_unit_class_means_of_all_data_pooled() -> None:
+    simulator = fedncm()
+    np.testing.assert_allclose(simulator.server["head.weight"], pooled(simulator.federation), atol=1e-5)
+
+
+def test_predictions_are_those_of_the_pooled_closed_form() -> None:
+    simulator, of = fedncm(), toy.unequal()
+    means = pooled(of)
+    for row in simulator.outcome.clients:
+        rows = of.clients[row["client"]].test
+        with torch.no_grad():
+            x = torch.from_numpy(toy.dataset().test_x[rows]).permute(0, 3, 1, 2) / 127.5 - 1
+            found = (toy.vit().model(x).numpy() @ means.T).argmax(1)
+        assert row["accuracy"] == pytest.approx((found == toy.dataset().test_y[rows]).mean())
+
+
+def test_how_data_are_split_over_clients_does_not_matter() -> None:
+    rows = np.arange(60)
+    one = fedncm(toy.deal([rows, []], [[0], [1]], held_out=[1]))
+    many = fedncm(toy.deal([rows[k::7] for k in range(7)], [[0]] * 7))
+    torch.testing.assert_close(one.server["head.weight"], many.server["head.weight"])
+
+
+def test_each_client_sends_the_sums_and_counts_of_its_classes_once() -> None:
+    """Three clients of 4, 2 and 3 classes; what comes down is the head of zeros that each starts from."""
+    dim = toy.vit().dim
+    for row in fedncm(rounds=3).outcome.rounds:
+        assert row["upload_bytes"] == 4 * (4 + 2 + 3) * (dim + 1)
+        assert row["download_bytes"] == 4 * 3 * (4 * dim + 4)
+
+
+def test_a_class_that_nobody_holds_is_never_predicted() -> None:
+    of = toy.deal([toy.rows_of(0, 2), toy.rows_of(2)], [toy.rows_of(1, 3, part="test")] * 2)
+    simulator = fedncm(of)
+    assert simulator.server["unseen"].tolist() == [0, -torch.inf, 0, -torch.inf]
+    for row in simulator.outcome.clients:
+        assert row["accuracy"] == 0  # of images of the two classes that nobody holds
+    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    assert set(simulator.method.logits(simulator.vit, batch, state).argmax(1).tolist()) <= {0, 2}
+
+
+@pytest.mark.parametrize("name", ["fedncm", "head"])
+def test_the_backbone_sees_each_image_once_over_all_rounds_and_not_at_all_in_a_second_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    data, vit = toy.dataset(), toy.fresh_vit(identity="toy of seed 0")
+
+    def passes() -> float:
+        parts = (
+            Samples(data.train_x, data.train_y, vit, identity="toy:train"),
+            Samples(data.test_x, data.test_y, vit, identity="toy:test"),
+        )
+        streams, protocol = Streams("toy", "toy", 0), Protocol(4, 1.0, 1, toy.TRAINING)
+        return Simulator(registry.create(name), vit, *parts, toy.unequal(), streams, protocol).run().backbone_passes
+
+    assert [passes(), passes()] == [60 + 30, 0]

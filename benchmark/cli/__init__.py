@@ -27,7 +27,9 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "figure": ("reading", "The figures of a directory of runs."),
     "data": ("data", "Get, check and picture data sets and partitions."),
     "doctor": ("machine", "What works here, and what mends what does not."),
-    "perf": ("machine", "The simulator's throughput against a bare loop's."),
+    "perf": ("performance", "The throughput of this machine beside its own limit."),
+    "new-method": ("contributing", "Writes a file for a method of your own to start from."),
+    "check": ("contributing", "Checks a method against the contract, in plain words."),
     "pretrain": ("machine", "Pre-trains the embedded backbone on Tiny-ImageNet."),
 }
 
@@ -46,7 +48,9 @@ def build(chosen: str | None) -> typer.Typer:
     for name, (module, text) in COMMANDS.items():
         function: Any = _absent
         if name == chosen:
-            function = getattr(importlib.import_module(f"benchmark.cli.{module}"), name.replace("list", "list_"))
+            function = getattr(
+                importlib.import_module(f"benchmark.cli.{module}"), name.replace("list", "list_").replace("-", "_")
+            )
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name, help=text)
             continue

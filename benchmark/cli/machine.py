@@ -1,6 +1,5 @@
-"""`bench doctor`, `bench perf` and `bench pretrain`: this machine, and the backbone made on it."""
+"""`bench doctor` and `bench pretrain`: this machine, and the backbone made on it."""
 
-import dataclasses
 import json
 import platform
 import sys
@@ -99,26 +98,6 @@ def _disk() -> str:
     if free < 1:
         raise ConfigError(f"{free:.1f} GiB left in {Path.cwd()}; free some, or name another place with --out")
     return f"{free:.0f} GiB left in {Path.cwd()}"
-
-
-def perf(repeats: Annotated[int, typer.Option(min=1, help="measurements of each")] = 5, as_json: Json = False) -> None:
-    """Training images a second of the simulator, and of a bare loop over the same batches, measured in turn."""
-    from benchmark.config import options
-    from benchmark.perf import measure
-    from benchmark.sweep import processors
-
-    config = options({"methods": ("fedvpt",), "seeds": (0,)}).grid()[0]
-    rate = measure(config, processors(), repeats)
-    if as_json:
-        print(json.dumps(dataclasses.asdict(rate), indent=1))
-        return
-    print(
-        f"fedvpt on the embedded default, batch {config.batch_size}; images a second in training, medians of {repeats}"
-    )
-    print(f"  bare loop, one thread                {rate.bare:7.0f}")
-    print(f"  the same with timm's whole last block{rate.timm:7.0f}  ({rate.bare / rate.timm:.2f} times slower)")
-    print(f"  simulator, sequential                {rate.sequential:7.0f}  ({rate.ratio:.2f} of the bare loop)")
-    print(f"  simulator, {processors()} threads                 {rate.threaded:7.0f}")
 
 
 def pretrain(

@@ -3,10 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import perf as throughput
 from benchmark import pretrain as training
 from benchmark.cli import machine
-from benchmark.perf import Rate
 from tests.benchmark.conftest import Bench, refused
 
 
@@ -60,23 +58,6 @@ def test_weights_that_are_not_those_of_their_card_are_a_fault(monkeypatch: pytes
     row = machine._examined("backbone", machine._backbone)
     assert not row["ok"]
     assert "model card" in str(row["says"])
-
-
-def test_perf_prints_what_was_measured(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, int]] = []
-
-    def measure(config: object, threads: int, repeats: int) -> Rate:
-        asked.append((config.method, repeats))  # type: ignore[attr-defined]
-        return Rate(bare=200.0, timm=100.0, sequential=190.0, threaded=380.0, ratio=0.95)
-
-    monkeypatch.setattr(throughput, "measure", measure)
-    said = bench("perf", "--repeats", 3, "--json")
-    assert json.loads(said.out) == {"bare": 200, "timm": 100, "sequential": 190, "threaded": 380, "ratio": 0.95}
-    text = bench("perf").out
-    assert "200" in text
-    assert "2.00 times slower" in text
-    assert "0.95 of the bare loop" in text
-    assert asked == [("fedvpt", 3), ("fedvpt", 5)]
 
 
 def test_pretraining_is_handed_what_was_asked_for(

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmark.simulator import Simulator
+from tests import toy
+
+
+def ran(of: object = None, **fields: float) -> Simulator:
+    """Fed3R after its only exchange."""
+    federation = toy.unequal() if of is None else of
+    simulator = toy.simulator("fed3r", of=federation, rounds=1, settings={"fed3r": fields})  # type: ignore[arg-type]
+    simulator.run()
+    return simulator
+
+
+def pooled(simulator: Simulator) -> tuple[np.ndarray, np.ndarray]:
+    """Features and one-hot labels of all seen clients' training data together, in double precision."""
+    rows = np.concatenate([simulator.federation.clients[k].train for k in simulator.federation.seen])
+    z = toy.train_samples().features(torch.from_numpy(rows)).double().numpy()
+    return z, np.eye(toy.CLASSES)[toy.dataset().train_y[rows]]
+
+
+@pytest.mark.parametrize("ridge", [0.01, 5.0])
+def test_the_federated_head_is_the_pooled_ridge_regression(ridge: float) -> None:
+    """Solved as least squares on data with sqrt(lambda) I below it, which forms no Gram matrix."""
+    simulator = ran(ridge=ridge)
+    z, y = pooled(simulator)
+    below = np.concatenate([z, np.sqrt(ridge) * np.eye(24)]), np.concatenate([y, np.zeros((24, toy.CLASSES))])
+    w, *_ = np.linalg.lstsq(*below, rcond=None)
+    expected = (w / np.linalg.norm(w, axis=0)).T
+    np.testing.assert_allclose(simulator.server["head.weight"], expected, atol=2e-4)
+
+
+def test_how_the_data_are_split_changes_nothing() -> None:
+    rows = [client.train for client in toy.unequal().clients[:3]]
+    whole = toy.deal([np.concatenate(rows), toy.unequal().clients[3].train], [[0], [1]], held_out=[1])
+    torch.testing.assert_close(ran(whole).server["head.weight"], ran().server["head.weight"], atol=2e-4, rtol=0)
+
+
+def test_rows_that_fill_a_batch_up_are_in_no_sum() -> None:
+    """Clients of 21, 10 and 15 images share a pass, in which row 0 of the data fills the shorter ones up."""
+    simulator = toy.simulator("fed3r", of=toy.unequal())
+    method = simulator.method
+    jobs = simulator.jobs([0, 1, 2], 0)
+    batch, state = toy.batch_of(method, jobs)
+    assert not batch.mask.all()
+    found = method.statistics(toy.vit(), batch, state)["gram"]
+    for k, job in enumerate(jobs):
+        z = toy.train_samples().features(torch.from_numpy(job.rows))
+        torch.testing.assert_close(found[k], z.T @ z, atol=1e-4, rtol=1e-4)
+
+
+def test_a_class_that_nobody_holds_is_never_predicted() -> None:
+    federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(1)], [toy.rows_of(0, 3, part="test"), []])
+    simulator = ran(federation)
+    assert simulator.server["unseen"].tolist() == [0, 0, -torch.inf, -torch.inf]
+
+
+def test_each_client_sends_its_gram_matrix_and_the_sums_of_its_own_classes_once() -> None:
+    """Clients that hold 4, 2 and 3 classes: 3 Gram matrices of 24 x 24, and 9 sums of 24, in fp32."""
+    outcome = toy.simulator("fed3r", of=toy.unequal(), rounds=3).run()
+    assert outcome.upload_bytes == 4 * (3 * 24 * 24 + 9 * 24)
+
+
+def test_few_samples_leave_no_infinite_weight() -> None:
+    federation = toy.deal([[0], [1]], [[0], [1]])
+    assert ran(federation, ridge=1e-6).server["head.weight"].isfinite().all()

@@ -1,0 +1,72 @@
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.simulator import Simulator
+from methods import registry
+from methods.base import State
+from tests import toy
+
+
+class Adapter(nn.Module):
+    """A timm MLP with an adapter behind it, written as modules."""
+
+    def __init__(self, mlp: nn.Module, state: State, k: int, layer: int) -> None:
+        super().__init__()
+        down, up = nn.Linear(24, 8), nn.Linear(8, 24)
+        for part, name in ((down, "down"), (up, "up")):
+            part.weight.data = state[f"{name}.weight"][k, layer].T
+            part.bias.data = state[f"{name}.bias"][k, layer]
+        self.mlp, self.adapter = mlp, nn.Sequential(down, nn.GELU(), up)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.mlp(x)
+        return out + self.adapter(out)
+
+
+def start() -> Simulator:
+    return toy.simulator("fedadapter", of=toy.unequal(), settings={"fedadapter": {"width": 8}})
+
+
+def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
+    simulator = start()
+    jobs = simulator.jobs([0, 1, 2], 1)
+    batch, state = toy.batch_of(simulator.method, jobs, width=10)
+    generator = torch.Generator().manual_seed(1)
+    state = {name: torch.randn(value.shape, generator=generator) * 0.3 for name, value in state.items()}
+    found = simulator.method.logits(toy.vit(), batch, state).view(3, 10, -1)
+    for k, job in enumerate(jobs):
+        model = deepcopy(toy.vit().model)
+        for layer, block in enumerate(model.blocks):
+            block.mlp = Adapter(block.mlp, state, k, layer)
+        feature = model.forward_features(toy.train_samples().pixels(torch.as_tensor(job.rows[:10])))[:, 0]
+        expected = functional.linear(feature, state["head.weight"][k], state["head.bias"][k])
+        torch.testing.assert_close(found[k], expected, atol=1e-3, rtol=1e-3)
+
+
+def test_the_start_is_the_frozen_model_under_a_linear_head() -> None:
+    simulator = start()
+    batch, state = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=10)
+    head = toy.simulator("head").method.logits(toy.vit(), batch, state)
+    torch.testing.assert_close(simulator.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
+
+
+def test_at_width_64_a_base_sized_transformer_takes_1_189_632_values() -> None:
+    class Base:
+        dim, depth, classes = 768, 12, 10
+
+    tensors = registry.create("fedadapter").method.shared(Base(), lambda _: torch.Generator())  # type: ignore[arg-type]
+    assert sum(v.numel() for name, v in tensors.items() if not name.startswith("head.")) == 1_189_632
+
+
+def test_every_layer_of_every_tensor_learns() -> None:
+    """After a round: at the very start the way up is zero, so that nothing reaches the way down."""
+    simulator = start()
+    simulator.run()
+    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 3))
+    state = {name: value.clone().requires_grad_() for name, value in state.items()}
+    loss = simulator.method.loss(toy.vit(), batch, state).mean()
+    for name, gradient in zip(state, torch.autograd.grad(loss, list(state.values())), strict=True):
+        assert gradient[0].flatten(1).abs().amax(1).gt(1e-6).all() if gradient.dim() > 2 else gradient.any(), name

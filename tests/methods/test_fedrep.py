@@ -1,0 +1,52 @@
+"""fedrep: the head under frozen prompts, then the prompts under the frozen head."""
+
+from dataclasses import replace
+
+import torch
+
+from benchmark.client import learn
+from methods.base import Phase, State
+from methods.registry import create
+from tests import toy
+
+HEAD = {"head.weight", "head.bias"}
+
+
+def moved(before: State, after: State) -> set[str]:
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+def test_each_phase_moves_its_own_part_alone() -> None:
+    simulator = toy.simulator("fedrep", of=toy.unequal())
+    (job,) = simulator.jobs([0], 1)
+    arguments = simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING
+    for phase, own in zip(simulator.method.phases(), (HEAD, {"prompt"}), strict=True):
+        (update,) = learn(*arguments, (phase,))
+        assert moved({**job.shared, **job.local}, {**update.shared, **update.local}) == own
+
+
+def test_the_prompts_train_under_the_head_that_the_first_phase_left() -> None:
+    """Two updates by hand, the second from where the first ended, on the batches that follow in the client's order."""
+    simulator = toy.simulator("fedrep", of=toy.unequal())
+    (whole,) = toy.learned(simulator, [0], 1)
+    (job,) = simulator.jobs([0], 1)
+    arguments = simulator.recipe, simulator.vit, simulator.train
+    (first,) = learn(*arguments, [job], toy.TRAINING, (Phase(tuple(HEAD)),))
+    for _ in range(toy.TRAINING.epochs):
+        job.rng.permutation(job.rows)
+    (second,) = learn(*arguments, [replace(job, local=first.local)], toy.TRAINING, (Phase(("prompt",)),))
+    assert torch.equal(whole.shared["prompt"], second.shared["prompt"])
+    assert all(torch.equal(whole.local[key], first.local[key]) for key in HEAD)
+
+
+def test_the_head_may_train_for_epochs_of_its_own() -> None:
+    simulator = toy.simulator("fedrep", of=toy.unequal(), settings={"fedrep": {"head_epochs": 5}})
+    (update,) = toy.learned(simulator, [1], 1)
+    assert update.images == (5 + toy.TRAINING.epochs) * 10
+
+
+def test_a_round_starts_like_fedper_and_shares_what_it_shares() -> None:
+    one, other = toy.simulator("fedrep"), toy.simulator("fedper")
+    assert one.server.keys() == other.server.keys() == {"prompt"}
+    assert all(torch.equal(one.initial_local[key], other.initial_local[key]) for key in HEAD)
+    assert create("fedrep").method.personalised

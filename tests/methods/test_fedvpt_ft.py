@@ -1,0 +1,34 @@
+"""fedvpt-ft: fedvpt at the server, fine-tuned at every client before it predicts."""
+
+import numpy as np
+import torch
+
+from benchmark.client import Training, learn
+from tests import toy
+
+
+def test_fine_tuning_changes_nothing_at_the_server() -> None:
+    tuned, plain = toy.simulator("fedvpt-ft", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
+    one, other = tuned.run(), plain.run()
+    assert all(torch.equal(tuned.server[key], value) for key, value in plain.server.items())
+    assert tuned.server.keys() == plain.server.keys()
+    assert not tuned.local
+    assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
+    assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
+    assert one.metrics["held_out"] == other.metrics["held_out"]
+
+
+def test_a_client_predicts_after_epochs_on_its_own_data() -> None:
+    """The same epochs by hand, as an update of fedvpt from the server's last state."""
+    settings = {"fedvpt-ft": {"tune_epochs": 3}}
+    tuned = toy.simulator("fedvpt-ft", of=toy.unequal(), settings=settings)
+    plain = toy.simulator("fedvpt", of=toy.unequal())
+    tuned.run()
+    plain.run()
+    (subject,) = tuned.judge._tuned(tuned.subjects(np.array([1])), tuned.method.fine_tuning)
+    (job,) = plain.jobs([1], 9)
+    job.rng.bit_generator.state = plain.streams.numpy("adaptation", 1).bit_generator.state
+    training = Training(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
+    (update,) = learn(plain.recipe, plain.vit, plain.train, [job], training)
+    assert all(torch.equal(subject.state[key], value) for key, value in update.shared.items())
+    assert len(update.shared) == 3

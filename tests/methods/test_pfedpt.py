@@ -1,0 +1,68 @@
+"""pfedpt: a border of pixels that each client keeps."""
+
+import pytest
+import torch
+
+from benchmark.client import learn
+from methods.errors import MethodError
+from tests import toy
+
+HEAD = {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(("width", "pixels"), [(1, 60), (3, 156), (8, 256)])
+def test_the_border_touches_the_border_pixels_and_no_others(width: int, pixels: int) -> None:
+    """Of 16 x 16 pixels; 16^2 - (16 - 2 width)^2 of them are border."""
+    simulator = toy.simulator("pfedpt", settings={"pfedpt": {"width": width}})
+    assert simulator.initial_local["border"].shape == (3, pixels)
+    value = torch.arange(1.0, 2 * 3 * pixels + 1).view(2, 3, pixels)
+    image = simulator.method.padding(simulator.vit, value)
+    assert image.shape == (2, 3, 16, 16)
+    for row in range(16):
+        for column in range(16):
+            at_edge = min(row, column, 15 - row, 15 - column) < width
+            assert bool((image[:, :, row, column] != 0).all()) == at_edge
+            assert bool((image[:, :, row, column] == 0).all()) != at_edge
+    assert torch.equal(image[image != 0], value.flatten())  # each of its numbers once, in reading order
+
+
+def test_a_border_is_added_to_the_pixels_that_the_backbone_sees() -> None:
+    simulator = toy.simulator("pfedpt:head", of=toy.unequal())
+    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    torch.manual_seed(0)
+    state["border"] = torch.randn(1, 3, 60)
+    pixels = simulator.train.pixels(batch.rows) + simulator.method.padding(simulator.vit, state["border"])
+    feature = simulator.vit.model(pixels)  # timm's own forward
+    expected = feature @ state["head.weight"][0].T + state["head.bias"][0]
+    torch.testing.assert_close(simulator.method.logits(simulator.vit, batch, state), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "model"), [("pfedpt", HEAD | {"prompt"}), ("pfedpt:head", HEAD)])
+def test_the_border_trains_first_and_then_the_model(name: str, model: set[str]) -> None:
+    simulator = toy.simulator(name, of=toy.unequal())
+    (job,) = simulator.jobs([0], 1)
+    for phase, own in zip(simulator.method.phases(), ({"border"}, model), strict=True):
+        (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING, (phase,))
+        before, after = {**job.shared, **job.local}, {**update.shared, **update.local}
+        assert {key for key in before if not torch.equal(before[key], after[key])} == own
+
+
+def test_without_a_border_it_is_fedvpt() -> None:
+    one, other = toy.simulator("pfedpt", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
+    logits = [s.method.logits(s.vit, *toy.batch_of(s.method, s.jobs([0], 1))) for s in (one, other)]
+    torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_border_wider_than_half_the_image_is_refused() -> None:
+    with pytest.raises(MethodError, match=r"pfedpt.width=9: images are 16 pixels wide; take at most half"):
+        toy.simulator("pfedpt", settings={"pfedpt": {"width": 9}})
+
+
+def test_borders_stay_with_their_clients() -> None:
+    simulator = toy.simulator("pfedpt", of=toy.unequal())
+    simulator.run()
+    borders = [simulator.local[k]["border"] for k in range(3)]
+    assert not torch.equal(borders[0], borders[1])
+    assert "border" not in simulator.server
+    (subject,) = simulator.subjects(simulator.federation.held_out)
+    torch.testing.assert_close(subject.state["border"], sum(borders) / 3)

@@ -1,0 +1,143 @@
+"""sgpt: which group a sample goes to, what each phase trains, and how the server weighs keys."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from benchmark.batch import Batch
+from benchmark.client import learn
+from benchmark.simulator import Simulator
+from methods.base import State, Uploads
+from methods.errors import MethodError
+from methods.registry import create
+from tests import toy
+
+HEAD = {"head.weight", "head.bias"}
+GROUPS = 5
+
+
+def ready(**settings: Any) -> tuple[Simulator, Batch, State]:
+    """One client's 21 images."""
+    simulator = toy.simulator("sgpt", of=toy.unequal(), settings={"sgpt": {"groups": GROUPS, **settings}})
+    return simulator, *toy.batch_of(simulator.method, simulator.jobs([0], 1))
+
+
+def cosine(simulator: Simulator, batch: Batch, keys: torch.Tensor) -> torch.Tensor:
+    """Cosines [B, G] with keys [G, D], the negative part of a feature cut off first."""
+    queries = simulator.train.features(batch.rows).clamp_min(0)
+    return functional.cosine_similarity(queries[:, None], keys[None], dim=-1)
+
+
+def test_a_sample_goes_to_the_group_of_the_nearest_key() -> None:
+    simulator, batch, state = ready()
+    chosen = simulator.method.choice(simulator.vit, batch, state)
+    assert chosen.sum(1).eq(1).all()
+    assert torch.equal(chosen.argmax(1), cosine(simulator, batch, state["keys"][0]).argmax(1))
+
+
+def test_in_training_a_group_that_is_used_much_is_penalised_and_in_prediction_it_is_not() -> None:
+    """(1 - cosine) (share of use + 0.0005) is least at the group chosen."""
+    simulator, batch, state = ready()
+    near = cosine(simulator, batch, state["keys"][0])
+    favourite = int(near.argmax(1).mode().values)
+    state["usage"] = torch.full((1, GROUPS), 10.0)
+    state["usage"][0, favourite] = 960.0
+    share = state["usage"][0] / 1000
+    assert torch.equal(simulator.method.choice(simulator.vit, batch, state).argmax(1), near.argmax(1))
+    batch.phase = simulator.method.phases()[1]
+    chosen = simulator.method.choice(simulator.vit, batch, state).argmax(1)
+    assert torch.equal(chosen, ((1 - near) * (share + 5e-4)).argmin(1))
+    assert not (chosen == favourite).any()
+
+
+def test_shared_prompts_and_group_prompts_train_in_turns_under_a_head_that_trains_in_both() -> None:
+    simulator = toy.simulator("sgpt", of=toy.unequal())
+    (job,) = simulator.jobs([0], 1)
+    for phase, own in zip(simulator.method.phases(), (HEAD | {"shared"}, HEAD | {"group", "keys"}), strict=True):
+        (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING, (phase,))
+        assert {key for key in job.shared if not torch.equal(job.shared[key], update.shared[key])} == own
+
+
+def test_the_first_phase_reads_no_group_and_its_loss_no_key() -> None:
+    simulator, batch, state = ready()
+    batch.phase = simulator.method.phases()[0]
+    loss = simulator.method.loss(simulator.vit, batch, state)
+    other = {**state, "group": state["group"] + 1, "keys": state["keys"].flip(1)}
+    assert torch.equal(simulator.method.loss(simulator.vit, batch, other), loss)
+    batch.phase = simulator.method.phases()[1]
+    assert not torch.allclose(simulator.method.loss(simulator.vit, batch, other), loss, atol=1e-2)
+
+
+def test_the_second_phases_loss_is_cross_entropy_less_the_cosine_with_the_chosen_key() -> None:
+    simulator, batch, state = ready(pull=0.5)
+    batch.phase = simulator.method.phases()[1]
+    near = cosine(simulator, batch, state["keys"][0])  # nothing is used yet, so that the nearest is chosen
+    logits = simulator.method.logits(simulator.vit, batch, state)
+    expected = functional.cross_entropy(logits, batch.labels, reduction="none") - 0.5 * near.max(1).values
+    torch.testing.assert_close(simulator.method.loss(simulator.vit, batch, state), expected)
+
+
+def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_put_in() -> None:
+    """Against timm's own blocks: shared tokens enter layers 1 and 2, group tokens 3 and 4, and all stay."""
+    simulator, batch, state = ready(tokens=2, shared_layers=2, group_layers=2)
+    torch.manual_seed(0)
+    state["shared"] = torch.randn(1, 3, 24) / 5
+    model, head = simulator.vit.model, (state["head.weight"][0], state["head.bias"][0])
+    group = state["group"][0][simulator.method.choice(simulator.vit, batch, state).argmax(1)]
+    x = simulator.train.tokens(batch.rows)
+    several = state["shared"].expand(len(x), -1, -1)
+    for block, own in zip(model.blocks, (several[:, :2], several[:, 2:], group[:, :1], group[:, 1:]), strict=True):
+        x = block(torch.cat([x[:, :1], own, x[:, 1:]], 1))
+    expected = functional.linear(model.norm(x)[:, :3].mean(1), *head)  # cls and the two group tokens
+    torch.testing.assert_close(simulator.method.logits(simulator.vit, batch, state), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_client_reports_how_many_samples_each_group_drew() -> None:
+    simulator = toy.simulator("sgpt", of=toy.unequal(), settings={"sgpt": {"groups": GROUPS}})
+    for update, size in zip(toy.learned(simulator, [0, 1, 2], 1), (21, 10, 15), strict=True):
+        assert update.reports["drawn"].sum() == size
+        queries = functional.normalize(
+            simulator.train.features(torch.from_numpy(simulator.jobs([update.client], 1)[0].rows)).clamp_min(0)
+        )
+        nearest = (queries @ functional.normalize(update.shared["keys"]).T).argmax(1)
+        assert torch.equal(update.reports["drawn"], torch.bincount(nearest, minlength=GROUPS).float())
+
+
+def combined(drawn: list[list[float]], **settings: Any) -> tuple[State, State]:
+    """The server after clients of 30 and 10 samples send keys and group prompts of 1 and 5; before it has 0."""
+    method = create("sgpt", {"sgpt": {"groups": 2, **settings}}).method
+    names = ("shared", "group", "keys", *sorted(HEAD))
+    server = {name: torch.zeros(2, 3) for name in names} | {"usage": torch.tensor([4.0, 6.0])}
+    sent = {name: torch.stack([torch.full((2, 3), 1.0), torch.full((2, 3), 5.0)]) for name in names}
+    uploads = Uploads([0, 1], torch.tensor([30.0, 10.0]), sent, {}, {"drawn": torch.tensor(drawn)})
+    return server, method.combine(server, uploads)
+
+
+def test_keys_average_by_the_samples_that_chose_them_and_the_rest_by_sample_counts() -> None:
+    """By hand: key 0 has 1/5 of client 0 and 4/5 of client 1, 4.2; key 1 drew too few, so 3; the others 2."""
+    server, new = combined([[20.0, 10.0], [80.0, 0.0]], momentum=0.0, key_momentum=0.0, enough=50)
+    torch.testing.assert_close(new["keys"], torch.tensor([[4.2], [3.0]]).expand(2, 3))
+    for name in ("shared", "group", *HEAD):
+        torch.testing.assert_close(new[name], torch.full((2, 3), 2.0))
+    assert new["usage"].tolist() == [104.0, 16.0]
+    assert server["usage"].tolist() == [4.0, 6.0]
+
+
+def test_the_server_keeps_its_share_of_old_keys_and_group_prompts() -> None:
+    """From zero: half of 4.2, and three quarters of 2."""
+    _, new = combined([[20.0, 10.0], [80.0, 0.0]], momentum=0.25, key_momentum=0.5)
+    torch.testing.assert_close(new["keys"][0], torch.full((3,), 2.1))
+    torch.testing.assert_close(new["group"], torch.full((2, 3), 1.5))
+    torch.testing.assert_close(new["shared"], torch.full((2, 3), 2.0))
+
+
+def test_keys_start_at_right_angles() -> None:
+    keys = ready()[0].server["keys"]
+    torch.testing.assert_close(keys @ keys.T, torch.eye(GROUPS), atol=1e-5, rtol=0)
+
+
+def test_more_prompted_layers_than_the_backbone_has_are_refused() -> None:
+    with pytest.raises(MethodError, match=r"shared_layers=4 and group_layers=1 add up to more than the backbone's 4"):
+        ready(shared_layers=4)

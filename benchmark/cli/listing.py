@@ -81,7 +81,15 @@ def _method(name: str, cls: Any) -> dict[str, Any]:
     row = {"name": name, "about": about, "paper": cls.paper, "year": cls.year, "family": cls.family, "fields": fields}
     if name.startswith("+"):
         return row
-    facts = {"personalised": cls.personalised, "held_out": cls.held_out, "uses_prior": cls().uses_prior}
+    method = cls()
+    facts = {
+        "personalised": cls.personalised,
+        "held_out": cls.held_out,
+        "uses_prior": method.uses_prior,
+        "trained": bool(method.phases()),
+        "fused": not cls.unfused,
+        "unfused": cls.unfused,
+    }
     return row | facts | {"variants": list(cls.variants), "deviations": list(cls.deviations)}
 
 

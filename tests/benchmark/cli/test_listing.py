@@ -31,8 +31,24 @@ def test_methods_are_listed_with_their_papers_fields_and_variants(bench: Bench) 
     assert "fedvpt" not in text
 
 
+def test_a_method_says_what_it_is_and_what_its_fields_mean(bench: Bench) -> None:
+    rows = {row["name"]: row for row in json.loads(bench("list", "methods", "fed*", "--json").out)}
+    ncm, per = rows["fedncm"], rows["fedper"]
+    assert (ncm["year"], ncm["family"], ncm["personalised"], ncm["trained"]) == (2023, "training-free", False, False)
+    assert (per["personalised"], per["held_out"], per["fused"], per["trained"]) == (True, True, True, True)
+    assert per["fields"] == [
+        {
+            "name": "tokens",
+            "type": "int",
+            "default": 10,
+            "meaning": "prompt tokens at the first layer",
+            "limits": "from 1",
+        }
+    ]
+
+
 def test_a_wildcard_picks_by_name(bench: Bench) -> None:
-    assert names(bench, "methods", "fedvpt*") == ["fedvpt", "fedvpt-deep"]
+    assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]
 
 

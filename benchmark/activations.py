@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.errors import ConfigError
 from data.mapped import Array, MappedArray, default_folder
 
 CHUNK = 64  # images a pass of the frozen backbone
@@ -22,8 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 def bound() -> int:
-    """Bytes that all frozen activations kept on this machine may take: $BENCH_CACHE_GB, else 8 (10^9 bytes)."""
-    return int(float(os.environ.get("BENCH_CACHE_GB") or DEFAULT_GB) * 1e9)
+    """Bytes that all frozen activations kept on this machine may take: $BENCH_CACHE_GB, else 8 (10^9 bytes).
+
+    Raises `ConfigError` where that is no number.
+    """
+    text = os.environ.get("BENCH_CACHE_GB") or DEFAULT_GB
+    try:
+        return int(float(text) * 1e9)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"BENCH_CACHE_GB={text}: need a number of gigabytes, as in 8; 0 keeps none.") from None
 
 
 def fits(shape: tuple[int, ...]) -> bool:

@@ -80,9 +80,10 @@ class Samples:
     @torch.no_grad()
     def features(self, rows: Tensor, layer: int | None = None) -> Tensor:
         """Frozen cls features [B, D] without any prompt, or cls entering `layer`; kept for the whole split."""
-        if not self.keeping:
-            return self._cls(rows, layer or self.vit.depth + 1)
-        return self._take(self._all(("cls", layer or self.vit.depth + 1), (len(self), self.vit.dim)), rows)
+        what, shape = ("cls", layer or self.vit.depth + 1), (len(self), self.vit.dim)
+        if not (self.keeping and activations.fits(shape)):
+            return self._cls(rows, what[1])
+        return self._take(self._all(what, shape), rows)
 
     def _all(self, what: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
         """Activations of the whole split; the first to ask computes them, once a machine."""

@@ -10,6 +10,7 @@ import torch
 
 from benchmark import activations
 from benchmark import samples as module
+from benchmark.errors import ConfigError
 from benchmark.samples import Samples
 from benchmark.vit import FrozenViT
 from tests import toy
@@ -186,3 +187,10 @@ def test_tokens_over_their_share_of_the_bound_are_not_kept(
         assert own.tokens(torch.tensor(rows)).shape == (len(rows), 17, 24)
     assert seen == ([60] if room else [1, 2])
     assert len(arrays(cache)) == room
+
+
+@pytest.mark.parametrize("text", ["much", "inf"])
+def test_a_bound_that_is_no_number_is_refused_in_a_plain_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_CACHE_GB", text)
+    with pytest.raises(ConfigError, match=f"BENCH_CACHE_GB={text}: need a number"):
+        activations.bound()

@@ -174,7 +174,7 @@ def test_a_pass_holds_as_many_clients_as_the_memory_takes(
     of = started("fedvpt")
     job = of.jobs([0], 1)[0]
     with memory.Kept(of.vit) as kept:
-        learn(of.recipe, of.vit, of.train, [module._taste(job, toy.TRAINING)[0]], module._taste(job, toy.TRAINING)[1])
+        module._Work(of.recipe, of.vit, of.train, toy.TRAINING, None).taste(job)
     narrow = Narrow(4, MemoryError())
     monkeypatch.setattr(module, "learn", narrow)
     monkeypatch.setattr(module, "budget", lambda _: int(clients * kept.bytes))

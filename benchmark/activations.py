@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import ConfigError
-from data.mapped import Array, MappedArray, default_folder
+from data.mapped import Array, MappedArray, default_folder, prepare
 
 CHUNK = 64  # images a pass of the frozen backbone
 DEFAULT_GB = 8.0
@@ -32,6 +32,12 @@ def bound() -> int:
         return int(float(text) * 1e9)
     except (ValueError, OverflowError):
         raise ConfigError(f"BENCH_CACHE_GB={text}: need a number of gigabytes, as in 8; 0 keeps none.") from None
+
+
+def ready() -> None:
+    """Raises `ConfigError` or `DataError` where the cache's bound is no number or its folder cannot be written."""
+    if bound():
+        prepare(default_folder() / "activations")
 
 
 def fits(shape: tuple[int, ...]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from benchmark import activations
 from benchmark.config import RunConfig
 from benchmark.errors import ConfigError
 from benchmark.machine import processors
@@ -37,6 +38,7 @@ class Finished:
 
 def preflight(configs: Sequence[RunConfig]) -> None:
     """Sets up each distinct job without training it, so that a user's mistake shows before anything runs."""
+    activations.ready()
     distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # what is wrong is wrong for every seed
     for config in distinct.values():
         simulator(config)

@@ -358,3 +358,13 @@ def test_a_record_that_cannot_be_read_is_left_as_it_is(text: str, named: str, be
     assert [path.name for path in place.iterdir()] == ["result.json"]
     assert (place / "result.json").read_text() == text
     assert os.listdir(tmp_path / "runs") == [place.name]
+
+
+@pytest.mark.parametrize(("name", "value"), [("BENCH_CACHE_GB", "much"), ("BENCH_CACHE", "file/inside")])
+def test_a_cache_that_cannot_be_had_is_refused_before_anything_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(name, value)
+    refused(bench("run", "--method", "head", *SMALL), name)
+    assert not (tmp_path / "runs").exists()

@@ -58,6 +58,7 @@ def draw(found: Throughput, path: Path) -> None:
     for axis, kind in zip(axes, kinds, strict=True):
         _panel(axis, kind, found)
     axes[0].set_ylabel("training images a second")
+    axes[0].set_ylim(0, 1.05 * max([found.limit, *(cell.rate for cell in found.cells)]))  # the panels share it
     axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -78,5 +79,4 @@ def _panel(axis: Axes, kind: str, found: Throughput) -> None:
         axis.plot([c.batch for c in cells], [c.rate for c in cells], label=f"{cohort} a round", **look)
     axis.set_xscale("log", base=2)
     axis.set_xticks(batches, list(map(str, batches)))
-    axis.set_ylim(bottom=0)
     axis.set_xlabel(f"local batch, {kind}")

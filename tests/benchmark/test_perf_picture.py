@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmark.perf import Cell, Throughput
@@ -31,3 +33,17 @@ def test_the_picture_is_an_image_and_leaves_nothing_beside_it(tmp_path: Path) ->
     with Image.open(tmp_path / "deep" / "perf.png") as image:
         assert image.width > image.height > 100
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["perf.png"]
+
+
+def test_every_panel_is_high_enough_for_the_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heights: list[float] = []
+    found = made()
+    found.cells.append(Cell("threaded", 8, 1, 900.0))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, format: (keep(self), Path(path).touch()))
+
+    def keep(figure: Figure) -> None:
+        heights.extend(axis.get_ylim()[1] for axis in figure.axes)
+
+    draw(found, tmp_path / "perf.png")
+    assert len(heights) == 2
+    assert min(heights) > 900

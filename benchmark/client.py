@@ -51,9 +51,9 @@ class Job:
     local: State
     rng: np.random.Generator
 
-    def steps(self, training: Training, epochs: int | None = None) -> int:
-        """Steps of so many epochs, a short last batch of each included."""
-        return (epochs or training.epochs) * -(-len(self.rows) // training.batch_size)
+    def steps(self, training: Training) -> int:
+        """Steps of its epochs, a short last batch of each included."""
+        return training.epochs * -(-len(self.rows) // training.batch_size)
 
 
 @dataclass

@@ -12,6 +12,7 @@ MARK = "BENCH_PEERS_RUN"  # an environment variable that children inherit, so th
 PAUSE, SHARE = 0.25, 0.04  # seconds between samples, and the share of one processor that sampling may take
 UNWANTED = ("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "RAY_ADDRESS")
 LIMIT = 1800.0  # seconds after which a contestant is given up
+LOOK, GRACE = 0.1, 10.0  # seconds between two looks for processes left over, and until one is given up
 PROC = Path("/proc")
 
 
@@ -47,10 +48,9 @@ def run(command: list[str], log: Path, settings: dict[str, str]) -> Watched:
                 _wait(process, max(PAUSE, cost / SHARE))
             seconds = time.time() - began
         finally:
-            for pid in processes(mark):
-                _kill(pid)
             process.kill()
             process.wait()
+            end(mark)
     pss, rss = peak if PROC.is_dir() else (None, None)
     return Watched(process.returncode, began, seconds, pss, rss)
 
@@ -66,6 +66,20 @@ def processes(mark: str) -> list[int]:
         except OSError:  # it has ended, or is another user's
             continue
     return found
+
+
+def end(mark: str) -> None:
+    """Kills every process that carries the mark, and waits until none is left.
+
+    Looks twice before it believes that: while a process replaces its program it has no environment to be seen.
+    """
+    unseen, deadline = 0, time.monotonic() + GRACE
+    while unseen < 2 and time.monotonic() < deadline:
+        found = processes(mark)
+        for pid in found:
+            _kill(pid)
+        unseen = 0 if found else unseen + 1
+        time.sleep(LOOK)
 
 
 def memory(pids: list[int]) -> tuple[int, int]:

@@ -3,17 +3,19 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
+from data import jsonfile
 
 if TYPE_CHECKING:
     from benchmark.runner import Record
 
+OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
 SPARE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less left
 
 
@@ -82,6 +84,17 @@ class Store:
     def pending(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
         """The runs that are not done: never run, or failed."""
         return [c for c in configs if (entry := self.entry(c.run_id)) is None or entry.status != "done"]
+
+    def note_own(self, runs: Mapping[str, Any]) -> None:
+        """Keeps beside the runs which of them have settings of their method alone, and after how many trials.
+
+        That is a fact of the sweep which asked for them: a run with equal settings is the same run, however chosen.
+        """
+        path = self.directory / OWN_SETTINGS
+        try:
+            jsonfile.write(path, {**jsonfile.read(path), **runs})
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {_reason(error)}; name another --out.") from error
 
     def write(self, record: "Record", log: str = "") -> Path:
         """Puts a record in its place, replacing a failed one of the same run; returns its directory."""

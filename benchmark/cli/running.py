@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from benchmark.cli.grid_options import grid_options
 from benchmark.config import Options, RunConfig
 from benchmark.errors import ConfigError
+from benchmark.per_method import own_settings
 from benchmark.store import Store
 
 DEFAULT_OUT = Path("runs/default")
@@ -32,10 +34,9 @@ def run(
             f"bench run does one run, and this asks for {len(grid)}: use bench sweep, or name one --method."
         )
     store, config = Store(out), grid[0]
-    if store.pending(grid):
-        _work(grid, store, workers=1, address=None)
-    else:
+    if not store.pending(grid):
         print(f"finished before; from {out / config.run_id}", file=sys.stderr)
+    work(grid, store, 1, None, chosen)
     entry = store.entry(config.run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
@@ -59,20 +60,33 @@ def sweep(
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
-    failures = _work(pending, store, workers, address) if pending else 0
+    failures = work(grid, store, workers, address, chosen)
     _show(grid, out)
     if failures:
         print(f"{failures} runs failed; `bench status {out}` says why, the same command tries again.", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _work(pending: list[RunConfig], store: Store, workers: int | None, address: str | None) -> int:
+def work(
+    grid: Sequence[RunConfig], store: Store, workers: int | None, address: str | None, chosen: Options | None = None
+) -> int:
+    """Runs what is pending of a grid, and notes what `chosen` gives to one method alone; returns how many failed."""
+    pending = store.pending(grid)
+    if pending:
+        from benchmark.sweep import preflight
+
+        preflight(pending)
+        store.prepare()
+    if chosen is not None and chosen.per_method:
+        store.note_own(own_settings(chosen.per_method, grid))
+        if untuned := [name for name in dict.fromkeys(c.method for c in grid) if name not in chosen.per_method]:
+            print(f"per-method says nothing of {', '.join(untuned)}: not tuned", file=sys.stderr)
+    if not pending:
+        return 0
     from benchmark.machine import processors
-    from benchmark.sweep import preflight, run_all
+    from benchmark.sweep import run_all
     from benchmark.watch import Screen
 
-    preflight(pending)
-    store.prepare()
     workers = min(workers or processors(), len(pending))
     with Screen(pending) as screen:
         return run_all(pending, store, workers, screen, address)

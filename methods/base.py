@@ -169,6 +169,10 @@ class Method(_Configured):
     """Whether clients keep tensors of their own."""
     held_out: ClassVar[bool] = True
     """Whether a client that never trained can predict; if not, its metrics are not applicable."""
+    seen_with: ClassVar[str] = "the averaged model"
+    """What a client that training may sample predicts with; every record says it."""
+    held_out_with: ClassVar[str] = "the averaged model"
+    """What a client that never trains predicts with, before any adaptation; nothing where `held_out` is false."""
     keeps: ClassVar[tuple[str, ...]] = ()
     """Shared tensors of which a client that has trained predicts with its own copy, as its training left it."""
     no_decay: ClassVar[tuple[str, ...]] = ()

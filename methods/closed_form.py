@@ -18,6 +18,7 @@ class ClosedForm(Method):
     """
 
     initial_statistics = True
+    seen_with = held_out_with = "the server's head on frozen features"
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
         return {"head.weight": torch.zeros(vit.classes, vit.dim), "unseen": torch.zeros(vit.classes)}

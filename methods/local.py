@@ -13,6 +13,8 @@ class Local(FedVPT):
 
     personalised = True
     held_out = False
+    seen_with = "its own prompt and head"
+    held_out_with = "nothing: it has no model"
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {}

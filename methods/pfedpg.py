@@ -31,6 +31,8 @@ class PFedPG(Method):
     """
 
     personalised = True
+    seen_with = "the prompts that it tuned last, else generated ones, under its own head"
+    held_out_with = "the mean descriptor's prompts (:base, the base prompts) under the mean of the clients' heads"
     keeps = ("prompt",)
     adapts = ("prompt", "head.weight", "head.bias")
     tokens: int = setting(10, "prompt tokens at the first layer", low=1)

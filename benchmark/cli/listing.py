@@ -85,6 +85,8 @@ def _method(name: str, cls: Any) -> dict[str, Any]:
     facts = {
         "personalised": cls.personalised,
         "held_out": cls.held_out,
+        "seen_with": cls.seen_with,
+        "held_out_with": cls.held_out_with,
         "uses_prior": method.uses_prior,
         "trained": bool(method.phases()),
         "fused": not cls.unfused,

@@ -75,7 +75,7 @@ def test_settings_go_over_the_variant_and_reach_the_plugins() -> None:
     assert [o.name for o in recipe.optimisers] == ["fedprox", "fedavgm"]
     assert recipe.settings["pep-fedpt"] | {"tau": 0.5, "class_tokens": 2} == recipe.settings["pep-fedpt"]
     assert recipe.settings["fedprox"] == {"mu": 0.3}
-    assert recipe.settings["fedavgm"] == {"beta": 0.9, "lr": 1.0}
+    assert recipe.settings["fedavgm"] == {"beta": 0.9, "lr": 1.0, "head_lr": None}
     assert set(recipe.settings) == set(recipe.versions) == {"pep-fedpt", "fedprox", "fedavgm"}
 
 
@@ -115,7 +115,7 @@ class Mended(FedVPT):
         ("all", ["unknown method 'all'"]),
         ("pep-fedpt:pior", ["pep-fedpt has no variant 'pior' (did you mean 'prior'?)", "variants: prior, prototype, "]),
         ("fedvpt:prior", ["fedvpt has no variant 'prior'; variants: none."]),
-        ("fedvpt+fedprx", ["unknown optimiser plug-in 'fedprx' (did you mean 'fedprox'?)", "available: fedavgm, fedp"]),
+        ("fedvpt+fedprx", ["unknown optimiser plug-in 'fedprx' (did you mean 'fedprox'?)", "available: fedadam, fedav"]),
         ("fedvpt+head", ["unknown optimiser plug-in 'head'"]),
         ("fedprox", ["unknown method 'fedprox'"]),
         ("fedvpt+", ["unknown optimiser plug-in ''"]),

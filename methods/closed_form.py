@@ -17,6 +17,7 @@ class ClosedForm(Method):
     A method says what clients send (`statistics`) and what head follows from their sum (`fold`).
     """
 
+    shares = False
     initial_statistics = True
 
     def memory(self, vit: Backbone, rng: Streams) -> State:

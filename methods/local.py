@@ -12,7 +12,7 @@ class Local(FedVPT):
     """VPT-shallow trained by each client alone: nothing is shared, so a held-out client has no model."""
 
     personalised = True
-    held_out = False
+    held_out = shares = False
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {}

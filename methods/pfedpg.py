@@ -32,6 +32,7 @@ class PFedPG(Method):
 
     personalised = True
     keeps = ("prompt",)
+    remade = "pfedpg generates each client's prompts anew"
     adapts = ("prompt", "head.weight", "head.bias")
     tokens: int = setting(10, "prompt tokens at the first layer", low=1)
     width: int = setting(64, "width of the generator's attention", low=1)

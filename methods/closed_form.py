@@ -17,6 +17,7 @@ class ClosedForm(Method):
     A method says what clients send (`statistics`) and what head follows from their sum (`fold`).
     """
 
+    shares = False
     initial_statistics = True
     seen_with = held_out_with = "the server's head on frozen features"
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmark import plugins
-from benchmark.client import Job, Training, Update, collect
+from benchmark.client import Job, Training, Update, collect, visits
 from benchmark.evaluation import Subject
 from benchmark.executor import Executor
 from benchmark.judge import Judge
@@ -132,9 +132,9 @@ class Simulator:
     def announce(self) -> None:
         """Tells the samples how many rows this run will read of them, which settles what is worth keeping."""
         sizes = np.array([len(client.train) for client in self.federation.clients])
-        epochs = sum(phase.epochs or self.protocol.training.epochs for phase in self.method.phases())
+        passed = np.array([visits(self.method.phases(), size, self.protocol.training) for size in sizes.tolist()])
         rounds = range(1, self.protocol.rounds + 1) if self.trains else ()
-        trained = epochs * sum(int(sizes[self.cohort(number)].sum()) for number in rounds)
+        trained = sum(int(passed[self.cohort(number)].sum()) for number in rounds)
         gathered = int(sizes[self.federation.seen].sum()) if self.method.initial_statistics else 0
         tested = len(self.protocol.evaluated) * sum(len(client.test) for client in self.federation.clients)
         on_train = self.test is self.train
@@ -262,14 +262,15 @@ class Simulator:
         """Each client with its `test` or `validation` rows, its download and its own local tensors.
 
         A seen client that has not trained yet holds the initial local tensors; a held-out one takes the mean
-        of those of the clients that have trained.
+        of those of the clients that have trained, unless its method has them from what it receives.
         """
         average = self._mean_local()
         subjects = []
         for client in map(int, clients):
             member = self.federation.clients[client]
             received = self._download(None if member.held_out else client)
-            local = average if member.held_out else {**self.initial_local, **self.local.get(client, {})}
+            own = {**self.initial_local, **self.local.get(client, {})}
+            local = self.method.held_out_local(received, average) if member.held_out else own
             counts = self.federation.counts[client]
             counts = counts if labelled else np.zeros_like(counts)
             subjects.append(Subject(client, getattr(member, part), counts, {**received, **local}))

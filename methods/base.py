@@ -113,11 +113,18 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of local training: what trains, for how long, how fast (None: as the run says)."""
+    """A stretch of local training: what trains, for how long, how fast (None: as the run says).
+
+    A phase goes on in the client's shuffled order where the one before it ended, or with `rewind` sees the batches
+    from the round's first on again, so that what it leaves does not depend on the phases before it taking batches.
+    """
 
     trains: tuple[str, ...] | None = None  # tensor names; None: every shared and local one
     epochs: int | None = None
     lr: float | None = None
+    batches: int | None = None  # at most so many of those of its epochs
+    repeats: int = 1  # successive steps on each batch
+    rewind: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +274,17 @@ class Method(_Configured):
     def directions(self, gradients: State, received: State) -> State:
         """The gradients [K, ...] that a client follows, given those of its loss and what it received."""
         return gradients
+
+    def settle(self, state: State) -> State:
+        """The tensors [K, ...] that move otherwise than along a gradient, once the steps on a batch are taken.
+
+        Returns only what changes; the rest, and what the server sent, stays as it is.
+        """
+        return {}
+
+    def held_out_local(self, received: State, mean: State) -> State:
+        """The local tensors of a held-out client, given what it receives and the mean of the trained clients' own."""
+        return mean
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
         """Initial tensors that the server keeps to itself, for so many clients in all; they never travel."""

@@ -32,6 +32,7 @@ class FedPAC(FedVPT):
     """
 
     personalised = True
+    remade = "fedpac combines each client's head anew"
     adapts = HEAD
     seen_with = "averaged prompts and their own combination of heads"
     held_out_with = "averaged prompts and the mean of the clients' heads"

@@ -63,12 +63,12 @@ class KNNPer(FedVPT):
         logits = classify(batch, z, state)
         if "remembered" not in state:
             return logits
-        share = batch.own(self.shares(state)).unsqueeze(1)
+        share = batch.own(self.vote_share(state)).unsqueeze(1)
         batch.log("knn_share", share.squeeze(1))
         mixed = (1 - share) * logits.softmax(1) + share * self.vote(batch, z, state)
         return torch.where(share > 0, mixed.log(), logits)
 
-    def shares(self, state: State) -> Tensor:
+    def vote_share(self, state: State) -> Tensor:
         """The weight [K] of each client's vote: 0 without samples that could."""
         share = torch.full_like(state["remembered"][:, 0], self.lam, dtype=torch.float32)
         if "rehearsed" in state:

@@ -122,10 +122,10 @@ def test_a_client_remembers_its_own_training_samples_and_no_others() -> None:
 def test_the_share_is_the_first_of_those_that_are_right_most_often_in_validation() -> None:
     right = torch.tensor([[1, 2, 5, 5, 4, 0, 0, 0, 0, 0, 5, 6], [0] * 12, [0] * 11 + [3], [0] * 10 + [2, 3]])
     state = {"rehearsed": right, "remembered": torch.ones(4, 2, dtype=torch.bool)}
-    shares = KNNPer(lam=0.3).shares(state)
+    shares = KNNPer(lam=0.3).vote_share(state)
     np.testing.assert_allclose(shares, [0.2, 0.3, 0.0, 1.0])
     state["remembered"][3] = False
-    assert KNNPer(lam=0.3).shares(state)[3] == 0
+    assert KNNPer(lam=0.3).vote_share(state)[3] == 0
 
 
 def test_candidates_are_tried_on_validation_samples_alone() -> None:
@@ -152,7 +152,7 @@ def test_the_share_that_each_client_used_is_recorded() -> None:
     assert [row["test_knn_share"] for row in fixed.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
     simulator = new(of=validated(), rounds=1)
     chosen = simulator.run()
-    shares = [float(simulator.method.shares(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]  # type: ignore
+    shares = [float(simulator.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]  # type: ignore
     assert [row["test_knn_share"] for row in chosen.clients] == pytest.approx([*shares, 0])
     assert chosen.clients[2]["test_knn_share"] == pytest.approx(0.5)
 

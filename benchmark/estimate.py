@@ -13,6 +13,7 @@ from benchmark.evaluation import score
 from benchmark.machine import processors
 from benchmark.memory import Kept
 from benchmark.plugins import tensor_of
+from benchmark.recall import remembers
 from benchmark.simulator import Simulator
 from benchmark.stand_in import BlankSamples
 from benchmark.weights import RANDOM
@@ -60,6 +61,7 @@ def estimate(config: RunConfig) -> Estimate:
     trained = sum(len(clients[k].train) for k in seen)  # images of all seen clients
     passed = sum(visits(phases, len(clients[k].train), protocol.training) for k in seen)  # in a round of all of them
     tested = sum(len(client.test) + len(client.validation) for client in clients)
+    tested += sum(len(client.train) for client in clients) if remembers(run.method) else 0
     evaluations = len(protocol.evaluated) if run.trains else 1
     visitors = protocol.rounds * len(run.cohort(1)) if run.trains else 0
     seconds = visitors / len(seen) * passed * train_second
@@ -84,7 +86,7 @@ def _traffic(run: Simulator, job: Job, update: Update) -> tuple[int, int]:
     rounds = range(1, run.protocol.rounds + 1) if run.trains else ()
     visitors = [client for number in rounds for client in run.cohort(number)]
     plugged = {name: run.server[tensor_of(name)] for name in update.beside}
-    up = sum(run.travelling({**job.shared, **plugged}, k) for k in visitors)
+    up = sum(run.travelling({**job.shared, **plugged, **update.reports}, k) for k in visitors)
     up += sum(run.travelling(statistics, k) for k in (*first, *visitors))
     down = sum(run.travelling({**job.shared, **job.memory}, k) for k in (*first, *visitors))
     return up, down + sum(run.travelling(job.sent, k) for k in visitors)

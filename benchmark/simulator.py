@@ -13,9 +13,10 @@ from benchmark.client import Job, Training, Update, collect, visits
 from benchmark.evaluation import Subject
 from benchmark.executor import Executor
 from benchmark.judge import Judge
+from benchmark.recall import remembers
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
-from benchmark.states import size, whole
+from benchmark.states import among_all, size, whole
 from benchmark.vit import FrozenViT
 from data.federation import Federation
 from methods.base import State, Uploads
@@ -137,8 +138,9 @@ class Simulator:
         trained = sum(int(passed[self.cohort(number)].sum()) for number in rounds)
         gathered = int(sizes[self.federation.seen].sum()) if self.method.initial_statistics else 0
         tested = len(self.protocol.evaluated) * sum(len(client.test) for client in self.federation.clients)
+        remembered = int(sizes.sum()) * len(self.protocol.evaluated) if remembers(self.method) else 0
         on_train = self.test is self.train
-        self.train.expect(trained + gathered + (tested if on_train else 0))
+        self.train.expect(trained + gathered + remembered + (tested if on_train else 0))
         if not on_train:
             self.test.expect(tested)
 
@@ -221,22 +223,31 @@ class Simulator:
                 self.local[update.client] = {name: value.clone() for name, value in own.items()}
             if update.kept:
                 self.optimiser_local[update.client] = plugins.whole_of(update.kept, update, self.recipe, self.server)
-        self._combine(updates)
         notes = {name: float(np.mean([u.notes[name] for u in updates])) for name in updates[0].notes}
+        notes |= self._combine(updates)
         return float(np.mean([update.loss for update in updates])), notes
 
-    def _combine(self, updates: list[Update]) -> None:
+    def _combine(self, updates: list[Update]) -> dict[str, float]:
+        """The server's step; returns its diagnostics."""
         statistics: State = {}
         for update in updates:
             self._pool(statistics, update.statistics, update.classes)
         rows, device = self.method.class_rows, self.vit.device
-        wholes = [whole(u.shared, self.server, torch.from_numpy(u.classes).to(device), rows) for u in updates]
+        classes = [torch.from_numpy(update.classes).to(device) for update in updates]
+        wholes = [whole(u.shared, self.server, c, rows) for u, c in zip(updates, classes, strict=True)]
+
+        def report(name: str) -> torch.Tensor:
+            own = [update.reports[name] for update in updates]
+            if name in rows:
+                own = [among_all(value, c, self.vit.classes) for value, c in zip(own, classes, strict=True)]
+            return torch.stack(own)
+
         uploads = Uploads(
             clients=[update.client for update in updates],
             samples=torch.tensor([float(update.samples) for update in updates]),
             shared={k: torch.stack([full[k] for full in wholes]) for k in updates[0].shared},
             statistics=statistics,
-            reports={k: torch.stack([update.reports[k] for update in updates]) for k in updates[0].reports},
+            reports={name: report(name) for name in updates[0].reports},
         )
         before = {name: self.server[name] for name in self.shared_names}
         server = self.method.combine(self.server, uploads)
@@ -246,6 +257,7 @@ class Simulator:
             self.recipe, self.optimiser_memory, before, averaged, uploads, beside, len(self.federation.seen)
         )
         self.server = {**server, **stepped}
+        return uploads.notes
 
     def _close_round(self, number: int, loss: float, notes: dict[str, float]) -> None:
         """Writes the round's row; evaluates where it is due, and keeps the last round's result."""

@@ -137,6 +137,11 @@ class Uploads:
     shared: State
     statistics: State
     reports: State = dataclasses.field(default_factory=dict)
+    notes: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def log(self, name: str, value: float) -> None:
+        """Hands a diagnostic of the server's step to the round's log."""
+        self.notes[name] = value
 
     def mean(self, name: str) -> Tensor:
         """The average of a shared tensor weighted by sample counts (McMahan et al., 2017, Algorithm 1)."""
@@ -208,7 +213,7 @@ class Method(_Configured):
 
     @property
     def class_rows(self) -> tuple[str, ...]:
-        """Tensors and statistics with a row per class, [C, ...], of which a client needs only those that it holds.
+        """Tensors, statistics and reports with a row per class, [C, ...], of which a client needs only those it holds.
 
         Not for local tensors. Other rows neither travel nor take part: a client's state has [K, M, ...], aligned with
         `batch.held`, and the server keeps its own rows of the classes that a client does not hold.
@@ -268,6 +273,26 @@ class Method(_Configured):
         """Untrained uploads [K, ...] of one batch, summed over a client's data after its training, with its own state.
 
         They reach `combine` client by client, in `Uploads.reports`.
+        """
+        return {}
+
+    @property
+    def capacity(self) -> int | None:
+        """How many of its training samples a client remembers, drawn at random; None: all."""
+        return None
+
+    def remember(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """What a client keeps of its training samples to predict with, a row for each: [B, ...] of one batch.
+
+        Made when it is to predict and never sent. `logits` then finds [K, N, ...] in its state, and beside them
+        `remembered` [K, N], false past a client's last sample. A held-out client is scored without, and apart with it.
+        """
+        return {}
+
+    def rehearse(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Sums [K, ...] over the validation samples of clients that remember, which `logits` then finds in its state.
+
+        They are for choosing what to predict with; a client without validation samples finds zeros.
         """
         return {}
 

@@ -20,7 +20,8 @@ from benchmark import toy
 from benchmark.batch import Batch
 from benchmark.case import ROUNDS, Case, ContractError, demand, unlike
 from benchmark.recall import remembers
-from methods.base import Method, Optimiser, Phase, State
+from methods.base import Method, Phase, State
+from methods.optimiser import Optimiser
 from methods.registry import Recipe
 
 

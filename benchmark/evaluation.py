@@ -48,14 +48,16 @@ class Scores:
 
 def joined(parts: Sequence[Scores]) -> Scores:
     """The scores of several groups of subjects, in their order."""
-    together = [np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")]
+    right, right_prior, total = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")
+    )
     names = {name: None for part in parts for name in part.notes}
     absent = [np.zeros(len(part.total)) for part in parts]
     notes = {
         name: np.concatenate([part.notes.get(name, zeros) for part, zeros in zip(parts, absent, strict=True)])
         for name in names
     }
-    return Scores(*together, notes)
+    return Scores(right, right_prior, total, notes)
 
 
 def _ratio(right: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from benchmark.batch import Clients
 from benchmark.states import stack, unstack, whole
-from methods.base import Optimiser, State, Uploads, Visit
+from methods.base import State, Uploads
+from methods.optimiser import Optimiser, Visit
 from methods.registry import Recipe
 
 if TYPE_CHECKING:

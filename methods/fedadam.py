@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Optimiser, State, setting
+from methods.base import State, setting
 from methods.lazy import torch
+from methods.optimiser import Optimiser
 from methods.rates import rate
 from methods.registry import register_optimiser
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from methods.base import Optimiser, State, setting
+from methods.base import State, setting
 from methods.lazy import torch
+from methods.optimiser import Optimiser
 from methods.rates import rate
 from methods.registry import register_optimiser
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from methods.base import Optimiser, State, Uploads, Visit, setting
+from methods.base import State, Uploads, setting
 from methods.lazy import torch
+from methods.optimiser import Optimiser, Visit
 from methods.registry import register_optimiser
 
 

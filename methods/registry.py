@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import methods
-from methods.base import Method, Optimiser
+from methods.base import Method
 from methods.errors import MethodError
+from methods.optimiser import Optimiser
 
 METHODS: dict[str, type[Method]] = {}
 OPTIMISERS: dict[str, type[Optimiser]] = {}

@@ -7,7 +7,8 @@ import pytest
 
 from benchmark.executor import Kind
 from methods import registry
-from methods.base import Optimiser, State, Visit
+from methods.base import State
+from methods.optimiser import Optimiser, Visit
 from methods.registry import Recipe
 from tests import toy
 from tests.methods import quadratic

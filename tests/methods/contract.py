@@ -11,7 +11,8 @@ import torch
 from benchmark.client import Job, Training
 from benchmark.simulator import Outcome, Simulator
 from methods import registry
-from methods.base import Method, Optimiser, State
+from methods.base import Method, State
+from methods.optimiser import Optimiser
 from tests import toy
 
 TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)

@@ -7,8 +7,9 @@ from benchmark.client import Training
 from benchmark.executor import Executor
 from benchmark.seeds import Streams
 from benchmark.simulator import Protocol, Simulator
-from methods.base import Backbone, Batch, Method, Optimiser, State
+from methods.base import Backbone, Batch, Method, State
 from methods.base import Streams as Generators
+from methods.optimiser import Optimiser
 from methods.registry import Recipe
 from tests import toy
 

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from methods import registry
-from methods.base import Backbone, Batch, Method, Optimiser, Phase, State, Uploads, setting
+from methods.base import Backbone, Batch, Method, Phase, State, Uploads, setting
 from methods.fedvpt import FedVPT
+from methods.optimiser import Optimiser
 from tests import toy
 
 

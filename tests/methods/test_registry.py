@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from methods import registry
-from methods.base import Method, Optimiser, setting
+from methods.base import Method, setting
 from methods.errors import MethodError
+from methods.optimiser import Optimiser
 from methods.registry import create, discover, expand, load_plugin, parse_settings, register, register_optimiser
 
 PLUGIN = """

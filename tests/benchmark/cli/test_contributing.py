@@ -76,7 +76,7 @@ def test_a_method_of_the_package_is_checked_by_name(bench: Bench) -> None:
 
 def test_every_method_variant_and_plugin_of_a_file_is_checked(bench: Bench, tmp_path: Path) -> None:
     text = """
-from methods.base import Optimiser
+from methods.optimiser import Optimiser
 from methods.head import Head
 from methods.registry import register, register_optimiser
 

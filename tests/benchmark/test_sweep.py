@@ -1,39 +1,47 @@
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from benchmark import attempt
 from benchmark import sweep as module
+from benchmark.attempt import Job, guarded
 from benchmark.config import RunConfig
 from benchmark.errors import ConfigError
 from benchmark.runner import Record, failed
 from benchmark.store import Store
-from benchmark.sweep import guarded, preflight, run_all
+from benchmark.sweep import Tally, preflight, run_all
+from benchmark.terms import Terms
+from benchmark.watch import Silent
 from results import figures
 from tests.benchmark.conftest import SMALL, Bench, configs
 
 
-class Witness:
+class Witness(Silent):
     """A watcher that writes down what it is told."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.rounds, self.runs = store, list[tuple[str, int]](), list[str]()
+        self.store, self.rounds, self.runs, self.notes = store, list[tuple[str, int, int]](), list[str](), list[str]()
 
-    def round_done(self, run_id: str, number: int) -> None:
-        self.rounds.append((run_id, number))
+    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
+        self.rounds.append((run_id, number, images))
 
-    def run_done(self, record: Record) -> None:
-        assert self.store.entry(record.config.run_id) is not None, "a run is told of when it is in the store"
-        self.runs.append(record.config.run_id)
+    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
+        assert self.store.entry(run_id) is not None, "a run is told of when it is in the store"
+        self.runs.append(run_id)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
-def fake(config: RunConfig, threads: int, progress: Callable[[int], None]) -> Record:
+def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], halvings: int) -> Record:
     """A run in no time; that of seed 1 fails."""
-    progress(1)
+    progress(1, 32)
     if config.seed == 1:
         raise ZeroDivisionError("seed 1")
     return replace(failed(config, ""), result=failed(config, "").result | {"status": "done", "error": None})
@@ -47,12 +55,12 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "execute", fake)
+    monkeypatch.setattr(attempt, "execute", fake)
     runs = configs(seeds=(0, 1, 2))
     witness = Witness(store)
-    assert run_all(runs, store, 1, witness, None) == 1
+    assert run_all(runs, store, Terms(1), witness) == Tally(failed=1)
     assert witness.runs == [run.run_id for run in runs]
-    assert witness.rounds == [(run.run_id, 1) for run in runs]
+    assert witness.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
     statuses = {run.seed: store.entry(run.run_id) for run in runs}
     assert [entry.status for entry in statuses.values() if entry] == ["done", "failed", "done"]
     assert statuses[1] is not None
@@ -66,12 +74,12 @@ def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, mon
 def test_each_run_is_written_as_soon_as_it_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
-    def peek(config: RunConfig, threads: int, progress: Callable[[int], None]) -> Record:
+    def peek(config: RunConfig, *rest: Any) -> Record:
         seen.append(len(store.entries()))
-        return fake(config, threads, progress)
+        return fake(config, *rest)
 
-    monkeypatch.setattr(module, "execute", peek)
-    run_all(configs(seeds=(0, 2, 3)), store, 1, Witness(store), None)
+    monkeypatch.setattr(attempt, "execute", peek)
+    run_all(configs(seeds=(0, 2, 3)), store, Terms(1), Witness(store))
     assert seen == [0, 1, 2]
 
 
@@ -79,9 +87,9 @@ def test_an_interruption_is_no_failed_run(monkeypatch: pytest.MonkeyPatch) -> No
     def interrupt(*_: object) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "execute", interrupt)
+    monkeypatch.setattr(attempt, "execute", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        guarded(configs()[0], 1, lambda _: None)
+        guarded(Job(configs()[0]), 1, lambda *_: None)
 
 
 def test_each_distinct_job_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +120,9 @@ def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_
     dies = plugin("dies", BODY.format(action="import os; os._exit(1)"))
     grid = ("--seed", 0, *SMALL)
     own = ("--plugin", raises, "--plugin", dies)
-    many = bench("sweep", "--methods", "head,pep-fedpt,raises,dies", *own, "--workers", 2, "--out", "ray", *grid)
+    many = bench(
+        "sweep", "--methods", "head,pep-fedpt,raises,dies", *own, "--workers", 2, "--retries", 0, "--out", "ray", *grid
+    )
     assert many.code == 1, many.err
     assert "2 runs failed" in many.err
     one = bench("sweep", "--methods", "head,pep-fedpt", "--workers", 1, "--out", "here", *grid)

@@ -34,6 +34,7 @@ def test_status_in_json_says_the_same(bench: Bench, directory: Path) -> None:
             "alpha": 0.5,
             "seed": 1,
             "error": "ZeroDivisionError: division by zero",
+            "error_kind": "exception",
             "log": f"{run.run_id}/log.txt",
         }
     ]

@@ -168,9 +168,7 @@ class _Sweep:
         try:
             claimed = self.claims.take(run_id, job.name)
         except OSError as error:
-            raise ConfigError(
-                f"no claim on a run can be written in {self.store.directory}: {reason(error)}."
-            ) from error
+            raise ConfigError(f"no run can be claimed in {self.store.directory}: {reason(error)}.") from error
         if not claimed:
             self.elsewhere.append(job)
             return False

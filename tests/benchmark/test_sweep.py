@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,13 @@ import pandas as pd
 import pytest
 
 from benchmark import attempt
+from benchmark import store as storing
 from benchmark import sweep as module
 from benchmark.attempt import Job, guarded
+from benchmark.claims import Claims
 from benchmark.config import RunConfig
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, Terminated
+from benchmark.live import FOLDER
 from benchmark.runner import Record, failed
 from benchmark.store import Store
 from benchmark.sweep import Tally, preflight, run_all
@@ -102,6 +107,159 @@ def test_each_distinct_job_is_set_up_once_before_anything_runs(monkeypatch: pyte
 def test_a_mistake_in_the_last_job_shows_before_the_first_runs() -> None:
     with pytest.raises(ConfigError, match="no such file"):
         preflight([*configs(), configs()[0].model_copy(update={"method": "fedvpt", "checkpoint": "absent.pt"})])
+
+
+def test_a_run_that_a_living_other_has_is_waited_for_and_not_run_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = configs(seeds=(0, 2, 3))
+    ran: list[int] = []
+    other = Claims(store.directory / FOLDER)
+    assert other.take(runs[0].run_id)
+    assert other.take(runs[1].run_id)
+
+    def during(config: RunConfig, *rest: Any) -> Record:
+        ran.append(config.seed)
+        if config.seed == 3:  # meanwhile the other one ends a run well, and gives the second back as it was
+            theirs = fake(runs[0], 1, lambda *_: None, 0)
+            store.write(replace(theirs, result=theirs.result | {"by": "the other"}))
+            other.release(runs[0].run_id)
+            other.release(runs[1].run_id)
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", during)
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1), witness) == Tally()
+    assert ran == [3, 2]
+    assert witness.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
+    entry = store.entry(runs[0].run_id)
+    assert entry is not None
+    assert entry.result["by"] == "the other"
+    assert not (store.directory / FOLDER).exists()
+
+
+def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = configs(seeds=(0, 2))
+    store.write(failed(runs[1], "before"))  # which is no reason to leave it
+    other = Claims(store.directory / FOLDER)
+    assert other.take(runs[1].run_id)
+
+    def during(config: RunConfig, *rest: Any) -> Record:
+        assert config.seed == 0
+        store.write(failed(runs[1], "meanwhile"))
+        other.release(runs[1].run_id)
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", during)
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    assert run_all(runs, store, Terms(1), Witness(store)) == Tally(failed=1)
+
+
+def test_who_was_held_up_leaves_the_record_of_who_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = configs()
+
+    def overtaken(config: RunConfig, *rest: Any) -> Record:
+        record = fake(config, *rest)
+        store.write(replace(record, result=record.result | {"by": "the other"}))
+        return record
+
+    monkeypatch.setattr(attempt, "execute", overtaken)
+    assert run_all([run], store, Terms(1), Witness(store)) == Tally()
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    assert entry.result["by"] == "the other"
+
+
+def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halvings: list[int] = []
+
+    def short(config: RunConfig, threads: int, progress: Callable[[int, int], None], halved: int) -> Record:
+        halvings.append(halved)
+        if halved < 2:
+            raise MemoryError("short")
+        return fake(config, threads, progress, halved)
+
+    monkeypatch.setattr(attempt, "execute", short)
+    (run,) = configs()
+    assert run_all([run], store, Terms(1, retries=1), Witness(store)) == Tally(failed=1)
+    assert halvings == [0, 1]
+    assert store.pending([run]) == [run]
+    witness = Witness(store)
+    assert run_all([run], store, Terms(1, retries=2), witness) == Tally()
+    assert halvings == [0, 1, 0, 1, 2]
+    assert len(witness.notes) == 2
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    assert entry.result["attempts"] == 3
+    log = (store.directory / run.run_id / "log.txt").read_text()
+    assert log.count("MemoryError: short") == 2
+    assert "--- attempt 3 ---" in log
+
+
+def test_no_run_begins_after_so_many_failures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 1, 2, 3))  # the second fails
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1, max_failures=1), witness) == Tally(failed=1, unbegun=2)
+    assert witness.runs == [runs[0].run_id, runs[1].run_id]
+    assert "--max-failures 1 reached: 2 runs will not begin" in witness.notes[0]
+    assert run_all(runs[2:], store, Terms(1, max_failures=1), witness) == Tally()
+
+
+def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 2))
+    with monkeypatch.context() as broken:
+        broken.setattr(Claims, "_create", full)
+        with pytest.raises(ConfigError, match=r"no run can be claimed in .*: no space left on device"):
+            run_all(runs, store, Terms(1), Witness(store))
+    with monkeypatch.context() as broken:
+        broken.setattr(storing, "_write_files", full)
+        with pytest.raises(ConfigError, match="cannot be written: no space left on device"):
+            run_all(runs, store, Terms(1), Witness(store))
+    assert list(store.directory.iterdir()) == []
+    assert run_all(runs, store, Terms(1), Witness(store)) == Tally()
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
+    number: signal.Signals, raised: type[BaseException], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, before = store.write, signal.getsignal(number)
+
+    def signalled(*record: Any) -> Path:
+        os.kill(os.getpid(), number)
+        return write(*record)
+
+    monkeypatch.setattr(attempt, "execute", fake)
+    monkeypatch.setattr(store, "write", signalled)
+    runs = configs(seeds=(0, 2))
+    with pytest.raises(raised):
+        run_all(runs, store, Terms(1), Witness(store))
+    assert store.pending(runs) == runs[1:]
+    assert not (store.directory / FOLDER).exists()
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_interrupts_a_run_in_this_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def signalled(*_: object) -> Record:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the run went on")
+
+    monkeypatch.setattr(attempt, "execute", signalled)
+    with pytest.raises(Terminated):
+        run_all(configs(), store, Terms(1), Witness(store))
+    assert list(store.directory.iterdir()) == []
 
 
 BODY = """def logits(self, vit, batch, state):

@@ -20,7 +20,7 @@ from benchmark.store import Store, reason
 from benchmark.terms import Terms
 from benchmark.watch import Watcher
 
-GRACE = 10.0  # seconds in which runs may still end after SIGTERM
+GRACE = 5.0  # seconds in which runs may still end after SIGTERM
 LOOK_AGAIN = 1.0  # seconds between two looks at the runs that another driver has
 
 

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -100,3 +101,20 @@ def test_rounds_told_by_another_thread_meanwhile_do_no_harm() -> None:
 
     screen.rounds = Meanwhile(screen.rounds)
     assert screen.left() is not None
+
+
+def test_images_a_second_are_those_of_all_runs_since_the_beginning(clock: Clock) -> None:
+    runs = configs(seeds=(0, 1, 2), rounds=10)
+    screen = Screen(runs)
+    clock.now += 10
+    screen.round_done(runs[0].run_id, 10, 300)
+    screen.run_done(runs[0].run_id, {"status": "done"})
+    screen.round_done(runs[1].run_id, 2, 50)
+    screen.round_done(runs[1].run_id, 3, 100, "node-7:99")
+    now = screen.describe()
+    assert now["images_per_second"] == pytest.approx(40)  # 400 in 10 seconds
+    assert (now["runs"], now["finished"], now["failed"]) == (3, 1, 0)
+    (running,) = now["running"]
+    assert (running["round"], running["rounds"], running["worker"]) == (3, 10, "node-7:99")
+    assert watch.line(now).startswith("1/3 runs, 40 images/s, about ")
+    assert json.loads(json.dumps(now)) == now

@@ -138,7 +138,7 @@ def fused(case: Case) -> str | None:
         return None
     ends = [case.updates(case.ran, kind, ROUNDS + 1) for kind in ("fused", "sequential")]
     for one, other in zip(*ends, strict=True):
-        for part in ("shared", "local", "statistics", "reports"):
+        for part in ("shared", "local", "statistics", "reports", "kept", "beside"):
             differ = unlike(getattr(one, part), getattr(other, part), close=True)
             demand(differ, f"{part} {{}} of client {one.client} depend on whom it trains beside")
     return None

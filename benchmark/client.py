@@ -6,13 +6,14 @@ at once changes when things are computed, not what.
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmark.batch import Batch, Clients, passes
+from benchmark.plugins import AtClients
 from benchmark.samples import Samples
 from benchmark.states import stack, unstack
 from benchmark.vit import FrozenViT
@@ -40,7 +41,8 @@ class Training:
 class Job:
     """One client's local update: its data, the tensors to start from, and the generator of its batch order.
 
-    `shared` and `memory` are what the server sent, to be trained and not; `local` is the client's own.
+    `shared` and `memory` are what the server sent, to be trained and not; `local` is the client's own. By
+    `PLUGIN.TENSOR`, `sent` is what came for the plug-ins and `kept` what the client holds for them.
     """
 
     client: int
@@ -50,6 +52,8 @@ class Job:
     memory: State
     local: State
     rng: np.random.Generator
+    sent: State = field(default_factory=dict)
+    kept: State = field(default_factory=dict)
 
     def steps(self, training: Training) -> int:
         """Steps of its epochs, a short last batch of each included."""
@@ -60,7 +64,8 @@ class Job:
 class Update:
     """What a client ended with. `loss` and `notes` are means over its steps.
 
-    Of the tensors that a method names in `class_rows`, only the rows of the client's own classes are here.
+    Of the tensors that a method names in `class_rows`, only the rows of the client's own classes are here. For the
+    plug-ins, by `PLUGIN.TENSOR`, the client has `kept` some tensors and uploads others (`beside`).
     """
 
     client: int
@@ -73,6 +78,8 @@ class Update:
     loss: float
     images: int
     notes: dict[str, float] = field(default_factory=dict)
+    kept: State = field(default_factory=dict)
+    beside: State = field(default_factory=dict)
 
 
 def rows_a_pass(vit: FrozenViT) -> int:
@@ -146,6 +153,7 @@ class _Cohort:
         self.jobs, self.training, self.clients = jobs, training, holders(jobs, vit)
         self.state = _state(self.method, jobs, self.clients)
         self.received = dict(self.state)
+        self.plugins = AtClients(recipe, jobs, self.clients, {name: self.state[name] for name in jobs[0].shared})
         self.rngs = [deepcopy(job.rng) for job in jobs]
         self.losses, self.steps = torch.zeros(2, len(jobs), device=vit.device)
         self.images = np.zeros(len(jobs), dtype=np.int64)
@@ -156,28 +164,22 @@ class _Cohort:
         names = _trained(phase, [*self.jobs[0].shared, *self.jobs[0].local])
         stepper = _Sgd(self.state, names, self.method.no_decay, phase, self.training)
         directed = type(self.method).directions is not Method.directions
-        for rows in self._schedule(phase.epochs or self.training.epochs):
+        epochs = phase.epochs or self.training.epochs
+        for rows in self._schedule(epochs):
             active = len(rows)
             state = self.state if active == len(self.jobs) else {k: v[:active] for k, v in self.state.items()}
             batch = Batch(self.samples, rows, self.clients.first(active))
             batch.phase = phase
             loss = batch.means(self.method.loss(self.vit, batch, state))
             self._note(batch, loss.detach(), rows)
-            gradients = stepper.gradients(self._penalised(loss, state, names), active)
+            gradients = stepper.gradients(self.plugins.penalised(loss, state, names), active)
+            gradients = self.plugins.directions(gradients, state)
             if directed:
                 received = {name: value[:active] for name, value in self.received.items()}
                 gradients = self.method.directions(gradients, received)
             stepper.step(gradients, active)
-
-    def _penalised(self, loss: Tensor, state: State, names: list[str]) -> Tensor:
-        """The loss [A] with the plug-ins' terms."""
-        if self.recipe.optimisers:
-            trained = {name: state[name] for name in self.jobs[0].shared if name in names}
-            received = {name: value[: len(loss)] for name, value in self.received.items()}
-            for optimiser in self.recipe.optimisers:
-                penalty = optimiser.penalty(trained, received)
-                loss = loss if penalty is None else loss + penalty
-        return loss
+        steps = [job.steps(replace(self.training, epochs=epochs)) for job in self.jobs]
+        self.plugins.trained(names, steps, stepper.lr, self.training.momentum)
 
     def _note(self, batch: Batch, loss: Tensor, rows: list[np.ndarray]) -> None:
         active = len(rows)
@@ -227,6 +229,7 @@ class _Cohort:
         rows = self.method.class_rows
         final = {name: value.detach() for name, value in self.state.items()}
         ends = [unstack(final, self.clients, k, rows) for k in range(len(self.jobs))]
+        plugged = self.plugins.ends(final)
         return [
             Update(
                 client=job.client,
@@ -239,6 +242,8 @@ class _Cohort:
                 loss=losses[k],
                 images=int(self.images[k]),
                 notes={name: values[k] for name, values in notes.items()},
+                kept=plugged[k][0],
+                beside=plugged[k][1],
             )
             for k, (job, end) in enumerate(zip(self.jobs, ends, strict=True))
         ]

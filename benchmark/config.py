@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import ConfigError
 from benchmark.partition_options import FIELDS, PartitionOptions, still_used
+from benchmark.per_method import LocalTraining, Own, read_own, recipe, without
 from benchmark.weights import EMBEDDED, identity
 from data import registry as datasets
 from data.partition import PartitionSettings
@@ -22,21 +23,16 @@ from methods import registry as methods
 
 RECORD_FORMAT = 1
 PRESETS = Path(__file__).parent / "presets"
+TRIALS = "tuning"  # the part of a preset in which `bench tune` keeps what it tried; nothing is read from it
 NOT_OF_THE_RESULT = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Settings of a run that say where and how it is computed, not what; its identity leaves them out."""
 
 
-class Protocol(PartitionOptions):
+class Protocol(LocalTraining, PartitionOptions):
     """Settings that a run has one of, and that a grid does not vary. Defaults are those of the embedded default."""
 
     participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients in each round")] = 0.25
     rounds: Annotated[int, Field(ge=1, description="rounds of training")] = 8
-    epochs: Annotated[int, Field(ge=1, description="local epochs a round")] = 1
-    batch_size: Annotated[int, Field(ge=1, description="local batch size")] = 16
-    lr: Annotated[float, Field(gt=0, description="learning rate of the local SGD")] = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of the local SGD")] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, description="weight decay of the local SGD")] = 1e-5
-    clip_norm: Annotated[float | None, Field(gt=0, description="bound on the norm of a client's gradient")] = None
     eval_every: Annotated[int, Field(ge=1, description="rounds between evaluations of all clients")] = 4
     adapt_epochs: Annotated[int, Field(ge=0, description="local epochs of held-out clients before one more score")] = 0
     backbone: str = Field(EMBEDDED, description="the embedded ViT, or any plain ViT of timm")
@@ -93,6 +89,7 @@ class Options(Protocol):
     seeds: tuple[int, ...] = Field((0, 1, 2), description="seeds, one run each")
     set: tuple[str, ...] = Field((), description="METHOD.FIELD=VALUE")
     plugin: tuple[str, ...] = Field((), description="Python files with methods of your own")
+    per_method: dict[str, Own] = Field({}, description="settings that one method has to itself; of presets alone")
 
     def grid(self, identify: Callable[[str, Path | None, bool], str] | None = None) -> list[RunConfig]:
         """Every run of the grid, cell by cell; raises the error of whatever setting is wrong.
@@ -102,8 +99,10 @@ class Options(Protocol):
         for file in self.plugin:
             methods.load_plugin(file)
         settings = methods.parse_settings(self.set)
-        recipes = [methods.create(name, settings) for name in methods.expand(self.methods)]
-        unused = settings.keys() - {part for recipe in recipes for part in recipe.settings}
+        recipes = [recipe(name, settings, self.per_method.get(name)) for name in methods.expand(self.methods)]
+        for name, own in self.per_method.items():
+            recipe(name, {}, own)  # a misspelt name would leave its method untuned
+        unused = settings.keys() - {part for made in recipes for part in made.settings}
         if unused:
             raise ConfigError(f"--set {sorted(unused)[0]}.…: that method is not in this grid; add it to --methods.")
         root = None if self.data_root is None else Path(self.data_root)
@@ -115,21 +114,26 @@ class Options(Protocol):
         spreads = [self.settings_at(alpha) for alpha in dict.fromkeys(self.alpha or (None,))]
         return [
             RunConfig(
-                **shared | {"partition": spread.kind} | {name: getattr(spread, name) for name in FIELDS},
-                method=recipe.name,
-                settings=recipe.settings,
-                versions=recipe.versions,
+                **shared
+                | {"partition": spread.kind}
+                | {name: getattr(spread, name) for name in FIELDS}
+                | (self.per_method[made.name].training if made.name in self.per_method else {}),
+                method=made.name,
+                settings=made.settings,
+                versions=made.versions,
                 dataset=dataset,
                 data_identity=identities[dataset],
                 seed=seed,
             )
-            for dataset, spread, recipe, seed in product(named, spreads, recipes, dict.fromkeys(self.seeds))
+            for dataset, spread, made, seed in product(named, spreads, recipes, dict.fromkeys(self.seeds))
         ]
 
 
 def options(given: Mapping[str, Any], preset: str | None = None) -> Options:
     """Options from the command line (which wins), a preset, and the defaults. Raises `ConfigError`."""
     values = {**(still_used(read_preset(preset), given) if preset else {}), **given}
+    if own := values.get("per_method"):
+        values["per_method"] = {method: without(settings, given) for method, settings in own.items()}
     try:
         return Options(**values)
     except ValidationError as error:
@@ -155,11 +159,15 @@ def read_preset(name: str) -> dict[str, Any]:
         raise ConfigError(f"preset {path} must be a mapping of options to values, as in 'rounds: 20'.")
     values = {}
     for key, value in content.items():
+        if key == TRIALS:
+            continue
         field = str(key).replace("-", "_")
         if field not in Options.model_fields:
             close = difflib.get_close_matches(field, Options.model_fields, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ConfigError(f"preset {path} sets an unknown option {key!r}{hint}.")
+        if field == "per_method":
+            value = read_own(value, str(path))
         if field in {"methods", "datasets", "alpha", "seeds", "set", "plugin"} and not isinstance(value, list):
             split = isinstance(value, str) and field not in {"set", "plugin"}
             value = [word.strip() for word in value.split(",")] if split else [value]
@@ -169,5 +177,6 @@ def read_preset(name: str) -> dict[str, Any]:
 
 def _plain(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
-    name = "--" + str(first["loc"][0]).replace("_", "-")
+    where = [str(part).replace("_", "-") for part in first["loc"]]
+    name = " ".join(where[:3]) if where[0] == "per-method" else f"--{where[0]}"
     return f"{name} {first['input']}{source}: {first['msg'].lower()}."

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmark import runner, stand_in
-from benchmark.client import Job, collect, learn
+from benchmark.client import Job, Update, collect, learn
 from benchmark.config import RunConfig
 from benchmark.evaluation import score
 from benchmark.machine import processors
 from benchmark.memory import Kept
+from benchmark.plugins import tensor_of
 from benchmark.simulator import Simulator
 from benchmark.stand_in import BlankSamples
 from benchmark.weights import RANDOM
@@ -47,7 +48,7 @@ def estimate(config: RunConfig) -> Estimate:
     job = run.jobs(run.cohort(1)[:1], 1)[0]
     job = replace(job, rows=np.resize(job.rows, wanted))  # repeats a small client's rows: only their number matters
     training = replace(protocol.training, epochs=1, batch_size=step)
-    learn(run.recipe, run.vit, run.train, [replace(job, rows=job.rows[:1])], training)  # a first step fills caches
+    (first,) = learn(run.recipe, run.vit, run.train, [replace(job, rows=job.rows[:1])], training)  # fills caches
     with Kept(run.vit) as kept:
         train_second = _timed(lambda: learn(run.recipe, run.vit, run.train, [job], training)) / wanted
     rows = np.arange(min(256, wanted, len(run.test.labels)))
@@ -59,7 +60,7 @@ def estimate(config: RunConfig) -> Estimate:
     evaluations = len(protocol.evaluated) if run.trains else 1
     visits = protocol.rounds * len(run.cohort(1)) if run.trains else 0
     seconds = visits / len(seen) * trained * protocol.training.epochs * train_second
-    upload, download = _traffic(run, job)
+    upload, download = _traffic(run, job, first)
     if run.method.initial_statistics:
         seconds += trained * _timed(lambda: collect(run.method, run.vit, run.train, [job])) / wanted
     return Estimate(
@@ -73,15 +74,17 @@ def estimate(config: RunConfig) -> Estimate:
     )
 
 
-def _traffic(run: Simulator, job: Job) -> tuple[int, int]:
+def _traffic(run: Simulator, job: Job, update: Update) -> tuple[int, int]:
     """Bytes up and down of the whole run: of the clients that it will sample, by the classes that each holds."""
     (statistics,) = collect(run.method, run.vit, run.train, [job])
     first = run.federation.seen if run.method.initial_statistics else ()
     rounds = range(1, run.protocol.rounds + 1) if run.trains else ()
     visitors = [client for number in rounds for client in run.cohort(number)]
-    up = sum(run.travelling(job.shared, k) for k in visitors)
+    plugged = {name: run.server[tensor_of(name)] for name in update.beside}
+    up = sum(run.travelling({**job.shared, **plugged}, k) for k in visitors)
     up += sum(run.travelling(statistics, k) for k in (*first, *visitors))
-    return up, sum(run.travelling({**job.shared, **job.memory}, k) for k in (*first, *visitors))
+    down = sum(run.travelling({**job.shared, **job.memory}, k) for k in (*first, *visitors))
+    return up, down + sum(run.travelling(job.sent, k) for k in visitors)
 
 
 def _simulator(config: RunConfig) -> tuple[Simulator, BlankSamples, BlankSamples, tuple[str, ...]]:

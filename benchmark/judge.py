@@ -42,7 +42,7 @@ class Judge:
                 row[f"{group}_worst{suffix}"] = values["worst"] if values else float("nan")
         for name, sums in scores.notes.items():
             row[f"test_{name}"] = float(sums.sum() / max(1, scores.total.sum()))
-        self._beside(last)
+        self._beside(row, last)
         if last:
             self._keep_clients(scores)
 
@@ -52,7 +52,7 @@ class Judge:
         subjects = self._tuned(run.subjects(run.federation.seen), run.method.fine_tuning)
         return subjects + (run.subjects(run.federation.held_out) if run.method.held_out else [])
 
-    def _beside(self, last: bool) -> None:
+    def _beside(self, row: dict[str, Any], last: bool) -> None:
         """What is reported apart: held-out clients without labels and after adaptation, and validation samples."""
         run, metrics = self.run, self.run.outcome.metrics
         held_out = run.federation.held_out
@@ -67,7 +67,8 @@ class Judge:
             metrics["held_out_adapted"] = summed(self._tuned(run.subjects(held_out), phase))
         if any(len(client.validation) for client in run.federation.clients):
             aside = self._tuned(run.subjects(run.federation.seen, part="validation"), run.method.fine_tuning)
-            metrics["validation"] = summed(aside, run.train)
+            values = metrics["validation"] = summed(aside, run.train)
+            row["validation_mean"] = values["mean"] if values else float("nan")
 
     def _score(self, subjects: list[Subject], samples: Samples | None = None) -> Scores:
         run = self.run

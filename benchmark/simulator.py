@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark import plugins
 from benchmark.client import Job, Training, Update, collect
 from benchmark.evaluation import Subject
 from benchmark.executor import Executor
@@ -88,6 +89,8 @@ class Simulator:
         self.private_names = tuple(private)
         self.server: State = {**shared, **self._placed(self.method.memory(vit, streams.torch)), **private}
         self.optimiser_memory = [optimiser.memory(shared) for optimiser in recipe.optimisers]
+        self.optimiser_initial = plugins.initial(recipe, shared)
+        self.optimiser_local: dict[int, State] = {}  # what plug-ins keep at clients that have trained, whole
         self.initial_local = self._placed(self.method.local(vit, streams.torch))
         self.local: dict[int, State] = {}  # of clients that have trained; the others hold the initial one
         self.rounds_trained = np.zeros(len(federation.clients), dtype=np.int64)
@@ -158,9 +161,10 @@ class Simulator:
     def jobs(self, clients: Sequence[int] | np.ndarray, number: int) -> list[Job]:
         """What the clients of a round are handed: their data, the server's current tensors, their own; counts bytes."""
         jobs = []
+        sent = plugins.sent(self.recipe, self.optimiser_memory) if number else {}  # before round 1 nothing is trained
         for client in map(int, clients):
             received = self._download(client)
-            self.outcome.download_bytes += self.travelling(received, client)
+            self.outcome.download_bytes += self.travelling(received, client) + self.travelling(sent, client)
             jobs.append(
                 Job(
                     client=client,
@@ -170,13 +174,15 @@ class Simulator:
                     memory={k: v for k, v in received.items() if k not in self.shared_names},
                     local=self._own(client),
                     rng=self.streams.numpy("batches", number, client),
+                    sent=sent,
+                    kept=self.optimiser_local.get(client, self.optimiser_initial),
                 )
             )
         return jobs
 
     def travelling(self, state: State, client: int) -> int:
         """Bytes of a state that travel between the server and a client."""
-        return size(state, self.method.class_rows, int((self.federation.counts[client] > 0).sum()))
+        return size(state, self.recipe.class_rows, int((self.federation.counts[client] > 0).sum()))
 
     def _initial_statistics(self) -> None:
         """Every training client's statistics, gathered and folded in before round 1."""
@@ -207,11 +213,14 @@ class Simulator:
         updates = self.executor.train(self.recipe, self.vit, self.train, jobs, self.protocol.training)
         for update in updates:
             self.outcome.images += update.images
-            self.outcome.upload_bytes += sum(map(size, (update.shared, update.statistics, update.reports)))
+            uploaded = (update.shared, update.statistics, update.reports, update.beside)
+            self.outcome.upload_bytes += sum(map(size, uploaded))
             self.rounds_trained[update.client] += 1
             own = {**update.local, **{name: update.shared[name] for name in self.method.keeps}}
             if own:
                 self.local[update.client] = {name: value.clone() for name, value in own.items()}
+            if update.kept:
+                self.optimiser_local[update.client] = plugins.whole_of(update.kept, update, self.recipe, self.server)
         self._combine(updates)
         notes = {name: float(np.mean([u.notes[name] for u in updates])) for name in updates[0].notes}
         return float(np.mean([update.loss for update in updates])), notes
@@ -231,11 +240,12 @@ class Simulator:
         )
         before = {name: self.server[name] for name in self.shared_names}
         server = self.method.combine(self.server, uploads)
-        for i, optimiser in enumerate(self.recipe.optimisers):
-            averaged = {name: server[name] for name in self.shared_names}
-            stepped, self.optimiser_memory[i] = optimiser.server_step(before, averaged, self.optimiser_memory[i])
-            server = {**server, **stepped}
-        self.server = server
+        averaged = {name: server[name] for name in self.shared_names}
+        beside = [plugins.whole_of(update.beside, update, self.recipe, before) for update in updates]
+        stepped, self.optimiser_memory = plugins.step(
+            self.recipe, self.optimiser_memory, before, averaged, uploads, beside, len(self.federation.seen)
+        )
+        self.server = {**server, **stepped}
 
     def _close_round(self, number: int, loss: float, notes: dict[str, float]) -> None:
         """Writes the round's row; evaluates where it is due, and keeps the last round's result."""

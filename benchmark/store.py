@@ -4,17 +4,19 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
+from data import jsonfile
 
 if TYPE_CHECKING:
     from benchmark.runner import Record
 
+OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
 SPARE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less left
 
 
@@ -97,6 +99,17 @@ class Store:
         """The runs that are not done: never run, or failed."""
         return [c for c in configs if (entry := self.entry(c.run_id)) is None or entry.status != "done"]
 
+    def note_own(self, runs: Mapping[str, Any]) -> None:
+        """Keeps beside the runs which of them have settings of their method alone, and after how many trials.
+
+        That is a fact of the sweep which asked for them: a run with equal settings is the same run, however chosen.
+        """
+        path = self.directory / OWN_SETTINGS
+        try:
+            jsonfile.write(path, {**jsonfile.read(path), **runs})
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {reason(error)}; name another --out.") from error
+
     def write(self, record: "Record", log: str = "") -> Path:
         """Puts a record in its place, replacing a failed one of the same run; returns its directory."""
         place = self.directory / record.config.run_id
@@ -110,7 +123,9 @@ class Store:
             os.replace(unfinished, place)
         except OSError as error:
             raise ConfigError(f"the record of {record.config.run_id} cannot be written: {reason(error)}.") from error
-        finally:  # an interruption, too, leaves nothing behind
+        finally:  # an interruption, too, leaves nothing behind, and nothing lost
+            if old.exists() and not place.exists():
+                os.replace(old, place)
             for leftover in (unfinished, old):
                 shutil.rmtree(leftover, ignore_errors=True)
         return place

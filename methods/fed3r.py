@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Backbone, Batch, Method, Phase, State, Streams, setting
+from methods.base import Backbone, Batch, State, setting
+from methods.closed_form import ClosedForm, unseen
 from methods.lazy import functional, torch
 from methods.registry import register
 
@@ -27,7 +28,7 @@ def ridge_head(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
     year=2024,
     family="training-free",
 )
-class Fed3R(Method):
+class Fed3R(ClosedForm):
     """Ridge regression on the frozen cls feature: each client sends its Gram matrix and class sums once.
 
     Its scores are no log-probabilities (unit columns give margins far below 1), so adding log pi to them drowns them.
@@ -35,17 +36,10 @@ class Fed3R(Method):
 
     ridge: float = setting(0.01, "lambda of the ridge regression", low=1e-8)
 
-    initial_statistics = True
     class_rows: ClassVar[tuple[str, ...]] = ("sum",)
     deviations: ClassVar[tuple[str, ...]] = (
         "without the random features and the fine-tuning stage of the paper's variants",
     )
-
-    def memory(self, vit: Backbone, rng: Streams) -> State:
-        return {"head.weight": torch.zeros(vit.classes, vit.dim), "unseen": torch.zeros(vit.classes)}
-
-    def phases(self) -> tuple[Phase, ...]:
-        return ()
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         z = vit.features(batch)
@@ -59,7 +53,4 @@ class Fed3R(Method):
         """
         held = statistics["sum"].ne(0).any(1)
         weight = ridge_head(statistics["gram"], statistics["sum"], self.ridge)
-        return {"head.weight": weight, "unseen": torch.where(held, 0.0, -torch.inf)}
-
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        return batch.linear(vit.features(batch), state["head.weight"], state["unseen"])
+        return {"head.weight": weight, "unseen": unseen(held)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from methods.base import Optimiser, State, setting
 from methods.lazy import torch
+from methods.rates import rate
 from methods.registry import register_optimiser
 
 
@@ -13,10 +14,18 @@ class FedAvgM(Optimiser):
 
     beta: float = setting(0.9, "momentum of the server", low=0, high=1)
     lr: float = setting(1.0, "learning rate of the server", low=0)
+    head_lr: float | None = setting(None, "learning rate of the server for the head; None: lr", low=0)
+
+    version = 2
 
     def memory(self, shared: State) -> State:
         return {name: torch.zeros_like(value) for name, value in shared.items()}
 
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
-        velocity = {name: self.beta * memory[name] + (before[name] - averaged[name]) for name in averaged}
-        return {name: before[name] - self.lr * velocity[name] for name in averaged}, velocity
+        velocity, new = {}, {}
+        for name, mean in averaged.items():
+            delta, lr = before[name] - mean, rate(name, self.lr, self.head_lr)
+            velocity[name] = self.beta * memory[name] + delta
+            # w - lr v, written from the mean on: with lr = 1 and beta = 0 it is the mean to the last bit.
+            new[name] = mean + (1 - lr) * delta - lr * self.beta * memory[name]
+        return new, velocity

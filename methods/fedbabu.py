@@ -21,6 +21,8 @@ class FedBABU(FedPer):
     A held-out client is scored with that fixed head, and apart from that after the same fine-tuning.
     """
 
+    seen_with = "the averaged prompt under the head that it tuned"
+    held_out_with = "the averaged prompt under the head as it was drawn, which is chance"
     tune_epochs: int | None = setting(5, "local epochs of the head before a prediction; None: those of a round", low=1)
     deviations = (
         "the body is the prompts alone, since the backbone is frozen",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from methods.base import Backbone, Batch, State, setting
+from methods.closed_form import class_means, unseen
 from methods.fed3r import Fed3R, ridge_head
 from methods.lazy import torch
 from methods.registry import register
@@ -34,8 +35,7 @@ class FedCOF(Fed3R):
     )
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
-        z = vit.features(batch)
-        return {"sum": batch.class_sums(z), "count": batch.class_sums(torch.ones_like(z[:, :1]))}
+        return class_means(vit, batch)
 
     def absorb(self, statistics: State) -> State:
         """What becomes the spread: n_kc mu_kc mu_kc^T of each class of the client, and that it is one that holds it."""
@@ -50,7 +50,7 @@ class FedCOF(Fed3R):
         within = torch.einsum("c,cij->ij", (count.squeeze(1) - 1).clamp_min(0), covariances)
         mean = total.sum(0) / count.sum()
         weight = ridge_head(within + count.sum() * torch.outer(mean, mean), total, self.ridge)
-        return {"head.weight": weight, "unseen": torch.where(count.squeeze(1) > 0, 0.0, -torch.inf)}
+        return {"head.weight": weight, "unseen": unseen(count.squeeze(1) > 0)}
 
 
 def spread(statistics: State) -> Tensor:

@@ -27,6 +27,7 @@ class FedL2P(Method):
     Chosen keys are pulled towards the feature. A held-out client predicts with the same pool, chosen sample by sample.
     """
 
+    seen_with = held_out_with = "the averaged model, each sample with the prompts of the pool nearest to it"
     pool: int = setting(20, "prompts in the pool", low=1)
     chosen: int = setting(10, "prompts chosen for a sample", low=1)
     tokens: int = setting(1, "tokens of each prompt", low=1)

@@ -17,6 +17,8 @@ class FedPer(FedVPT):
     """VPT-shallow whose prompts are averaged while each client keeps its head; both train jointly."""
 
     personalised = True
+    seen_with = "the averaged prompt under its own head"
+    held_out_with = "the averaged prompt under the mean of the clients' heads"
     deviations: ClassVar[tuple[str, ...]] = (
         "the body that is averaged is the prompt alone, since the backbone is frozen",
     )

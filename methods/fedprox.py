@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class FedProx(Optimiser):
     """Adds mu/2 |w - w_t|^2 over the shared tensors to the client's loss (its equation 2)."""
 
+    within_round = True
     mu: float = setting(0.01, "weight of the proximal term", low=0)
 
     def penalty(self, state: State, received: State) -> Tensor | None:

@@ -18,6 +18,8 @@ class FedSALoRA(LoRA):
     """A is averaged, B and the head stay with each client; a held-out client takes the mean B and the mean head."""
 
     personalised = True
+    seen_with = "the averaged A with its own B and head"
+    held_out_with = "the averaged A with the mean of the clients' B and heads"
     deviations = (
         "on a Vision Transformer with a linear head, which each client keeps as in the official configuration",
     )

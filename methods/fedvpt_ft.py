@@ -20,6 +20,8 @@ class FedVPTFineTuned(FedVPT):
     """
 
     personalised = True
+    seen_with = "the averaged prompt and head after epochs on its own data"
+    held_out_with = "the averaged prompt and head as they are"
     tune_epochs: int | None = setting(None, "local epochs before a prediction; None: those of a round", low=1)
     deviations = ("on prompts and head of a frozen ViT; the paper fine-tunes whole networks",)
 

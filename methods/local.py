@@ -12,7 +12,9 @@ class Local(FedVPT):
     """VPT-shallow trained by each client alone: nothing is shared, so a held-out client has no model."""
 
     personalised = True
-    held_out = False
+    held_out = shares = False
+    seen_with = "its own prompt and head"
+    held_out_with = "nothing: it has no model"
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {}

@@ -38,6 +38,7 @@ class PEPFedPT(Method):
     and the similarity of its cls token to global class prototypes. Nothing personal is trained or stored.
     """
 
+    seen_with = held_out_with = "the averaged model, class prompts mixed for each sample as `mixing` says"
     shared_tokens: int = setting(10, "tokens of the shared prompt (n_S)", low=0)
     class_tokens: int = setting(1, "tokens of each class prompt (n_C)", low=1)
     layer: int | None = setting(None, "layer J that the mixed prompt enters (none: round(L/2) + 1)", low=2)

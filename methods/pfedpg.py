@@ -31,7 +31,10 @@ class PFedPG(Method):
     """
 
     personalised = True
+    seen_with = "the prompts that it tuned last, else generated ones, under its own head"
+    held_out_with = "the mean descriptor's prompts (:base, the base prompts) under the mean of the clients' heads"
     keeps = ("prompt",)
+    remade = "pfedpg generates each client's prompts anew"
     adapts = ("prompt", "head.weight", "head.bias")
     tokens: int = setting(10, "prompt tokens at the first layer", low=1)
     width: int = setting(64, "width of the generator's attention", low=1)

@@ -29,6 +29,8 @@ class PFedPT(Method):
     """
 
     personalised = True
+    seen_with = "its own border, the averaged prompt and head"
+    held_out_with = "the mean of the clients' borders, the averaged prompt and head"
     width: int | None = setting(None, "pixels of the border at each edge; None: a sixteenth of the image's side", low=1)
     tokens: int = setting(10, "averaged prompt tokens at the first layer", low=0)
     border_epochs: int | None = setting(None, "local epochs of the border; None: those of a round", low=1)

@@ -31,6 +31,7 @@ class PFPT(FedL2P):
     pull: float = setting(0.01, "weight of the cosine between a projected feature and its prompts", low=0)
     sweeps: int = setting(10, "turns of matching and estimation on the server, at most", low=1)
     no_decay = selects = ("pool",)
+    remade = "pfpt infers its prompts anew, and changes their number"
     deviations = (
         "reconstructed: a client's prompts are Gaussian around the centroids that are active there, with variances, "
         "activations and means in closed form; the official code trains networks for the first two by Adam, 50 steps",

@@ -18,6 +18,8 @@ class PersonalVPT(FedVPT):
     """VPT-shallow whose prompts stay with each client while the head is averaged (FedSim); both train jointly."""
 
     personalised = True
+    seen_with = "its own prompt under the averaged head"
+    held_out_with = "the mean of the clients' prompts under the averaged head"
     deviations = ("applied to prompts of a frozen ViT; the paper personalises layers of a trained network",)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:

@@ -128,6 +128,12 @@ class Recipe:
         return [text for part in (self.method, *self.optimisers) for text in part.deviations]
 
     @property
+    def class_rows(self) -> tuple[str, ...]:
+        """Names with a row per class: the method's, and those of what its plug-ins hold for these (`PLUGIN.TENSOR`)."""
+        rows = self.method.class_rows
+        return (*rows, *(f"{optimiser.name}.{row}" for optimiser in self.optimisers for row in rows))
+
+    @property
     def unfused(self) -> str:
         """Why its clients cannot train in one pass; empty where they can."""
         return next((part.unfused for part in (self.method, *self.optimisers) if part.unfused), "")
@@ -141,8 +147,8 @@ class Recipe:
 def expand(patterns: Sequence[str]) -> list[str]:
     """Full names for a list of names and wildcards, in order and without repetition.
 
-    `all` is every method without its variants; `pep-fedpt:*` is every variant of one. Raises `MethodError`
-    for a name or wildcard that matches nothing.
+    `all` is every method without its variants; `pep-fedpt:*` is every variant of one; with a plug-in, those that it
+    can act on. Raises `MethodError` for a name or wildcard that matches nothing.
     """
     discover()
     variants = [f"{name}:{variant}" for name, cls in METHODS.items() for variant in cls.variants]
@@ -157,6 +163,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
                 raise MethodError(f"no method matches {pattern!r}; available: {', '.join(sorted(METHODS))}.")
         else:
             names = [base]
+        known = [plugin for plugin in optimisers.split("+") if plugin in OPTIMISERS]
+        if len(names) > 1:
+            names = [name for name in names if not any(misfit(name, plugin) for plugin in known)] or names
         for name in names:
             create(name + plus + optimisers)
             chosen[name + plus + optimisers] = None
@@ -187,7 +196,21 @@ def create(name: str, settings: Settings | None = None) -> Recipe:
     for plugin in plugins:
         optimiser = _look_up(OPTIMISERS, plugin, "optimiser plug-in")
         optimisers.append(_configure(optimiser, (settings or {}).get(plugin, {})))
+    for plugin in plugins:
+        if reason := misfit(base, plugin):
+            raise MethodError(f"{name}: {reason}.")
     return Recipe(name, _configure(cls, values), tuple(optimisers))
+
+
+def misfit(method: str, plugin: str) -> str:
+    """Why an optimiser plug-in cannot act on a method (both known), and what to do; empty where it can."""
+    cls, optimiser = METHODS[method.partition(":")[0]], OPTIMISERS[plugin]
+    if not cls.shares:
+        return f"{cls.name} shares nothing that a plug-in could act on; drop +{plugin}"
+    if cls.remade and not optimiser.within_round:
+        others = ", ".join(sorted(name for name, other in OPTIMISERS.items() if other.within_round))
+        return f"{plugin} remembers earlier rounds, but {cls.remade}; drop it, or take one that does not ({others})"
+    return ""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:

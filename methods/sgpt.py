@@ -30,6 +30,7 @@ class SGPT(Method):
     held-out client predicts with it, each sample choosing its group.
     """
 
+    seen_with = held_out_with = "the averaged model, each sample with the group prompts nearest to it"
     tokens: int = setting(1, "shared tokens at the first layer; one enters at each further one", low=1)
     shared_layers: int | None = setting(None, "layers that shared prompts enter; None: a third of all", low=1)
     group_layers: int | None = setting(None, "layers after them that group prompts enter; None: a fourth of all", low=1)

@@ -67,7 +67,26 @@ def notes(frame: pd.DataFrame) -> list[str]:
         )
     words = {entry.value for block in blocks(frame) for column in block.columns for entry in column}
     lines += ["; ".join(meaning for word, meaning in WORDS.items() if word in words)] * bool(words & set(WORDS))
+    lines += tuning_notes(frame)
     return lines + [PRIOR_NOTE] * any(metric.startswith("prior.") for metric in metrics)
+
+
+def tuning_notes(frame: pd.DataFrame) -> list[str]:
+    """Which rows have settings chosen on validation samples, after how many trials, and which have not; or nothing."""
+    trials: dict[str, int] = frame.attrs.get("trials", {})
+    if not trials:
+        return []
+    by_count: dict[int, list[str]] = {}
+    for method in map(str, frame.index):
+        by_count.setdefault(trials.get(method, 0), []).append(method)
+    told = [
+        f"{', '.join(rows)} ({count} trial{'s' * (count != 1)}{' each' * (len(rows) > 1)})"
+        for count, rows in sorted(by_count.items(), reverse=True)
+        if count
+    ]
+    return ["Tuned on validation samples: " + "; ".join(told)] + (
+        [f"Not tuned: {', '.join(by_count[0])}"] if 0 in by_count else []
+    )
 
 
 def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:

@@ -34,7 +34,8 @@ def label(records: Sequence[Record]) -> list[Label]:
     """The label of every record, in order.
 
     A setting is named where it differs among the runs of one data set, a method's own setting where it differs among
-    that method's runs of one cell.
+    that method's runs of one cell. An option that some run was given for its method alone (`own_settings`) is such a
+    setting of its own.
     """
     settings = [_flat(record.get("config") or {}) for record in records]
     labels = _label(records, settings, PLACEMENT)
@@ -43,9 +44,16 @@ def label(records: Sequence[Record]) -> list[Label]:
 
 
 def _label(records: Sequence[Record], settings: list[dict[str, str]], ignored: frozenset[str]) -> list[Label]:
+    chosen = {key for record in records for key in (record.get("own_settings") or {}).get("options", ())}
+
+    def own_setting(key: str) -> bool:
+        return key in chosen or _own(key)
+
     datasets = short_names(record["dataset"] for record in records)
     shared = _differing(
-        [record["dataset"] for record in records], settings, lambda key: not _own(key) and key not in NAMED | ignored
+        [record["dataset"] for record in records],
+        settings,
+        lambda key: not own_setting(key) and key not in NAMED | ignored,
     )
     cells = []
     for record, values in zip(records, settings, strict=True):
@@ -56,7 +64,7 @@ def _label(records: Sequence[Record], settings: list[dict[str, str]], ignored: f
     own: dict[str, list[str]] = {}
     for method in {record["method"] for record in records}:
         mine = [i for i, record in enumerate(records) if record["method"] == method]
-        own[method] = _differing([cells[i][2] for i in mine], [settings[i] for i in mine], _own)
+        own[method] = _differing([cells[i][2] for i in mine], [settings[i] for i in mine], own_setting)
     return [
         Label(record["method"] + _extras(values, own[record["method"]]), *cell)
         for record, values, cell in zip(records, settings, cells, strict=True)

@@ -11,7 +11,8 @@ from results.errors import RecordError
 from results.labels import label
 
 FORMAT = 1
-SPLITS = ("seen", "held_out", "held_out_unlabelled", "validation")
+SPLITS = ("seen", "held_out", "held_out_unlabelled", "held_out_adapted", "validation")
+OWN_SETTINGS = "own_settings.json"  # which runs have settings that their method alone was given, and how many trials
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients")
 IDENTITY = ("run_id", "method", "dataset", "partition", "seed", "status", "config")
 _REMEDY = "delete the run's directory and run the sweep again"
@@ -23,8 +24,9 @@ def load(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.Data
     Accuracies (`seen.mean`, `held_out.worst`, ..., `prior.seen.mean` with prior-corrected logits) are shares in [0, 1],
     NaN where a run failed or has no such clients; `upload_mb` and `download_mb` are 10^6 bytes of the whole run,
     `seconds` its wall-clock. `cell` names what was measured, `group` the same without `skew`, the partition; a method
-    that was run with several of its own settings is named with them. Of `run_ids`, those without a record yet are left
-    out. Raises RecordError for a directory without runs and for a record that cannot be read.
+    that was run with several of its own settings is named with them. `trials` is how many settings were tried before a
+    method's own were chosen, NaN where none were. Of `run_ids`, those without a record yet are left out. Raises
+    RecordError for a directory without runs and for a record that cannot be read.
     """
     return _load(directory, run_ids)[0]
 
@@ -42,6 +44,8 @@ def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.D
 def _load(directory: str | Path, run_ids: Iterable[str] | None) -> tuple[pd.DataFrame, list[Path]]:
     folders = _folders(Path(directory), run_ids)
     records = [_read(folder / "result.json") for folder in folders]
+    marks = _own_settings(Path(directory))
+    records = [record | {"own_settings": marks.get(record["run_id"], {})} for record in records]
     rows = [_row(record) | name._asdict() for record, name in zip(records, label(records), strict=True)]
     frame = pd.DataFrame(rows).astype({"alpha": float})
     frame = frame.sort_values(["dataset", "group", "partition", "alpha", "method", "seed", "run_id"])
@@ -79,6 +83,15 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
+def _own_settings(directory: Path) -> dict[str, Any]:
+    """What a sweep noted of its runs' settings; empty where no method had any to itself."""
+    path = directory / OWN_SETTINGS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except ValueError as error:
+        raise RecordError(f"{path} is not valid JSON ({error}): delete it and run the sweep again") from error
+
+
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     row = {
         key: record.get(key) for key in ("run_id", "method", "dataset", "partition", "alpha", "seed", "status", "error")
@@ -96,6 +109,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "seconds": _number((record.get("seconds") or {}).get("total")),
         "images_per_second": _number(record.get("images_per_second")),
         "never_trained": _number(record.get("never_trained")),
+        "trials": _number(record["own_settings"].get("trials")),
     }
 
 

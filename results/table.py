@@ -42,7 +42,16 @@ def leaderboard(frame: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.Dat
     table = pd.DataFrame(columns, index=pd.Index(_order(frame, done, metrics[0]), name="method"))
     table.columns.names = ["cell", "metric", "statistic"]
     counts = [column for column in table.columns if column[2] in ("seeds", "failed")]
-    return table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
+    table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
+    table.attrs["trials"] = _trials(frame)
+    return table
+
+
+def _trials(frame: pd.DataFrame) -> dict[str, int]:
+    """How many settings were tried of each method that was tuned."""
+    if "trials" not in frame:
+        return {}
+    return {str(method): int(most) for method, most in frame.groupby("method")["trials"].max().dropna().items()}
 
 
 def _order(frame: pd.DataFrame, done: pd.DataFrame, metric: str) -> list[str]:

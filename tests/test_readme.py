@@ -1,25 +1,47 @@
 """What the README tells a reader to do works when it is done."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SMALL = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers", "1"]
 
 
-def test_the_method_of_the_readme_runs_as_it_says(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "my_method.py").write_text(code)
-    words = ["--methods", "my-method", "--plugin", "my_method.py", "--set", "my-method.scale=2"]
-    assert f"bench sweep --methods fedvpt,my-method {' '.join(words[2:])}" in README
-    small = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmark", "sweep", *words, *small],
-        cwd=tmp_path, env=None, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "my-method" in done.stdout
+def bench(words: list[str], place: Path) -> tuple[int, str]:
+    """The exit code and the output of a `bench` command run in a folder."""
+    command = [sys.executable, "-m", "benchmark", *words]
+    done = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def test_the_section_on_adding_a_method_holds_word_by_word(tmp_path: Path) -> None:
+    section = README[README.index("## Add a method") : README.index("## The house")]
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", section, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "python", "sh"]
+    commands = [line.partition("#") for kind, block in blocks if kind == "sh" for line in block.splitlines()]
+    new, check_new, check_whole, sweep = [(shlex.split(words)[1:], said.strip()) for words, _, said in commands]
+    whole = re.findall(r"Save this as `(\S+)`", section)
+    (tmp_path / whole[0]).write_text(blocks[1][1])
+
+    assert bench(new[0], tmp_path)[0] == 0
+    path = tmp_path / new[1].removeprefix("writes ")
+    code, output = bench(check_new[0], tmp_path)
+    assert code == 1
+    says = check_new[1].removeprefix("BROKEN: ").partition(";")[0]
+    assert re.search(rf"BROKEN .*{says}", output), output
+    line = re.compile(r"^( *)# (x = insert_after_cls.*)$", re.MULTILINE)
+    path.write_text(line.sub(r"\1\2", path.read_text()))
+    assert bench(check_new[0], tmp_path)[0] == 0
+
+    code, output = bench(check_whole[0], tmp_path)
+    assert code == 0
+    assert check_whole[1] in output
+    code, output = bench([*sweep[0], *SMALL], tmp_path)
+    assert code == 0, output
+    assert "my-method" in output
 
 
 def test_the_two_commands_are_those_of_the_first_screen() -> None:

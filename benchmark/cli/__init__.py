@@ -21,6 +21,7 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "list": ("listing", "Methods, datasets, backbones, presets, figures."),
     "run": ("running", "One run in this process."),
     "sweep": ("running", "A grid of runs on Ray; the same command resumes."),
+    "tune": ("tuning", "As many trials for every method, the best of each as a preset."),
     "plan": ("planning", "What a sweep would do and cost; runs nothing."),
     "status": ("reading", "What is done, what runs, what failed, and why."),
     "retry": ("retrying", "Runs what failed in a directory again."),

@@ -13,6 +13,7 @@ from benchmark.errors import ConfigError
 
 NUMBERS = {"alpha": float, "seeds": int}
 LISTS = ("methods", "datasets", "set", "plugin", *NUMBERS)
+OF_PRESETS = ("per_method",)  # settings without an option
 FIRST = ("methods", "datasets", "partition", "alpha", "seeds")  # what a reader of the help looks for
 ALIASES = {"methods": ("--method",), "datasets": ("--dataset",), "seeds": ("--seed",)}
 
@@ -27,7 +28,7 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default=None,
         annotation=Annotated[str | None, typer.Option(help="settings by name or from FILE.yaml; options here win")],
     )
-    grid = [_parameter(name) for name in dict.fromkeys([*FIRST, *Options.model_fields])]
+    grid = [_parameter(name) for name in dict.fromkeys([*FIRST, *Options.model_fields]) if name not in OF_PRESETS]
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:

@@ -47,6 +47,8 @@ def _print(row: dict[str, Any]) -> None:
         print(f"{'':<14}   {field['name']}={field['default']}: {field['meaning']} ({field['type']}{limits})")
     if row.get("variants"):
         print(f"{'':<14}   variants: {', '.join(':' + variant for variant in row['variants'])}")
+    if row.get("no_plugins"):
+        print(f"{'':<14}   not with: {', '.join('+' + plugin for plugin in row['no_plugins'])}")
 
 
 def _methods(plugins: list[str]) -> list[dict[str, Any]]:
@@ -67,6 +69,8 @@ def _methods(plugins: list[str]) -> list[dict[str, Any]]:
 
 
 def _method(name: str, cls: Any) -> dict[str, Any]:
+    from methods import registry
+
     fields = [
         {
             "name": f.name,
@@ -85,10 +89,13 @@ def _method(name: str, cls: Any) -> dict[str, Any]:
     facts = {
         "personalised": cls.personalised,
         "held_out": cls.held_out,
+        "seen_with": cls.seen_with,
+        "held_out_with": cls.held_out_with,
         "uses_prior": method.uses_prior,
         "trained": bool(method.phases()),
         "fused": not cls.unfused,
         "unfused": cls.unfused,
+        "no_plugins": [plugin for plugin in sorted(registry.OPTIMISERS) if registry.misfit(name, plugin)],
     }
     return row | facts | {"variants": list(cls.variants), "deviations": list(cls.deviations)}
 

@@ -66,14 +66,15 @@ def _follow(directory: Path) -> None:
 def table(
     directory: Directory,
     kind: Annotated[str, typer.Option("--format", help="text, csv, md, latex or json")] = "text",
-    metric: Annotated[list[str] | None, typer.Option(help="as seen.mean, held_out.worst or prior.seen.mean")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="as seen.mean,held_out.worst or prior.seen.mean")] = None,
     as_json: Json = False,
 ) -> None:
     """Methods by cells: mean and spread over seeds. Holes show as holes, failed runs as failed."""
     from results import records
     from results.table import METRICS, leaderboard, render
 
-    board = leaderboard(records.load(directory), tuple(metric or METRICS))
+    wanted = [name.strip() for words in metric or METRICS for name in words.split(",") if name.strip()]
+    board = leaderboard(records.load(directory), wanted)
     print(render(board, "json" if as_json else kind))
 
 

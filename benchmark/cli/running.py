@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from benchmark.cli.grid_options import grid_options
 from benchmark.config import Options, RunConfig
 from benchmark.errors import ConfigError
+from benchmark.per_method import own_settings
 from benchmark.store import Store
 
 if TYPE_CHECKING:
@@ -45,10 +47,9 @@ def run(
             f"bench run does one run, and this asks for {len(grid)}: use bench sweep, or name one --method."
         )
     store, config = Store(out), grid[0]
-    if store.pending(grid):
-        work(grid, store, Terms(workers=1))
-    else:
+    if not store.pending(grid):
         print(f"finished before; from {out / config.run_id}", file=sys.stderr)
+    work(grid, store, Terms(workers=1), chosen)
     entry = store.entry(config.run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
@@ -82,12 +83,14 @@ def sweep(
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
     terms = Terms(workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures)
-    return finish(pending, store, terms, [config.run_id for config in grid])
+    return finish(grid, store, terms, [config.run_id for config in grid], chosen)
 
 
-def finish(pending: list[RunConfig], store: Store, terms: "Terms", shown: list[str]) -> int:
-    """Runs what is pending and shows the table of the runs named; returns the exit code."""
-    tally = work(pending, store, terms) if pending else None
+def finish(
+    grid: Sequence[RunConfig], store: Store, terms: "Terms", shown: list[str], chosen: Options | None = None
+) -> int:
+    """Runs what is pending of a grid and shows the table of the runs named; returns the exit code."""
+    tally = work(grid, store, terms, chosen)
     _show(shown, store.directory)
     if tally and tally.failed:
         print(
@@ -97,15 +100,28 @@ def finish(pending: list[RunConfig], store: Store, terms: "Terms", shown: list[s
     return 1 if tally and (tally.failed or tally.unbegun) else 0
 
 
-def work(pending: list[RunConfig], store: Store, terms: "Terms") -> "Tally":
-    """Runs what is pending, the longest first, as long as nothing is wrong with any of it."""
+def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Options | None = None) -> "Tally | None":
+    """Runs what is pending of a grid, the longest first, as long as nothing is wrong with any of it; None: nothing was.
+
+    Notes what `chosen` gives to one method alone.
+    """
+    pending = store.pending(grid)
+    if pending:
+        from benchmark.sweep import preflight
+
+        terms.check(pending[0].device)
+        preflight(pending)
+        store.prepare()
+    if chosen is not None and chosen.per_method:
+        store.note_own(own_settings(chosen.per_method, grid))
+        if untuned := [name for name in dict.fromkeys(c.method for c in grid) if name not in chosen.per_method]:
+            print(f"per-method says nothing of {', '.join(untuned)}: not tuned", file=sys.stderr)
+    if not pending:
+        return None
     from benchmark.schedule import longest_first
-    from benchmark.sweep import preflight, run_all
+    from benchmark.sweep import run_all
     from benchmark.watch import Screen
 
-    terms.check(pending[0].device)
-    preflight(pending)
-    store.prepare()
     pending = longest_first(pending, store.entries())
     with Screen(pending) as screen:
         return run_all(pending, store, terms, screen)

@@ -5,7 +5,7 @@ from benchmark.runner import execute
 from tests.benchmark.conftest import config
 
 
-@pytest.mark.parametrize("method", ["fedvpt", "fedper", "local", "head+fedavgm", "fedncm"])
+@pytest.mark.parametrize("method", ["fedvpt", "fedper", "local", "head+fedavgm", "head+scaffold", "fedncm"])
 def test_the_traffic_told_beforehand_is_the_traffic_of_the_run(method: str) -> None:
     run = config(methods=(method,), rounds=3)
     told, measured = estimate(run), execute(run).result["communication"]
@@ -13,8 +13,9 @@ def test_the_traffic_told_beforehand_is_the_traffic_of_the_run(method: str) -> N
     assert told.seconds > 0
 
 
-def test_the_first_statistics_are_part_of_the_traffic_told() -> None:
-    run = config(methods=("pep-fedpt",), rounds=3)
+@pytest.mark.parametrize("method", ["pep-fedpt", "pep-fedpt+scaffold"])
+def test_the_first_statistics_are_part_of_the_traffic_told(method: str) -> None:
+    run = config(methods=(method,), rounds=3)
     told, measured = estimate(run), execute(run).result["communication"]
     assert (told.upload_bytes, told.download_bytes) == (measured["upload_bytes"], measured["download_bytes"])
 

@@ -12,6 +12,15 @@ PAPER = {
     "paper-inaturalist": ("inaturalist-user-120k", "natural"),
 }
 
+PUBLISHED = ("published-pfedpg", "published-sgpt")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_of_a_method_make_a_grid_even_without_its_data(name: str) -> None:
+    runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
+    assert {run.method for run in runs} == {name.removeprefix("published-")}
+    assert len(runs) == 3
+
 
 @pytest.fixture(params=PAPER)
 def paper(request: pytest.FixtureRequest) -> tuple[str, Options]:
@@ -19,7 +28,7 @@ def paper(request: pytest.FixtureRequest) -> tuple[str, Options]:
 
 
 def test_every_preset_is_a_set_of_options_with_a_partition_that_uses_them() -> None:
-    assert set(preset_names()) == {"quick", *PAPER}
+    assert set(preset_names()) == {"quick", *PAPER, *PUBLISHED}
     for name in preset_names():
         chosen = options({}, name)
         for alpha in chosen.alpha or (None,):

@@ -18,8 +18,9 @@ TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=
 ROUNDS = 2
 COHORT = [0, 1, 2]
 SIZES = np.array([21, 10, 15])
-PLUGGED = ("fedvpt", "pep-fedpt")
-"""The methods that every plug-in is tested on: one that shares all it has, one with rows per class and statistics."""
+PLUGGED = ("fedvpt", "pep-fedpt", "fedper")
+"""The methods that every plug-in is tested on: one that shares all it has, one with rows per class and statistics, and
+one that keeps its head local."""
 
 
 def new(name: str, **changes: Any) -> Simulator:
@@ -85,8 +86,8 @@ def declared(name: str) -> tuple[State, State]:
 
 def received_bytes(name: str, job: Job) -> int:
     """Bytes of what a client is sent: of the rows of classes those that it holds."""
-    rows, held = begun(name).method.class_rows, np.flatnonzero(job.counts)
-    sent = {**job.shared, **job.memory}
+    rows, held = begun(name).recipe.class_rows, np.flatnonzero(job.counts)
+    sent = {**job.shared, **job.memory, **job.sent}
     return sum((value[held] if key in rows else value).numpy().nbytes for key, value in sent.items())
 
 

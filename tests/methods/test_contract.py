@@ -1,7 +1,7 @@
 """What holds for every method, variant and plug-in: they are found in the registry, so a new one costs no line here.
 
 So that a test stays cheap as methods grow in number, variants take part only where nothing is run for rounds, and
-each plug-in, which knows nothing of the method that it goes with, is tested on two of them. What is about training is
+each plug-in, which knows nothing of the method that it goes with, is tested on three of them. What is about training is
 asked of the methods that train; the others have tests of their own at the end.
 """
 
@@ -40,7 +40,8 @@ from tests.methods.contract import (
     whole,
 )
 
-NEUTRAL = {"fedprox": {"mu": 0.0}, "fedavgm": {"beta": 0.0, "lr": 1.0}}
+NEUTRAL = {"fedprox": {"mu": 0.0}, "fedavgm": {"beta": 0.0, "lr": 1.0}, "feddyn": {"alpha": 0.0}}
+"""Settings at which a plug-in does nothing; SCAFFOLD, FedAdam and FedYogi have none."""
 TRAINED = [name for name in METHODS if trains(name)]
 every_name = pytest.mark.parametrize("name", [*METHODS, *VARIANTS, *PLUGINS])
 every_method = pytest.mark.parametrize("name", [*METHODS, *PLUGINS])
@@ -95,7 +96,7 @@ def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str
     assert executor.used == ("sequential" if simulator.recipe.unfused else "fused")
     assert bool(executor.notes) == bool(simulator.recipe.unfused)
     for one, other in zip(together, alone, strict=True):
-        for part in ("shared", "local", "statistics", "notes"):
+        for part in ("shared", "local", "statistics", "notes", "kept", "beside"):
             close(getattr(one, part), getattr(other, part), 1e-4)
         assert one.loss == pytest.approx(other.loss, abs=1e-5, rel=1e-4)
         assert one.classes.tolist() == other.classes.tolist()
@@ -142,7 +143,8 @@ def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: st
         assert update.shared.keys() == shared.keys()
         assert update.local.keys() == local.keys()
         assert not {**update.shared, **update.statistics, **job.memory}.keys() & local.keys()
-        sent = [v for part in (update.shared, update.statistics, update.reports) for v in part.values()]
+        parts = (update.shared, update.statistics, update.reports, update.beside)
+        sent = [v for part in parts for v in part.values()]
         upload += sum(v.numpy().nbytes for v in sent)
     rows = ran(name).outcome.rounds
     assert [row["upload_bytes"] - rows[0]["upload_bytes"] for row in rows] == [0, upload, 2 * upload]
@@ -195,7 +197,11 @@ def test_one_seed_gives_one_result_with_however_many_threads(name: str) -> None:
     simulator.train = Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
     outcome = simulator.run()
     assert same(simulator.server, ran(name).simulator.server)
-    assert all(same(simulator.local[k], v) for k, v in ran(name).simulator.local.items())
+    for kept in ("local", "optimiser_local"):
+        one, other = getattr(simulator, kept), getattr(ran(name).simulator, kept)
+        assert one.keys() == other.keys()
+        assert all(same(one[k], other[k]) for k in one)
+    assert all(map(same, simulator.optimiser_memory, ran(name).simulator.optimiser_memory))
     assert numbers(outcome) == numbers(ran(name).outcome)
 
 
@@ -209,7 +215,7 @@ def test_another_seed_is_another_run(name: str) -> None:
 def test_training_leaves_what_was_received_as_it_was(name: str) -> None:
     simulator = begun(name)
     jobs = simulator.jobs(COHORT, 3)
-    held = [state for job in jobs for state in (job.shared, job.memory, job.local)]
+    held = [state for job in jobs for state in (job.shared, job.memory, job.local, job.sent, job.kept)]
     before = [copy(state) for state in [*held, simulator.server]]
     generators = [job.rng.bit_generator.state for job in jobs]
     learn(simulator.recipe, simulator.vit, simulator.train, jobs[:1], TRAINING)
@@ -279,21 +285,20 @@ def test_a_method_free_of_training_predicts_from_the_start(name: str) -> None:
     assert ran(name).outcome.rounds[0]["seen_mean"] > 0.6
 
 
-@every_method_free_of_training
-def test_a_plugin_has_nothing_to_act_on_in_a_method_free_of_training(name: str) -> None:
-    for plugin in registry.OPTIMISERS:
-        with pytest.raises(registry.MethodError, match="shares nothing that a plug-in could act on"):
-            new(f"{name}+{plugin}")
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_whether_it_shares_anything_and_takes_no_plugin_where_it_does_not(name: str) -> None:
+    assert registry.METHODS[name].shares == bool(declared(name)[0])
+    if not declared(name)[0]:
+        for plugin in registry.OPTIMISERS:
+            with pytest.raises(registry.MethodError, match="shares nothing that a plug-in could act on; drop"):
+                new(f"{name}+{plugin}")
 
 
-@pytest.mark.parametrize("plugin", [p for p in sorted(registry.OPTIMISERS) if p in NEUTRAL])
+@pytest.mark.parametrize("plugin", sorted(NEUTRAL))
 @pytest.mark.parametrize("name", PLUGGED)
-def test_a_plugin_with_neutral_settings_is_the_method_without_it(name: str, plugin: str) -> None:
-    """FedProx adds an exact zero. FedAvgM subtracts the update from what it was subtracted from, which rounds."""
+def test_a_plugin_with_neutral_settings_is_the_method_without_it_bit_for_bit(name: str, plugin: str) -> None:
     simulator = new(f"{name}+{plugin}", settings={plugin: NEUTRAL[plugin]})
-    simulator.run()
-    parent = ran(name).simulator
-    if plugin == "fedprox":
-        assert same(simulator.server, parent.server)
-    else:
-        close(simulator.server, parent.server, 1e-5)
+    outcome, parent = simulator.run(), ran(name)
+    assert same(simulator.server, parent.simulator.server)
+    assert all(same(simulator.local.get(k, {}), v) for k, v in parent.simulator.local.items())
+    assert numbers(outcome) == numbers(parent.outcome)

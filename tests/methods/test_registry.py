@@ -75,7 +75,7 @@ def test_settings_go_over_the_variant_and_reach_the_plugins() -> None:
     assert [o.name for o in recipe.optimisers] == ["fedprox", "fedavgm"]
     assert recipe.settings["pep-fedpt"] | {"tau": 0.5, "class_tokens": 2} == recipe.settings["pep-fedpt"]
     assert recipe.settings["fedprox"] == {"mu": 0.3}
-    assert recipe.settings["fedavgm"] == {"beta": 0.9, "lr": 1.0}
+    assert recipe.settings["fedavgm"] == {"beta": 0.9, "lr": 1.0, "head_lr": None}
     assert set(recipe.settings) == set(recipe.versions) == {"pep-fedpt", "fedprox", "fedavgm"}
 
 
@@ -115,7 +115,10 @@ class Mended(FedVPT):
         ("all", ["unknown method 'all'"]),
         ("pep-fedpt:pior", ["pep-fedpt has no variant 'pior' (did you mean 'prior'?)", "variants: prior, prototype, "]),
         ("fedvpt:prior", ["fedvpt has no variant 'prior'; variants: none."]),
-        ("fedvpt+fedprx", ["unknown optimiser plug-in 'fedprx' (did you mean 'fedprox'?)", "available: fedavgm, fedp"]),
+        (
+            "fedvpt+fedprx",
+            ["unknown optimiser plug-in 'fedprx' (did you mean 'fedprox'?)", "available: fedadam, fedav"],
+        ),
         ("fedvpt+head", ["unknown optimiser plug-in 'head'"]),
         ("fedprox", ["unknown method 'fedprox'"]),
         ("fedvpt+", ["unknown optimiser plug-in ''"]),
@@ -178,7 +181,39 @@ def test_wildcards_choose_methods_or_variants() -> None:
     assert expand(["pep-fedpt:pro*"]) == ["pep-fedpt:prototype"]
     assert expand(["pep-fedpt:*"]) == [f"pep-fedpt:{v}" for v in registry.METHODS["pep-fedpt"].variants]
     assert expand(["fedvpt-d*+fedprox", "fedvp?+fedprox"]) == ["fedvpt-deep+fedprox", "fedvpt+fedprox"]
-    assert expand(["all+fedavgm"]) == [f"{name}+fedavgm" for name in methods]
+    assert expand(["fedvpt-d*:*+scaffold"]) == ["fedvpt-deep:append+scaffold"]
+
+
+def test_a_wildcard_with_a_plugin_chooses_the_methods_that_it_can_act_on() -> None:
+    left_out = {
+        plugin: {name for name in registry.METHODS if f"{name}+{plugin}" not in expand([f"all+{plugin}"])}
+        for plugin in ("fedprox", "fedavgm", "scaffold")
+    }
+    sharing_nothing = {"local", "fedncm", "fed3r", "fedcof"}
+    assert sharing_nothing <= left_out["fedprox"]
+    assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | {"pfpt", "pfedpg", "flexlora"}
+    assert expand(["pfpt*+fedprox", "pf*t+scaffold"]) == ["pfpt+fedprox", "pfedpt+scaffold"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("local+fedprox", ["local+fedprox: local shares nothing that a plug-in could act on; drop +fedprox."]),
+        ("fedcof+fedadam", ["fedcof shares nothing"]),
+        (
+            "pfpt+fedadam",
+            ["pfpt+fedadam: fedadam remembers earlier rounds, but pfpt infers its prompts anew"],
+        ),
+        ("pfedpg:base+scaffold", ["scaffold remembers earlier rounds, but pfedpg generates", "does not (fedprox)."]),
+        (
+            "flexlora+fedprox+feddyn",
+            ["feddyn remembers", "but flexlora factors the mean", "; drop it, or take one"],
+        ),
+    ],
+)
+def test_a_plugin_that_cannot_act_on_a_method_is_refused_with_the_reason(name: str, parts: list[str]) -> None:
+    message = refusal(create, name)
+    assert all(part in message for part in parts), message
 
 
 def test_expansion_keeps_the_order_and_drops_repetitions() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from benchmark.cli.grid_options import grid_options
+from benchmark.cli.grid_options import OF_PRESETS, grid_options
 from benchmark.config import Options
 from benchmark.errors import ConfigError
 
@@ -24,7 +24,7 @@ def test_without_a_word_the_defaults_hold() -> None:
     assert chosen("--loud") == Options()  # an option of the command's own
 
 
-@pytest.mark.parametrize("name", Options.model_fields.keys() - {"skip_corrupt"})
+@pytest.mark.parametrize("name", Options.model_fields.keys() - {"skip_corrupt", *OF_PRESETS})
 def test_every_setting_of_a_grid_has_an_option(name: str) -> None:
     values = {
         "normalize": "half",

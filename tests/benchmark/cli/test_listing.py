@@ -25,6 +25,9 @@ def test_methods_are_listed_with_their_papers_fields_and_variants(bench: Bench) 
     assert "prior" in rows["pep-fedpt"]["variants"]
     assert rows["pep-fedpt"]["uses_prior"]
     assert not rows["local"]["held_out"]
+    assert rows["local"]["no_plugins"] == sorted(registry.OPTIMISERS)
+    assert "+fedadam" in bench("list", "methods", "pfpt").out.partition("not with: ")[2]
+    assert rows["fedvpt"]["no_plugins"] == []
     text = bench("list", "methods", "pep-*").out
     assert "tau=0.1" in text
     assert ":prior" in text

@@ -81,6 +81,12 @@ def test_a_metric_can_be_chosen(bench: Bench, directory: Path) -> None:
     said = bench("table", directory, "--metric", "seen.std", "--format", "csv")
     assert "seen.std" in said.out
     assert "held_out.mean" not in said.out
+    both = bench("table", directory, "--metric", "seen.std,held_out.mean", "--format", "csv")
+    assert (
+        both.out
+        == bench("table", directory, "--metric", "seen.std", "--metric", "held_out.mean", "--format", "csv").out
+    )
+    assert "held_out.mean" in both.out
 
 
 def test_figures_are_drawn_where_they_are_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:

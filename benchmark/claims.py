@@ -79,6 +79,11 @@ class Claims:
         if found and found[1] == self.owner:
             path.unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Removes what dead owners have left, of runs that had just been written too."""
+        for path in self.folder.glob("*.claim"):
+            self._removed(path, path.stem)
+
     def beat(self) -> None:
         """A sign of life on every claim held."""
         for run_id in list(self.held):

@@ -34,6 +34,8 @@ class Live:
         for driver, path in _drivers(self.folder):
             if driver.lives is False:
                 path.unlink(missing_ok=True)
+                path.with_suffix(".tmp").unlink(missing_ok=True)
+        self.claims.clear()
         self.thread.start()
         return self.claims
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark import failures
+from benchmark import environment, failures
 from benchmark.attempt import Finished, Job, guarded
 from benchmark.board import Board
 from benchmark.config import RunConfig
@@ -201,6 +201,8 @@ class RayPool:
     def _own(self, finished: Finished, job: Job) -> Finished:
         """A worker's report, under the configuration that it was given here: there plug-ins lay elsewhere."""
         result = finished.record.result | {"config": job.config.model_dump(mode="json")}
+        if self.terms.address:  # the code was shipped from here, without its history
+            result["environment"] |= {"git_commit": environment.describe()["git_commit"]}
         return replace(finished, job=job, record=replace(finished.record, config=job.config, result=result))
 
     def _read_board(self) -> None:

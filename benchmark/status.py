@@ -17,7 +17,8 @@ def of_directory(directory: Path) -> dict[str, Any]:
     kind and log, and the finished runs of other commits than this code's, by commit."""
     entries = Store(directory).entries()
     counts = Counter(entry.status for entry in entries)
-    running, abandoned = _claimed(directory)
+    ended = {entry.run_id for entry in entries if entry.status == "done"}
+    running, abandoned = _claimed(directory, ended)
     others: dict[str, list[str]] = {}
     here = environment.describe()["git_commit"]
     for entry in entries:
@@ -34,11 +35,13 @@ def of_directory(directory: Path) -> dict[str, Any]:
     }
 
 
-def _claimed(directory: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _claimed(directory: Path, ended: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The runs that a living driver has, with the rounds that it last told, and those whose driver is gone."""
     told = {run["run_id"]: run for driver in under_way(directory) for run in driver.content.get("running", [])}
     running, abandoned = [], []
     for claim in Claims(directory / FOLDER).all():
+        if claim.run_id in ended:  # written, and not given back yet
+            continue
         row: dict[str, Any] = {"run_id": claim.run_id, "name": claim.name, "driver": str(claim.owner), "worker": ""}
         if claim.lives:
             running.append(row | told.get(claim.run_id, {}))

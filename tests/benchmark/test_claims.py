@@ -158,6 +158,14 @@ def test_what_another_has_taken_over_is_not_given_back(claims: Claims) -> None:
     assert json.loads(path.read_text())["host"] == "other-host"
 
 
+def test_what_the_dead_left_is_cleared_and_the_living_s_is_not(claims: Claims) -> None:
+    plant(claims, DEAD, "one")
+    plant(claims, this_driver(), "two")
+    plant(claims, ELSEWHERE, "three")
+    claims.clear()
+    assert [claim.run_id for claim in claims.all()] == ["three", "two"]
+
+
 def test_a_claim_names_its_run_and_its_owner(claims: Claims) -> None:
     claims.take("run", "head dirichlet(0.5) seed 0")
     (found,) = claims.all()

@@ -274,7 +274,7 @@ def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # of no interest here, and slow
-    raises = plugin("raises", BODY.format(action="raise ArithmeticError('on purpose')"))
+    raises = plugin("raises", BODY.format(action="print('about to raise'); raise ArithmeticError('on purpose')"))
     dies = plugin("dies", BODY.format(action="import os; os._exit(1)"))
     grid = ("--seed", 0, *SMALL)
     own = ("--plugin", raises, "--plugin", dies)
@@ -291,6 +291,12 @@ def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_
     assert errors.keys() == {"raises", "dies"}
     assert errors["raises"] == "ArithmeticError: on purpose"
     assert "\n" not in errors["dies"]
+    kinds = {r["method"]: r["error_kind"] for r in results.values()}
+    assert kinds == {"head": None, "pep-fedpt": None, "raises": "exception", "dies": "worker_killed"}
+    (failure,) = (r["run_id"] for r in results.values() if r["method"] == "raises")
+    log = (tmp_path / "ray" / failure / "log.txt").read_text()
+    assert "about to raise\n" in log
+    assert "Traceback" in log
     assert len(results) == 4
     same = [path.parent.name for path in (tmp_path / "here").glob("*/result.json")]
     assert len(same) == 2

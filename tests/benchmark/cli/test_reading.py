@@ -153,6 +153,7 @@ def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_mad
         gone = Claims(claims.folder)
         gone.owner = replace(gone.owner, pid=999_999_999)
         gone.take("two", "head iid seed 2")
+        gone.take(config().run_id, "written, and not given back")
         while not under_way(tmp_path / "runs"):
             time.sleep(0.05)
         said = bench("status", "runs").out

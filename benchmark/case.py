@@ -67,10 +67,11 @@ class Case:
 
     @property
     def trained(self) -> set[str]:
-        """The tensors that some phase trains."""
+        """The tensors that some phase trains, or that move once the steps on a batch are taken."""
         names, phases = {*self.untrained.shared_names, *self.untrained.initial_local}, [*self.method.phases()]
         phases += [self.method.fine_tuning] if self.method.fine_tuning else []
-        return {name for phase in phases for name in (names if phase.trains is None else phase.trains)}
+        settled = self.method.settle(self.batch(self.untrained.jobs(toy.SEEN, 1))[1])
+        return {*settled, *(name for phase in phases for name in (names if phase.trains is None else phase.trains))}
 
     def updates(self, simulator: Simulator, kind: Kind, number: int) -> list[Update]:
         """What the seen clients end with after training from where the simulator is, which stays as it was."""

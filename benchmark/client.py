@@ -6,7 +6,8 @@ at once changes when things are computed, not what.
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -35,6 +36,15 @@ class Training:
     momentum: float
     weight_decay: float
     clip_norm: float | None = None
+
+
+def visits(phases: Sequence[Phase], samples: int, training: Training) -> int:
+    """Images that pass through the training of a client with so many samples: each as often as a step takes it."""
+    size, total = training.batch_size, 0
+    for phase in phases:
+        batches = [min(size, samples - start) for start in range(0, samples, size)] * (phase.epochs or training.epochs)
+        total += phase.repeats * sum(batches[: phase.batches])
+    return total
 
 
 @dataclass(frozen=True)
@@ -151,9 +161,10 @@ class _Cohort:
     def __init__(self, recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: list[Job], training: Training) -> None:
         self.recipe, self.method, self.vit, self.samples = recipe, recipe.method, vit, samples
         self.jobs, self.training, self.clients = jobs, training, holders(jobs, vit)
-        self.state = _state(self.method, jobs, self.clients)
-        self.received = dict(self.state)
-        self.plugins = AtClients(recipe, jobs, self.clients, {name: self.state[name] for name in jobs[0].shared})
+        self.received = _state(self.method, jobs, self.clients)
+        self.settles = type(self.method).settle is not Method.settle
+        self.state = {k: v.clone() for k, v in self.received.items()} if self.settles else dict(self.received)
+        self.plugins = AtClients(recipe, jobs, self.clients, {name: self.received[name] for name in jobs[0].shared})
         self.rngs = [deepcopy(job.rng) for job in jobs]
         self.losses, self.steps = torch.zeros(2, len(jobs), device=vit.device)
         self.images = np.zeros(len(jobs), dtype=np.int64)
@@ -164,8 +175,8 @@ class _Cohort:
         names = _trained(phase, [*self.jobs[0].shared, *self.jobs[0].local])
         stepper = _Sgd(self.state, names, self.method.no_decay, phase, self.training)
         directed = type(self.method).directions is not Method.directions
-        epochs = phase.epochs or self.training.epochs
-        for rows in self._schedule(epochs):
+        before = self.steps.clone()
+        for rows, settled in self._schedule(phase):
             active = len(rows)
             state = self.state if active == len(self.jobs) else {k: v[:active] for k, v in self.state.items()}
             batch = Batch(self.samples, rows, self.clients.first(active))
@@ -178,8 +189,16 @@ class _Cohort:
                 received = {name: value[:active] for name, value in self.received.items()}
                 gradients = self.method.directions(gradients, received)
             stepper.step(gradients, active)
-        steps = [job.steps(replace(self.training, epochs=epochs)) for job in self.jobs]
-        self.plugins.trained(names, steps, stepper.lr, self.training.momentum)
+            if settled and self.settles:
+                self._settle(state, active)
+        taken = [int(steps) for steps in (self.steps - before).tolist()]
+        self.plugins.trained(names, taken, stepper.lr, self.training.momentum)
+
+    @torch.no_grad()
+    def _settle(self, state: State, active: int) -> None:
+        """Puts in place what the method moves of the first `active` clients' state beside the steps."""
+        for name, value in self.method.settle(state).items():
+            self.state[name][:active] = value
 
     def _note(self, batch: Batch, loss: Tensor, rows: list[np.ndarray]) -> None:
         active = len(rows)
@@ -190,14 +209,19 @@ class _Cohort:
             sums = self.notes.setdefault(name, torch.zeros_like(self.losses))
             sums[:active] += batch.means(values)
 
-    def _schedule(self, epochs: int) -> Iterator[list[np.ndarray]]:
-        """The rows of every step for each client that still has some: shuffled epochs, a short last batch kept."""
+    def _schedule(self, phase: Phase) -> Iterator[tuple[list[np.ndarray], bool]]:
+        """The rows of every step for each client that still has some, and whether it is the last one on them.
+
+        Epochs are shuffled, and a short last batch is kept.
+        """
         size, batches = self.training.batch_size, []
-        for job, rng in zip(self.jobs, self.rngs, strict=True):
-            orders = [rng.permutation(job.rows) for _ in range(epochs)]
+        rngs = [deepcopy(job.rng) for job in self.jobs] if phase.rewind else self.rngs
+        for job, rng in zip(self.jobs, rngs, strict=True):
+            orders = [rng.permutation(job.rows) for _ in range(phase.epochs or self.training.epochs)]
             batches.append([order[i : i + size] for order in orders for i in range(0, len(order), size)])
-        for step in range(len(batches[0])):
-            yield [own[step] for own in batches if step < len(own)]
+        for step in islice(range(len(batches[0])), phase.batches):
+            for left in reversed(range(phase.repeats)):
+                yield [own[step] for own in batches if step < len(own)], left == 0
 
     @torch.no_grad()
     def _reports(self) -> list[State]:
@@ -282,7 +306,7 @@ class _Sgd:
 
 def _clipped(gradients: State, limit: float) -> State:
     """Gradients [A, ...] of A clients, each client's scaled so that its norm over all tensors is at most `limit`."""
-    norms = torch.stack([value.flatten(1).square().sum(1) for value in gradients.values()]).sum(0).sqrt()
+    norms = torch.stack([value.square().reshape(len(value), -1).sum(1) for value in gradients.values()]).sum(0).sqrt()
     factors = limit / norms.clamp_min(limit)
     return {name: value * factors.view(-1, *[1] * (value.dim() - 1)) for name, value in gradients.items()}
 

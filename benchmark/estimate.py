@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmark import runner, stand_in
-from benchmark.client import Job, Update, collect, learn
+from benchmark.client import Job, Update, collect, learn, visits
 from benchmark.config import RunConfig
 from benchmark.evaluation import score
 from benchmark.machine import processors
 from benchmark.memory import Kept
 from benchmark.plugins import tensor_of
+from benchmark.recall import remembers
 from benchmark.simulator import Simulator
 from benchmark.stand_in import BlankSamples
 from benchmark.weights import RANDOM
@@ -50,16 +51,20 @@ def estimate(config: RunConfig) -> Estimate:
     training = replace(protocol.training, epochs=1, batch_size=step)
     (first,) = learn(run.recipe, run.vit, run.train, [replace(job, rows=job.rows[:1])], training)  # fills caches
     with Kept(run.vit) as kept:
-        train_second = _timed(lambda: learn(run.recipe, run.vit, run.train, [job], training)) / wanted
+        spent = _timed(lambda: learn(run.recipe, run.vit, run.train, [job], training))
+    phases = run.method.phases()
+    train_second = spent / max(1, visits(phases, wanted, training))
     rows = np.arange(min(256, wanted, len(run.test.labels)))
     subjects = [replace(run.subjects(seen[:1])[0], rows=rows)]
     eval_second = _timed(lambda: score(run.recipe, run.vit, run.test, subjects)) / len(rows)
     clients = run.federation.clients
     trained = sum(len(clients[k].train) for k in seen)  # images of all seen clients
+    passed = sum(visits(phases, len(clients[k].train), protocol.training) for k in seen)  # in a round of all of them
     tested = sum(len(client.test) + len(client.validation) for client in clients)
+    tested += sum(len(client.train) for client in clients) if remembers(run.method) else 0
     evaluations = len(protocol.evaluated) if run.trains else 1
-    visits = protocol.rounds * len(run.cohort(1)) if run.trains else 0
-    seconds = visits / len(seen) * trained * protocol.training.epochs * train_second
+    visitors = protocol.rounds * len(run.cohort(1)) if run.trains else 0
+    seconds = visitors / len(seen) * passed * train_second
     upload, download = _traffic(run, job, first)
     if run.method.initial_statistics:
         seconds += trained * _timed(lambda: collect(run.method, run.vit, run.train, [job])) / wanted
@@ -81,7 +86,7 @@ def _traffic(run: Simulator, job: Job, update: Update) -> tuple[int, int]:
     rounds = range(1, run.protocol.rounds + 1) if run.trains else ()
     visitors = [client for number in rounds for client in run.cohort(number)]
     plugged = {name: run.server[tensor_of(name)] for name in update.beside}
-    up = sum(run.travelling({**job.shared, **plugged}, k) for k in visitors)
+    up = sum(run.travelling({**job.shared, **plugged, **update.reports}, k) for k in visitors)
     up += sum(run.travelling(statistics, k) for k in (*first, *visitors))
     down = sum(run.travelling({**job.shared, **job.memory}, k) for k in (*first, *visitors))
     return up, down + sum(run.travelling(job.sent, k) for k in visitors)

@@ -46,6 +46,18 @@ class Scores:
         return _ratio(self.right_prior, self.total)
 
 
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several groups of subjects, in their order."""
+    together = [np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")]
+    names = {name: None for part in parts for name in part.notes}
+    absent = [np.zeros(len(part.total)) for part in parts]
+    notes = {
+        name: np.concatenate([part.notes.get(name, zeros) for part, zeros in zip(parts, absent, strict=True)])
+        for name in names
+    }
+    return Scores(*together, notes)
+
+
 def _ratio(right: np.ndarray, total: np.ndarray) -> np.ndarray:
     return np.where(total > 0, right / np.maximum(total, 1), np.nan)
 

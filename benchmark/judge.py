@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmark.client import Job
-from benchmark.evaluation import Scores, Subject, score, summary
+from benchmark.evaluation import Scores, Subject, joined, score, summary
+from benchmark.recall import AT_A_TIME, recalled, remembers
 from benchmark.states import whole
 from methods.base import Phase
 from methods.registry import Recipe
@@ -57,22 +58,35 @@ class Judge:
         run, metrics = self.run, self.run.outcome.metrics
         held_out = run.federation.held_out
 
-        def summed(subjects: list[Subject], samples: Samples | None = None) -> dict[str, float] | None:
-            scores = self._score(subjects, samples)
+        def summed(
+            subjects: list[Subject], samples: Samples | None = None, newcomers: bool = False
+        ) -> dict[str, float] | None:
+            scores = self._score(subjects, samples, newcomers)
             return summary(scores.accuracy, scores.total)
 
         if run.method.uses_prior and len(held_out):
             metrics["held_out_unlabelled"] = summed(run.subjects(held_out, labelled=False))
         if phase := self._adaptation(last):
             metrics["held_out_adapted"] = summed(self._tuned(run.subjects(held_out), phase))
+        elif remembers(run.method) and len(held_out):
+            metrics["held_out_adapted"] = summed(run.subjects(held_out), newcomers=True)
         if any(len(client.validation) for client in run.federation.clients):
             aside = self._tuned(run.subjects(run.federation.seen, part="validation"), run.method.fine_tuning)
             values = metrics["validation"] = summed(aside, run.train)
             row["validation_mean"] = values["mean"] if values else float("nan")
 
-    def _score(self, subjects: list[Subject], samples: Samples | None = None) -> Scores:
+    def _score(self, subjects: list[Subject], samples: Samples | None = None, newcomers: bool = False) -> Scores:
+        """Scores, after the subjects have looked up what their method lets them remember; held-out ones as
+        `newcomers` alone."""
         run = self.run
-        return score(run.recipe, run.vit, samples or run.test, subjects, run.executor.threads)
+
+        def of(some: list[Subject]) -> Scores:
+            return score(run.recipe, run.vit, samples or run.test, some, run.executor.threads)
+
+        if not (remembers(run.method) and subjects):
+            return of(subjects)
+        few = (subjects[i : i + AT_A_TIME] for i in range(0, len(subjects), AT_A_TIME))
+        return joined([of(recalled(run, some, newcomers)) for some in few])
 
     def _adaptation(self, last: bool) -> Phase | None:
         """What held-out clients train before they are scored once more; None where that is not due."""
@@ -132,5 +146,9 @@ class Judge:
                     "accuracy": float("nan") if i is None else float(scores.accuracy[i]),
                     "accuracy_prior": float("nan") if i is None else float(scores.accuracy_prior[i]),
                     "class_counts": run.federation.counts[client].tolist(),
+                    **{
+                        f"test_{name}": float("nan") if i is None else float(sums[i] / max(1, scores.total[i]))
+                        for name, sums in scores.notes.items()
+                    },
                 }
             )

@@ -164,6 +164,7 @@ def _result(config: RunConfig, run: Simulator, outcome: Outcome, seconds: float)
         "never_trained": outcome.never_trained,
         "federation": {"hash": run.federation.hash, **run.federation.summary()},
         "environment": environment.describe() | {"device": config.device, "threads": str(run.executor.threads)},
+        "family": run.recipe.method.family,
         "deviations": run.recipe.deviations,
     }
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from benchmark import plugins
-from benchmark.client import Job, Training, Update, collect
+from benchmark.client import Job, Training, Update, collect, visits
 from benchmark.evaluation import Subject
 from benchmark.executor import Executor
 from benchmark.judge import Judge
+from benchmark.recall import remembers
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
-from benchmark.states import size, whole
+from benchmark.states import among_all, size, whole
 from benchmark.vit import FrozenViT
 from data.federation import Federation
 from methods.base import State, Uploads
@@ -132,13 +133,14 @@ class Simulator:
     def announce(self) -> None:
         """Tells the samples how many rows this run will read of them, which settles what is worth keeping."""
         sizes = np.array([len(client.train) for client in self.federation.clients])
-        epochs = sum(phase.epochs or self.protocol.training.epochs for phase in self.method.phases())
+        passed = np.array([visits(self.method.phases(), size, self.protocol.training) for size in sizes.tolist()])
         rounds = range(1, self.protocol.rounds + 1) if self.trains else ()
-        trained = epochs * sum(int(sizes[self.cohort(number)].sum()) for number in rounds)
+        trained = sum(int(passed[self.cohort(number)].sum()) for number in rounds)
         gathered = int(sizes[self.federation.seen].sum()) if self.method.initial_statistics else 0
         tested = len(self.protocol.evaluated) * sum(len(client.test) for client in self.federation.clients)
+        remembered = int(sizes.sum()) * len(self.protocol.evaluated) if remembers(self.method) else 0
         on_train = self.test is self.train
-        self.train.expect(trained + gathered + (tested if on_train else 0))
+        self.train.expect(trained + gathered + remembered + (tested if on_train else 0))
         if not on_train:
             self.test.expect(tested)
 
@@ -221,22 +223,31 @@ class Simulator:
                 self.local[update.client] = {name: value.clone() for name, value in own.items()}
             if update.kept:
                 self.optimiser_local[update.client] = plugins.whole_of(update.kept, update, self.recipe, self.server)
-        self._combine(updates)
         notes = {name: float(np.mean([u.notes[name] for u in updates])) for name in updates[0].notes}
+        notes |= self._combine(updates)
         return float(np.mean([update.loss for update in updates])), notes
 
-    def _combine(self, updates: list[Update]) -> None:
+    def _combine(self, updates: list[Update]) -> dict[str, float]:
+        """The server's step; returns its diagnostics."""
         statistics: State = {}
         for update in updates:
             self._pool(statistics, update.statistics, update.classes)
         rows, device = self.method.class_rows, self.vit.device
-        wholes = [whole(u.shared, self.server, torch.from_numpy(u.classes).to(device), rows) for u in updates]
+        classes = [torch.from_numpy(update.classes).to(device) for update in updates]
+        wholes = [whole(u.shared, self.server, c, rows) for u, c in zip(updates, classes, strict=True)]
+
+        def report(name: str) -> torch.Tensor:
+            own = [update.reports[name] for update in updates]
+            if name in rows:
+                own = [among_all(value, c, self.vit.classes) for value, c in zip(own, classes, strict=True)]
+            return torch.stack(own)
+
         uploads = Uploads(
             clients=[update.client for update in updates],
             samples=torch.tensor([float(update.samples) for update in updates]),
             shared={k: torch.stack([full[k] for full in wholes]) for k in updates[0].shared},
             statistics=statistics,
-            reports={k: torch.stack([update.reports[k] for update in updates]) for k in updates[0].reports},
+            reports={name: report(name) for name in updates[0].reports},
         )
         before = {name: self.server[name] for name in self.shared_names}
         server = self.method.combine(self.server, uploads)
@@ -246,6 +257,7 @@ class Simulator:
             self.recipe, self.optimiser_memory, before, averaged, uploads, beside, len(self.federation.seen)
         )
         self.server = {**server, **stepped}
+        return uploads.notes
 
     def _close_round(self, number: int, loss: float, notes: dict[str, float]) -> None:
         """Writes the round's row; evaluates where it is due, and keeps the last round's result."""
@@ -262,14 +274,15 @@ class Simulator:
         """Each client with its `test` or `validation` rows, its download and its own local tensors.
 
         A seen client that has not trained yet holds the initial local tensors; a held-out one takes the mean
-        of those of the clients that have trained.
+        of those of the clients that have trained, unless its method has them from what it receives.
         """
         average = self._mean_local()
         subjects = []
         for client in map(int, clients):
             member = self.federation.clients[client]
             received = self._download(None if member.held_out else client)
-            local = average if member.held_out else {**self.initial_local, **self.local.get(client, {})}
+            own = {**self.initial_local, **self.local.get(client, {})}
+            local = self.method.held_out_local(received, average) if member.held_out else own
             counts = self.federation.counts[client]
             counts = counts if labelled else np.zeros_like(counts)
             subjects.append(Subject(client, getattr(member, part), counts, {**received, **local}))

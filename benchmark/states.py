@@ -42,6 +42,11 @@ def whole(rows: State, received: State, classes: Tensor, class_rows: Collection[
     return full
 
 
+def among_all(rows: Tensor, classes: Tensor, count: int) -> Tensor:
+    """Rows [M, ...] of some `classes` among those of all [count, ...], zeros elsewhere."""
+    return rows.new_zeros((count, *rows.shape[1:])).index_copy(0, classes, rows)
+
+
 def size(state: State, class_rows: Collection[str] = (), classes: int | None = None) -> int:
     """Bytes of a state's tensors; with `classes`, of those in `class_rows` only the rows of that many classes."""
 

@@ -113,11 +113,18 @@ class Batch(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of local training: what trains, for how long, how fast (None: as the run says)."""
+    """A stretch of local training: what trains, for how long, how fast (None: as the run says).
+
+    A phase goes on in the client's shuffled order where the one before it ended, or with `rewind` sees the batches
+    from the round's first on again, so that what it leaves does not depend on the phases before it taking batches.
+    """
 
     trains: tuple[str, ...] | None = None  # tensor names; None: every shared and local one
     epochs: int | None = None
     lr: float | None = None
+    batches: int | None = None  # at most so many of those of its epochs
+    repeats: int = 1  # successive steps on each batch
+    rewind: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,11 @@ class Uploads:
     shared: State
     statistics: State
     reports: State = dataclasses.field(default_factory=dict)
+    notes: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def log(self, name: str, value: float) -> None:
+        """Hands a diagnostic of the server's step to the round's log."""
+        self.notes[name] = value
 
     def mean(self, name: str) -> Tensor:
         """The average of a shared tensor weighted by sample counts (McMahan et al., 2017, Algorithm 1)."""
@@ -201,7 +213,7 @@ class Method(_Configured):
 
     @property
     def class_rows(self) -> tuple[str, ...]:
-        """Tensors and statistics with a row per class, [C, ...], of which a client needs only those that it holds.
+        """Tensors, statistics and reports with a row per class, [C, ...], of which a client needs only those it holds.
 
         Not for local tensors. Other rows neither travel nor take part: a client's state has [K, M, ...], aligned with
         `batch.held`, and the server keeps its own rows of the classes that a client does not hold.
@@ -264,9 +276,40 @@ class Method(_Configured):
         """
         return {}
 
+    @property
+    def capacity(self) -> int | None:
+        """How many of its training samples a client remembers, drawn at random; None: all."""
+        return None
+
+    def remember(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """What a client keeps of its training samples to predict with, a row for each: [B, ...] of one batch.
+
+        Made when it is to predict and never sent. `logits` then finds [K, N, ...] in its state, and beside them
+        `remembered` [K, N], false past a client's last sample. A held-out client is scored without, and apart with it.
+        """
+        return {}
+
+    def rehearse(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Sums [K, ...] over the validation samples of clients that remember, which `logits` then finds in its state.
+
+        They are for choosing what to predict with; a client without validation samples finds zeros.
+        """
+        return {}
+
     def directions(self, gradients: State, received: State) -> State:
         """The gradients [K, ...] that a client follows, given those of its loss and what it received."""
         return gradients
+
+    def settle(self, state: State) -> State:
+        """The tensors [K, ...] that move otherwise than along a gradient, once the steps on a batch are taken.
+
+        Returns only what changes; the rest, and what the server sent, stays as it is.
+        """
+        return {}
+
+    def held_out_local(self, received: State, mean: State) -> State:
+        """The local tensors of a held-out client, given what it receives and the mean of the trained clients' own."""
+        return mean
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
         """Initial tensors that the server keeps to itself, for so many clients in all; they never travel."""

@@ -21,6 +21,9 @@ class FedVPT(Method):
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompt": vpt_uniform(vit, (self.tokens,), rng), **linear_head(vit, rng)}
 
+    def feature(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """The cls feature [B, D] of the prompted images."""
+        return vit.encode(insert_after_cls(vit.embed(batch), batch.own(state["prompt"])))
+
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        x = insert_after_cls(vit.embed(batch), batch.own(state["prompt"]))
-        return classify(batch, vit.encode(x), state)
+        return classify(batch, self.feature(vit, batch, state), state)

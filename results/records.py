@@ -24,9 +24,10 @@ def load(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.Data
     Accuracies (`seen.mean`, `held_out.worst`, ..., `prior.seen.mean` with prior-corrected logits) are shares in [0, 1],
     NaN where a run failed or has no such clients; `upload_mb` and `download_mb` are 10^6 bytes of the whole run,
     `seconds` its wall-clock. `cell` names what was measured, `group` the same without `skew`, the partition; a method
-    that was run with several of its own settings is named with them. `trials` is how many settings were tried before a
-    method's own were chosen, NaN where none were. Of `run_ids`, those without a record yet are left out. Raises
-    RecordError for a directory without runs and for a record that cannot be read.
+    that was run with several of its own settings is named with them, and its `family` is empty where its record names
+    none. `trials` is how many settings were tried before a method's own were chosen, NaN where none were. Of `run_ids`,
+    those without a record yet are left out. Raises RecordError for a directory without runs and for a record that
+    cannot be read.
     """
     return _load(directory, run_ids)[0]
 
@@ -102,6 +103,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
             row |= {f"{prefix}{split}.{name}": _number(measured.get(name)) for name in MEASURES}
     bytes_, parameters = record.get("communication") or {}, record.get("parameters") or {}
     return row | {
+        "family": record.get("family") or "",
+        "backbone": (record.get("config") or {}).get("backbone") or "",
         "upload_mb": _number(bytes_.get("upload_bytes")) / 1e6,
         "download_mb": _number(bytes_.get("download_bytes")) / 1e6,
         "shared_parameters": _number(parameters.get("shared")),

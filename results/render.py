@@ -6,14 +6,15 @@ from functools import partial
 
 import pandas as pd
 
-from results.entries import Block, Entry, blocks, notes
+from results.entries import PER_RUN, Block, Entry, blocks, families, is_difference, legend, methods, notes
 from results.errors import unknown
+from results.pairs import ALL_CELLS
 
-BEST = "best of its column"
+OPEN = "†"
 
 
 def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
-    """The leaderboard as `text` (of at most `width` columns where one cell fits), `md`, `latex`, `csv` or `json`.
+    """A table as `text` (of at most `width` columns where one cell fits), `md`, `latex`, `csv` or `json`.
 
     The first three show percent, mark the best of each column and end with notes; csv and json hold the numbers as they
     are, one row for each method, cell and metric. Raises RecordError for an unknown format.
@@ -31,17 +32,23 @@ def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
 
 
 def _text(frame: pd.DataFrame, width: int) -> str:
-    methods, found = [str(method) for method in frame.index], blocks(frame)
-    margin = max(len(name) for name in ["method", *methods])
+    rows, found = methods(frame), blocks(frame)
+    margin = max(len(name) for name in ["method", *rows])
     # The narrower gap is worth it only where it brings more cells side by side.
-    gap = min((2, 1), key=lambda gap: len(_pages(found[:-1], width - margin, gap)))
+    cells = [block for block in found if block.cell not in (ALL_CELLS, PER_RUN)]
+    gap = min((2, 1), key=lambda gap: len(_pages(cells, width - margin, gap)))
     pages = []
     for page in _pages(found, width - margin, gap):
         columns = [_lines(block, gap) for block in page]
-        names = [name.ljust(margin) for name in ["", "method", *methods]]
+        names = [name.ljust(margin) for name in ["", "method", *rows]]
         lines = ["".join(parts).rstrip() for parts in zip(names, *columns, strict=True)]
-        pages.append("\n".join([*lines[:2], "-" * max(map(len, lines)), *lines[2:]]))
-    return "\n\n".join([*pages, "\n".join([*notes(frame), f"* {BEST}"])]) + "\n"
+        body = [
+            text
+            for family, line in zip(families(frame), lines[2:], strict=True)
+            for text in [f"{family}:", line][not family :]
+        ]
+        pages.append("\n".join([*lines[:2], "-" * max(map(len, lines)), *body]))
+    return "\n\n".join([*pages, "\n".join([*notes(frame), *legend(frame, "*", OPEN)])]) + "\n"
 
 
 def _pages(found: Sequence[Block], width: int, gap: int) -> list[list[Block]]:
@@ -64,7 +71,7 @@ def _lines(block: Block, gap: int) -> list[str]:
     for name, column in zip(block.headings, block.columns, strict=True):
         # The mark stands where the space before the spread would, so that it costs no width.
         spread = max(len(entry.spread) for entry in column)
-        shown = [entry.value + "* "[not entry.best] + entry.spread.ljust(spread) for entry in column]
+        shown = [entry.value + _mark(entry) + entry.spread.ljust(spread) for entry in column]
         size = max(len(name), *(len(cell.rstrip()) for cell in shown))
         columns.append([" " * gap + cell[:size].rjust(size) for cell in [name, *shown]])
     rows = ["".join(row) for row in zip(*columns, strict=True)]
@@ -72,18 +79,24 @@ def _lines(block: Block, gap: int) -> list[str]:
     return [" " * gap + block.cell.center(size - gap), *(row.rjust(size) for row in rows)]
 
 
+def _mark(entry: Entry) -> str:
+    return "*" if entry.best else OPEN if entry.open else " "
+
+
 def _markdown(frame: pd.DataFrame) -> str:
     found = blocks(frame)
     names = ["method", *(f"{block.cell}: {name}" for block in found for name in block.headings)]
     rows = [names, ["---", *["---:"] * (len(names) - 1)]]
-    for i, method in enumerate(frame.index):
+    for i, (method, family) in enumerate(zip(methods(frame), families(frame), strict=True)):
         entries = [column[i] for block in found for column in block.columns]
         shown = [
-            f"**{entry.value}** {entry.spread}" if entry.best else f"{entry.value} {entry.spread}" for entry in entries
+            (f"**{entry.value}**" if entry.best else entry.value + OPEN * entry.open) + f" {entry.spread}"
+            for entry in entries
         ]
-        rows.append([str(method), *(cell.strip() for cell in shown)])
+        rows += [[f"*{family}*", *[""] * len(entries)]] * bool(family)
+        rows.append([method, *(cell.strip() for cell in shown)])
     lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
-    return "\n".join([*lines, "", "  \n".join([*notes(frame), f"Bold: {BEST}"])]) + "\n"
+    return "\n".join([*lines, "", "  \n".join([*notes(frame), *legend(frame, "Bold", OPEN)])]) + "\n"
 
 
 def _latex(frame: pd.DataFrame) -> str:
@@ -95,16 +108,21 @@ def _latex(frame: pd.DataFrame) -> str:
         rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
         start = end + 1
     rows = [["method", *(_escaped(name) for block in found for name in block.headings)]]
-    for i, method in enumerate(frame.index):
-        rows.append([_escaped(str(method)), *(_latex_entry(column[i]) for block in found for column in block.columns)])
-    body = [" & ".join(row) + r" \\" for row in rows]
-    caption = ". ".join(_escaped(note) for note in [*notes(frame), f"Bold: {BEST}"])
+    body = [" & ".join(rows.pop()) + r" \\"]
+    for i, (method, family) in enumerate(zip(methods(frame), families(frame), strict=True)):
+        if family:
+            body += [r"\addlinespace"] * (i > 0)
+            body.append(rf"\multicolumn{{{start - 1}}}{{l}}{{\emph{{{_escaped(family)}}}}} \\")
+        row = [_escaped(method), *(_latex_entry(column[i]) for block in found for column in block.columns)]
+        body.append(" & ".join(row) + r" \\")
+    caption = ". ".join(_escaped(note) for note in [*notes(frame), *legend(frame, "Bold", OPEN)])
     return "\n".join(
         [
-            "% needs \\usepackage{booktabs}",
+            r"% needs \usepackage{booktabs,graphicx}",
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption}.}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * (start - 2)}}}",
             r"\toprule",
             " & ".join(["", *spans]) + r" \\",
@@ -113,7 +131,7 @@ def _latex(frame: pd.DataFrame) -> str:
             r"\midrule",
             *body[1:],
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]
@@ -121,12 +139,20 @@ def _latex(frame: pd.DataFrame) -> str:
 
 
 def _latex_entry(entry: Entry) -> str:
-    value = rf"\textbf{{{entry.value}}}" if entry.best else _escaped(entry.value)
+    value = (
+        rf"\textbf{{{entry.value}}}" if entry.best else _escaped(entry.value) + r"\textsuperscript{\dag}" * entry.open
+    )
     return f"{value} {_escaped(entry.spread)}".strip()
 
 
 def _escaped(plain: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        OPEN: r"\dag{}",
+    }
     special |= {character: "\\" + character for character in "&%$#_{}"}
     return "".join(special.get(character, character) for character in plain)
 
@@ -134,8 +160,11 @@ def _escaped(plain: str) -> str:
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each method, cell and metric, in the table's order, with the columns of the statistics."""
     long = frame.stack(["cell", "metric"], future_stack=True).reset_index()
+    names = [*frame.index.names, "cell", "metric"]
+    if is_difference(frame):
+        return long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
     counts = long[["seeds", "failed"]].astype("Int64")
-    return long[["method", "cell", "metric", "mean", "std"]].join(counts)
+    return long[[*names, "mean", "std", "low", "high", "p_best"]].join(counts)
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -27,6 +27,8 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "retry": ("retrying", "Runs what failed in a directory again."),
     "table": ("reading", "The table of a directory of runs."),
     "figure": ("reading", "The figures of a directory of runs."),
+    "compare": ("judging", "Two methods, paired; or published numbers beside ours."),
+    "verify": ("judging", "Papers' claims against the runs of a directory."),
     "data": ("data", "Get, check and picture data sets and partitions."),
     "doctor": ("machine", "What works here, and what mends what does not."),
     "perf": ("performance", "The throughput of this machine beside its own limit."),

@@ -66,16 +66,27 @@ def _follow(directory: Path) -> None:
 def table(
     directory: Directory,
     kind: Annotated[str, typer.Option("--format", help="text, csv, md, latex or json")] = "text",
-    metric: Annotated[list[str] | None, typer.Option(help="as seen.mean,held_out.worst or prior.seen.mean")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="as seen.mean, held_out.worst, prior.seen.mean, upload_mb or seconds")
+    ] = None,
+    prior: Annotated[bool, typer.Option("--prior", help="a second row a method: with prior-corrected logits")] = False,
+    group: Annotated[str | None, typer.Option(help="family: rows in groups of related methods")] = None,
+    reference: Annotated[str | None, typer.Option(help="paired differences to this method in place of means")] = None,
     as_json: Json = False,
 ) -> None:
     """Methods by cells: mean and spread over seeds. Holes show as holes, failed runs as failed."""
     from results import records
-    from results.table import METRICS, leaderboard, render
+    from results import table as tables
+    from results.errors import unknown
 
-    wanted = [name.strip() for words in metric or METRICS for name in words.split(",") if name.strip()]
-    board = leaderboard(records.load(directory), wanted)
-    print(render(board, "json" if as_json else kind))
+    if group not in (None, "family"):
+        raise unknown("group", str(group), ["family"])
+    runs = tables.with_prior(records.load(directory)) if prior else records.load(directory)
+    known = [name for name in tables.METRICS if not (prior and name.startswith("prior."))]
+    wanted = [name.strip() for words in metric or known for name in words.split(",") if name.strip()]
+    board = tables.difference_table(runs, wanted, reference) if reference else tables.leaderboard(runs, wanted)
+    board = tables.by_family(board, runs) if group else board
+    print(tables.render(board, "json" if as_json else kind))
 
 
 def figure(

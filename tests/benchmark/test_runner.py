@@ -19,6 +19,7 @@ def test_a_record_carries_what_readers_expect() -> None:
     assert result["format"] == 1
     assert result["run_id"] == run.run_id
     assert (result["method"], result["dataset"], result["partition"]) == ("fedper", "digits", "dirichlet")
+    assert result["family"] == "personal prompts"
     assert (result["alpha"], result["seed"], result["status"], result["error"]) == (0.5, 0, "done", None)
     assert result["config"] == run.model_dump(mode="json")
     for metrics in (result["metrics"], result["metrics_prior"]):

@@ -122,11 +122,28 @@ def test_the_package_offers_the_readers(write, runs):
         results.best_round  # noqa: B018
 
 
+def test_the_package_offers_its_tables_figures_and_statistics_on_first_use():
+    code = "import results; print(results.table.METRICS[0], results.figures.FORMATS[0], results.stats.least_p(3))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "seen.mean png 0.25\n"
+
+
+def test_a_run_names_its_backbone_and_its_method_s_family_where_the_record_does(write, runs):
+    write(method="a", family="global prompts", config={"backbone": "vit"})
+    write(method="b", config={"backbone": "vit"})
+    assert load(runs)[["family", "backbone"]].to_numpy().tolist() == [["global prompts", "vit"], ["", "vit"]]
+
+
+def test_held_out_clients_after_adaptation_have_their_columns(write, runs):
+    write(metrics={"held_out_adapted": {"mean": 0.7}})
+    assert load(runs)["held_out_adapted.mean"].tolist() == [0.7]
+
+
 def test_reading_and_drawing_import_neither_torch_nor_pyplot():
     code = """
 import sys, json, results
 early = [name for name in ("pandas", "matplotlib") if name in sys.modules]
-import results.table, results.figures
+import results.table, results.figures, results.ranks, results.verdicts, results.literature
 print(json.dumps([early, [name for name in ("torch", "timm", "ray", "matplotlib.pyplot") if name in sys.modules]]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -89,6 +89,14 @@ def test_a_metric_can_be_chosen(bench: Bench, directory: Path) -> None:
     assert "held_out.mean" in both.out
 
 
+def test_a_table_shows_prior_corrected_rows_families_and_differences(bench: Bench, directory: Path) -> None:
+    both = bench("table", directory, "--prior", "--metric", "seen.mean", "--group", "family")
+    assert both.err == ""
+    assert {"head:", "head+prior", "global prompts:"} <= {line.split("  ")[0].strip() for line in both.out.splitlines()}
+    rows = json.loads(bench("table", directory, "--reference", "head", "--metric", "seen.mean", "--json").out)
+    assert {(row["method"], row["n"]) for row in rows} == {("fedvpt", 1)}
+
+
 def test_figures_are_drawn_where_they_are_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:
     said = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
     assert said.code == 0

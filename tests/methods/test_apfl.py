@@ -1,0 +1,107 @@
+"""apfl: logits of a personal and the averaged model, mixed by a share that each client learns.
+
+By hand: heads without weights give every image the logits of their biases, here of two classes, as the other two are
+ruled out. The averaged model's are (0, 0) and the client's own (ln 3, 0), and all its samples are of the second class.
+"""
+
+from dataclasses import replace
+from math import log, sqrt
+
+import pytest
+import torch
+
+from benchmark.client import Job, Training, Update, learn
+from benchmark.simulator import Simulator
+from methods.personal import GLOBAL, PERSONAL
+from tests import toy
+
+ONE_STEP = Training(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.5)
+MIXED = sqrt(3) / (sqrt(3) + 1)  # softmax of (ln 3 / 2, 0): how far half of each model trusts the wrong class
+OUT = -1e4
+
+
+def by_hand(**settings: float) -> tuple[Simulator, Job]:
+    simulator = toy.simulator("apfl", of=toy.unequal(), settings={"apfl": settings})
+    (job,) = simulator.jobs([0], 1)
+    shared = {**job.shared, "head.weight": torch.zeros(4, 24), "head.bias": torch.tensor([0.0, 0.0, OUT, OUT])}
+    local = {**job.local, "personal.head.weight": torch.zeros(4, 24)}
+    local["personal.head.bias"] = torch.tensor([log(3), 0.0, OUT, OUT])
+    return simulator, replace(job, rows=toy.rows_of(1)[:5], shared=shared, local=local)
+
+
+def trained(simulator: Simulator, job: Job, phase: int, training: Training = ONE_STEP) -> Update:
+    phases = simulator.method.phases()[phase : phase + 1]
+    (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training, phases)
+    return update
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.1, 0.5 - 0.1 * (MIXED * log(3) + 0.02 * 0.5)), (5.0, 0.0)])
+def test_alpha_steps_along_its_gradient_and_stays_a_share(rate: float, expected: float) -> None:
+    """dL/da = <softmax - label, own - averaged> = MIXED ln 3, and 0.02 alpha beside it; 5.0 would take it below 0."""
+    update = trained(*by_hand(alpha_lr=rate), 0)
+    assert update.local["alpha"].item() == pytest.approx(expected, abs=1e-6)
+    assert update.images == 5
+    assert not any(torch.equal(update.local["alpha"], torch.tensor(share)) for share in (0.5, 1.0))
+
+
+def test_alpha_takes_the_first_batch_alone() -> None:
+    simulator, job = by_hand(alpha_lr=0.1)
+    assert trained(simulator, job, 0, replace(ONE_STEP, batch_size=2)).images == 2
+
+
+def test_the_models_step_at_once_the_own_one_along_the_mixture() -> None:
+    """The own bias moves by lr alpha (softmax - label) of the mixture, the averaged one by lr (softmax - label)."""
+    simulator, job = by_hand()
+    update = trained(simulator, job, 1, replace(ONE_STEP, weight_decay=0.0))
+    own, of_all = update.local["personal.head.bias"], update.shared["head.bias"]
+    assert own[:2].tolist() == pytest.approx([log(3) - 0.1 * 0.5 * MIXED, 0.1 * 0.5 * MIXED], abs=1e-6)
+    assert of_all[:2].tolist() == pytest.approx([-0.1 * 0.5, 0.1 * 0.5], abs=1e-6)
+    assert update.local["alpha"] == 0.5
+
+
+def test_what_mixes_is_logits() -> None:
+    simulator, job = by_hand(alpha=0.25)
+    local = {**job.local, "alpha": torch.tensor(0.25)}
+    logits = simulator.method.logits(simulator.vit, *toy.batch_of(simulator.method, [replace(job, local=local)]))
+    torch.testing.assert_close(logits[:, :2], torch.tensor([[0.25 * log(3), 0.0]]).expand(5, 2))
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_with_alpha_held_at_zero_it_is_fedvpt_to_the_bit(clip_norm: float | None) -> None:
+    training = replace(toy.TRAINING, clip_norm=clip_norm)
+    arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
+    apfl = toy.simulator("apfl", settings={"apfl": {"alpha": 0.0, "alpha_lr": 0.0}}, **arguments)
+    fedvpt = toy.simulator("fedvpt", **arguments)
+    one, other = apfl.run(), fedvpt.run()
+    assert all(torch.equal(apfl.server[key], fedvpt.server[key]) for key in GLOBAL)
+    assert one.metrics == other.metrics
+    assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
+
+
+def test_the_averaged_model_does_not_depend_on_alpha() -> None:
+    """Nor on the personal models, which the loss of the averaged one does not see."""
+    runs = [toy.simulator("apfl", of=toy.unequal(), settings={"apfl": {"alpha": share}}) for share in (0.1, 0.9)]
+    for run in runs:
+        run.run()
+    assert all(torch.equal(runs[0].server[key], runs[1].server[key]) for key in GLOBAL)
+    assert not any(torch.equal(runs[0].local[0][key], runs[1].local[0][key]) for key in PERSONAL)
+
+
+def test_alone_with_its_own_model_a_client_trains_as_if_nothing_were_shared() -> None:
+    """alpha = 1: averaged + 1 (own - averaged) rounds, hence the tolerance."""
+    settings = {"apfl": {"alpha": 1.0, "alpha_lr": 0.0}}
+    apfl, local = toy.simulator("apfl", of=toy.unequal(), settings=settings), toy.simulator("local", of=toy.unequal())
+    apfl.run()
+    local.run()
+    for name, own in zip(GLOBAL, PERSONAL, strict=True):
+        torch.testing.assert_close(apfl.local[1][own], local.local[1][name], atol=1e-4, rtol=1e-4)
+
+
+def test_each_client_keeps_an_alpha_of_its_own_and_a_newcomer_the_first_one() -> None:
+    simulator = toy.simulator("apfl", of=toy.unequal())
+    simulator.run()
+    shares = {simulator.local[client]["alpha"].item() for client in range(3)}
+    assert len(shares) == 3
+    assert all(0 <= share <= 1 for share in shares)
+    (subject,) = simulator.subjects(simulator.federation.held_out)
+    assert subject.state["alpha"] == 0.5

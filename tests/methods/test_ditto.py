@@ -1,0 +1,73 @@
+"""ditto: fedvpt, and beside it a model of each client's own that is held near what the client received."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmark.client import Training, learn
+from methods.personal import GLOBAL, PERSONAL
+from tests import toy
+
+CLIPPED = replace(toy.TRAINING, clip_norm=0.5)
+
+
+def test_the_proximal_step_by_hand() -> None:
+    """One step is v - lr (g + lambda (v - w)), and v - lr g with lambda = 0: they differ by lr lambda (v - w)."""
+    training = Training(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.0)
+    ends = []
+    for strength in (0.0, 2.0):
+        simulator = toy.simulator("ditto", of=toy.unequal(), settings={"ditto": {"strength": strength}})
+        (job,) = simulator.jobs([0], 1)
+        v = {key: value + 0.1 for key, value in job.local.items()}
+        (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [replace(job, local=v)], training)
+        ends.append(update.local)
+    for w, own in zip(GLOBAL, PERSONAL, strict=True):
+        assert not torch.equal(ends[0][own], v[own])
+        expected = ends[0][own] - 0.1 * 2.0 * (v[own] - job.shared[w])
+        torch.testing.assert_close(ends[1][own], expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, training: Training) -> None:
+    arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
+    ditto = toy.simulator("ditto", settings={"ditto": {"strength": strength}}, **arguments)
+    fedvpt = toy.simulator("fedvpt", **arguments)
+    one, other = ditto.run(), fedvpt.run()
+    assert all(torch.equal(ditto.server[key], fedvpt.server[key]) for key in GLOBAL)
+    assert one.metrics["held_out"] == other.metrics["held_out"]
+    assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
+
+
+@pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
+def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: Training) -> None:
+    arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
+    ditto = toy.simulator("ditto", settings={"ditto": {"strength": 0.0}}, **arguments)
+    local = toy.simulator("local", **arguments)
+    one, other = ditto.run(), local.run()
+    assert ditto.local.keys() == local.local.keys()
+    for client, state in local.local.items():
+        for name, own in zip(GLOBAL, PERSONAL, strict=True):
+            assert torch.equal(ditto.local[client][own], state[name])
+    assert one.metrics["seen"] == other.metrics["seen"]
+
+
+def test_neither_phase_moves_the_other_model_and_the_global_one_may_come_first() -> None:
+    simulator = toy.simulator("ditto", of=toy.unequal())
+    (job,) = simulator.jobs([0], 1)
+    (own, of_all), arguments = simulator.method.phases(), (simulator.recipe, simulator.vit, simulator.train, [job])
+    (both,) = learn(*arguments, toy.TRAINING)
+    (first,), (second,) = (learn(*arguments, toy.TRAINING, (phase,)) for phase in (own, of_all))
+    (turned,) = learn(*arguments, toy.TRAINING, (of_all, own))
+    assert all(torch.equal(first.shared[key], job.shared[key]) for key in GLOBAL)
+    assert all(torch.equal(second.local[key], job.local[key]) for key in PERSONAL)
+    assert all(torch.equal(both.local[key], first.local[key]) for key in PERSONAL)
+    for update in (second, turned):
+        assert all(torch.equal(update.shared[key], both.shared[key]) for key in GLOBAL)
+
+
+def test_the_personal_model_may_train_for_epochs_of_its_own() -> None:
+    simulator = toy.simulator("ditto", of=toy.unequal(), settings={"ditto": {"personal_epochs": 5}})
+    (update,) = toy.learned(simulator, [1], 1)
+    assert update.images == (5 + toy.TRAINING.epochs) * 10

@@ -1,0 +1,149 @@
+"""fedpac: the programme that combines heads, what it is fed with, and which client holds which head."""
+
+import numpy as np
+import pytest
+import torch
+
+from methods.base import Phase
+from methods.fedpac import HEAD, FedPAC, combinations, moments, on_simplex
+from tests import toy
+
+
+def expected_error(weights: np.ndarray, own: int, means: np.ndarray, variances: np.ndarray) -> float:
+    """Squared bias and variance of a combination of means [K, C, D], written out."""
+    bias = sum(a * (mean - means[own]) for a, mean in zip(weights, means, strict=True))
+    return float((bias**2).sum() + (weights**2 * variances).sum())
+
+
+def problem(clients: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(1, 3, 5)) + spread * rng.normal(size=(clients, 3, 5))
+    return means, rng.uniform(0.1, 3, clients)
+
+
+def solved(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    flat = torch.from_numpy(means.reshape(len(means), -1))
+    weights, unsolved = combinations(flat @ flat.T, torch.from_numpy(variances))
+    assert unsolved == 0
+    return weights.numpy()
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.2, 0.5, 3.0])
+def test_for_two_clients_the_weights_are_those_of_a_fine_grid(spread: float) -> None:
+    for seed in range(5):
+        means, variances = problem(2, spread, seed)
+        weights = solved(means, variances)
+        grid = np.linspace(0, 1, 10001)
+        for own in range(2):
+            errors = [expected_error(np.array([a, 1 - a]), own, means, variances) for a in grid]
+            assert weights[own, 0] == pytest.approx(grid[int(np.argmin(errors))], abs=2e-4)
+            assert weights[own].sum() == pytest.approx(1)
+
+
+def test_no_point_of_the_simplex_of_many_clients_is_better() -> None:
+    means, variances = problem(7, 0.3, 0)
+    weights, rng = solved(means, variances), np.random.default_rng(1)
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(1), 1)
+    for own in range(7):
+        best = expected_error(weights[own], own, means, variances)
+        near = [0.999 * weights[own] + 0.001 * corner for corner in np.eye(7)]
+        for other in [*rng.dirichlet(np.ones(7), 2000), *near]:
+            assert expected_error(other, own, means, variances) >= best - 1e-12
+
+
+def test_alike_clients_share_by_their_certainty_and_unlike_ones_keep_their_own() -> None:
+    same, variances = np.ones((2, 1, 4)), np.array([1.0, 3.0])
+    np.testing.assert_allclose(solved(same, variances), [[0.75, 0.25]] * 2)
+    np.testing.assert_allclose(solved(same * [[[0.0]], [[1e4]]], variances), np.eye(2), atol=1e-6)
+
+
+def test_without_any_variance_or_difference_there_is_still_an_answer() -> None:
+    weights = on_simplex(torch.zeros(3, 3, dtype=torch.float64))
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+
+
+def test_where_the_solver_fails_a_client_keeps_its_own_head_and_the_round_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr("scipy.optimize.nnls", fails)
+    simulator = toy.simulator("fedpac", of=toy.unequal(), rounds=1)
+    updates = toy.learned(simulator, [0, 1, 2], 1)
+    outcome = simulator.run()
+    assert outcome.rounds[1]["train_unsolved"] == 3
+    assert outcome.rounds[1]["train_own_weight"] == 1
+    for update in updates:
+        assert torch.equal(simulator.server[f"{update.client}.head.weight"], update.shared["head.weight"])
+
+
+def test_moments_are_those_of_the_products_of_class_and_feature() -> None:
+    """The variance of a mean, in numpy over the samples' one-hot (y) z^T themselves."""
+    simulator = toy.simulator("fedpac", of=toy.unequal())
+    updates = toy.learned(simulator, [0, 1, 2], 1)
+    kept = []
+    original = FedPAC.combine
+    try:
+        FedPAC.combine = lambda self, server, uploads: kept.append(uploads) or original(self, server, uploads)  # type: ignore
+        simulator.run()
+    finally:
+        FedPAC.combine = original  # type: ignore[method-assign]
+    products, variances = moments(kept[0])
+    means = []
+    for update in updates:
+        batch, _ = toy.batch_of(simulator.method, simulator.jobs([update.client], 9))
+        z = simulator.method.feature(simulator.vit, batch, {"prompt": update.shared["prompt"][None]}).double().numpy()
+        tensor = np.eye(4)[batch.labels.numpy()][:, :, None] * z[:, None]
+        means.append(tensor.mean(0).ravel())
+        spread = tensor.reshape(len(z), -1).var(0).sum() / len(z)
+        assert float(variances[len(means) - 1]) == pytest.approx(spread, rel=1e-4)
+    np.testing.assert_allclose(products, np.stack(means) @ np.stack(means).T, rtol=1e-4)
+
+
+def test_the_head_learns_before_the_prompts_and_only_these_are_pulled() -> None:
+    simulator = toy.simulator("fedpac", of=toy.unequal(), settings={"fedpac": {"pull": 2.0}})
+    method = simulator.method
+    assert method.phases() == (Phase(HEAD, 1, None), Phase(("prompt",)))
+    batch, state = toy.batch_of(method, simulator.jobs([1], 1))
+    state |= {"prototypes": torch.ones(1, 4, 24), "known": torch.tensor([[1.0, 0, 0, 0]])}
+    losses = []
+    for phase in method.phases():
+        batch.phase = phase
+        losses.append(method.loss(simulator.vit, batch, state))
+    plain = torch.nn.functional.cross_entropy(
+        method.logits(simulator.vit, batch, state), batch.labels, reduction="none"
+    )
+    z = method.feature(simulator.vit, batch, state)  # type: ignore[attr-defined]
+    torch.testing.assert_close(losses[0], plain)
+    torch.testing.assert_close(losses[1] - plain, 2 * (z - 1).square().mean(1) * (batch.labels == 0))
+
+
+def test_a_client_holds_its_own_combination_of_the_rounds_heads_or_the_initial_one() -> None:
+    simulator = toy.simulator("fedpac", of=toy.unequal(), participation=2 / 3, rounds=1)
+    initial = simulator.server["head.weight"].clone()
+    cohort = simulator.cohort(1).tolist()
+    updates = toy.learned(simulator, cohort, 1)
+    simulator.run()
+    (absent,) = {0, 1, 2} - set(cohort)
+    heads = torch.stack([update.shared["head.weight"] for update in updates])
+    held = {s.client: s.state["head.weight"] for s in simulator.subjects(np.arange(4))}
+    assert torch.equal(held[absent], initial)
+    for client in cohort:
+        first = torch.linalg.lstsq(
+            (heads[0] - heads[1]).flatten()[:, None], (held[client] - heads[1]).flatten()
+        ).solution
+        share = float(first)
+        assert -1e-6 <= share <= 1 + 1e-6
+        torch.testing.assert_close(held[client], share * heads[0] + (1 - share) * heads[1], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(held[3], (held[cohort[0]] + held[cohort[1]]) / 2)
+
+
+def test_heads_class_sums_and_squares_travel_beside_the_prompts() -> None:
+    """Up: a sum and a count of each of the 4 + 2 + 3 classes held, and a sum of squares; down: every prototype."""
+    outcome = toy.simulator("fedpac", of=toy.unequal(), rounds=1).run()
+    model = 3 * (10 * 24 + 4 * 24 + 4)
+    assert outcome.upload_bytes == 4 * (model + 9 * 25 + 3)
+    assert outcome.download_bytes == 4 * (model + 3 * 4 * 25)

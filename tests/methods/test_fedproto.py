@@ -1,0 +1,128 @@
+"""fedproto: the prototypes that travel, the pull towards them, and who predicts with what."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.simulator import Simulator
+from methods.base import Uploads
+from methods.fedproto import FedProto
+from methods.fedvpt import FedVPT
+from methods.prototypes import nearest
+from tests import toy
+
+CLASSES, DIM = 4, 24
+
+
+def features(simulator: Simulator, client: int, prompt: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of a client's training images under these prompts."""
+    batch, _ = toy.batch_of(simulator.method, simulator.jobs([client], 9))
+    assert isinstance(simulator.method, FedVPT)
+    z = simulator.method.feature(simulator.vit, batch, {"prompt": prompt[None]})
+    return z.double().numpy(), batch.labels.numpy()
+
+
+def test_prototypes_are_the_means_over_all_samples_of_a_class_under_each_clients_own_prompts() -> None:
+    simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=1)
+    updates = toy.learned(simulator, [0, 1, 2], 1)
+    simulator.run()
+    found = [features(simulator, update.client, update.local["prompt"]) for update in updates]
+    z, labels = (np.concatenate(part) for part in zip(*found, strict=True))
+    pooled = np.stack([z[labels == c].mean(0) for c in range(CLASSES)])
+    np.testing.assert_allclose(simulator.server["prototypes"], pooled, rtol=1e-4, atol=1e-5)
+    assert simulator.server["known"].tolist() == [1, 1, 1, 1]
+
+
+def test_a_class_that_no_client_of_a_round_holds_keeps_its_prototype() -> None:
+    server = {"prototypes": torch.arange(6.0).view(3, 2), "known": torch.tensor([1.0, 1.0, 0.0])}
+    sums = torch.tensor([[[8.0, 4.0], [0, 0], [0, 0]], [[0.0, 4.0], [0, 0], [0, 0]]])
+    counts = torch.tensor([[[3.0], [0], [0]], [[1.0], [0], [0]]])
+    uploads = Uploads([0, 1], torch.tensor([3.0, 1.0]), {}, {}, {"prototype.sum": sums, "prototype.count": counts})
+    new = FedProto().combine(server, uploads)
+    assert new["prototypes"].tolist() == [[2, 2], [2, 3], [4, 5]]  # not [4/3, 8/3], the mean of the clients' means
+    assert new["known"].tolist() == [1, 1, 0]
+
+
+def test_the_loss_adds_the_mean_squared_error_to_the_prototype_of_the_class_where_one_is_known() -> None:
+    simulator = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 3.0}})
+    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    generator = torch.Generator().manual_seed(0)
+    prototypes, known = torch.randn(1, CLASSES, DIM, generator=generator), torch.tensor([[1.0, 0, 1, 1]])
+    plain = simulator.method.loss(simulator.vit, batch, state)
+    pulled = simulator.method.loss(simulator.vit, batch, {**state, "prototypes": prototypes, "known": known})
+    z, labels = features(simulator, 0, state["prompt"][0])
+    errors = ((z - prototypes[0].numpy()[labels]) ** 2).mean(1) * known[0].numpy()[labels]
+    np.testing.assert_allclose(pulled - plain, 3 * errors, rtol=1e-4, atol=1e-5)
+    own = simulator.method.logits(simulator.vit, batch, state)
+    torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(own, batch.labels, reduction="none"))
+
+
+def test_without_a_pull_clients_are_on_their_own_bit_for_bit() -> None:
+    alone = toy.simulator("local", of=toy.unequal())
+    together = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 0.0}})
+    one, other = alone.run(), together.run()
+    for client, state in alone.local.items():
+        assert all(torch.equal(together.local[client][key], value) for key, value in state.items())
+    assert one.metrics["seen"] == other.metrics["seen"]
+    assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
+
+
+def test_a_pull_draws_features_nearer_to_their_prototypes() -> None:
+    errors = []
+    for pull in (0.0, 30.0):
+        simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=3, settings={"fedproto": {"pull": pull}})
+        simulator.run()
+        prototypes = simulator.server["prototypes"].numpy()
+        found = [features(simulator, k, simulator.local[k]["prompt"]) for k in range(3)]
+        errors.append(np.mean([((z - prototypes[labels]) ** 2).mean() for z, labels in found]))
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_the_nearest_prototype_as_a_head_is_that_of_the_least_distance_among_those_known() -> None:
+    generator = torch.Generator().manual_seed(0)
+    prototypes, z = torch.randn(7, DIM, generator=generator), torch.randn(200, DIM, generator=generator)
+    known = torch.tensor([1.0, 1, 0, 1, 1, 0, 1])
+    weight, bias = nearest(prototypes * known[:, None], known)
+    distances = ((z.numpy()[:, None] - prototypes.numpy()) ** 2).sum(2)
+    distances[:, known.numpy() == 0] = np.inf
+    assert (z @ weight.T + bias).argmax(1).tolist() == distances.argmin(1).tolist()
+    assert bias.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
+def test_a_held_out_client_takes_the_nearest_prototype_under_the_initial_prompts(name: str) -> None:
+    simulator = toy.simulator(name, of=toy.unequal())
+    simulator.run()
+    (subject,) = simulator.subjects(np.array([3]))
+    batch, _ = toy.batch_of(simulator.method, simulator.jobs([3], 9))
+    logits = simulator.method.logits(simulator.vit, batch, {key: value[None] for key, value in subject.state.items()})
+    z, _ = features(simulator, 3, simulator.initial_local["prompt"])
+    distances = ((z[:, None] - simulator.server["prototypes"].numpy()) ** 2).sum(2)
+    assert logits.argmax(1).tolist() == distances.argmin(1).tolist()
+    np.testing.assert_allclose(logits, (z**2).sum(1, keepdims=True) / 2 - distances / 2, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
+def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name: str) -> None:
+    simulator = toy.simulator(name, of=toy.unequal())
+    simulator.run()
+    (subject,) = simulator.subjects(np.array([2]))
+    batch, _ = toy.batch_of(simulator.method, simulator.jobs([2], 9))
+    logits = simulator.method.logits(simulator.vit, batch, {key: value[None] for key, value in subject.state.items()})
+    own = simulator.local[2]
+    z, _ = features(simulator, 2, own["prompt"])
+    if name == "fedproto":
+        expected = z @ own["head.weight"].double().numpy().T + own["head.bias"].numpy()
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+    else:
+        distances = ((z[:, None] - simulator.server["prototypes"].numpy()) ** 2).sum(2)
+        assert logits.argmax(1).tolist() == distances.argmin(1).tolist()
+
+
+def test_class_sums_and_prototypes_are_all_that_travels() -> None:
+    """Up: a sum and a count of each of the 4 + 2 + 3 classes held; down: every prototype, and whether it is one."""
+    simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=1)
+    outcome = simulator.run()
+    assert outcome.upload_bytes == 4 * 9 * (DIM + 1)
+    assert outcome.download_bytes == 4 * 3 * CLASSES * (DIM + 1)
+    assert simulator.server.keys() - set(simulator.private_names) == {"prototypes", "known"}

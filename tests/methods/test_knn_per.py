@@ -1,0 +1,209 @@
+"""knn-per: the vote against scikit-learn's, the mixture, and which samples it is made and chosen from."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.neighbors import KNeighborsClassifier
+
+from benchmark.recall import recalled
+from benchmark.simulator import Simulator
+from data.federation import Client, Federation
+from methods.base import State
+from methods.knn_per import GRID, KNNPer
+from tests import toy
+
+CLASSES, DIM = 4, 24
+
+
+def new(settings: dict[str, Any] | None = None, of: Federation | None = None, **changes: Any) -> Simulator:
+    return toy.simulator(
+        "knn-per", of=of or toy.unequal(), settings={"knn-per": settings} if settings else None, **changes
+    )
+
+
+def validated() -> Federation:
+    """The unequal clients, the first two and the held-out one with some training rows set aside."""
+    whole = toy.unequal()
+    aside = {0: 6, 1: 3, 3: 4}
+    clients = [
+        replace(c, train=c.train[aside.get(k, 0) :], validation=c.train[: aside.get(k, 0)])
+        for k, c in enumerate(whole.clients)
+    ]
+    counts = np.stack([np.bincount(toy.dataset().train_y[c.train], minlength=CLASSES) for c in clients])
+    return replace(whole, clients=tuple(clients), counts=counts)
+
+
+def states(simulator: Simulator, clients: list[int], newcomers: bool = False) -> dict[int, State]:
+    found = recalled(simulator, simulator.subjects(np.array(clients)), newcomers)
+    return {subject.client: subject.state for subject in found}
+
+
+def of_one(state: State) -> State:
+    return {key: value[None] for key, value in state.items()}
+
+
+def logits_of(simulator: Simulator, client: int, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a client's training images: logits, the plain model's, and features."""
+    batch, _ = toy.batch_of(simulator.method, simulator.jobs([client], 9))
+    method, one = simulator.method, of_one(state)
+    assert isinstance(method, KNNPer)
+    plain = {key: value for key, value in one.items() if not key.startswith("remember")}
+    found = [method.logits(simulator.vit, batch, one), method.logits(simulator.vit, batch, plain)]
+    return found[0].numpy(), found[1].numpy(), method.feature(simulator.vit, batch, one).numpy()
+
+
+@pytest.mark.parametrize(("neighbours", "scale", "lam"), [(10, 1.0, 0.5), (3, 0.05, 0.9), (100, 0.3, 0.2)])
+def test_a_prediction_mixes_probabilities_with_scikit_learns_vote(neighbours: int, scale: float, lam: float) -> None:
+    simulator = new({"neighbours": neighbours, "scale": scale, "lam": lam}, rounds=1)
+    simulator.run()
+    state = states(simulator, [0])[0]
+    logits, plain, queries = logits_of(simulator, 2, state)  # another client's images
+    _, _, own = logits_of(simulator, 0, state)
+    labels = toy.dataset().train_y[simulator.federation.clients[0].train]
+    judge = KNeighborsClassifier(min(neighbours, len(own)), weights=lambda d: np.exp(-(d**2) / (DIM * scale)))
+    vote = judge.fit(own, labels).predict_proba(queries)
+    assert judge.classes_.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(np.exp(logits), lam * vote + (1 - lam) * softmax(plain, 1), atol=1e-5)
+
+
+def test_the_vote_of_far_samples_does_not_vanish() -> None:
+    """The kernel itself underflows for all of them; the nearest, a tenth nearer than the others, has the vote."""
+    state = {"remembered.feature": torch.tensor([[[1e3], [9e2]]]), "remembered.label": torch.tensor([[2, 1]])}
+    batch, _ = toy.batch_of(KNNPer(), toy.simulator("fedvpt", of=toy.unequal()).jobs([0], 1), width=1)
+    vote = KNNPer(scale=1e-3).vote(batch, torch.zeros(1, 1), {**state, "remembered": torch.tensor([[True, True]])})
+    assert vote.tolist() == [[0, 1, 0, 0]]
+
+
+def test_without_a_share_for_the_vote_it_is_fedvpt_bit_for_bit() -> None:
+    plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new({"lam": 0.0})
+    one, other = plain.run(), mixed.run()
+    assert one.metrics == {k: v for k, v in other.metrics.items() if k != "held_out_adapted"}
+    assert one.metrics_prior == other.metrics_prior
+    assert all(torch.equal(mixed.server[key], value) for key, value in plain.server.items())
+    logits, without, _ = logits_of(mixed, 1, states(mixed, [1])[1])
+    assert np.array_equal(logits, without)
+
+
+def test_training_and_traffic_are_fedvpts() -> None:
+    plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new()
+    one, other = plain.run(), mixed.run()
+    assert all(torch.equal(mixed.server[key], value) for key, value in plain.server.items())
+    assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
+
+
+def test_clients_of_unequal_memories_predict_together_as_alone() -> None:
+    simulator = new(rounds=1)
+    simulator.run()
+    jobs = simulator.jobs([0, 1, 2], 9)
+    together = states(simulator, [0, 1, 2])
+    batch, _ = toy.batch_of(simulator.method, jobs, width=12)
+    state = {key: torch.stack([together[k][key] for k in range(3)]) for key in together[0]}
+    logits = simulator.method.logits(simulator.vit, batch, state).view(3, 12, CLASSES)
+    for k, job in enumerate(jobs):
+        one, _ = toy.batch_of(simulator.method, [job], width=12)
+        alone = simulator.method.logits(simulator.vit, one, of_one(states(simulator, [k])[k]))
+        torch.testing.assert_close(logits[k, : len(alone)].exp(), alone.exp(), atol=1e-5, rtol=1e-4)
+
+
+def test_a_client_remembers_its_own_training_samples_and_no_others() -> None:
+    simulator = new(of=validated(), rounds=1)
+    simulator.run()
+    for client, state in states(simulator, [0, 1, 2]).items():
+        own = simulator.federation.clients[client].train
+        assert state["remembered.label"][state["remembered"]].tolist() == toy.dataset().train_y[own].tolist()
+        _, _, z = logits_of(simulator, client, state)
+        np.testing.assert_allclose(state["remembered.feature"][state["remembered"]], z, atol=1e-5)
+
+
+def test_the_share_is_the_first_of_those_that_are_right_most_often_in_validation() -> None:
+    right = torch.tensor([[1, 2, 5, 5, 4, 0, 0, 0, 0, 0, 5, 6], [0] * 12, [0] * 11 + [3], [0] * 10 + [2, 3]])
+    state = {"rehearsed": right, "remembered": torch.ones(4, 2, dtype=torch.bool)}
+    shares = KNNPer(lam=0.3).vote_share(state)
+    np.testing.assert_allclose(shares, [0.2, 0.3, 0.0, 1.0])
+    state["remembered"][3] = False
+    assert KNNPer(lam=0.3).vote_share(state)[3] == 0
+
+
+def test_candidates_are_tried_on_validation_samples_alone() -> None:
+    """Every candidate as a fixed share, scored by hand."""
+    simulator = new(of=validated(), rounds=1)
+    simulator.run()
+    found = states(simulator, [0, 1, 2])
+    assert found[2]["rehearsed"].tolist() == [0] * 12
+    for client in (0, 1):
+        rows = simulator.federation.clients[client].validation
+        labels = toy.dataset().train_y[rows]
+        job = replace(simulator.jobs([client], 9)[0], rows=rows)
+        state = of_one({key: value for key, value in found[client].items() if key != "rehearsed"})
+        right = []
+        for lam in GRID:
+            batch, _ = toy.batch_of(simulator.method, [job])
+            logits = KNNPer(lam=lam).logits(simulator.vit, batch, state)
+            right.append(int((logits.argmax(1).numpy() == labels).sum()))
+        assert found[client]["rehearsed"].tolist() == [*right, len(rows)]
+
+
+def test_the_share_that_each_client_used_is_recorded() -> None:
+    fixed = new({"lam": 0.7}, rounds=1).run()
+    assert [row["test_knn_share"] for row in fixed.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
+    simulator = new(of=validated(), rounds=1)
+    chosen = simulator.run()
+    shares = [float(simulator.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]  # type: ignore
+    assert [row["test_knn_share"] for row in chosen.clients] == pytest.approx([*shares, 0])
+    assert chosen.clients[2]["test_knn_share"] == pytest.approx(0.5)
+
+
+def test_test_labels_choose_nothing() -> None:
+    """Other test rows for every client leave shares and memories as they were."""
+    of = validated()
+    moved = replace(of, clients=tuple(replace(c, test=of.clients[k - 1].test) for k, c in enumerate(of.clients)))
+    ends = []
+    for federation in (of, moved):
+        simulator = new(of=federation, rounds=1)
+        simulator.run()
+        ends.append(states(simulator, [0, 1, 2]))
+    assert all(torch.equal(ends[0][k][key], ends[1][k][key]) for k in range(3) for key in ends[0][k])
+
+
+def test_a_held_out_client_predicts_with_the_model_and_apart_from_that_with_its_own_samples() -> None:
+    simulator, plain = new({"lam": 1.0}), toy.simulator("fedvpt", of=toy.unequal())
+    outcome = simulator.run()
+    assert outcome.metrics["held_out"] == plain.run().metrics["held_out"]
+    assert outcome.metrics["held_out_adapted"] is not None
+    state = states(simulator, [3], newcomers=True)[3]
+    client: Client = simulator.federation.clients[3]
+    batch, _ = toy.batch_of(simulator.method, simulator.jobs([3], 9))
+    own = simulator.method.feature(simulator.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
+    judge = KNeighborsClassifier(10, weights=lambda d: np.exp(-(d**2) / DIM))
+    judge.fit(own, toy.dataset().train_y[client.train])
+    batch.samples, batch.rows = toy.test_samples(), torch.from_numpy(client.test)
+    batch.width = len(client.test)
+    tested = simulator.method.feature(simulator.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
+    accuracy = judge.score(tested, toy.dataset().test_y[client.test])
+    assert outcome.metrics["held_out_adapted"]["mean"] == pytest.approx(accuracy)
+    assert "remembered" not in states(simulator, [3])[3]
+
+
+def test_a_client_without_labels_remembers_nothing() -> None:
+    simulator = new(rounds=1)
+    simulator.run()
+    subjects = simulator.subjects(np.array([0, 1]))
+    blind = replace(subjects[0], counts=np.zeros(CLASSES, np.int64))
+    one, other = recalled(simulator, [blind, subjects[1]], newcomers=False)
+    assert not one.state["remembered"].any()
+    assert other.state["remembered"].sum() == 10
+    logits, plain, _ = logits_of(simulator, 0, one.state)
+    assert np.array_equal(logits, plain)
+
+
+def test_the_capacity_counts_samples_and_draws_the_same_ones_each_time() -> None:
+    simulator = new({"capacity": 12}, rounds=1)
+    simulator.run()
+    first, second = states(simulator, [0, 1, 2]), states(simulator, [0, 1, 2])
+    assert [int(state["remembered"].sum()) for state in first.values()] == [12, 10, 12]
+    assert all(torch.equal(first[k][key], second[k][key]) for k in range(3) for key in first[k])
+    assert len(set(first[0]["remembered.label"].tolist())) > 2  # not the first 12 rows, which are of two classes

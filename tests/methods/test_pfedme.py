@@ -1,0 +1,77 @@
+"""pfedme: steps of theta on a batch, held near w_i, and a move of w_i towards theta."""
+
+from dataclasses import replace
+from math import exp
+
+import pytest
+import torch
+
+from benchmark.client import Training, learn
+from methods.base import Phase
+from methods.personal import GLOBAL, PERSONAL
+from tests import toy
+from tests.methods.contract import COHORT, SIZES, close, same
+
+OUT = -1e4
+
+
+def test_inner_steps_and_outer_move_by_hand() -> None:
+    """Logits are biases (t, -t) of two classes, all labels the second: theta <- theta - lr (softmax + lambda (t - w)).
+
+    Two batches of two steps each: the second pair is held near where the first left w_i.
+    """
+    settings = {"strength": 2.0, "inner_steps": 2, "eta": 0.25}
+    simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
+    (job,) = simulator.jobs([0], 1)
+    head = torch.zeros(4, 24), torch.tensor([0.0, 0.0, OUT, OUT])
+    shared = {**job.shared, "head.weight": head[0], "head.bias": head[1]}
+    local = {**job.local, "personal.head.weight": head[0], "personal.head.bias": head[1]}
+    job = replace(job, rows=toy.rows_of(1)[:4], shared=shared, local=local)
+    training = Training(epochs=1, batch_size=2, lr=0.1, momentum=0.0, weight_decay=0.0)
+    phase = Phase(("personal.head.bias",), repeats=2)
+    (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training, (phase,))
+    t = w = 0.0
+    for _ in range(2):
+        for _ in range(2):
+            t -= 0.1 * (1 / (1 + exp(-2 * t)) + 2.0 * (t - w))
+        w -= 0.25 * 2.0 * (w - t)
+    assert update.local["personal.head.bias"][:2].tolist() == pytest.approx([t, -t], abs=1e-6)
+    assert update.shared["head.bias"][:2].tolist() == pytest.approx([w, -w], abs=1e-6)
+    assert update.images == 2 * 4
+    assert torch.equal(job.shared["head.bias"], head[1]), "what the server sent was moved in place"
+
+
+def test_every_tensor_of_w_makes_its_way_towards_theta_after_the_last_step_on_a_batch() -> None:
+    settings = {"strength": 2.0, "eta": 0.25}
+    simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
+    (job,) = simulator.jobs([0], 1)
+    training = replace(toy.TRAINING, epochs=1, batch_size=60)  # a single batch
+    (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training)
+    for w, theta in zip(GLOBAL, PERSONAL, strict=True):
+        torch.testing.assert_close(update.shared[w], (job.shared[w] + update.local[theta]) / 2, atol=1e-6, rtol=1e-6)
+
+
+def test_without_a_distance_and_with_one_step_clients_train_on_their_own_to_the_bit() -> None:
+    """And nothing draws w_i anywhere; the server's mean of equal tensors rounds."""
+    arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3}
+    pfedme = toy.simulator("pfedme", settings={"pfedme": {"strength": 0.0, "inner_steps": 1}}, **arguments)
+    local, initial = toy.simulator("local", **arguments), dict(pfedme.server)
+    one, other = pfedme.run(), local.run()
+    for client, state in local.local.items():
+        for name, own in zip(GLOBAL, PERSONAL, strict=True):
+            assert torch.equal(pfedme.local[client][own], state[name])
+    assert one.metrics["seen"] == other.metrics["seen"]
+    for update, job in zip(toy.learned(pfedme, COHORT, 9), pfedme.jobs(COHORT, 9), strict=True):
+        assert same(update.shared, job.shared)
+    close(dict(pfedme.server), initial, 1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
+def test_the_server_goes_beta_of_the_way_to_the_mean(beta: float) -> None:
+    simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": {"beta": beta}}, rounds=1)
+    updates, before = toy.learned(simulator, COHORT, 1), dict(simulator.server)
+    simulator.run()
+    for key in GLOBAL:
+        mean = sum(n / 46 * update.shared[key] for n, update in zip(SIZES.tolist(), updates, strict=True))
+        torch.testing.assert_close(simulator.server[key], before[key] + beta * (mean - before[key]))
+    assert same(simulator.server, before) == (beta == 0)

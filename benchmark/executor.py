@@ -29,13 +29,14 @@ Kind = Literal["auto", "sequential", "threaded", "fused"]
 @dataclass
 class Executor:
     """Trains cohorts by the `kind` asked for; `used` says which it came to, and `notes` why, where that is no matter
-    of course. `width` is how many clients a fused pass holds at most, found by measuring."""
+    of course. `width` is how many clients a fused pass holds at most: measured, and halved `halvings` times."""
 
     kind: Kind = "auto"
     threads: int = 1
     used: str = ""
     width: int | None = None
     notes: list[str] = field(default_factory=list)
+    halvings: int = 0
 
     def train(
         self,
@@ -81,7 +82,7 @@ class Executor:
 
         Out of memory, half as many clients go into a pass from then on. The local batch never changes.
         """
-        self.width = self.width or work.most(jobs)
+        self.width = self.width or self._widest(work, jobs)
         order = sorted(range(len(jobs)), key=lambda k: -jobs[k].steps(work.training))
         updates: dict[int, Update] = {}
         while len(updates) < len(jobs):
@@ -96,6 +97,14 @@ class Executor:
                 continue
             updates |= dict(zip(chosen, found, strict=True))
         return [updates[k] for k in range(len(jobs))]
+
+    def _widest(self, work: _Work, jobs: Sequence[Job]) -> int:
+        most = work.most(jobs)
+        if not self.halvings:
+            return most
+        fewer = max(1, most >> self.halvings)
+        self.notes.append(f"out of memory in an earlier attempt: {fewer} clients a pass instead of {most}")
+        return fewer
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from benchmark.client import Training
 from benchmark.config import options
 from benchmark.executor import Executor
 from benchmark.machine import processors
-from benchmark.runner import Record
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
 from benchmark.simulator import Protocol, Simulator
 from benchmark.store import Store
 from benchmark.sweep import run_all
+from benchmark.terms import Terms
+from benchmark.watch import Silent
 from benchmark.weights import EMBEDDED
 from data.federation import Client, Federation
 from data.partition import PartitionSettings
@@ -94,7 +95,7 @@ def sweep_loss(runs: int = 60) -> SweepLoss:
     with tempfile.TemporaryDirectory() as folder:
         store, began = Store(folder), time.perf_counter()
         store.prepare()
-        if run_all(grid, store, processors(), _Silent(), None):
+        if run_all(grid, store, Terms(processors()), Silent()).failed:
             raise RuntimeError("a run of the measured sweep failed")
         wall = time.perf_counter() - began
         results = [entry.result for entry in store.entries()]
@@ -106,16 +107,6 @@ def sweep_loss(runs: int = 60) -> SweepLoss:
         lost += sum(after["began"] - before["ended"] for before, after in pairwise(own))
     inside = sum(result["seconds"]["total"] for result in results)
     return SweepLoss(len(grid), processors(), lost / spans, wall, inside)
-
-
-class _Silent:
-    """A watcher that shows nothing."""
-
-    def round_done(self, run_id: str, number: int) -> None:
-        """Nothing."""
-
-    def run_done(self, record: Record) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

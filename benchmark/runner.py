@@ -44,13 +44,13 @@ def use_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def simulator(config: RunConfig, threads: int = 1) -> Simulator:
+def simulator(config: RunConfig, threads: int = 1, halvings: int = 0) -> Simulator:
     """Everything of a run, ready to start. Raises the plain error of whatever cannot be had or does not fit."""
     ready(config)
     data = dataset(config)
     vit = frozen_vit(config, len(data.classes))
     train, test = _samples(data, vit, config.normalize)
-    return assemble(config, vit, train, test, federation_of(config, data), threads)
+    return assemble(config, vit, train, test, federation_of(config, data), threads, halvings)
 
 
 def ready(config: RunConfig) -> None:
@@ -71,7 +71,13 @@ def frozen_vit(config: RunConfig, classes: int) -> FrozenViT:
 
 
 def assemble(
-    config: RunConfig, vit: FrozenViT, train: Samples, test: Samples, clients: Federation, threads: int = 1
+    config: RunConfig,
+    vit: FrozenViT,
+    train: Samples,
+    test: Samples,
+    clients: Federation,
+    threads: int = 1,
+    halvings: int = 0,
 ) -> Simulator:
     """The simulation of a run on materials that are at hand; up to `threads` clients train side by side."""
     training = Training(
@@ -82,7 +88,7 @@ def assemble(
         config.participation,
         config.eval_every,
         training,
-        Executor(config.executor, threads),
+        Executor(config.executor, threads, halvings=halvings),
         config.adapt_epochs,
     )
     streams = Streams(config.data_identity, config.federation.label, config.seed)
@@ -101,20 +107,30 @@ def federation_of(config: RunConfig, dataset: DataSet) -> Federation:
     return federations.build(dataset, config.federation, streams.numpy)
 
 
-def execute(config: RunConfig, threads: int = 1, progress: Callable[[int], None] = lambda _: None) -> Record:
-    """Runs one configuration and returns its record. `threads` clients train side by side."""
+def execute(
+    config: RunConfig,
+    threads: int = 1,
+    progress: Callable[[int, int], None] = lambda *_: None,
+    halvings: int = 0,
+) -> Record:
+    """Runs one configuration and returns its record. `threads` clients train side by side.
+
+    Tells `progress` the number of every finished round and the images trained on so far. Each of the `halvings` halves
+    the number of clients that are fused into one pass: earlier attempts ran out of memory.
+    """
     began = time.time()
-    run = simulator(config, threads)
-    outcome = run.run(progress)
+    run = simulator(config, threads, halvings)
+    outcome = run.run(lambda number: progress(number, run.outcome.images))
     ended = time.time()
     result = _result(config, run, outcome, ended - began)
     result["when"] = {"began": began, "ended": ended, "worker": f"{socket.gethostname()}:{os.getpid()}"}
     return Record(config, result, outcome.rounds, outcome.clients)
 
 
-def failed(config: RunConfig, error: str) -> Record:
-    """The record of a run that failed: a row with its error, never taken for done."""
-    result = _head(config) | {"status": "failed", "error": error, "metrics": None, "metrics_prior": None}
+def failed(config: RunConfig, error: str, kind: str = "exception") -> Record:
+    """The record of a run that failed: a row with its error and that error's kind, never taken for done."""
+    result = _head(config) | {"status": "failed", "error": error, "error_kind": kind}
+    result |= {"metrics": None, "metrics_prior": None}
     return Record(config, result, [], [])
 
 
@@ -136,6 +152,7 @@ def _result(config: RunConfig, run: Simulator, outcome: Outcome, seconds: float)
     return _head(config) | {
         "status": "done",
         "error": None,
+        "error_kind": None,
         "metrics": outcome.metrics,
         "metrics_prior": outcome.metrics_prior,
         "communication": {"upload_bytes": outcome.upload_bytes, "download_bytes": outcome.download_bytes},

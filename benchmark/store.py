@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +47,26 @@ class Store:
                 )
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(".unfinished-*"):
-                if not _alive(leftover.name.split("-")[1]):  # of a driver that was killed
+                *host, pid, _ = leftover.name.removeprefix(".unfinished-").split("-")
+                if "-".join(host) == socket.gethostname() and not _alive(pid):  # of a driver here that was killed
                     shutil.rmtree(leftover, ignore_errors=True)
-            trial = self.directory / f".unfinished-{os.getpid()}"
+            trial = self._unfinished("trial")
             trial.mkdir()
             trial.rmdir()
         except OSError as error:
-            raise ConfigError(f"--out {self.directory} cannot be written: {_reason(error)}; name another.") from error
+            raise ConfigError(f"--out {self.directory} cannot be written: {reason(error)}; name another.") from error
+
+    def _unfinished(self, name: str) -> Path:
+        """What this process writes before it is whole; other hosts may share the directory."""
+        return self.directory / f".unfinished-{socket.gethostname()}-{os.getpid()}-{name}"
+
+    def stamp(self, run_id: str) -> tuple[int, int] | None:
+        """What tells one record of a run from another one of it, without reading any; None where there is none."""
+        try:
+            state = (self.directory / run_id / "result.json").stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return state.st_ino, state.st_mtime_ns
 
     def entry(self, run_id: str) -> Entry | None:
         """The run of that name, or None. Raises `ConfigError` for a record that this version cannot read."""
@@ -94,23 +108,26 @@ class Store:
         try:
             jsonfile.write(path, {**jsonfile.read(path), **runs})
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {_reason(error)}; name another --out.") from error
+            raise ConfigError(f"{path} cannot be written: {reason(error)}; name another --out.") from error
 
     def write(self, record: "Record", log: str = "") -> Path:
         """Puts a record in its place, replacing a failed one of the same run; returns its directory."""
         place = self.directory / record.config.run_id
-        unfinished = self.directory / f".unfinished-{os.getpid()}-{record.config.run_id}"
+        unfinished, old = self._unfinished(record.config.run_id), self._unfinished("old")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             unfinished.mkdir()
             _write_files(unfinished, record, log)
             if place.exists():
-                shutil.rmtree(place)
+                os.replace(place, old)
             os.replace(unfinished, place)
         except OSError as error:
-            raise ConfigError(f"the record of {record.config.run_id} cannot be written: {_reason(error)}.") from error
-        finally:  # an interruption, too, leaves nothing behind
-            shutil.rmtree(unfinished, ignore_errors=True)
+            raise ConfigError(f"the record of {record.config.run_id} cannot be written: {reason(error)}.") from error
+        finally:  # an interruption, too, leaves nothing behind, and nothing lost
+            if old.exists() and not place.exists():
+                os.replace(old, place)
+            for leftover in (unfinished, old):
+                shutil.rmtree(leftover, ignore_errors=True)
         return place
 
 
@@ -124,7 +141,8 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """What the system says is wrong, as part of a sentence."""
     return (error.strerror or str(error)).lower()
 
 

@@ -1,39 +1,54 @@
 """Runs a grid: in this process, or one Ray task a run; the driver alone writes, and finished runs stay finished."""
 
-import logging
-import os
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from benchmark import activations
+from benchmark import activations, failures
+from benchmark.attempt import Finished, Job, guarded
+from benchmark.claims import Claims
 from benchmark.config import RunConfig
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, Terminated
+from benchmark.live import Live
 from benchmark.machine import processors
-from benchmark.runner import Record, execute, failed, simulator
-from benchmark.store import Store
+from benchmark.runner import simulator
+from benchmark.signals import Signals
+from benchmark.store import Store, reason
+from benchmark.terms import Terms
+from benchmark.watch import Watcher
 
-log = logging.getLogger("bench")
-
-
-class Watcher(Protocol):
-    """Whoever is told how a sweep goes on."""
-
-    def round_done(self, run_id: str, number: int) -> None:
-        """A running run has finished a round."""
-
-    def run_done(self, record: Record) -> None:
-        """A run has ended, well or not, and is in the store."""
+GRACE = 5.0  # seconds in which runs may still end after SIGTERM
+LOOK_AGAIN = 1.0  # seconds between two looks at the runs that another driver has
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A run as its worker reports it: the record, and the text of its log."""
+@dataclass
+class Tally:
+    """How a sweep ended: runs that failed, here or by another driver meanwhile, and those that never began."""
 
-    record: Record
-    log: str = ""
+    failed: int = 0
+    unbegun: int = 0
+
+
+class Pool(Protocol):
+    """Where runs are computed; as a context, it is there."""
+
+    running: Any
+
+    @property
+    def room(self) -> bool:
+        """Whether one more may begin."""
+
+    def start(self, job: Job) -> None:
+        """Begins a run."""
+
+    def wait(self, signals: Signals) -> list[Finished]:
+        """The runs that have ended, after a moment at most where the process is free meanwhile."""
+
+    def drain(self, seconds: float) -> list[Finished]:
+        """The runs that end within so many seconds, at most."""
 
 
 def preflight(configs: Sequence[RunConfig]) -> None:
@@ -44,110 +59,172 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         simulator(config)
 
 
-def guarded(config: RunConfig, threads: int, progress: Callable[[int], None]) -> Finished:
-    """A run whose failure, of any kind, becomes a record; the traceback goes to its log."""
-    try:
-        return Finished(execute(config, threads, progress))
-    except Exception as error:  # a method may raise anything, and the other runs go on
-        return Finished(failed(config, f"{type(error).__name__}: {error}"), traceback.format_exc())
+def run_all(configs: Sequence[RunConfig], store: Store, terms: Terms, watcher: Watcher) -> Tally:
+    """Runs what is pending, each written as soon as it ends, but for what other drivers do meanwhile.
+
+    SIGTERM and Ctrl-C come through as `Terminated` and `KeyboardInterrupt` when what had finished is written.
+    """
+    workers = terms.at_a_time(len(configs))
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        pool: Pool
+        if workers > 1 or terms.address or terms.run_timeout:  # only a process of its own can be ended in time
+            from benchmark.on_ray import RayPool
+
+            pool = stack.enter_context(RayPool(terms, workers, configs, watcher))
+        else:
+            pool = _Here(watcher)
+        claims = stack.enter_context(Live(store.directory, watcher.describe))
+        return _Sweep(configs, store, terms, watcher, claims, pool, signals).run()
 
 
-def run_all(configs: Sequence[RunConfig], store: Store, workers: int, watcher: Watcher, address: str | None) -> int:
-    """Runs what is pending, each written as soon as it ends; returns how many failed."""
-    failures = 0
-    share = max(1, processors() // workers)
-    results = _on_ray(configs, workers, share, watcher, address) if workers > 1 or address else _here(configs, watcher)
-    for finished in results:
-        store.write(finished.record, finished.log)
-        watcher.run_done(finished.record)
-        failures += finished.record.result["status"] != "done"
-    return failures
+class _Here:
+    """This process, in which one run goes on at a time."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher, self.running = watcher, list[Job]()
+
+    @property
+    def room(self) -> bool:
+        return not self.running
+
+    def start(self, job: Job) -> None:
+        self.running.append(job)
+
+    def wait(self, signals: Signals) -> list[Finished]:
+        job = self.running[0]
+        self.watcher.round_done(job.config.run_id, 0)
+        with signals.open():
+            finished = guarded(job, processors(), lambda *news: self.watcher.round_done(job.config.run_id, *news))
+        self.running.clear()
+        return [finished]
+
+    def drain(self, seconds: float) -> list[Finished]:
+        return []
 
 
-def _here(configs: Sequence[RunConfig], watcher: Watcher) -> Iterator[Finished]:
-    for config in configs:
-        yield guarded(config, processors(), lambda number, c=config: watcher.round_done(c.run_id, number))  # type: ignore[misc]
+class _Sweep:
+    """The driver's part: which run begins when, what becomes of its end, and what others have."""
 
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        store: Store,
+        terms: Terms,
+        watcher: Watcher,
+        claims: Claims,
+        pool: Pool,
+        signals: Signals,
+    ) -> None:
+        self.store, self.terms, self.watcher, self.claims = store, terms, watcher, claims
+        self.pool, self.signals = pool, signals
+        self.waiting = deque(Job(config) for config in configs)
+        self.elsewhere: list[Job] = []
+        self.before = {config.run_id: store.stamp(config.run_id) for config in configs}
+        self.logs: dict[str, str] = {}
+        self.tally = Tally()
+        self.looked, self.told = 0.0, False
 
-def _on_ray(
-    configs: Sequence[RunConfig], workers: int, threads: int, watcher: Watcher, address: str | None
-) -> Iterator[Finished]:
-    """One task a run, at most `workers` at a time; Ray reuses the processes, so backbone and data load once each."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
+    def run(self) -> Tally:
+        """Until every run has ended, or no other may begin."""
+        try:
+            while self._begin() or self.elsewhere:
+                self.signals.check()
+                if self.pool.running:
+                    for finished in self.pool.wait(self.signals):
+                        self._settle(finished)
+                else:
+                    with self.signals.open():
+                        time.sleep(LOOK_AGAIN / 4)
+        except (KeyboardInterrupt, Terminated) as stop:
+            for finished in self.pool.drain(GRACE if isinstance(stop, Terminated) else 0):
+                self._write(finished)
+            raise
+        return self.tally
 
-    try:
-        ray.init(
-            address=address or "local",  # without a word Ray would join whatever cluster runs on this machine
-            num_cpus=None if address else workers,
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(
-            f"--address {address}: no Ray cluster answers there; `ray start --head` starts one."
-        ) from error
-    try:
-        board = ray.remote(num_cpus=0)(_Board).remote()
-        task = ray.remote(num_cpus=1, max_retries=0)(_task)
-        waiting, running = list(configs), dict[Any, RunConfig]()
-        with _Polling(board, watcher):
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    config = waiting.pop(0)
-                    running[task.remote(config, threads, board)] = config
-                done, _ = ray.wait(list(running), num_returns=1)
-                yield _collected(done[0], running.pop(done[0]))
-    finally:
-        ray.shutdown()
+    def _begin(self) -> bool:
+        """Begins what there is room for; whether anything runs."""
+        while self.pool.room and (job := self._next()):
+            self.pool.start(job)
+        return bool(self.pool.running)
 
+    def _next(self) -> Job | None:
+        if not self.waiting and self.elsewhere and time.monotonic() - self.looked > LOOK_AGAIN:
+            self.looked = time.monotonic()
+            self.waiting.extend(self.elsewhere)
+            self.elsewhere.clear()
+            self._tell_of_others()
+        while self.waiting:
+            job = self.waiting.popleft()
+            if self._ours(job):
+                return job
+        return None
 
-def _collected(reference: Any, config: RunConfig) -> Finished:
-    import ray
+    def _ours(self, job: Job) -> bool:
+        """Whether a run is this driver's to do: claimed, and not ended by another one meanwhile."""
+        run_id = job.config.run_id
+        if run_id in self.claims.held:  # a further attempt
+            return True
+        try:
+            claimed = self.claims.take(run_id, job.name)
+        except OSError as error:
+            raise ConfigError(f"no run can be claimed in {self.store.directory}: {reason(error)}.") from error
+        if not claimed:
+            self.elsewhere.append(job)
+            return False
+        entry = self.store.entry(run_id)
+        if entry is None or (entry.status != "done" and self.store.stamp(run_id) == self.before[run_id]):
+            return True
+        self._ended(run_id)
+        return False
 
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError as error:  # the worker died: killed, or out of memory
-        cause = str(error).strip().splitlines()[0]
-        return Finished(failed(config, f"{type(error).__name__}: {cause}"), str(error))
+    def _tell_of_others(self) -> None:
+        owners = {str(claim.owner) for job in self.waiting if (claim := self.claims.of(job.config.run_id))}
+        if owners and not self.told:
+            self.told = True
+            self.watcher.note(f"waiting for {len(self.waiting)} runs under way elsewhere: {', '.join(sorted(owners))}")
 
+    def _settle(self, finished: Finished) -> None:
+        """Writes a run's end, or has it tried again."""
+        job, result = finished.job, finished.record.result
+        short = result.get("error_kind") == failures.OUT_OF_MEMORY
+        if result.get("error_kind") in failures.TRANSIENT and job.attempt <= self.terms.retries:
+            self.logs[job.config.run_id] = self._log(finished)
+            self.watcher.note(f"trying again: {job.name}: {result['error']}")
+            self.waiting.appendleft(replace(job, attempt=job.attempt + 1, halvings=job.halvings + short))
+            return
+        self._write(finished)
 
-def _task(config: RunConfig, threads: int, board: Any) -> Finished:
-    return guarded(config, threads, lambda number: board.post.remote(config.run_id, number))
+    def _write(self, finished: Finished) -> None:
+        run_id, record = finished.job.config.run_id, finished.record
+        entry = self.store.entry(run_id)
+        if entry is None or entry.status != "done":  # else this process was held up, and another took its run over
+            record = replace(record, result=record.result | {"attempts": finished.job.attempt})
+            self.store.write(record, self._log(finished))
+        self._ended(run_id)
 
+    def _log(self, finished: Finished) -> str:
+        earlier, job = self.logs.get(finished.job.config.run_id, ""), finished.job
+        heading = f"--- attempt {job.attempt} ---\n" if earlier or job.attempt > 1 else ""
+        return earlier + heading + finished.log + ("\n" if finished.log and not finished.log.endswith("\n") else "")
 
-class _Board:
-    """The actor that workers tell their rounds."""
+    def _ended(self, run_id: str) -> None:
+        """Counts a run that is in the store."""
+        self.claims.release(run_id)
+        self.logs.pop(run_id, None)
+        entry = self.store.entry(run_id)
+        if entry is None:
+            raise ConfigError(f"{self.store.directory / run_id} was removed while the sweep went on.")
+        self.watcher.run_done(run_id, entry.result)
+        self.tally.failed += entry.status != "done"
+        if self.terms.max_failures is not None and self.tally.failed >= self.terms.max_failures and self._left():
+            self.tally.unbegun += self._left()
+            self.waiting.clear()
+            self.elsewhere.clear()
+            self.watcher.note(
+                f"--max-failures {self.terms.max_failures} reached: {self.tally.unbegun} runs will not begin; "
+                f"what is running ends and is kept."
+            )
 
-    def __init__(self) -> None:
-        self.rounds: dict[str, int] = {}
-
-    def post(self, run_id: str, number: int) -> None:
-        self.rounds[run_id] = number
-
-    def take(self) -> dict[str, int]:
-        news, self.rounds = self.rounds, {}
-        return news
-
-
-class _Polling:
-    """Passes the board's news on to the watcher twice a second, from a thread."""
-
-    def __init__(self, board: Any, watcher: Watcher) -> None:
-        self.board, self.watcher, self.stop = board, watcher, threading.Event()
-        self.thread = threading.Thread(target=self._loop, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-
-    def _loop(self) -> None:
-        import ray
-
-        while not self.stop.wait(0.5):
-            for run_id, number in ray.get(self.board.take.remote()).items():
-                self.watcher.round_done(run_id, number)
+    def _left(self) -> int:
+        return len(self.waiting) + len(self.elsewhere)

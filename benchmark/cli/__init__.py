@@ -9,13 +9,13 @@ from typing import Any
 
 import typer
 
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, Terminated
 from data.errors import DataError
 from methods.errors import MethodError
 from results.errors import RecordError
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
-USAGE, INTERRUPTED = 2, 130
+USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
 
 COMMANDS = {  # name: (module, what `bench --help` says)
     "list": ("listing", "Methods, datasets, backbones, presets, figures."),
@@ -23,7 +23,8 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "sweep": ("running", "A grid of runs on Ray; the same command resumes."),
     "tune": ("tuning", "As many trials for every method, the best of each as a preset."),
     "plan": ("planning", "What a sweep would do and cost; runs nothing."),
-    "status": ("reading", "What is done, what failed, and why."),
+    "status": ("reading", "What is done, what runs, what failed, and why."),
+    "retry": ("retrying", "Runs what failed in a directory again."),
     "table": ("reading", "The table of a directory of runs."),
     "figure": ("reading", "The figures of a directory of runs."),
     "compare": ("judging", "Two methods, paired; or published numbers beside ours."),
@@ -97,6 +98,9 @@ def _guarded(call: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         print("interrupted; what had finished is kept, and the same command goes on.", file=sys.stderr)
         return INTERRUPTED
+    except Terminated:
+        print("terminated; what had finished is kept, and the same command goes on.", file=sys.stderr)
+        return TERMINATED
     except BrokenPipeError:  # the reader of a pipe has gone, as in `bench list methods | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

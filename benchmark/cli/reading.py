@@ -1,37 +1,66 @@
 """`bench status`, `bench table` and `bench figure`: what a directory of runs says."""
 
 import json
-from collections import Counter
+import sys
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="a directory of runs")]
 Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+FOLLOW_EVERY = 2.0  # seconds
 
 
-def status(directory: Directory, as_json: Json = False) -> int:
-    """Which runs of a directory are done or failed, and why."""
-    from benchmark.store import Store
+def status(
+    directory: Directory,
+    follow: Annotated[bool, typer.Option("--follow", help="go on telling until nothing runs any more")] = False,
+    as_json: Json = False,
+) -> int:
+    """Which runs of a directory are done, running and where, or failed and why; and those made by other code."""
+    from benchmark.status import of_directory
 
-    entries = Store(directory).entries()
-    failed = [_failure(entry.result) for entry in entries if entry.status != "done"]
-    counts = Counter(entry.status for entry in entries)
+    if follow:
+        _follow(directory)
+    found = of_directory(directory)
     if as_json:
-        print(json.dumps({"done": counts["done"], "failed": counts["failed"], "failures": failed}, indent=1))
+        print(json.dumps(found, indent=1))
         return 0
-    print(f"{directory}: {counts['done']} done, {counts['failed']} failed")
-    for row in failed:
+    running, left = found["running"], found["abandoned"]
+    parts = [f"{found['done']} done", f"{found['failed']} failed"]
+    parts += [f"{len(running)} running"] * bool(running) + [f"{len(left)} abandoned"] * bool(left)
+    print(f"{directory}: {', '.join(parts)}")
+    for run in running:
+        reached = f", round {run['round']}/{run['rounds']}" if "round" in run else ""
+        print(f"  running: {run['name']} on {run['worker'] or run['driver']}{reached}")
+    for run in left:
+        print(f"  abandoned: {run['name']} by {run['driver']}, which is gone; the same sweep takes it over")
+    for row in found["failures"]:
         cell = row["partition"] if row["alpha"] is None else f"{row['partition']}({row['alpha']:g})"
-        print(f"  failed: {row['method']} on {row['dataset']} {cell} seed {row['seed']}: {row['error']}")
+        kind = "failed" if row["error_kind"] in (None, "exception") else f"failed ({row['error_kind']})"
+        print(f"  {kind}: {row['method']} on {row['dataset']} {cell} seed {row['seed']}: {row['error']}")
         print(f"    {row['log']}")
+    for commit, runs in found["other_commits"].items():
+        print(
+            f"  {len(runs)} runs were made by commit {commit or 'unknown'}, not by this code: {', '.join(runs[:3])} ..."
+        )
     return 0
 
 
-def _failure(result: dict[str, Any]) -> dict[str, Any]:
-    keys = ("run_id", "method", "dataset", "partition", "alpha", "seed", "error")
-    return {key: result[key] for key in keys} | {"log": f"{result['run_id']}/log.txt"}
+def _follow(directory: Path) -> None:
+    """Prints how far every driver of the directory is whenever that changes, until there is none."""
+    from benchmark.live import under_way
+    from benchmark.watch import line
+
+    told: dict[str, str] = {}
+    while drivers := under_way(directory):
+        for driver in drivers:
+            text = line(driver.content)
+            if told.get(str(driver.owner)) != text:
+                told[str(driver.owner)] = text
+                print(f"{driver.owner}: {text}", file=sys.stderr, flush=True)
+        time.sleep(FOLLOW_EVERY)
 
 
 def table(

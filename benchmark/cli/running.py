@@ -1,10 +1,11 @@
 """`bench run` and `bench sweep`."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +15,19 @@ from benchmark.errors import ConfigError
 from benchmark.per_method import own_settings
 from benchmark.store import Store
 
+if TYPE_CHECKING:
+    from benchmark.sweep import Tally
+    from benchmark.terms import Terms
+
 DEFAULT_OUT = Path("runs/default")
 Out = Annotated[Path, typer.Option(help="directory of the runs", show_default=str(DEFAULT_OUT))]
+Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as there is room for)")]
+CpusPerRun = Annotated[int | None, typer.Option(min=1, help="processors, and threads, of each run")]
+GpusPerRun = Annotated[float, typer.Option(min=0, help="GPUs of each run; 0.25 puts four runs on one")]
+Address = Annotated[str | None, typer.Option(help="an existing Ray cluster; the code is shipped to it")]
+RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is ended, as failed")]
+Retries = Annotated[int, typer.Option(min=0, help="more attempts after a killed worker, lost node or lack of memory")]
+MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no other begins")]
 
 
 @grid_options
@@ -26,6 +38,7 @@ def run(
 ) -> int:
     """One run in this process; it is kept in --out, and not repeated when it is there."""
     from benchmark.precision import settled
+    from benchmark.terms import Terms
 
     seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
     grid = settled(chosen.model_copy(update={"seeds": seeds}).grid())
@@ -36,7 +49,7 @@ def run(
     store, config = Store(out), grid[0]
     if not store.pending(grid):
         print(f"finished before; from {out / config.run_id}", file=sys.stderr)
-    work(grid, store, 1, None, chosen)
+    work(grid, store, Terms(workers=1), chosen)
     entry = store.entry(config.run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
@@ -50,31 +63,53 @@ def run(
 def sweep(
     chosen: Options,
     out: Out = DEFAULT_OUT,
-    workers: Annotated[int | None, typer.Option(min=1, help="runs at a time (default: one a processor)")] = None,
-    address: Annotated[str | None, typer.Option(help="an existing Ray cluster")] = None,
+    workers: Workers = None,
+    cpus_per_run: CpusPerRun = None,
+    gpus_per_run: GpusPerRun = 0.0,
+    address: Address = None,
+    run_timeout: RunTimeout = None,
+    retries: Retries = 2,
+    max_failures: MaxFailures = None,
 ) -> int:
-    """The grid methods x data sets x alphas x seeds, on Ray. The same command resumes, a wider one extends."""
+    """The grid methods x data sets x alphas x seeds, on Ray. The same command resumes, a wider one extends.
+
+    Several sweeps into one directory share the work: a run is claimed by one of them, and waited for by the others.
+    """
     from benchmark.precision import settled
+    from benchmark.terms import Terms
 
     grid = settled(chosen.grid())
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
-    failures = work(grid, store, workers, address, chosen)
-    _show(grid, out)
-    if failures:
-        print(f"{failures} runs failed; `bench status {out}` says why, the same command tries again.", file=sys.stderr)
-    return 1 if failures else 0
+    terms = Terms(workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures)
+    return finish(grid, store, terms, [config.run_id for config in grid], chosen)
 
 
-def work(
-    grid: Sequence[RunConfig], store: Store, workers: int | None, address: str | None, chosen: Options | None = None
+def finish(
+    grid: Sequence[RunConfig], store: Store, terms: "Terms", shown: list[str], chosen: Options | None = None
 ) -> int:
-    """Runs what is pending of a grid, and notes what `chosen` gives to one method alone; returns how many failed."""
+    """Runs what is pending of a grid and shows the table of the runs named; returns the exit code."""
+    tally = work(grid, store, terms, chosen)
+    _show(shown, store.directory)
+    if tally and tally.failed:
+        print(
+            f"{tally.failed} runs failed; `bench status {store.directory}` says why, the same command tries again.",
+            file=sys.stderr,
+        )
+    return 1 if tally and (tally.failed or tally.unbegun) else 0
+
+
+def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Options | None = None) -> "Tally | None":
+    """Runs what is pending of a grid, the longest first, as long as nothing is wrong with any of it; None: nothing was.
+
+    Notes what `chosen` gives to one method alone.
+    """
     pending = store.pending(grid)
     if pending:
         from benchmark.sweep import preflight
 
+        terms.check(pending[0].device)
         preflight(pending)
         store.prepare()
     if chosen is not None and chosen.per_method:
@@ -82,14 +117,14 @@ def work(
         if untuned := [name for name in dict.fromkeys(c.method for c in grid) if name not in chosen.per_method]:
             print(f"per-method says nothing of {', '.join(untuned)}: not tuned", file=sys.stderr)
     if not pending:
-        return 0
-    from benchmark.machine import processors
+        return None
+    from benchmark.schedule import longest_first
     from benchmark.sweep import run_all
     from benchmark.watch import Screen
 
-    workers = min(workers or processors(), len(pending))
+    pending = longest_first(pending, store.entries())
     with Screen(pending) as screen:
-        return run_all(pending, store, workers, screen, address)
+        return run_all(pending, store, terms, screen)
 
 
 def _summary(result: dict, place: Path) -> None:  # type: ignore[type-arg]
@@ -105,18 +140,18 @@ def _summary(result: dict, place: Path) -> None:  # type: ignore[type-arg]
     print(f"{seconds['total']:.1f} s, {result['images_per_second']:.0f} images a second in training")
 
 
-def _show(grid: list[RunConfig], out: Path) -> None:
-    """Prints the table of this grid's runs, and saves it and the figures beside them."""
+def _show(ids: list[str], out: Path) -> None:
+    """Prints the table of these runs, and saves it and the figures beside them."""
     from results import figures, records, table
 
-    ids = [config.run_id for config in grid]
     board = table.leaderboard(records.load(out, ids))
     print(table.render(board, "text"))
     saved = []
     for kind, suffix in (("text", "txt"), ("csv", "csv"), ("md", "md")):
         path = out / f"table.{suffix}"
-        path.with_suffix(".tmp").write_text(table.render(board, kind), encoding="utf-8")
-        path.with_suffix(".tmp").replace(path)
+        unfinished = out / f".table.{os.getpid()}"
+        unfinished.write_text(table.render(board, kind), encoding="utf-8")
+        unfinished.replace(path)
         saved.append(path.name)
     drawn = figures.draw(out, run_ids=ids) if any(_done(out, i) for i in ids) else []
     names = [p.name for p in drawn if p.suffix == ".png"]

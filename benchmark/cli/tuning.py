@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark.cli.grid_options import grid_options
-from benchmark.cli.running import work
+from benchmark.cli.running import Address, Workers, work
 from benchmark.config import Options
 from benchmark.errors import ConfigError
 from benchmark.store import Store
@@ -34,8 +34,8 @@ def tune(
     to: Annotated[Path | None, typer.Option(help="the preset to write (default: OUT/tuned.yaml)")] = None,
     out: Annotated[Path, typer.Option(help="directory of the runs", show_default=str(OUT))] = OUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say how many runs there are, and run nothing")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="runs at a time (default: one a processor)")] = None,
-    address: Annotated[str | None, typer.Option(help="an existing Ray cluster")] = None,
+    workers: Workers = None,
+    address: Address = None,
 ) -> int:
     """Tries the same number of settings for every method, and writes the best of each as a preset for sweeps.
 
@@ -45,6 +45,7 @@ def tune(
     from benchmark import search, tuning
     from benchmark.precision import settled
     from benchmark.stand_in import identity
+    from benchmark.terms import Terms
 
     chosen, place = _with_validation(chosen, last), to or out / "tuned.yaml"
     tuning.check_place(place)
@@ -59,7 +60,7 @@ def tune(
     if dry_run:
         print(f"{len(every)} runs: {len(every) - to_run} done, {to_run} to run")
         return 0
-    work(every, store, workers, address)
+    work(every, store, Terms(workers, address=address))
     judged = {
         method: [tuning.judge(store, own, configs, last) for own, configs in zip(tried[method], of, strict=True)]
         for method, of in runs.items()

@@ -14,7 +14,7 @@ def run(path: Path) -> Outcome:
     """The options of the job in the file `path`, run as `bench run` does."""
     job = Job.read(path)
     marks: list[float] = []
-    record = execute(options(job.options).grid()[0], job.threads, lambda _: marks.append(time.time()))
+    record = execute(options(job.options).grid()[0], job.threads, lambda *_: marks.append(time.time()))
     evaluation = record.result["seconds"]["eval"] - record.rounds[0]["seconds"]
     marks[-1] -= evaluation  # the last round's mark comes after it; no other contestant counts it into a round
     losses = [row["train_loss"] for row in record.rounds[1:]]

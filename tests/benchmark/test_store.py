@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_a_full_disk_in_the_middle_is_told_in_plain_words(store: Store, monkeypa
 
 
 def test_what_a_killed_driver_left_is_cleaned_away(store: Store) -> None:
-    leftover = store.directory / ".unfinished-999999999-abc"  # no process has so high a number
+    leftover = store.directory / f".unfinished-{socket.gethostname()}-999999999-abc"  # no process has so high a number
     leftover.mkdir()
     (leftover / "result.json").write_text("{")
     assert store.entries() == []
@@ -195,7 +196,7 @@ def test_a_directory_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_leaves_the_first_ones_unfinished_record_alone(store: Store) -> None:
-    mine = store.directory / f".unfinished-{os.getppid()}-abc"  # of a process that lives
+    mine = store.directory / f".unfinished-{socket.gethostname()}-{os.getppid()}-abc"  # of a process that lives
     mine.mkdir()
     store.prepare()
     assert mine.exists()

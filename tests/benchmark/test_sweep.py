@@ -1,39 +1,52 @@
 import json
 import math
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from benchmark import attempt
+from benchmark import store as storing
 from benchmark import sweep as module
+from benchmark.attempt import Job, guarded
+from benchmark.claims import Claims
 from benchmark.config import RunConfig
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, Terminated
+from benchmark.live import FOLDER
 from benchmark.runner import Record, failed
 from benchmark.store import Store
-from benchmark.sweep import guarded, preflight, run_all
+from benchmark.sweep import Tally, preflight, run_all
+from benchmark.terms import Terms
+from benchmark.watch import Silent
 from results import figures
 from tests.benchmark.conftest import SMALL, Bench, configs
 
 
-class Witness:
+class Witness(Silent):
     """A watcher that writes down what it is told."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.rounds, self.runs = store, list[tuple[str, int]](), list[str]()
+        self.store, self.rounds, self.runs, self.notes = store, list[tuple[str, int, int]](), list[str](), list[str]()
 
-    def round_done(self, run_id: str, number: int) -> None:
-        self.rounds.append((run_id, number))
+    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
+        self.rounds.append((run_id, number, images))
 
-    def run_done(self, record: Record) -> None:
-        assert self.store.entry(record.config.run_id) is not None, "a run is told of when it is in the store"
-        self.runs.append(record.config.run_id)
+    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
+        assert self.store.entry(run_id) is not None, "a run is told of when it is in the store"
+        self.runs.append(run_id)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
-def fake(config: RunConfig, threads: int, progress: Callable[[int], None]) -> Record:
+def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], halvings: int) -> Record:
     """A run in no time; that of seed 1 fails."""
-    progress(1)
+    progress(1, 32)
     if config.seed == 1:
         raise ZeroDivisionError("seed 1")
     return replace(failed(config, ""), result=failed(config, "").result | {"status": "done", "error": None})
@@ -47,12 +60,12 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "execute", fake)
+    monkeypatch.setattr(attempt, "execute", fake)
     runs = configs(seeds=(0, 1, 2))
     witness = Witness(store)
-    assert run_all(runs, store, 1, witness, None) == 1
+    assert run_all(runs, store, Terms(1), witness) == Tally(failed=1)
     assert witness.runs == [run.run_id for run in runs]
-    assert witness.rounds == [(run.run_id, 1) for run in runs]
+    assert witness.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
     statuses = {run.seed: store.entry(run.run_id) for run in runs}
     assert [entry.status for entry in statuses.values() if entry] == ["done", "failed", "done"]
     assert statuses[1] is not None
@@ -66,12 +79,12 @@ def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, mon
 def test_each_run_is_written_as_soon_as_it_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
-    def peek(config: RunConfig, threads: int, progress: Callable[[int], None]) -> Record:
+    def peek(config: RunConfig, *rest: Any) -> Record:
         seen.append(len(store.entries()))
-        return fake(config, threads, progress)
+        return fake(config, *rest)
 
-    monkeypatch.setattr(module, "execute", peek)
-    run_all(configs(seeds=(0, 2, 3)), store, 1, Witness(store), None)
+    monkeypatch.setattr(attempt, "execute", peek)
+    run_all(configs(seeds=(0, 2, 3)), store, Terms(1), Witness(store))
     assert seen == [0, 1, 2]
 
 
@@ -79,9 +92,9 @@ def test_an_interruption_is_no_failed_run(monkeypatch: pytest.MonkeyPatch) -> No
     def interrupt(*_: object) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "execute", interrupt)
+    monkeypatch.setattr(attempt, "execute", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        guarded(configs()[0], 1, lambda _: None)
+        guarded(Job(configs()[0]), 1, lambda *_: None)
 
 
 def test_each_distinct_job_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +109,159 @@ def test_a_mistake_in_the_last_job_shows_before_the_first_runs() -> None:
         preflight([*configs(), configs()[0].model_copy(update={"method": "fedvpt", "checkpoint": "absent.pt"})])
 
 
+def test_a_run_that_a_living_other_has_is_waited_for_and_not_run_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = configs(seeds=(0, 2, 3))
+    ran: list[int] = []
+    other = Claims(store.directory / FOLDER)
+    assert other.take(runs[0].run_id)
+    assert other.take(runs[1].run_id)
+
+    def during(config: RunConfig, *rest: Any) -> Record:
+        ran.append(config.seed)
+        if config.seed == 3:  # meanwhile the other one ends a run well, and gives the second back as it was
+            theirs = fake(runs[0], 1, lambda *_: None, 0)
+            store.write(replace(theirs, result=theirs.result | {"by": "the other"}))
+            other.release(runs[0].run_id)
+            other.release(runs[1].run_id)
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", during)
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1), witness) == Tally()
+    assert ran == [3, 2]
+    assert witness.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
+    entry = store.entry(runs[0].run_id)
+    assert entry is not None
+    assert entry.result["by"] == "the other"
+    assert not (store.directory / FOLDER).exists()
+
+
+def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = configs(seeds=(0, 2))
+    store.write(failed(runs[1], "before"))  # which is no reason to leave it
+    other = Claims(store.directory / FOLDER)
+    assert other.take(runs[1].run_id)
+
+    def during(config: RunConfig, *rest: Any) -> Record:
+        assert config.seed == 0
+        store.write(failed(runs[1], "meanwhile"))
+        other.release(runs[1].run_id)
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", during)
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    assert run_all(runs, store, Terms(1), Witness(store)) == Tally(failed=1)
+
+
+def test_who_was_held_up_leaves_the_record_of_who_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = configs()
+
+    def overtaken(config: RunConfig, *rest: Any) -> Record:
+        record = fake(config, *rest)
+        store.write(replace(record, result=record.result | {"by": "the other"}))
+        return record
+
+    monkeypatch.setattr(attempt, "execute", overtaken)
+    assert run_all([run], store, Terms(1), Witness(store)) == Tally()
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    assert entry.result["by"] == "the other"
+
+
+def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halvings: list[int] = []
+
+    def short(config: RunConfig, threads: int, progress: Callable[[int, int], None], halved: int) -> Record:
+        halvings.append(halved)
+        if halved < 2:
+            raise MemoryError("short")
+        return fake(config, threads, progress, halved)
+
+    monkeypatch.setattr(attempt, "execute", short)
+    (run,) = configs()
+    assert run_all([run], store, Terms(1, retries=1), Witness(store)) == Tally(failed=1)
+    assert halvings == [0, 1]
+    assert store.pending([run]) == [run]
+    witness = Witness(store)
+    assert run_all([run], store, Terms(1, retries=2), witness) == Tally()
+    assert halvings == [0, 1, 0, 1, 2]
+    assert len(witness.notes) == 2
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    assert entry.result["attempts"] == 3
+    log = (store.directory / run.run_id / "log.txt").read_text()
+    assert log.count("MemoryError: short") == 2
+    assert "--- attempt 3 ---" in log
+
+
+def test_no_run_begins_after_so_many_failures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 1, 2, 3))  # the second fails
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1, max_failures=1), witness) == Tally(failed=1, unbegun=2)
+    assert witness.runs == [runs[0].run_id, runs[1].run_id]
+    assert "--max-failures 1 reached: 2 runs will not begin" in witness.notes[0]
+    assert run_all(runs[2:], store, Terms(1, max_failures=1), witness) == Tally()
+
+
+def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 2))
+    with monkeypatch.context() as broken:
+        broken.setattr(Claims, "_create", full)
+        with pytest.raises(ConfigError, match=r"no run can be claimed in .*: no space left on device"):
+            run_all(runs, store, Terms(1), Witness(store))
+    with monkeypatch.context() as broken:
+        broken.setattr(storing, "_write_files", full)
+        with pytest.raises(ConfigError, match="cannot be written: no space left on device"):
+            run_all(runs, store, Terms(1), Witness(store))
+    assert list(store.directory.iterdir()) == []
+    assert run_all(runs, store, Terms(1), Witness(store)) == Tally()
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
+    number: signal.Signals, raised: type[BaseException], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, before = store.write, signal.getsignal(number)
+
+    def signalled(*record: Any) -> Path:
+        os.kill(os.getpid(), number)
+        return write(*record)
+
+    monkeypatch.setattr(attempt, "execute", fake)
+    monkeypatch.setattr(store, "write", signalled)
+    runs = configs(seeds=(0, 2))
+    with pytest.raises(raised):
+        run_all(runs, store, Terms(1), Witness(store))
+    assert store.pending(runs) == runs[1:]
+    assert not (store.directory / FOLDER).exists()
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_interrupts_a_run_in_this_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def signalled(*_: object) -> Record:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the run went on")
+
+    monkeypatch.setattr(attempt, "execute", signalled)
+    with pytest.raises(Terminated):
+        run_all(configs(), store, Terms(1), Witness(store))
+    assert list(store.directory.iterdir()) == []
+
+
 BODY = """def logits(self, vit, batch, state):
         if batch.labels.requires_grad is False:
             {action}
@@ -108,11 +274,13 @@ def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # of no interest here, and slow
-    raises = plugin("raises", BODY.format(action="raise ArithmeticError('on purpose')"))
+    raises = plugin("raises", BODY.format(action="print('about to raise'); raise ArithmeticError('on purpose')"))
     dies = plugin("dies", BODY.format(action="import os; os._exit(1)"))
     grid = ("--seed", 0, *SMALL)
     own = ("--plugin", raises, "--plugin", dies)
-    many = bench("sweep", "--methods", "head,pep-fedpt,raises,dies", *own, "--workers", 2, "--out", "ray", *grid)
+    many = bench(
+        "sweep", "--methods", "head,pep-fedpt,raises,dies", *own, "--workers", 2, "--retries", 0, "--out", "ray", *grid
+    )
     assert many.code == 1, many.err
     assert "2 runs failed" in many.err
     one = bench("sweep", "--methods", "head,pep-fedpt", "--workers", 1, "--out", "here", *grid)
@@ -123,6 +291,12 @@ def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_
     assert errors.keys() == {"raises", "dies"}
     assert errors["raises"] == "ArithmeticError: on purpose"
     assert "\n" not in errors["dies"]
+    kinds = {r["method"]: r["error_kind"] for r in results.values()}
+    assert kinds == {"head": None, "pep-fedpt": None, "raises": "exception", "dies": "worker_killed"}
+    (failure,) = (r["run_id"] for r in results.values() if r["method"] == "raises")
+    log = (tmp_path / "ray" / failure / "log.txt").read_text()
+    assert "about to raise\n" in log
+    assert "Traceback" in log
     assert len(results) == 4
     same = [path.parent.name for path in (tmp_path / "here").glob("*/result.json")]
     assert len(same) == 2

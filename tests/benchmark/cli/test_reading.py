@@ -2,10 +2,16 @@ import csv
 import io
 import json
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmark import live
+from benchmark.claims import Claims, this_driver
+from benchmark.cli import reading
+from benchmark.live import Live, Progress, under_way
 from tests.benchmark.conftest import Bench, config, refused
 
 
@@ -34,6 +40,7 @@ def test_status_in_json_says_the_same(bench: Bench, directory: Path) -> None:
             "alpha": 0.5,
             "seed": 1,
             "error": "ZeroDivisionError: division by zero",
+            "error_kind": "exception",
             "log": f"{run.run_id}/log.txt",
         }
     ]
@@ -138,3 +145,51 @@ def test_a_record_that_cannot_be_read_is_named(
     shutil.copytree(directory / run_id, tmp_path / "runs" / run_id)
     (tmp_path / "runs" / run_id / "result.json").write_text(text)
     refused(bench(command, "runs"), named, run_id)
+
+
+def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_made(
+    bench: Bench, directory: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(directory, tmp_path / "runs")
+    place = tmp_path / "runs" / config().run_id / "result.json"
+    result = json.loads(place.read_text())
+    result["environment"]["git_commit"] = "abc123"
+    place.write_text(json.dumps(result))
+    running = {"run_id": "one", "name": "head iid seed 1", "round": 3, "rounds": 8, "worker": "node-7:99"}
+    with Live(tmp_path / "runs", lambda: {"running": [running]}) as claims:
+        claims.take("one", "head iid seed 1")
+        gone = Claims(claims.folder)
+        gone.owner = replace(gone.owner, pid=999_999_999)
+        gone.take("two", "head iid seed 2")
+        gone.take(config().run_id, "written, and not given back")
+        while not under_way(tmp_path / "runs"):
+            time.sleep(0.05)
+        said = bench("status", "runs").out
+        found = json.loads(bench("status", "runs", "--json").out)
+    assert said.splitlines()[0] == "runs: 3 done, 1 failed, 1 running, 1 abandoned"
+    assert "  running: head iid seed 1 on node-7:99, round 3/8\n" in said
+    assert f"  abandoned: head iid seed 2 by {gone.owner}, which is gone" in said
+    assert "  1 runs were made by commit abc123" in said
+    assert [run["run_id"] for run in found["running"]] == ["one"]
+    assert [run["run_id"] for run in found["abandoned"]] == ["two"]
+    assert found["other_commits"] == {"abc123": [config().run_id]}
+
+
+def test_status_follows_a_sweep_until_it_has_ended(
+    bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
+    told = [[Progress(this_driver(), now)], [Progress(this_driver(), now | {"finished": 4, "seconds_left": 0.0})], []]
+    monkeypatch.setattr(live, "under_way", lambda _: told.pop(0) if told else [])
+    monkeypatch.setattr(reading, "FOLLOW_EVERY", 0.0)
+    said = bench("status", directory, "--follow")
+    assert said.err == f"{this_driver()}: 3/4 runs, about 5 s left\n{this_driver()}: 4/4 runs, about 0 s left\n"
+    assert said.out.startswith(f"{directory}: 3 done")
+
+
+@pytest.mark.parametrize("file", ["rounds.parquet", "clients.parquet"])
+def test_a_table_cut_short_is_named_with_the_remedy(file: str, bench: Bench, directory: Path, tmp_path: Path) -> None:
+    shutil.copytree(directory, tmp_path / "runs")
+    path = tmp_path / "runs" / config().run_id / file
+    path.write_bytes(path.read_bytes()[:100])
+    refused(bench("figure", "runs"), f"{config().run_id}/{file}", "delete the run's directory")

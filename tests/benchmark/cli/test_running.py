@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark import embedded
-from benchmark import sweep as sweeping
+from benchmark import attempt, embedded
 from benchmark.runner import Record
 from tests.benchmark.conftest import SMALL, Bench, config, configs, refused
 
@@ -34,13 +33,13 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs that are executed."""
-    execute, names = sweeping.execute, list[str]()
+    execute, names = attempt.execute, list[str]()
 
     def spied(run: object, *rest: object) -> Record:
         names.append(run.run_id)  # type: ignore[attr-defined]
         return execute(run, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sweeping, "execute", spied)
+    monkeypatch.setattr(attempt, "execute", spied)
     return names
 
 
@@ -180,7 +179,7 @@ def test_the_same_seed_gives_the_same_files_but_for_the_clock(bench: Bench, tmp_
 def test_ctrl_c_keeps_what_had_finished_and_the_same_command_goes_on(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, ran = sweeping.execute, list[str]()
+    execute, ran = attempt.execute, list[str]()
 
     def interrupted(run: object, *rest: object) -> Record:
         if len(ran) == 1:
@@ -190,7 +189,7 @@ def test_ctrl_c_keeps_what_had_finished_and_the_same_command_goes_on(
 
     words = (*SWEEP, "--method", "head", "--seeds", "0,1,2")
     with monkeypatch.context() as broken:
-        broken.setattr(sweeping, "execute", interrupted)
+        broken.setattr(attempt, "execute", interrupted)
         said = bench(*words)
     assert said.code == 130
     assert "Traceback" not in said.err
@@ -206,7 +205,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(bench: Bench, monkeypatch: py
     def interrupt(*_: object) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeping, "execute", interrupt)
+    monkeypatch.setattr(attempt, "execute", interrupt)
     assert "the same command goes on" in bench(*SWEEP, "--method", "head", "--seed", 0).err
 
 

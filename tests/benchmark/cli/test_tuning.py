@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmark import runner
-from benchmark import sweep as sweeping
+from benchmark import attempt, runner
 from benchmark.runner import Record
 from results import figures
 from tests.benchmark.conftest import SMALL, Bench, refused
@@ -20,13 +19,13 @@ TUNE = ("tune", *SMALL, "--seed", 0, "--workers", 1)
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs that are executed."""
-    execute, names = sweeping.execute, list[str]()
+    execute, names = attempt.execute, list[str]()
 
     def spied(run: Any, *rest: Any) -> Record:
         names.append(run.run_id)
         return execute(run, *rest)
 
-    monkeypatch.setattr(sweeping, "execute", spied)
+    monkeypatch.setattr(attempt, "execute", spied)
     return names
 
 
@@ -92,7 +91,7 @@ def test_ctrl_c_keeps_the_trials_and_the_same_command_goes_on(
     bench: Bench, tmp_path: Path, executed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*TUNE, "--method", "head", "--grid", "lr=0.01,0.02,0.03", "--out", "runs")
-    counted = sweeping.execute
+    counted = attempt.execute
 
     def interrupted(run: Any, *rest: Any) -> Record:
         if len(executed) == 2:
@@ -100,7 +99,7 @@ def test_ctrl_c_keeps_the_trials_and_the_same_command_goes_on(
         return counted(run, *rest)
 
     with monkeypatch.context() as broken:
-        broken.setattr(sweeping, "execute", interrupted)
+        broken.setattr(attempt, "execute", interrupted)
         assert bench(*words).code == 130
     assert not (tmp_path / "runs" / "tuned.yaml").exists()
     said = bench(*words)

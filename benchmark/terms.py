@@ -1,0 +1,40 @@
+"""On what terms a sweep runs: how many runs at a time, with what each, where, and what it puts up with."""
+
+from dataclasses import dataclass
+
+from benchmark.errors import ConfigError
+from benchmark.machine import processors
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`workers` runs at a time (None: as many as there is room for), each with `cpus` and `gpus`, a GPU's share too.
+
+    `run_timeout` are seconds that a run may take, `retries` further attempts at one that a transient failure ended,
+    `max_failures` failed runs after which no other begins.
+    """
+
+    workers: int | None = None
+    cpus: int | None = None
+    gpus: float = 0.0
+    address: str | None = None
+    run_timeout: float | None = None
+    retries: int = 2
+    max_failures: int | None = None
+
+    def check(self, device: str) -> None:
+        """Raises `ConfigError` where the terms cannot be met whatever is run."""
+        if self.gpus and device != "cuda":
+            raise ConfigError(f"--gpus-per-run {self.gpus:g} is for --device cuda, not {device}: Ray numbers the GPUs.")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ConfigError(f"--gpus-per-run {self.gpus:g}: above 1, Ray gives whole GPUs only.")
+        if not self.address and (self.cpus or 1) > processors():
+            raise ConfigError(f"--cpus-per-run {self.cpus}: this process may use {processors()}.")
+
+    def at_a_time(self, runs: int) -> int:
+        """How many of so many runs go on at once on this machine."""
+        return max(1, min(self.workers or processors() // (self.cpus or 1), runs))
+
+    def threads(self, workers: int) -> int:
+        """Processors of one run on this machine."""
+        return self.cpus or max(1, processors() // workers)

@@ -1,0 +1,176 @@
+"""Sweeps that share a directory, are told to end, meet a full or a read-only disk, or find their directory moved."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from benchmark import attempt, claims
+from benchmark.live import FOLDER
+from benchmark.runner import Record
+from tests.benchmark.conftest import SMALL, Bench, config, refused
+from tests.chaos.processes import descendants, gone, start, until, untimed
+
+COUNTS = """def combine(self, server, uploads):
+        with open({path!r}, "a") as file:
+            file.write("x")
+        return super().combine(server, uploads)
+"""
+
+
+def fill(path: Path) -> None:
+    """Writes a file until the disk is full."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**16))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps without figures, which take longer than such small runs."""
+    from results import figures
+
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a tmpfs with the options given."""
+    mounted: list[Path] = []
+
+    def mount(options: str) -> Path:
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True)
+        if done.returncode:
+            pytest.skip("mounting a file system needs root")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_two_sweeps_at_once_run_every_run_once_and_show_the_same_table(
+    plugin: Callable[..., Path], tmp_path: Path
+) -> None:
+    witness = tmp_path / "witness"
+    own = plugin(body=COUNTS.format(path=str(witness)))
+    words = ("sweep", "--methods", "own", "--seeds", ",".join(map(str, range(8))), *SMALL, "--plugin", own)
+    both = [start(*words, "--workers", 1, "--out", tmp_path / "runs") for _ in range(2)]
+    said = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert witness.read_text() == "x" * 8  # each run has one round, and so combines once
+    assert said[0][0] == said[1][0]
+    assert "own" in said[0][0]
+    workers = Counter(json.loads(p.read_text())["when"]["worker"] for p in (tmp_path / "runs").glob("*/result.json"))
+    assert sum(workers.values()) == 8
+    assert len(workers) == 2, "one of the two has done nothing"
+    assert not list((tmp_path / "runs").glob(".*"))
+
+
+def test_sigterm_keeps_what_has_finished_and_leaves_no_process(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)
+    process = start(*words, "--workers", 2, "--out", runs)
+    until(lambda: list((runs / FOLDER).glob("*.claim")) or process.poll() is not None)
+    time.sleep(1)
+    children = {pid for pid, _ in descendants(process.pid)}
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "terminated; what had finished is kept" in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert len(children) > 2
+    until(lambda: gone(children), 30)
+    assert list(runs.iterdir()) == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_copied_directory_goes_on_where_it_was_copied_to(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "SILENCE", 0.2)
+    words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out")
+    execute = attempt.execute
+
+    def copied(run: object, *rest: object) -> Record:
+        if run.seed == 1 and not (tmp_path / "copy").exists():  # type: ignore[attr-defined]
+            shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # in the middle of a run, its claim with it
+        return execute(run, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(attempt, "execute", copied)
+    assert bench(*words, "runs").code == 0
+    assert len(list((tmp_path / "copy").glob("*/result.json"))) == 1
+    said = bench(*words, "copy")
+    assert said.code == 0
+    assert "3 runs, 1 done before" in said.err
+    assert untimed(bench("table", "copy", "--json").out) == untimed(bench("table", "runs", "--json").out)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_full_disk_ends_a_sweep_plainly_and_it_goes_on_when_there_is_room(
+    bench: Bench, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, execute = small_disk("size=60m"), attempt.execute
+    words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out", place / "runs")
+
+    def filled(run: object, *rest: object) -> Record:
+        if run.seed == 1:  # type: ignore[attr-defined]
+            fill(place / "filler")
+        return execute(run, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as full:
+        full.setattr(attempt, "execute", filled)
+        refused(bench(*words), "no space left on device")
+    assert [path.name for path in (place / "runs").iterdir()] == [config(seeds=(0,)).run_id]
+    (place / "filler").unlink()
+    said = bench(*words)
+    assert said.code == 0
+    assert "3 runs, 1 done before" in said.err
+
+
+def test_a_read_only_disk_is_named(bench: Bench, small_disk: Callable[[str], Path]) -> None:
+    place = small_disk("size=60m,ro")
+    refused(bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--out", place / "runs"), "cannot be written")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., Path], tmp_path: Path) -> None:
+    fails = "def combine(self, server, uploads):\n        import os\n        "
+    fails += f"if os.path.exists({str(tmp_path / 'broken')!r}): raise ArithmeticError('on purpose')\n"
+    fails += "        return super().combine(server, uploads)"
+    own = plugin(body=fails)
+    (tmp_path / "broken").touch()
+    words = ("--methods", "own,head", "--seed", 0, *SMALL, "--workers", 1, "--plugin", own, "--out", "runs")
+    assert bench("sweep", *words).code == 1
+    refused(bench("retry", "runs"), "name it with --plugin")
+    assert bench("retry", "runs", "--plugin", own, "--workers", 1).code == 1
+    (tmp_path / "broken").unlink()
+    said = bench("retry", "runs", "--plugin", own, "--workers", 1)
+    assert said.code == 0
+    assert "1 failed runs" in said.err
+    assert "head" in said.out
+    assert "own" in said.out
+    assert bench("retry", "runs").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--gpus-per-run", "0.5"], "--device cuda"),
+        (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
+    ],
+)
+def test_terms_that_cannot_be_met_are_refused(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
+    refused(bench("sweep", "--methods", "head", "--seed", 0, *words), named)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,188 @@
+"""What kills sweeps in earnest: kill -9 at random moments, and nodes of a cluster that come and go."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.live import FOLDER, under_way
+from benchmark.store import Store
+from tests.chaos.processes import descendants, gone, kill, start, until, untimed
+
+pytestmark = [
+    pytest.mark.chaos,
+    # Ray leaves sockets to the garbage collector, and warns of a default of its own that will change
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+GRID = ("sweep", "--methods", "head,fedvpt", "--alpha", "0.1,0.5,5", "--rounds", 3, "--eval-every", 3)
+
+
+def table(directory: Path) -> str:
+    """The table but for how long it took."""
+    process = start("table", directory, "--json")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return untimed(out)
+
+
+def seeds(count: int) -> tuple[str, str]:
+    return "--seeds", ",".join(map(str, range(count)))
+
+
+def stamps(directory: Path) -> dict[str, Any]:
+    """Which record is in the place of every finished run."""
+    if not directory.is_dir():
+        return {}
+    store = Store(directory)
+    return {entry.run_id: store.stamp(entry.run_id) for entry in store.entries() if entry.status == "done"}
+
+
+def computing(directory: Path) -> bool:
+    """Whether a worker has begun a run, as its driver tells; killed earlier, none would ever come to its work."""
+    return any(driver.content["running"] for driver in under_way(directory))
+
+
+def targets(driver: int) -> dict[str, list[int]]:
+    """What there is to kill of a sweep."""
+    below = list(descendants(driver))
+    found = {
+        "driver": [driver],
+        "worker": [pid for pid, words in below if words.startswith("ray::_task")],
+        "raylet": [pid for pid, words in below if "/raylet/raylet " in words],
+    }
+    return {name: pids for name, pids in found.items() if pids}
+
+
+def test_twenty_kills_at_random_moments_leave_the_table_as_it_would_be(tmp_path: Path) -> None:
+    kills, runs = int(os.environ.get("BENCH_KILLS", "20")), int(os.environ.get("BENCH_RUNS", "30"))
+    undisturbed = start(*GRID, *seeds(runs // 6), "--workers", 1, "--out", tmp_path / "calm")
+    assert undisturbed.wait(timeout=240) == 0
+    chance, killed, calls = random.Random(0), list[str](), 0
+    place, process, kept = tmp_path / "runs", None, dict[str, Any]()
+    while True:
+        if process is None or process.poll() is not None:
+            if process is not None and process.returncode >= 0:  # it ended by itself
+                assert process.returncode in (0, 1), process.communicate()[1]
+                if process.returncode == 0:
+                    break
+            process, calls = start(*GRID, *seeds(runs // 6), "--workers", 2, "--out", place), calls + 1
+        until(lambda p=process: computing(place) or p.poll() is not None)  # type: ignore[misc]
+        time.sleep(chance.uniform(0.2, 4))
+        now = stamps(place)
+        assert {run: now[run] for run in kept} == kept, "a finished run was run again"
+        kept = now
+        if len(killed) == kills or process.poll() is not None:
+            process.wait(timeout=240)
+            continue
+        name = chance.choice(sorted(targets(process.pid)))
+        below = {pid for pid, _ in descendants(process.pid)}
+        kill(chance.choice(targets(process.pid).get(name, [process.pid])))
+        killed.append(name)
+        if name == "driver":
+            process.wait(timeout=60)
+            until(lambda left=below: gone(left), 60)  # type: ignore[misc]
+    print(f"\nkilled {killed}; {calls} calls; {len(stamps(place))} runs")
+    assert table(place) == table(tmp_path / "calm")
+    assert not (place / FOLDER).exists()
+
+
+def test_a_run_that_takes_too_long_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    plugin = tmp_path / "slow_plugin.py"
+    plugin.write_text(
+        "import time\nfrom methods.base import Method\nfrom methods.head import Head\n"
+        "from methods.registry import register\n\n"
+        '@register("slow", paper="none", year=2025, family="head")\nclass Slow(Head):\n    "Slow."\n'
+        "    def combine(self, server, uploads):\n        print('waiting')\n        time.sleep(600)\n"
+    )
+    words = ("--methods", "slow,head", *seeds(1), "--rounds", 1, "--workers", 2, "--run-timeout", 15)
+    process = start("sweep", *words, "--plugin", plugin, "--out", tmp_path / "runs")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    entries = {entry.result["method"]: entry for entry in Store(tmp_path / "runs").entries()}
+    assert entries["head"].status == "done"
+    assert entries["slow"].result["error_kind"] == "time_limit"
+    assert entries["slow"].result["error"] == "ended after 15 s (--run-timeout)"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A Ray cluster whose nodes are processes of this machine: a head without processors, and one node of two."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield made
+    made.shutdown()
+
+
+def test_a_node_dies_and_another_joins_and_nothing_is_lost(cluster: Any, tmp_path: Path) -> None:
+    first = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    undisturbed = start(*GRID, *seeds(3), "--workers", 1, "--out", tmp_path / "calm")
+    process = start(*GRID, *seeds(3), "--address", cluster.address, "--out", tmp_path / "runs")
+    until(lambda: len(stamps(tmp_path / "runs")) >= 3 or process.poll() is not None, 200)
+    cluster.remove_node(first, allow_graceful=False)
+    time.sleep(3)
+    cluster.add_node(num_cpus=2)
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    assert undisturbed.wait(timeout=240) == 0
+    assert len(stamps(tmp_path / "runs")) == 18
+    print("\n", [line for line in err.splitlines() if "trying again" in line])
+    assert "fedvpt" in out
+    assert table(tmp_path / "runs") == table(tmp_path / "calm")
+
+
+def test_a_node_without_the_data_says_so_by_name(cluster: Any, tmp_path: Path) -> None:
+    import numpy as np
+
+    images, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "own.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)
+    cluster.add_node(num_cpus=1)
+    words = ("--methods", "head", *seeds(2), "--clients", 4, "--rounds", 1, "--datasets", f"npz:{tmp_path / 'own.npz'}")
+    process = start("sweep", *words, "--address", cluster.address, "--out", tmp_path / "runs")
+    until(lambda: (tmp_path / "runs").is_dir() or process.poll() is not None, 200)  # the driver has read them
+    (tmp_path / "own.npz").unlink()
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1, err
+    results = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/result.json")]
+    assert {result["error_kind"] for result in results} == {"no_data"}
+    assert all("own.npz" in result["error"] and "(on node " in result["error"] for result in results)
+
+
+def test_a_worker_s_output_and_a_plugin_travel_to_and_from_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "own.py"
+    plugin.write_text(
+        "from methods.base import Method\nfrom methods.head import Head\nfrom methods.registry import register\n\n"
+        '@register("own", paper="none", year=2025, family="head")\nclass Own(Head):\n    "Says something."\n'
+        "    def combine(self, server, uploads):\n        print('from', __file__)\n"
+        "        return super().combine(server, uploads)\n"
+    )
+    cluster.add_node(num_cpus=1)
+    words = ("--methods", "own", *seeds(1), "--rounds", 1, "--plugin", plugin)
+    process = start("sweep", *words, "--address", cluster.address, "--out", tmp_path / "runs")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    (entry,) = Store(tmp_path / "runs").entries()
+    log = (tmp_path / "runs" / entry.run_id / "log.txt").read_text()
+    assert "working_dir_files" in log, "the plug-in was not shipped"
+    assert entry.result["config"]["plugins"] == [str(plugin)]
+
+
+def test_ctrl_c_on_ray_leaves_no_process(tmp_path: Path) -> None:
+    words = ("--methods", "head", *seeds(2), "--rounds", 100000, "--eval-every", 100000, "--workers", 2)
+    process: subprocess.Popen[str] = start("sweep", *words, "--out", tmp_path / "runs")
+    until(lambda: list((tmp_path / "runs" / FOLDER).glob("*.claim")) or process.poll() is not None)
+    below = {pid for pid, _ in descendants(process.pid)}
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    until(lambda: gone(below), 30)
+    assert list((tmp_path / "runs").iterdir()) == []

@@ -150,7 +150,7 @@ def restore(run: Simulator, head: Head, tensors: State) -> None:
 
 
 def _resume_executor(run: Simulator, head: Head) -> None:
-    """The executor's choices go on too, where the machine is the same; not the width of passes, once memory was short."""
+    """The executor's choices go on where the machine is the same, but for the width that memory was too short for."""
     executor = run.executor
     if head.kernels == kernels(run.vit.device):
         executor.used = executor.used or head.used

@@ -1,7 +1,6 @@
 """Keeps a run while it is under way, and lets it go on from what an earlier attempt left."""
 
 import logging
-import logging
 import os
 import socket
 import time
@@ -11,10 +10,10 @@ from typing import Any
 
 from benchmark.checkpoint import CheckpointError, pack, restore, unpack
 from benchmark.simulator import Simulator
+from benchmark.store import CHECKPOINT_EVERY
 
 log = logging.getLogger("bench")
 
-EVERY = 30.0  # seconds: a run that is shorter never writes a checkpoint
 SHARE = 20  # a checkpoint may take one part in so many of the time, however large it is
 
 
@@ -28,7 +27,7 @@ class Checkpoints:
 
     found: bytes | None = None
     keep: Callable[[bytes], None] = _nobody
-    every: float = EVERY
+    every: float = CHECKPOINT_EVERY
 
 
 class Keeper:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from benchmark.runner import Record
 
 OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_EVERY = 30.0  # seconds: a run that is shorter never writes one
 SPARE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less left
 
 
@@ -118,6 +120,8 @@ class Store:
         try:
             unfinished.mkdir()
             _write_files(unfinished, record, log)
+            if record.result["status"] != "done" and (place / CHECKPOINT).exists():  # what is tried again goes on
+                shutil.copyfile(place / CHECKPOINT, unfinished / CHECKPOINT)
             if place.exists():
                 os.replace(place, old)
             os.replace(unfinished, place)

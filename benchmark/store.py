@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
 from data import jsonfile
+from results.identity import contradiction
 
 if TYPE_CHECKING:
     from benchmark.runner import Record
@@ -88,6 +89,8 @@ class Store:
         status = result.get("status")
         if status not in ("done", "failed"):
             raise ConfigError(f"{path} names no status; delete its directory to run it again.")
+        if wrong := contradiction(result, run_id):
+            raise ConfigError(f"{path} was changed: it {wrong}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
     def entries(self) -> list[Entry]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.errors import RecordError
+from results.identity import contradiction
 from results.labels import label
 
 FORMAT = 1
@@ -80,6 +81,8 @@ def _read(path: Path) -> dict[str, Any]:
         )
     if missing := [key for key in IDENTITY if record.get(key) is None]:
         raise RecordError(f"{path} lacks {', '.join(missing)}: {_REMEDY}")
+    if wrong := contradiction(record, path.parent.name):
+        raise RecordError(f"{path} was changed: it {wrong}; {_REMEDY}")
     return dict(record)
 
 

@@ -1,4 +1,4 @@
-"""What names a run, and whether a record is what its place says: both hold for a record without the code that made it."""
+"""What names a run, and whether a record is what its place says; neither needs the code that made it."""
 
 import hashlib
 import json

@@ -42,6 +42,11 @@ def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.D
     return _concatenated(directory, run_ids, "clients.parquet")
 
 
+def configs(directory: str | Path, run_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The configurations of these runs, in their order."""
+    return [_read(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
+
+
 def _load(directory: str | Path, run_ids: Iterable[str] | None) -> tuple[pd.DataFrame, list[Path]]:
     folders = _folders(Path(directory), run_ids)
     records = [_read(folder / "result.json") for folder in folders]

@@ -93,8 +93,10 @@ def command_of(config: RunConfig) -> str:
         value = getattr(config, name, None)
         if value is not None and value is not False and value != field.default:
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    usual = methods.create(config.method).settings
     for part, fields in config.settings.items():
-        words += [word for name, value in fields.items() for word in ("--set", f"{part}.{name}={value}")]
+        changed = {name: value for name, value in fields.items() if value != usual[part][name]}
+        words += [word for name, value in changed.items() for word in ("--set", f"{part}.{name}={value}")]
     for file in config.plugins:
         words += ["--plugin", file]
     return shlex.join(words)

@@ -102,7 +102,7 @@ def command_of(config: RunConfig) -> str:
     return shlex.join(words)
 
 
-def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[int], None]) -> Comparison:
+def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[int, int], None]) -> Comparison:
     """Runs a configuration again, beside and not in the directory it is from, and compares."""
     from benchmark.machine import processors
     from benchmark.runner import execute

@@ -13,7 +13,7 @@ class Terms:
 
     `run_timeout` are seconds that a run may take, `retries` further attempts at one that a transient failure ended,
     `max_failures` failed runs after which no other begins, `checkpoint_every` seconds between two states kept of a run
-    under way; 0: one a round.
+    under way; 0: one a round. `tracker` is told of runs that are done.
     """
 
     workers: int | None = None
@@ -24,6 +24,7 @@ class Terms:
     retries: int = 2
     max_failures: int | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
+    tracker: str | None = None
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` where the terms cannot be met whatever is run."""

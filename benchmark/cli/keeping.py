@@ -85,7 +85,7 @@ def reproduce(
     entry = entry_of(place)
     config = config_of(entry, plugin or (), data_root)
     print(command_of(config), file=sys.stderr)
-    found = again(entry, place, config, lambda number: print(f"round {number}/{config.rounds}", file=sys.stderr))
+    found = again(entry, place, config, lambda number, _: print(f"round {number}/{config.rounds}", file=sys.stderr))
     if as_json:
         print(
             json.dumps(

@@ -349,10 +349,7 @@ def test_a_run_whose_worker_was_killed_goes_on_from_its_last_round(
         *grid,
         "--workers",
         2,
-        "--checkpoint-every",
-        0,
-        "--retries",
-        0,
+        *kept_often,
         "--out",
         "ray",
     )

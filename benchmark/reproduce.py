@@ -49,8 +49,12 @@ def config_of(entry: Entry, plugins: Sequence[str], data_root: str | None = None
 
     A plug-in is code: the record names those that it came with, and only those that the user names are loaded.
     """
-    stored = entry.result["config"]
-    named = [Path(file).name for file in stored.get("plugins") or ()]
+    try:
+        config = RunConfig(**entry.result["config"])
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(f"the configuration of run {entry.run_id} is not this version's: {place}.") from error
+    named = [Path(file).name for file in config.plugins]
     if named and not plugins:
         raise ConfigError(
             f"run {entry.run_id} came with plug-ins ({', '.join(named)}), which are code: "
@@ -58,14 +62,10 @@ def config_of(entry: Entry, plugins: Sequence[str], data_root: str | None = None
         )
     for file in plugins:
         methods.load_plugin(file)
-    where: dict[str, Any] = {"plugins": [str(Path(file).resolve()) for file in plugins]}
-    if data_root is not None:
-        where["data_root"] = data_root
-    try:
-        config = RunConfig(**stored | where)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ConfigError(f"the configuration of run {entry.run_id} is not this version's: {place}.") from error
+    where: dict[str, Any] = {"plugins": tuple(str(Path(file).resolve()) for file in plugins)}
+    config = config.model_copy(update=where | ({"data_root": data_root} if data_root is not None else {}))
+    if "\0" in "".join(str(value) for value in config.model_dump().values()):
+        raise ConfigError(f"the configuration of run {entry.run_id} holds what no path may.")
     _check_present(config)
     return config
 

@@ -16,6 +16,9 @@ from tests import toy
 UNLIKE = (
     "fedvpt",
     "fedvpt+fedavgm",
+    "fedvpt+scaffold",
+    "fedvpt+feddyn",
+    "fedvpt+fedadam",
     "pep-fedpt",
     "fedper",
     "fedrep",
@@ -50,7 +53,8 @@ def numbers(run: Simulator) -> Any:
 
 def states(run: Simulator) -> dict[str, torch.Tensor]:
     memory = {f"{i} {k}": v for i, own in enumerate(run.optimiser_memory) for k, v in own.items()}
-    local = {f"{client} {k}": v for client, own in run.local.items() for k, v in own.items()}
+    held = [(name, client, own) for name in checkpoint.PER_CLIENT for client, own in getattr(run, name).items()]
+    local = {f"{name} {client} {k}": v for name, client, own in held for k, v in own.items()}
     return {**run.server, **memory, **local}
 
 

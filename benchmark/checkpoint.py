@@ -23,7 +23,7 @@ from benchmark.machine import kernels
 from benchmark.simulator import Outcome, Simulator
 from methods.base import State
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 PER_CLIENT: dict[str, Callable[[Simulator], State]] = {
     "local": lambda run: {**{name: run.server[name] for name in run.method.keeps}, **run.initial_local},
     "optimiser_local": lambda run: run.optimiser_initial,
@@ -169,7 +169,7 @@ def _digest(text: str, tensors: State) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         found.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 

@@ -131,7 +131,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    plain = [{k: v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()} for row in frame.to_dict("records")]
+    plain = [
+        {str(k): v.tolist() if hasattr(v, "tolist") else v for k, v in row.items()} for row in frame.to_dict("records")
+    ]
     return [{k: v for k, v in row.items() if k != "seconds"} for row in plain]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from results import records
@@ -56,9 +57,7 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
-    lists = [
-        name for name in frame if len(frame) and hasattr(frame[name].iloc[0], "tolist") and frame[name].dtype == object
-    ]
+    lists = [str(name) for name in frame if any(isinstance(value, np.ndarray) for value in frame[name])]
     return frame.assign(**{name: [json.dumps(value.tolist()) for value in frame[name]] for name in lists})
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmark import failures
 from benchmark.config import RunConfig
+from benchmark.keeper import Checkpoints
 from benchmark.runner import Record, execute, failed
 
 
@@ -32,12 +33,14 @@ class Finished:
     log: str = ""
 
 
-def guarded(job: Job, threads: int, progress: Callable[[int, int], None]) -> Finished:
+def guarded(
+    job: Job, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
+) -> Finished:
     """A run whose failure, of any kind, becomes a record; the traceback goes to its log.
 
     `progress` is told every round: its number, and the images trained on so far.
     """
     try:
-        return Finished(job, execute(job.config, threads, progress, job.halvings))
+        return Finished(job, execute(job.config, threads, progress, job.halvings, checkpoints))
     except Exception as error:  # a method may raise anything, and the other runs go on
         return Finished(job, failed(job.config, failures.cause(error), failures.kind(error)), traceback.format_exc())

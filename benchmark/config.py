@@ -1,8 +1,6 @@
 """What the user asked for, checked (`Options`), and the runs that follow from it (`RunConfig`, one a cell and seed)."""
 
 import difflib
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -20,12 +18,11 @@ from benchmark.weights import EMBEDDED, identity
 from data import registry as datasets
 from data.partition import PartitionSettings
 from methods import registry as methods
+from results.identity import run_id as identity_of
 
 RECORD_FORMAT = 1
 PRESETS = Path(__file__).parent / "presets"
 TRIALS = "tuning"  # the part of a preset in which `bench tune` keeps what it tried; nothing is read from it
-NOT_OF_THE_RESULT = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
-"""Settings of a run that say where and how it is computed, not what; its identity leaves them out."""
 
 
 class Protocol(LocalTraining, PartitionOptions):
@@ -70,9 +67,7 @@ class RunConfig(Protocol):
     @cached_property
     def run_id(self) -> str:
         """The content hash that names the run: of everything that its result depends on."""
-        content = self.model_dump(exclude=NOT_OF_THE_RESULT) | {"record_format": RECORD_FORMAT}
-        content["dataset"] = content["dataset"].partition(":")[0]  # a path; the identity says what lies there
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return identity_of(self.model_dump(), RECORD_FORMAT)
 
     @property
     def federation(self) -> PartitionSettings:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from benchmark.attempt import Finished, Job, guarded
 from benchmark.board import Board
 from benchmark.config import RunConfig
 from benchmark.errors import ConfigError
+from benchmark.keeper import Checkpoints
 from benchmark.runner import failed
 from benchmark.signals import Signals
 from benchmark.terms import Terms
+from benchmark.underway import Underway
 from benchmark.watch import Watcher
 
 POLL = 0.5  # seconds between two looks at the board
@@ -33,8 +36,10 @@ PACKAGES = ("benchmark", "data", "methods", "results")
 class RayPool:
     """One task a run, at most `workers` at a time, or as many as the cluster holds. Used as a context."""
 
-    def __init__(self, terms: Terms, workers: int, configs: Sequence[RunConfig], watcher: Watcher) -> None:
-        self.terms, self.workers, self.watcher = terms, workers, watcher
+    def __init__(
+        self, terms: Terms, workers: int, configs: Sequence[RunConfig], watcher: Watcher, underway: Underway
+    ) -> None:
+        self.terms, self.workers, self.watcher, self.underway = terms, workers, watcher, underway
         self.threads = (terms.cpus or 1) if terms.address else terms.threads(workers)
         self.plugins = list(dict.fromkeys(file for config in configs for file in config.plugins))
         self.parcel: Path | None = None
@@ -136,7 +141,10 @@ class RayPool:
     def start(self, job: Job) -> None:
         """Hands a run to Ray."""
         places = {file: f"{n}/{Path(file).name}" for n, file in enumerate(self.plugins)} if self.parcel else {}
-        self.running[self.task.remote(job, self.threads, self.board, places)] = job
+        if job.attempt > 1:  # what the attempt before handed in last may not be on disk yet
+            self._read_board()
+        found, every = self.underway.found(job.config.run_id), self.underway.every
+        self.running[self.task.remote(job, self.threads, self.board, places, found, every)] = job
 
     def wait(self, signals: Signals) -> list[Finished]:
         """The runs that have ended; on a lost Ray, all that were running."""
@@ -164,6 +172,7 @@ class RayPool:
             job = self.running.pop(done[0])
             with contextlib.suppress(ray.exceptions.RayError):
                 finished.append(self._own(ray.get(done[0]), job))
+        self._read_board()
         return finished
 
     def _mended(self) -> list[Finished]:
@@ -209,11 +218,13 @@ class RayPool:
         import ray
 
         try:
-            news = ray.get(self.board.take.remote(), timeout=5)
+            news, checkpoints = ray.get(self.board.take.remote(), timeout=5)
         except (ray.exceptions.RayError, TimeoutError):  # it went with its node; rounds are told on another one
             with contextlib.suppress(ray.exceptions.RayError):  # Ray itself is gone, which the runs will say
                 self._hang_board()
             return
+        for run_id, content in checkpoints.items():
+            self.underway.keep(run_id, content)
         running = {job.config.run_id for job in self.running.values()}
         for run_id, (number, images, worker) in news.items():
             if run_id in running:
@@ -232,14 +243,17 @@ class RayPool:
                 ray.cancel(reference, force=True)
 
 
-def _task(job: Job, threads: int, board: Any, places: dict[str, str]) -> Finished:
+def _task(
+    job: Job, threads: int, board: Any, places: dict[str, str], found: bytes | None, checkpoint_every: float
+) -> Finished:
     """A run in a worker. `places` are the plug-ins' in the worker's directory, where they were shipped to it."""
     config, worker = job.config, f"{socket.gethostname()}:{os.getpid()}"
     board.post.remote(config.run_id, 0, 0, worker)
     plugins = tuple(os.path.abspath(places.get(file, file)) for file in config.plugins)
     job = replace(job, config=config.model_copy(update={"plugins": plugins}))
     with _captured() as output:
-        finished = guarded(job, threads, lambda *news: board.post.remote(config.run_id, *news, worker))
+        kept = Checkpoints(found, partial(board.keep.remote, config.run_id), checkpoint_every)
+        finished = guarded(job, threads, lambda *news: board.post.remote(config.run_id, *news, worker), kept)
     result = {"when": {"worker": worker}} | finished.record.result
     if result["error_kind"] == failures.NO_DATA:
         result["error"] += f" (on node {socket.gethostname()})"

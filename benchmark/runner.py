@@ -16,6 +16,7 @@ from benchmark.client import Training
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
 from benchmark.executor import Executor
+from benchmark.keeper import Checkpoints, Keeper
 from benchmark.machine import has_bf16
 from benchmark.samples import Samples
 from benchmark.seeds import Streams
@@ -112,18 +113,27 @@ def execute(
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda *_: None,
     halvings: int = 0,
+    checkpoints: Checkpoints | None = None,
 ) -> Record:
     """Runs one configuration and returns its record. `threads` clients train side by side.
 
     Tells `progress` the number of every finished round and the images trained on so far. Each of the `halvings` halves
-    the number of clients that are fused into one pass: earlier attempts ran out of memory.
+    the number of clients that are fused into one pass: earlier attempts ran out of memory. The run goes on from
+    `checkpoints`, where an earlier attempt left something there, and keeps what it reaches in them.
     """
-    began = time.time()
+    began, clock = time.time(), time.perf_counter()
     run = simulator(config, threads, halvings)
-    outcome = run.run(lambda number: progress(number, run.outcome.images))
-    ended = time.time()
-    result = _result(config, run, outcome, ended - began)
-    result["when"] = {"began": began, "ended": ended, "worker": f"{socket.gethostname()}:{os.getpid()}"}
+    keeper = Keeper(run, config.run_id, checkpoints or Checkpoints())
+    keeper.resume()
+
+    def after(number: int) -> None:
+        keeper.after(number)
+        progress(number, run.outcome.images)
+
+    outcome = run.run(after)
+    result = _result(config, run, outcome, keeper.earlier + time.perf_counter() - clock)
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    result["when"] = {"began": began, "ended": time.time(), "worker": worker, "resumed": keeper.resumed}
     return Record(config, result, outcome.rounds, outcome.clients)
 
 

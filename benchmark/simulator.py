@@ -89,6 +89,7 @@ class Simulator:
         private = self._placed(self.method.private(vit, streams.torch, len(federation.clients)))
         self.private_names = tuple(private)
         self.server: State = {**shared, **self._placed(self.method.memory(vit, streams.torch)), **private}
+        self.initial_server = self.server  # never changed in place, so what training has moved is another object
         self.optimiser_memory = [optimiser.memory(shared) for optimiser in recipe.optimisers]
         self.optimiser_initial = plugins.initial(recipe, shared)
         self.optimiser_local: dict[int, State] = {}  # what plug-ins keep at clients that have trained, whole
@@ -101,6 +102,7 @@ class Simulator:
             self.executor.used = "none: nothing is trained"
         self.judge = Judge(self)
         self.layers_before = vit.layers_run
+        self.reached: int | None = None  # the last finished round, 0 being before the first
         self.outcome = Outcome(
             parameters={
                 "shared": sum(v.numel() for v in shared.values()),
@@ -109,17 +111,19 @@ class Simulator:
         )
 
     def _placed(self, state: State) -> State:
-        return {name: value.to(self.vit.device) for name, value in state.items()}
+        """The tensors where the run computes, contiguous: sums take the same order after a checkpoint as without."""
+        return {name: value.to(self.vit.device).contiguous() for name, value in state.items()}
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-        """Simulates all rounds, calling `progress(round)` after each."""
+        """Simulates all rounds that it has not reached yet, calling `progress(round)` after each."""
         self.announce()
-        if self.method.initial_statistics:
-            with _Clock(self.outcome, "train_seconds"):
-                self._initial_statistics()
-        self._close_round(0, float("nan"), {})
-        progress(0)
-        for number in range(1, self.protocol.rounds + 1):
+        if self.reached is None:
+            if self.method.initial_statistics:
+                with _Clock(self.outcome, "train_seconds"):
+                    self._initial_statistics()
+            self._close_round(0, float("nan"), {})
+            progress(0)
+        for number in range((self.reached or 0) + 1, self.protocol.rounds + 1):
             with _Clock(self.outcome, "train_seconds"):
                 loss, notes = self._round(number) if self.trains else (float("nan"), {})
             self._close_round(number, loss, notes)
@@ -127,7 +131,6 @@ class Simulator:
         if self.trains:
             seen = self.federation.seen
             self.outcome.never_trained = float((self.rounds_trained[seen] == 0).mean())
-        self.outcome.backbone_passes = (self.vit.layers_run - self.layers_before) / self.vit.depth
         return self.outcome
 
     def announce(self) -> None:
@@ -195,7 +198,7 @@ class Simulator:
             for job, sums in zip(jobs, collect(self.method, self.vit, self.train, jobs), strict=True):
                 self.outcome.upload_bytes += size(sums)
                 self._pool(total, sums, np.flatnonzero(job.counts))
-        self.server = {**self.server, **self.method.fold(self.server, total)}
+        self.server = {**self.server, **self._placed(self.method.fold(self.server, total))}
 
     def _pool(self, total: State, statistics: State, classes: np.ndarray) -> None:
         """Adds a client's statistics to the total, in place; rows of its classes to the rows of all classes."""
@@ -256,7 +259,7 @@ class Simulator:
         stepped, self.optimiser_memory = plugins.step(
             self.recipe, self.optimiser_memory, before, averaged, uploads, beside, len(self.federation.seen)
         )
-        self.server = {**server, **stepped}
+        self.server = self._placed({**server, **stepped})
         return uploads.notes
 
     def _close_round(self, number: int, loss: float, notes: dict[str, float]) -> None:
@@ -269,6 +272,8 @@ class Simulator:
         row |= {"upload_bytes": self.outcome.upload_bytes, "download_bytes": self.outcome.download_bytes}
         row["seconds"] = self.outcome.train_seconds + self.outcome.eval_seconds
         self.outcome.rounds.append(row)
+        self.outcome.backbone_passes = (self.vit.layers_run - self.layers_before) / self.vit.depth
+        self.reached = number
 
     def subjects(self, clients: np.ndarray, labelled: bool = True, part: str = "test") -> list[Subject]:
         """Each client with its `test` or `validation` rows, its download and its own local tensors.

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
 from data import jsonfile
+from results.identity import contradiction
 
 if TYPE_CHECKING:
     from benchmark.runner import Record
 
 OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_EVERY = 30.0  # seconds: a run that is shorter never writes one
 SPARE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less left
 
 
@@ -86,6 +89,8 @@ class Store:
         status = result.get("status")
         if status not in ("done", "failed"):
             raise ConfigError(f"{path} names no status; delete its directory to run it again.")
+        if wrong := contradiction(result, run_id):
+            raise ConfigError(f"{path} was changed: it {wrong}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
     def entries(self) -> list[Entry]:
@@ -118,6 +123,8 @@ class Store:
         try:
             unfinished.mkdir()
             _write_files(unfinished, record, log)
+            if record.result["status"] != "done" and (place / CHECKPOINT).exists():  # what is tried again goes on
+                shutil.copyfile(place / CHECKPOINT, unfinished / CHECKPOINT)
             if place.exists():
                 os.replace(place, old)
             os.replace(unfinished, place)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from benchmark import activations, failures
@@ -18,6 +19,7 @@ from benchmark.runner import simulator
 from benchmark.signals import Signals
 from benchmark.store import Store, reason
 from benchmark.terms import Terms
+from benchmark.underway import Underway
 from benchmark.watch import Watcher
 
 GRACE = 5.0  # seconds in which runs may still end after SIGTERM
@@ -67,13 +69,14 @@ def run_all(configs: Sequence[RunConfig], store: Store, terms: Terms, watcher: W
     workers = terms.at_a_time(len(configs))
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
+        underway = Underway(store, terms.checkpoint_every)
         pool: Pool
         if workers > 1 or terms.address or terms.run_timeout:  # only a process of its own can be ended in time
             from benchmark.on_ray import RayPool
 
-            pool = stack.enter_context(RayPool(terms, workers, configs, watcher))
+            pool = stack.enter_context(RayPool(terms, workers, configs, watcher, underway))
         else:
-            pool = _Here(watcher)
+            pool = _Here(watcher, underway)
         claims = stack.enter_context(Live(store.directory, watcher.describe))
         return _Sweep(configs, store, terms, watcher, claims, pool, signals).run()
 
@@ -81,8 +84,8 @@ def run_all(configs: Sequence[RunConfig], store: Store, terms: Terms, watcher: W
 class _Here:
     """This process, in which one run goes on at a time."""
 
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher, self.running = watcher, list[Job]()
+    def __init__(self, watcher: Watcher, underway: Underway) -> None:
+        self.watcher, self.underway, self.running = watcher, underway, list[Job]()
 
     @property
     def room(self) -> bool:
@@ -95,7 +98,8 @@ class _Here:
         job = self.running[0]
         self.watcher.round_done(job.config.run_id, 0)
         with signals.open():
-            finished = guarded(job, processors(), lambda *news: self.watcher.round_done(job.config.run_id, *news))
+            told = partial(self.watcher.round_done, job.config.run_id)
+            finished = guarded(job, processors(), told, self.underway.of(job.config.run_id))
         self.running.clear()
         return [finished]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from benchmark.errors import ConfigError
 from benchmark.machine import processors
+from benchmark.store import CHECKPOINT_EVERY
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,8 @@ class Terms:
     """`workers` runs at a time (None: as many as there is room for), each with `cpus` and `gpus`, a GPU's share too.
 
     `run_timeout` are seconds that a run may take, `retries` further attempts at one that a transient failure ended,
-    `max_failures` failed runs after which no other begins.
+    `max_failures` failed runs after which no other begins, `checkpoint_every` seconds between two states kept of a run
+    under way; 0: one a round. `tracker` is told of runs that are done.
     """
 
     workers: int | None = None
@@ -21,6 +23,8 @@ class Terms:
     run_timeout: float | None = None
     retries: int = 2
     max_failures: int | None = None
+    checkpoint_every: float = CHECKPOINT_EVERY
+    tracker: str | None = None
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` where the terms cannot be met whatever is run."""

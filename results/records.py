@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.errors import RecordError
+from results.identity import contradiction
 from results.labels import label
 
 FORMAT = 1
@@ -40,6 +41,11 @@ def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.Da
 def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
     """The clients of every finished run, one row a client, with run_id, method, cell, alpha and seed."""
     return _concatenated(directory, run_ids, "clients.parquet")
+
+
+def configs(directory: str | Path, run_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The configurations of these runs, in their order."""
+    return [_read(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
 
 
 def _load(directory: str | Path, run_ids: Iterable[str] | None) -> tuple[pd.DataFrame, list[Path]]:
@@ -81,6 +87,8 @@ def _read(path: Path) -> dict[str, Any]:
         )
     if missing := [key for key in IDENTITY if record.get(key) is None]:
         raise RecordError(f"{path} lacks {', '.join(missing)}: {_REMEDY}")
+    if wrong := contradiction(record, path.parent.name):
+        raise RecordError(f"{path} was changed: it {wrong}; {_REMEDY}")
     return dict(record)
 
 

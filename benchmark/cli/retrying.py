@@ -8,6 +8,7 @@ import typer
 
 from benchmark.cli.running import (
     Address,
+    CheckpointEvery,
     CpusPerRun,
     GpusPerRun,
     MaxFailures,
@@ -16,7 +17,7 @@ from benchmark.cli.running import (
     Workers,
     finish,
 )
-from benchmark.store import Store
+from benchmark.store import CHECKPOINT_EVERY, Store
 
 
 def retry(
@@ -29,6 +30,7 @@ def retry(
     run_timeout: RunTimeout = None,
     retries: Retries = 2,
     max_failures: MaxFailures = None,
+    checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
 ) -> int:
     """Runs what failed in a directory again, each as its record configures it."""
     from benchmark.retry import failed_runs
@@ -39,5 +41,5 @@ def retry(
     print(f"{len(pending)} failed runs in {directory}", file=sys.stderr)
     if not pending:
         return 0
-    terms = Terms(workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures)
+    terms = Terms(workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures, checkpoint_every)
     return finish(pending, store, terms, [entry.run_id for entry in store.entries()])

@@ -13,7 +13,7 @@ from benchmark.cli.grid_options import grid_options
 from benchmark.config import Options, RunConfig
 from benchmark.errors import ConfigError
 from benchmark.per_method import own_settings
-from benchmark.store import Store
+from benchmark.store import CHECKPOINT_EVERY, Store
 
 if TYPE_CHECKING:
     from benchmark.sweep import Tally
@@ -27,6 +27,10 @@ GpusPerRun = Annotated[float, typer.Option(min=0, help="GPUs of each run; 0.25 p
 Address = Annotated[str | None, typer.Option(help="an existing Ray cluster; the code is shipped to it")]
 RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is ended, as failed")]
 Retries = Annotated[int, typer.Option(min=0, help="more attempts after a killed worker, lost node or lack of memory")]
+CheckpointEvery = Annotated[
+    float, typer.Option(min=0, help="seconds between two states kept of a run under way; 0: one a round")
+]
+TrackerName = Annotated[str | None, typer.Option("--tracker", help="also tensorboard, mlflow or wandb")]
 MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no other begins")]
 
 
@@ -34,6 +38,8 @@ MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after 
 def run(
     chosen: Options,
     out: Out = DEFAULT_OUT,
+    checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
+    tracker: TrackerName = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the record as JSON")] = False,
 ) -> int:
     """One run in this process; it is kept in --out, and not repeated when it is there."""
@@ -49,7 +55,7 @@ def run(
     store, config = Store(out), grid[0]
     if not store.pending(grid):
         print(f"finished before; from {out / config.run_id}", file=sys.stderr)
-    work(grid, store, Terms(workers=1), chosen)
+    work(grid, store, Terms(workers=1, checkpoint_every=checkpoint_every, tracker=tracker), chosen)
     entry = store.entry(config.run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
@@ -70,6 +76,8 @@ def sweep(
     run_timeout: RunTimeout = None,
     retries: Retries = 2,
     max_failures: MaxFailures = None,
+    checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
+    tracker: TrackerName = None,
 ) -> int:
     """The grid methods x data sets x alphas x seeds, on Ray. The same command resumes, a wider one extends.
 
@@ -82,7 +90,9 @@ def sweep(
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
-    terms = Terms(workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures)
+    terms = Terms(
+        workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures, checkpoint_every, tracker
+    )
     return finish(grid, store, terms, [config.run_id for config in grid], chosen)
 
 
@@ -107,9 +117,11 @@ def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Option
     """
     pending = store.pending(grid)
     if pending:
+        from benchmark import trackers
         from benchmark.sweep import preflight
 
         terms.check(pending[0].device)
+        track = trackers.tracker(terms.tracker, store.directory) if terms.tracker else None
         preflight(pending)
         store.prepare()
     if chosen is not None and chosen.per_method:
@@ -124,7 +136,7 @@ def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Option
 
     pending = longest_first(pending, store.entries())
     with Screen(pending) as screen:
-        return run_all(pending, store, terms, screen)
+        return run_all(pending, store, terms, trackers.Tracked(screen, track, store) if track else screen)
 
 
 def _summary(result: dict, place: Path) -> None:  # type: ignore[type-arg]

@@ -44,7 +44,7 @@ class Witness(Silent):
         self.notes.append(text)
 
 
-def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], halvings: int) -> Record:
+def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], *_: object) -> Record:
     """A run in no time; that of seed 1 fails."""
     progress(1, 32)
     if config.seed == 1:
@@ -313,3 +313,53 @@ def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_
         for a, b in zip(*clients, strict=True):
             assert a.pop("class_counts").tolist() == b.pop("class_counts").tolist()
             assert all(a[k] == b[k] or (math.isnan(a[k]) and math.isnan(b[k])) for k in a)
+
+
+ONCE = """def logits(self, vit, batch, state):
+        from pathlib import Path
+        if batch.phase is not None:
+            steps = Path(r"{steps}")
+            taken = int(steps.read_text()) if steps.exists() else 0
+            steps.write_text(str(taken + 1))
+            if taken == {dies_at}:
+                import os, time
+                time.sleep(2)  # the checkpoint of the round before has gone its way
+                os._exit(1)
+        return super().logits(vit, batch, state)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
+def test_a_run_whose_worker_was_killed_goes_on_from_its_last_round(
+    bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
+    steps = tmp_path / "steps"
+    own = plugin("dies-once", ONCE.format(steps=steps, dies_at=10_000))
+    grid = ("--plugin", own, "--seed", 0, "--participation", 0.1, "--rounds", 3, "--executor", "sequential")
+    kept_often = ("--checkpoint-every", 0, "--retries", 0)
+    bench("run", "--method", "dies-once", *grid, "--out", "whole")
+    last = int(steps.read_text()) - 1
+    steps.unlink()
+    own.write_text(own.read_text().replace("10000", str(last)))
+    ray = (
+        "sweep",
+        "--methods",
+        "dies-once,head",
+        *grid,
+        "--workers",
+        2,
+        *kept_often,
+        "--out",
+        "ray",
+    )
+    assert bench(*ray).code == 1
+    (kept,) = (tmp_path / "ray").glob("*/checkpoint.safetensors")
+    assert bench(*ray).code == 0
+    assert not list((tmp_path / "ray").glob("*/checkpoint*"))
+    found, expected = (
+        json.loads((tmp_path / place / kept.parent.name / "result.json").read_text()) for place in ("ray", "whole")
+    )
+    assert [again["after_round"] for again in found["when"]["resumed"]] == [2]
+    for key in ("metrics", "metrics_prior", "communication", "never_trained"):
+        assert found[key] == expected[key]

@@ -1,0 +1,202 @@
+"""Damaged and hostile files for every reader: each is read or refused by the package's own error, never otherwise.
+
+`python -m tests.fuzz SECONDS` goes on for so long, with other examples every turn.
+"""
+
+import copy
+import json
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from benchmark.checkpoint import CheckpointError, pack, restore, unpack
+from benchmark.config import options, read_preset
+from benchmark.errors import ConfigError
+from benchmark.reproduce import config_of
+from benchmark.runner import failed
+from benchmark.store import Entry, Store
+from data import partition_file
+from data.errors import DataError
+from methods.errors import MethodError
+from results import records
+from results.errors import RecordError
+from results.export import runs as exported
+from tests import toy
+from tests.benchmark.conftest import config
+
+REFUSED = (ConfigError, DataError, MethodError, RecordError, CheckpointError)
+LEAVES = st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=8)
+HOSTILE = st.sampled_from(["../../x", "/etc/passwd", "!!python/object/apply:os.system", "\x00", "__class__", "nan"])
+JSON = st.recursive(
+    LEAVES | HOSTILE,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _places(document: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items: Any = ()
+    if isinstance(document, dict | list):
+        items = document.items() if isinstance(document, dict) else enumerate(document)
+    return [at, *(place for key, value in items for place in _places(value, (*at, key)))]
+
+
+@st.composite
+def changed(draw: st.DrawFn, document: Any) -> Any:
+    """The document with up to three of its values removed or replaced by something else."""
+    whole = copy.deepcopy(document)
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.sampled_from(_places(whole)))
+        if not place:
+            return draw(JSON)
+        parent = whole
+        for key in place[:-1]:
+            parent = parent[key]
+        if draw(st.booleans()):
+            parent[place[-1]] = draw(JSON)
+        elif isinstance(parent, dict):
+            del parent[place[-1]]
+    return whole
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """The content cut short, with bytes changed, or something else altogether."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=64))
+    whole = bytearray(content)
+    for _ in range(draw(st.integers(0, 4))):
+        whole[draw(st.integers(0, len(whole) - 1))] = draw(st.integers(0, 255))
+    return bytes(whole[: draw(st.integers(0, len(whole)))] if draw(st.booleans()) else whole)
+
+
+def tolerant(call: Callable[[], object]) -> None:
+    """Lets the package's own errors pass, and no other."""
+    with suppress(*REFUSED):
+        call()
+
+
+@cache
+def result() -> dict[str, Any]:
+    """The result of a run, as the program writes it."""
+    whole = failed(config(), "it broke").result | {"status": "done", "metrics": {"seen": {"mean": 0.5}}}
+    return json.loads(json.dumps(whole))  # type: ignore[no-any-return]
+
+
+@cache
+def checkpoint() -> tuple[bytes, dict[str, Any]]:
+    """A checkpoint of a toy run, and its head."""
+    run = toy.simulator("fedper", rounds=1, executor="sequential")
+    run.run()
+    content = pack(run, "id", 1.0, [])
+    return content, unpack(content, "id")[0].model_dump()
+
+
+def record_is_read_or_refused(data: st.DataObject) -> None:
+    whole = json.dumps(data.draw(changed(result()))).encode()
+    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / config().run_id
+        place.mkdir()
+        (place / "result.json").write_bytes(content)
+        tolerant(Store(folder).entries)
+        tolerant(lambda: records.load(folder))
+        tolerant(lambda: exported(Path(folder)))
+        assert [path.name for path in Path(folder).iterdir()] == [place.name]
+
+
+def stored_configuration_is_taken_or_refused(data: st.DataObject) -> None:
+    whole = result() | {"config": data.draw(changed(result()["config"]))}
+    if isinstance(whole["config"], dict):
+        tolerant(lambda: config_of(Entry(config().run_id, "done", whole), ()))
+
+
+def preset_is_read_or_refused(data: st.DataObject) -> None:
+    import yaml
+
+    document = data.draw(changed({"rounds": 3, "methods": ["head"], "alpha": [0.5], "set": ["fedvpt.tokens=2"]}))
+    content = yaml.safe_dump(document).encode() if data.draw(st.booleans()) else data.draw(damaged(b"rounds: 3\nlr: 1"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "own.yaml"
+        path.write_bytes(content)
+        tolerant(lambda: read_preset(str(path)))
+        tolerant(lambda: options({}, str(path)))
+
+
+def partition_is_read_or_refused(data: st.DataObject) -> None:
+    lists = {"train": [[0, 1], [2]], "test": {"0": [3], "1": [4]}}
+    whole = json.dumps(data.draw(changed(lists))).encode()
+    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "partition.json"
+        path.write_bytes(content)
+        tolerant(lambda: partition_file.read(path))
+
+
+def checkpoint_is_read_or_refused(data: st.DataObject) -> None:
+    content = data.draw(damaged(checkpoint()[0]))
+    tolerant(lambda: unpack(content, "id"))
+
+
+def forged_head_is_taken_or_refused(data: st.DataObject) -> None:
+    """Someone who knows how a checkpoint is made wrote another head, with its digest."""
+    from safetensors.torch import load, save
+
+    from benchmark.checkpoint import _digest
+
+    tensors, text = load(checkpoint()[0]), json.dumps(data.draw(changed(checkpoint()[1])))
+    content = save(tensors, {"head": text, "digest": _digest(text, tensors)})
+    run = toy.simulator("fedper", rounds=1, executor="sequential")
+    tolerant(lambda: restore(run, *unpack(content, "id")))
+
+
+PROPERTIES = (
+    record_is_read_or_refused,
+    stored_configuration_is_taken_or_refused,
+    preset_is_read_or_refused,
+    partition_is_read_or_refused,
+    checkpoint_is_read_or_refused,
+    forged_head_is_taken_or_refused,
+)
+
+
+def run(check: Callable[[st.DataObject], None], examples: int, turn: int | None = None) -> None:
+    """Tries a property on so many examples: the same ones every time, or those of a turn."""
+    tried = given(data=st.data())(lambda data: check(data))
+    quiet = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=turn is None,
+        suppress_health_check=list(HealthCheck),
+    )
+    (quiet(tried) if turn is None else seed(turn)(quiet(tried)))()
+
+
+def main(seconds: float) -> int:
+    """Goes on for so many seconds; returns how many turns fell out."""
+    until, turn, fell, counts = time.monotonic() + seconds, 0, 0, dict.fromkeys(PROPERTIES, 0)
+    while time.monotonic() < until:
+        for check in PROPERTIES:
+            counts[check] += 100
+            try:
+                run(check, 100, turn)
+            except Exception:  # all that fell out is shown at the end of its turn, and the others go on
+                fell += 1
+                traceback.print_exc()
+        turn += 1
+    print(", ".join(f"{check.__name__} {count}" for check, count in counts.items()), f"examples; {fell} turns fell out")
+    return fell
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(float(sys.argv[1])) else 0)

@@ -1,0 +1,55 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.errors import ConfigError
+from benchmark.runner import failed
+from benchmark.store import Store
+from results import records
+from results.errors import RecordError
+from results.identity import contradiction
+from tests.benchmark.conftest import config
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """The result.json of a run that the program wrote."""
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    return store.write(failed(config(), "it broke")) / "result.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"run_id": "0" * 16}, "says it is run '0000000000000000', and lies in the directory of"),
+        ({"method": "pep-fedpt"}, "says method 'pep-fedpt', and its configuration 'head'"),
+        ({"seed": 7}, "says seed '7'"),
+        ({"config": {"lr": 1.0}}, "configuration that is not the one its directory is named by"),
+        ({"config": None}, "configuration"),
+    ],
+)
+def test_a_record_that_was_changed_is_refused_with_its_name(change: dict[str, Any], told: str, record: Path) -> None:
+    whole = json.loads(record.read_text())
+    if isinstance(change.get("config"), dict):
+        change = {"config": whole["config"] | change["config"]}
+    record.write_text(json.dumps(whole | change))
+    with pytest.raises(ConfigError, match=re.escape(str(record)) + ".*" + re.escape(told)):
+        Store(record.parents[1]).entries()
+    with pytest.raises(RecordError, match=re.escape(str(record))):
+        records.load(record.parents[1])
+
+
+def test_a_record_in_the_directory_of_another_run_is_refused(record: Path) -> None:
+    record.parent.rename(record.parent.with_name("f" * 16))
+    with pytest.raises(ConfigError, match=r"f{16}.result\.json was changed"):
+        Store(record.parents[1]).entries()
+
+
+def test_where_and_how_a_run_is_computed_may_differ(record: Path) -> None:
+    whole = json.loads(record.read_text())
+    whole["config"] |= {"device": "cuda", "executor": "fused", "data_root": "/else/where"}
+    assert contradiction(whole, record.parent.name) is None

@@ -13,6 +13,7 @@ from results.plots.ablation import SETTINGS, ablation
 from results.plots.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
 from results.plots.clients import partition, per_client
 from results.plots.cost import accuracy_by_bytes
+from results.plots.ranks import critical_difference
 from results.plots.weights import soft_weights
 from results.style import WIDTHS, Plot, assign, styled
 
@@ -22,6 +23,7 @@ __all__ = [
     "accuracy_by_alpha",
     "accuracy_by_bytes",
     "accuracy_over_rounds",
+    "critical_difference",
     "draw",
     "partition",
     "per_client",
@@ -32,19 +34,18 @@ __all__ = [
 FORMATS = ("png", "pdf", "svg")
 READERS = {"runs": records.load, "rounds": records.rounds, "clients": records.clients, "tables": records.tables}
 # A figure's parameters say what it is made of: `runs`, `rounds`, `clients`, ..., and `styles`, the look of the methods.
-FIGURES: dict[str, Callable[..., Plot]] = {
-    figure.__name__: figure
-    for figure in (
-        accuracy_by_alpha,
-        accuracy_over_rounds,
-        seen_and_held_out,
-        accuracy_by_bytes,
-        per_client,
-        partition,
-        *(ablation(setting, title) for setting, title in SETTINGS.items()),
-        soft_weights,
-    )
-}
+_ALL: tuple[Callable[..., Plot], ...] = (
+    accuracy_by_alpha,
+    accuracy_over_rounds,
+    seen_and_held_out,
+    accuracy_by_bytes,
+    per_client,
+    partition,
+    critical_difference,
+    soft_weights,
+)
+FIGURES = {inspect.unwrap(figure).__name__: figure for figure in _ALL}
+FIGURES |= {f"ablation_{setting}": ablation(setting, title) for setting, title in SETTINGS.items()}
 
 
 def draw(

@@ -49,7 +49,8 @@ def swept(directory: str | Path, setting: str, run_ids: Iterable[str] | None = N
     this setting share both.
     """
     runs, _, records = _load(directory, run_ids, setting)
-    return runs.assign(value=[setting_of(record["config"], setting) for record in records])
+    values = [setting_of(record["config"], setting) for record in records]
+    return runs.assign(value=pd.Series(values, index=runs.index, dtype=object))
 
 
 def setting_of(config: dict[str, Any], setting: str) -> str | None:
@@ -67,7 +68,7 @@ def tables(directory: str | Path, run_ids: Iterable[str] | None = None) -> dict[
     found: dict[str, list[dict[str, Any]]] = {}
     for run, record in zip(runs.to_dict("records"), records, strict=True):
         for name, values in (record.get("by_class") or {}).items():
-            found.setdefault(name, []).append({**run, "values": values})
+            found.setdefault(name, []).append({**{str(key): value for key, value in run.items()}, "values": values})
     return found
 
 

@@ -70,7 +70,8 @@ class Style(NamedTuple):
     @property
     def ink(self) -> str:
         """The colour, dark enough for text on white."""
-        return to_hex([0.72 * part for part in to_rgb(self.colour)])
+        red, green, blue = to_rgb(self.colour)
+        return to_hex((0.72 * red, 0.72 * green, 0.72 * blue))
 
     @property
     def faint(self) -> "Style":

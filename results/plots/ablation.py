@@ -50,7 +50,6 @@ def ablation(setting: str, title: str) -> Callable[..., Plot]:
         figure.data = data
         return figure
 
-    draw.__name__ = f"ablation_{setting}"
     draw.__doc__ = f"Mean accuracy of the seen clients against the {title}; a line a method, a panel a cell."
     return draw
 

@@ -32,7 +32,9 @@ def _names(axis: Axes, data: pd.DataFrame, styles: Styles) -> None:
     for side, sign in ((places[:, 0] >= 0.5, -1), (places[:, 0] < 0.5, 1)):
         order = np.flatnonzero(side)[np.argsort(-places[side, 1])]
         steps = LINE * np.arange(len(order))
-        heights = isotonic_regression(places[order, 1] + steps, increasing=False).x - steps if len(order) else []
+        if not len(order):
+            continue
+        heights = isotonic_regression(places[order, 1] + steps, increasing=False).x - steps
         for i, height in zip(order, heights, strict=True):
             row = data.iloc[i]
             arrow = {"arrowstyle": "-", "lw": 0.4, "color": "0.5", "relpos": (float(sign < 0), 0.5), "shrinkA": 0}

@@ -14,8 +14,11 @@ NAME = "mix_weights"
 
 @styled
 def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> Plot:
-    """The mean soft weight of every class's prompt by the true class, seen clients, mean over seeds; one panel a method
-    and cell. A diagonal says that the weights know the class, equal rows that they do not look at the image."""
+    """The mean soft weight of every class's prompt by the true class; one panel a method and cell.
+
+    Of the seen clients' test samples, mean over seeds. A diagonal says that the weights know the class, equal rows that
+    they do not look at the image.
+    """
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for run in tables.get(NAME, []):
         found.setdefault((run["method"], run["cell"]), []).append(np.array(run["values"], dtype=float))

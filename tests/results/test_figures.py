@@ -11,6 +11,7 @@ from results.figures import (
     accuracy_by_alpha,
     accuracy_by_bytes,
     accuracy_over_rounds,
+    critical_difference,
     draw,
     partition,
     per_client,
@@ -23,7 +24,7 @@ from results.style import PLACES, WIDTHS, assign
 # What any directory of finished runs can show.
 DRAWN = (
     *("accuracy_by_alpha", "accuracy_over_rounds", "seen_and_held_out"),
-    *("accuracy_by_bytes", "per_client", "partition"),
+    *("accuracy_by_bytes", "per_client", "partition", "critical_difference"),
 )
 
 
@@ -310,3 +311,23 @@ def test_a_figure_without_data_is_left_out_with_a_line_and_is_an_error_by_name(g
 def test_a_page_has_one_or_two_columns(grid):
     with pytest.raises(RecordError, match="use 1 or 2"):
         draw(grid, columns=3)
+
+
+def test_the_critical_difference_diagram_ranks_methods_over_cells(write, runs):
+    for alpha, best in ((0.05, "a"), (0.5, "a"), (None, "b")):
+        for method in ("a", "b", "c"):
+            write(method, alpha, seen=0.9 if method == best else 0.3 if method == "c" else 0.5)
+    figure = critical_difference(load(runs))
+    assert figure.data[["method", "other", "rank", "other_rank"]].to_numpy().tolist() == [
+        ["a", "b", pytest.approx(4 / 3), pytest.approx(5 / 3)],
+        ["a", "c", pytest.approx(4 / 3), 3],
+        ["b", "c", pytest.approx(5 / 3), 3],
+    ]
+    assert "3 cells cannot resolve any of 3 pairs" in figure.axes[0].get_xlabel()  # 3 x 2 / 2^3 > .05
+
+
+def test_ranks_of_one_cell_are_no_diagram(write, runs):
+    write("a")
+    write("b")
+    with pytest.raises(RecordError, match="two cells"):
+        critical_difference(load(runs))

@@ -36,8 +36,8 @@ def label(records: Sequence[Record], without: str | None = None) -> list[Label]:
 
     A setting is named where it differs among the runs of one data set, a method's own setting where it differs among
     that method's runs of one cell. An option that some run was given for its method alone (`own_settings`) is such a
-    setting of its own. `without` names one that never is; a method's
-    variant is then left out as well, as the settings that it stands for are named.
+    setting of its own. `without` names one that never is; a method's variant is then left out as well, as the settings
+    that it stands for are named.
     """
     settings = [_flat(record.get("config") or {}) for record in records]
     if without is not None:

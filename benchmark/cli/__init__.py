@@ -26,6 +26,7 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "status": ("reading", "What is done, what failed, and why."),
     "table": ("reading", "The table of a directory of runs."),
     "figure": ("reading", "The figures of a directory of runs."),
+    "report": ("reading", "A directory of runs as one HTML file that needs nothing else."),
     "compare": ("judging", "Two methods, paired; or published numbers beside ours."),
     "verify": ("judging", "Papers' claims against the runs of a directory."),
     "data": ("data", "Get, check and picture data sets and partitions."),

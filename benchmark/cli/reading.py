@@ -1,4 +1,4 @@
-"""`bench status`, `bench table` and `bench figure`: what a directory of runs says."""
+"""`bench status`, `bench table`, `bench figure` and `bench report`: what a directory of runs says."""
 
 import json
 import sys
@@ -76,3 +76,15 @@ def figure(
     kinds, tell = formats.split(","), partial(print, file=sys.stderr)
     drawn = [str(path) for path in figures.draw(directory, names or None, out, kinds, None, columns, tell)]
     print(json.dumps(drawn, indent=1) if as_json else "\n".join(drawn))
+
+
+def report(
+    directory: Directory,
+    out: Annotated[Path | None, typer.Option(help="the file to write (default: DIR/report.html)")] = None,
+    as_json: Json = False,
+) -> None:
+    """Writes one HTML file that needs no network: who wins, every number, and the runs behind it."""
+    from results.report import write
+
+    written = str(write(directory, out))
+    print(json.dumps(written) if as_json else written)

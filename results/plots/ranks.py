@@ -5,7 +5,6 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
-from scikit_posthocs import critical_difference_diagram
 
 from results.errors import MissingDataError
 from results.pairs import ALPHA
@@ -23,6 +22,8 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
 
     Of the mean of the seen clients, over seeds; see `results.ranks.rank`. Methods that lack a cell are left out.
     """
+    from scikit_posthocs import critical_difference_diagram  # which loads pyplot, that other figures do without
+
     done = finished(runs)
     if done["cell"].nunique() < 2 or done["method"].nunique() < 2:
         raise MissingDataError("average ranks need two methods in each of two cells or more")

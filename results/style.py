@@ -150,6 +150,11 @@ def panels(
     return figure, axes
 
 
+def brief(name: str, most: int = 26) -> str:
+    """The name, cut where it is long: the numbers beside the figure have it whole."""
+    return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
 def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]], styles: Styles) -> None:
     """Every line's name to the right of a panel of `height` inches, joined to the line's end (x, y), none on another.
 
@@ -164,7 +169,7 @@ def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]
     places = np.minimum(np.maximum(places, steps[::-1]), 1 - steps)
     for name, place in zip(names, places, strict=True):
         axis.annotate(
-            name, ends[name], (1.06, place), textcoords=axis.transAxes, va="center", color=styles[name].ink,
+            brief(name), ends[name], (1.06, place), textcoords=axis.transAxes, va="center", color=styles[name].ink,
             fontsize=min(6.0, gap * 0.78 * height * 72 / 1.15), annotation_clip=False,
             arrowprops={"arrowstyle": "-", "lw": 0.4, "color": styles[name].colour, "relpos": (0, 0.5), "shrinkB": 0},
         )  # fmt: skip

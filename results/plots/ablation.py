@@ -60,7 +60,10 @@ def _varied(runs: pd.DataFrame, setting: str) -> pd.DataFrame:
     varied = varied[varied.groupby(["cell", "method"])["value"].transform("nunique") > 1]
     if varied.empty:
         raise MissingDataError(f"no method has finished runs at two values of {setting}")
-    return varied
+    # A line is named by its method alone where that has no other line.
+    roots = varied["method"].str.split().str[0]
+    alone = varied.groupby(roots)["method"].transform("nunique") == 1
+    return varied.assign(method=roots.where(alone, varied["method"]))
 
 
 def _order(value: str) -> tuple[bool, float, str]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from scipy.optimize import isotonic_regression
 
-from results.style import CROWD, Styles, highlighted
+from results.style import CROWD, Styles, brief, highlighted
 
 LINE = 0.055  # share of a panel's height that a name takes
 
@@ -39,8 +39,9 @@ def _names(axis: Axes, data: pd.DataFrame, styles: Styles) -> None:
             row = data.iloc[i]
             arrow = {"arrowstyle": "-", "lw": 0.4, "color": "0.5", "relpos": (float(sign < 0), 0.5), "shrinkA": 0}
             axis.annotate(
-                row["method"], (row["x"], row["y"]), (places[i, 0] + 0.03 * sign, height), textcoords=axis.transAxes,
-                ha="left" if sign > 0 else "right", va="center", fontsize=6.5, color=styles[row["method"]].ink,
+                brief(row["method"]), (row["x"], row["y"]), (places[i, 0] + 0.03 * sign, height),
+                textcoords=axis.transAxes, ha="left" if sign > 0 else "right", va="center", fontsize=6.5,
+                color=styles[row["method"]].ink,
                 path_effects=[withStroke(linewidth=1.5, foreground="white")],
                 arrowprops={**arrow, "shrinkB": 2},
             )  # fmt: skip

@@ -23,9 +23,7 @@ def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> P
     for run in tables.get(NAME, []):
         found.setdefault((run["method"], run["cell"]), []).append(np.array(run["values"], dtype=float))
     if not found:
-        raise MissingDataError(
-            "no run left the soft weights of its class prompts: pep-fedpt leaves them, up to 200 classes"
-        )
+        raise MissingDataError("no record holds by_class.mix_weights, the mean soft weights by true class")
     means = {names: np.ma.masked_invalid(np.stack(kept)).mean(axis=0).filled(np.nan) for names, kept in found.items()}
     cells = {cell for _, cell in means}
     titles = [f"{method}, {cell}" if len(cells) > 1 else method for method, cell in means]

@@ -277,7 +277,7 @@ def test_variants_of_the_mixing_rule_are_one_method_of_that_ablation(write, runs
     write("pep-fedpt:cosine", config={"settings": {"pep-fedpt": cosine}})
     data = FIGURES["ablation_mixing"](partial(swept, runs)).data
     assert data["value"].tolist() == ["posterior", "prior"]
-    assert data["method"].tolist() == ["pep-fedpt similarity=centred-cosine"] * 2
+    assert data["method"].tolist() == ["pep-fedpt"] * 2
 
 
 def test_participation_is_no_part_of_a_cells_name_in_its_ablation(write, runs):
@@ -304,7 +304,7 @@ def test_a_figure_without_data_is_left_out_with_a_line_and_is_an_error_by_name(g
     written = draw(grid, tell=said.append)
     assert "soft_weights" not in {path.stem for path in written}
     assert [line.partition(":")[0] for line in said if "soft" in line] == ["soft_weights is not drawn"]
-    with pytest.raises(RecordError, match="soft weights"):
+    with pytest.raises(RecordError, match="mix_weights"):
         draw(grid, ["soft_weights"])
 
 
@@ -331,3 +331,12 @@ def test_ranks_of_one_cell_are_no_diagram(write, runs):
     write("b")
     with pytest.raises(RecordError, match="two cells"):
         critical_difference(load(runs))
+
+
+def test_a_long_name_at_the_end_of_a_line_is_cut_and_leaves_the_lines_room(write, runs):
+    for i in range(12):
+        write("a-method-with-a-very-long-name-" * 3 + str(i))
+    figure = accuracy_over_rounds(rounds(runs))
+    figure.draw_without_rendering()
+    assert max(len(text.get_text()) for text in figure.axes[0].texts) == 26
+    assert figure.axes[0].get_window_extent().width > figure.bbox.width / 3

@@ -38,7 +38,7 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
         color_palette={name: styles[name].ink if name in coloured else "0.4" for name in ranks.index},
         crossbar_props={"linewidth": 2, "color": "0.25"}, elbow_props={"linewidth": 0.8}, marker_props={"s": 14},
     )  # fmt: skip
-    axis.set_xlabel(fill(_scale(found), 60 if one else 120), fontsize=7)
+    axis.set_xlabel(fill(_scale(found), 44 if one else 120), fontsize=7)
     axis.xaxis.set_label_position("top")
     axis.grid(visible=False)
     figure.data = _listed(found)

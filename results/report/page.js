@@ -207,6 +207,7 @@
       height: 130 + 19 * data.methods.length,
       xaxis: axis("", {
         tickvals: data.cells.map((_, i) => i), ticktext: data.cells.map(plain), showgrid: false,
+        showticklabels: innerWidth >= 640 || data.cells.length <= 10, // else they would cover one another
         tickangle: innerWidth < 640 || data.cells.length > 6 ? 90 : 0,
       }),
       yaxis: axis("", {
@@ -223,7 +224,7 @@
     const found = data.curves[cell] ?? {}, methods = data.methods.filter((m) => found[m]);
     draw("curves", methods.map((m) => ({
       ...look(m), name: plain(m), x: found[m].round, y: found[m].mean, customdata: found[m].std.map((x) => x ?? 0),
-      mode: "lines+markers", hovertemplate: "%{y:.1f} ±%{customdata:.1f} % in round %{x}",
+      mode: found[m].round.length > 12 ? "lines" : "lines+markers", hovertemplate: "%{y:.1f} ±%{customdata:.1f} % in round %{x}",
     })), { xaxis: axis("round"), yaxis: axis("accuracy of seen clients (%)") });
     const rounds = [...new Set(methods.flatMap((m) => found[m].round))].sort((a, b) => a - b);
     const at = (m, round) => shown(found[m].mean[found[m].round.indexOf(round)] ?? null);

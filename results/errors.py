@@ -8,6 +8,10 @@ class RecordError(ValueError):
     """Records that cannot be read, or a table or figure that cannot be made of them."""
 
 
+class MissingDataError(RecordError):
+    """Records that lack what one figure shows, while others can be drawn."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> RecordError:
     """The error for a `name` that is not among the `known` ones, with the nearest of them."""
     known = sorted(known)

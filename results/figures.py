@@ -8,18 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from results import records
-from results.errors import unknown
-from results.plots import accuracy_by_alpha, accuracy_over_rounds, partition, per_client
-from results.style import Plot, assign, styled
+from results.errors import MissingDataError, RecordError, unknown
+from results.plots.ablation import SETTINGS, ablation
+from results.plots.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
+from results.plots.clients import partition, per_client
+from results.plots.cost import accuracy_by_bytes
+from results.plots.ranks import critical_difference
+from results.plots.weights import soft_weights
+from results.style import WIDTHS, Plot, assign, styled
 
-__all__ = ["FIGURES", "FORMATS", "accuracy_by_alpha", "accuracy_over_rounds", "draw", "partition", "per_client"]
+__all__ = [
+    "FIGURES",
+    "FORMATS",
+    "accuracy_by_alpha",
+    "accuracy_by_bytes",
+    "accuracy_over_rounds",
+    "critical_difference",
+    "draw",
+    "partition",
+    "per_client",
+    "seen_and_held_out",
+    "soft_weights",
+]
 
 FORMATS = ("png", "pdf", "svg")
-READERS = {"runs": records.load, "rounds": records.rounds, "clients": records.clients}
-# A figure's parameters say what it is made of: `runs`, `rounds`, `clients`, and `styles`, the look of the methods.
-FIGURES: dict[str, Callable[..., Plot]] = {
-    figure.__name__: figure for figure in (accuracy_by_alpha, accuracy_over_rounds, partition, per_client)
-}
+READERS = {"runs": records.load, "rounds": records.rounds, "clients": records.clients, "tables": records.tables}
+# A figure's parameters say what it is made of: `runs`, `rounds`, `clients`, ..., and `styles`, the look of the methods.
+_ALL: tuple[Callable[..., Plot], ...] = (
+    accuracy_by_alpha,
+    accuracy_over_rounds,
+    seen_and_held_out,
+    accuracy_by_bytes,
+    per_client,
+    partition,
+    critical_difference,
+    soft_weights,
+)
+FIGURES = {inspect.unwrap(figure).__name__: figure for figure in _ALL}
+FIGURES |= {f"ablation_{setting}": ablation(setting, title) for setting, title in SETTINGS.items()}
 
 
 def draw(
@@ -28,28 +54,50 @@ def draw(
     out: str | Path | None = None,
     formats: Sequence[str] = ("png",),
     run_ids: Iterable[str] | None = None,
+    columns: int = 2,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
     """Write the named figures (default: all) to `out` (default: `directory`/figures) and return the files written.
 
-    Each is NAME.FORMAT for every format and NAME.csv with the numbers shown. Raises RecordError for an unknown figure
-    or format and for records that cannot be read or hold nothing to draw.
+    Each is NAME.FORMAT for every format, as wide as one or two `columns` of a page, and NAME.csv with the numbers
+    shown. Of all figures, one that the records lack the data of is left out, and `tell` is told why. Raises RecordError
+    for an unknown figure or format, for a named figure without data and for records that cannot be read.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:
             if name not in known:
                 raise unknown(kind, name, known)
-    chosen = None if run_ids is None else frozenset(run_ids)
-
-    @cache
-    def frame(name: str) -> Any:
-        return assign(frame("runs")["method"]) if name == "styles" else READERS[name](directory, chosen)
-
+    if columns not in WIDTHS:
+        raise RecordError(f"a figure of {columns} columns: a page has one or two, so use 1 or 2")
+    frame = _frames(directory, None if run_ids is None else frozenset(run_ids), columns)
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:
-        figure = FIGURES[name](**{wanted: frame(wanted) for wanted in inspect.signature(FIGURES[name]).parameters})
+        try:
+            figure = FIGURES[name](**{wanted: frame(wanted) for wanted in inspect.signature(FIGURES[name]).parameters})
+        except MissingDataError as reason:
+            if names is not None:
+                raise
+            tell(f"{name} is not drawn: {reason}")
+            continue
         written += _save(figure, target / name, formats)
     return written
+
+
+def _frames(directory: str | Path, chosen: frozenset[str] | None, columns: int) -> Callable[[str], Any]:
+    """What a figure's parameter stands for, by the parameter's name; read once."""
+
+    @cache
+    def frame(name: str) -> Any:
+        if name == "columns":
+            return columns
+        if name == "styles":
+            return assign(frame("runs")["method"])
+        if name == "swept":
+            return partial(records.swept, directory, run_ids=chosen)
+        return READERS[name](directory, chosen)
+
+    return frame
 
 
 @styled

@@ -1,5 +1,6 @@
 """Names for what was measured, such that runs of unlike settings never share a name."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,14 +31,19 @@ class Label(NamedTuple):
     cell: str
 
 
-def label(records: Sequence[Record]) -> list[Label]:
+def label(records: Sequence[Record], without: str | None = None) -> list[Label]:
     """The label of every record, in order.
 
     A setting is named where it differs among the runs of one data set, a method's own setting where it differs among
     that method's runs of one cell. An option that some run was given for its method alone (`own_settings`) is such a
-    setting of its own.
+    setting of its own. `without` names one that never is; a method's variant is then left out as well, as the settings
+    that it stands for are named.
     """
     settings = [_flat(record.get("config") or {}) for record in records]
+    if without is not None:
+        records = [{**record, "method": re.sub(r":[^+]*", "", record["method"])} for record in records]
+        settings = [{k: v for k, v in values.items() if k.rpartition(".")[2] != without} for values in settings]
+        return _label(records, settings, PLACEMENT)
     labels = _label(records, settings, PLACEMENT)
     runs = [(name.method, name.cell, record["seed"]) for name, record in zip(labels, records, strict=True)]
     return labels if len(set(runs)) == len(runs) else _label(records, settings, frozenset())

@@ -9,7 +9,7 @@ import pandas as pd
 
 from results.errors import RecordError
 from results.identity import contradiction
-from results.labels import label
+from results.labels import label, text
 
 FORMAT = 1
 SPLITS = ("seen", "held_out", "held_out_unlabelled", "held_out_adapted", "validation")
@@ -48,15 +48,55 @@ def configs(directory: str | Path, run_ids: Iterable[str]) -> list[dict[str, Any
     return [_read(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
 
 
-def _load(directory: str | Path, run_ids: Iterable[str] | None) -> tuple[pd.DataFrame, list[Path]]:
+def swept(directory: str | Path, setting: str, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+    """`load` with the `value` of one setting as text, missing where a run has no such setting, `default` for none.
+
+    Neither method nor cell is named with it, nor a method with its variant, so that runs that differ in nothing but
+    this setting share both.
+    """
+    runs, _, records = _load(directory, run_ids, setting)
+    values = [setting_of(record["config"], setting) for record in records]
+    return runs.assign(value=pd.Series(values, index=runs.index, dtype=object))
+
+
+def setting_of(config: dict[str, Any], setting: str) -> str | None:
+    """A setting's value as text, of the protocol or of the method; None where there is no such setting."""
+    for settings in (config, *(config.get("settings") or {}).values()):
+        if setting in settings:
+            return text(settings[setting]) or "default"
+    return None
+
+
+def tables(directory: str | Path, run_ids: Iterable[str] | None = None) -> dict[str, list[dict[str, Any]]]:
+    """What methods left per true class, by name: the run's row of `load` with the square `values` [C, C] (nan: no test
+    sample of that class)."""
+    runs, _, records = _load(directory, run_ids)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run, record in zip(runs.to_dict("records"), records, strict=True):
+        for name, values in (record.get("by_class") or {}).items():
+            found.setdefault(name, []).append({**{str(key): value for key, value in run.items()}, "values": values})
+    return found
+
+
+def raw(
+    directory: str | Path, run_ids: Iterable[str] | None = None
+) -> tuple[pd.DataFrame, list[Path], list[dict[str, Any]]]:
+    """`load`, and for each of its rows the run's folder and its whole record."""
+    return _load(directory, run_ids)
+
+
+def _load(
+    directory: str | Path, run_ids: Iterable[str] | None, without: str | None = None
+) -> tuple[pd.DataFrame, list[Path], list[dict[str, Any]]]:
     folders = _folders(Path(directory), run_ids)
     records = [_read(folder / "result.json") for folder in folders]
     marks = _own_settings(Path(directory))
     records = [record | {"own_settings": marks.get(record["run_id"], {})} for record in records]
-    rows = [_row(record) | name._asdict() for record, name in zip(records, label(records), strict=True)]
+    rows = [_row(record) | name._asdict() for record, name in zip(records, label(records, without), strict=True)]
     frame = pd.DataFrame(rows).astype({"alpha": float})
     frame = frame.sort_values(["dataset", "group", "partition", "alpha", "method", "seed", "run_id"])
-    return frame.reset_index(drop=True), [folders[row] for row in frame.index]
+    order = list(frame.index)
+    return frame.reset_index(drop=True), [folders[row] for row in order], [records[row] for row in order]
 
 
 def _folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
@@ -129,7 +169,7 @@ def _number(value: float | None) -> float:
 
 
 def _concatenated(directory: str | Path, run_ids: Iterable[str] | None, file: str) -> pd.DataFrame:
-    runs, folders = _load(directory, run_ids)
+    runs, folders, _ = _load(directory, run_ids)
     parts = []
     for run, folder in zip(runs.to_dict("records"), folders, strict=True):
         if run["status"] == "done":

@@ -27,6 +27,7 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "retry": ("retrying", "Runs what failed in a directory again."),
     "table": ("reading", "The table of a directory of runs."),
     "figure": ("reading", "The figures of a directory of runs."),
+    "report": ("reading", "A directory of runs as one HTML file that needs nothing else."),
     "compare": ("judging", "Two methods, paired; or published numbers beside ours."),
     "verify": ("judging", "Papers' claims against the runs of a directory."),
     "export": ("keeping", "The records of a directory as one tidy file."),

@@ -1,8 +1,9 @@
-"""`bench status`, `bench table` and `bench figure`: what a directory of runs says."""
+"""`bench status`, `bench table`, `bench figure` and `bench report`: what a directory of runs says."""
 
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -94,10 +95,24 @@ def figure(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="which (default: all)")] = None,
     formats: Annotated[str, typer.Option("--format", help="png, pdf, svg, or several with commas")] = "png",
     out: Annotated[Path | None, typer.Option(help="folder to draw into (default: DIR/figures)")] = None,
+    columns: Annotated[int, typer.Option(help="as wide as 1 or 2 columns of a page")] = 2,
     as_json: Json = False,
 ) -> None:
-    """Draws the figures of a directory, the numbers beside each as csv."""
+    """Draws the figures of a directory, the numbers beside each as csv. What it lacks the data of is left out."""
     from results import figures
 
-    drawn = [str(path) for path in figures.draw(directory, names or None, out, formats.split(","))]
+    kinds, tell = formats.split(","), partial(print, file=sys.stderr)
+    drawn = [str(path) for path in figures.draw(directory, names or None, out, kinds, None, columns, tell)]
     print(json.dumps(drawn, indent=1) if as_json else "\n".join(drawn))
+
+
+def report(
+    directory: Directory,
+    out: Annotated[Path | None, typer.Option(help="the file to write (default: DIR/report.html)")] = None,
+    as_json: Json = False,
+) -> None:
+    """Writes one HTML file that needs no network: who wins, every number, and the runs behind it."""
+    from results.report import write
+
+    written = str(write(directory, out))
+    print(json.dumps(written) if as_json else written)

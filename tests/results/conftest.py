@@ -31,6 +31,11 @@ def split(mean: float) -> dict[str, float]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
+    """The writer of runs below the test's own folder."""
+    return writer(tmp_path)
+
+
+def writer(tmp_path: Path) -> Callable[..., Path]:
     """Writes one run into `runs` and returns its folder; the keywords replace parts of the record.
 
     `seen` and `held_out` are mean accuracies; `config` is added to the shared settings; `error` makes a failed run.

@@ -1,11 +1,31 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from results.errors import RecordError
-from results.figures import FIGURES, accuracy_by_alpha, accuracy_over_rounds, draw, partition, per_client
-from results.records import clients, load, rounds
-from results.style import assign
+from results.figures import (
+    FIGURES,
+    accuracy_by_alpha,
+    accuracy_by_bytes,
+    accuracy_over_rounds,
+    critical_difference,
+    draw,
+    partition,
+    per_client,
+    seen_and_held_out,
+    soft_weights,
+)
+from results.records import clients, load, rounds, swept, tables
+from results.style import PLACES, WIDTHS, assign
+
+# What any directory of finished runs can show.
+DRAWN = (
+    *("accuracy_by_alpha", "accuracy_over_rounds", "seen_and_held_out"),
+    *("accuracy_by_bytes", "per_client", "partition", "critical_difference"),
+)
 
 
 @pytest.fixture
@@ -82,7 +102,7 @@ def test_a_lone_panel_has_no_title(write, runs):
 
 def test_draw_writes_every_figure_with_the_numbers_it_shows(grid, tmp_path):
     written = draw(grid, out=tmp_path / "out", formats=("png", "pdf", "svg"))
-    names = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "pdf", "svg", "csv")}
+    names = {f"{name}.{kind}" for name in DRAWN for kind in ("png", "pdf", "svg", "csv")}
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     assert all(path.stat().st_size for path in written)
     points = pd.read_csv(tmp_path / "out" / "accuracy_by_alpha.csv")
@@ -129,7 +149,7 @@ def test_a_write_that_fails_leaves_the_old_figure_and_no_rest(grid, monkeypatch)
 
 def test_nothing_finished_is_an_error(write, runs):
     write(error="stopped")
-    for name in FIGURES:
+    for name in DRAWN:
         with pytest.raises(RecordError, match="finished"):
             draw(runs, [name])
 
@@ -152,15 +172,171 @@ def test_the_order_in_which_methods_come_changes_no_style():
     assert assign(["c", "a", "b", "a"]) == assign(["a", "b", "c"])
 
 
-def test_thirty_methods_make_one_point_and_one_legend_entry_each(write, runs):
+def test_a_method_of_the_list_looks_the_same_whatever_stands_beside_it():
+    alone, crowd = assign(["sgpt"]), assign([*PLACES, *(f"mine-{i}" for i in range(9))])
+    assert alone["sgpt"] == crowd["sgpt"]
+
+
+def test_a_method_of_ones_own_looks_the_same_beside_others():
+    assert assign(["my-method"])["my-method"] == assign(["my-method", "fedvpt", "sgpt"])["my-method"]
+
+
+def test_a_variant_has_the_colour_of_its_method_and_another_marker():
+    styles = assign(["pep-fedpt", "pep-fedpt:prior", "pep-fedpt layer=5"])
+    assert len({style.colour for style in styles.values()}) == 1
+    assert len({style.marker for style in styles.values()}) == 3
+
+
+def test_text_in_a_methods_colour_has_contrast_on_white():
+    def luminance(colour):
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    for style in assign(PLACES).values():
+        assert 1.05 / (luminance(style.ink) + 0.05) >= 3.0  # WCAG 1.4.11
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_thirty_methods_are_all_named_within_the_figure(write, runs, columns):
     for i in range(30):
         write(f"method-{i:02d}", seen=0.3 + 0.01 * i)
-    for figure in (accuracy_by_alpha(load(runs)), accuracy_over_rounds(rounds(runs)), per_client(clients(runs))):
-        (legend,) = figure.legends
-        assert len(legend.get_texts()) == 30
+    for figure in (
+        accuracy_by_alpha(load(runs), columns=columns),
+        accuracy_over_rounds(rounds(runs), columns=columns),
+        seen_and_held_out(load(runs), columns=columns),
+        accuracy_by_bytes(load(runs), columns=columns),
+    ):
         figure.draw_without_rendering()
-        box = legend.get_window_extent()
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= figure.bbox.x1
-        assert box.y1 < figure.axes[0].get_window_extent().y0
+        names = [text for text in figure.findobj(Text) if text.get_text().startswith("method-")]
+        assert {text.get_text() for text in names} == {f"method-{i:02d}" for i in range(30)}
+        for text in names:
+            box = text.get_window_extent()
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= figure.bbox.x1
+            assert box.y1 <= figure.bbox.y1
+        assert figure.get_figwidth() == WIDTHS[columns]
+
+
+def test_names_at_the_ends_of_thirty_lines_do_not_cover_one_another(write, runs):
+    for i in range(30):
+        write(f"method-{i:02d}", seen=0.5 + 0.0001 * i)
+    figure = accuracy_over_rounds(rounds(runs))
+    figure.draw_without_rendering()
+    boxes = sorted((Text.get_window_extent(text) for text in figure.axes[0].texts), key=lambda box: box.y0)
+    centres = [(box.y0 + box.y1) / 2 for box in boxes]
+    points = figure.axes[0].texts[0].get_fontsize() * figure.dpi / 72
+    assert min(np.diff(centres)) > 0.9 * points
+
+
+def test_sorted_accuracies_of_a_crowd_are_named_by_the_best_and_a_count_of_the_others(write, runs):
+    for i in range(30):
+        write(f"method-{i:02d}")
+    (legend,) = per_client(clients(runs)).legends
+    assert [text.get_text() for text in legend.get_texts()][-1] == "24 others"
+
+
+def test_seen_and_held_out_leaves_out_a_method_without_held_out_accuracy(write, runs):
+    write("a", seen=0.6, held_out=0.3)
+    write("b", held_out=None)
+    figure = seen_and_held_out(load(runs))
+    line = named(figure.axes[0], "a")
+    assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((60, 30))
+    assert list(figure.data["method"]) == ["a"]
+
+
+def test_accuracy_by_bytes_marks_those_that_no_other_beats_with_less_traffic(write, runs):
+    for method, seen, megabytes in (("local", 0.2, 0), ("cheap", 0.5, 1), ("waste", 0.4, 2), ("best", 0.9, 30)):
+        write(method, seen=seen, communication={"upload_bytes": megabytes * 10**6, "download_bytes": 0})
+    data = accuracy_by_bytes(load(runs)).data.set_index("method")
+    assert data["upload_mb"].to_dict() == {"local": 0, "cheap": 1, "waste": 2, "best": 30}
+    assert data["on_front"].to_dict() == {"local": True, "cheap": True, "waste": False, "best": True}
+
+
+def write_layers(write):
+    for layer, seen in ((None, 0.7), (3, 0.5), (11, 0.6)):
+        for seed in range(2):
+            write("pep-fedpt", 0.05, seed, seen + 0.02 * seed, config={"settings": {"pep-fedpt": {"layer": layer}}})
+    write("fedvpt")
+
+
+def test_an_ablation_puts_the_values_in_order_with_the_default_last(write, runs):
+    write_layers(write)
+    figure = FIGURES["ablation_layer"](partial(swept, runs))
+    axis = figure.axes[0]
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["3", "11", "default"]
+    assert named(axis, "pep-fedpt")[0].get_ydata() == pytest.approx([51, 61, 71])
+    assert set(figure.data["method"]) == {"pep-fedpt"}
+
+
+def test_variants_of_the_mixing_rule_are_one_method_of_that_ablation(write, runs):
+    for name, rule in (("pep-fedpt", "posterior"), ("pep-fedpt:prior", "prior")):
+        write(name, config={"settings": {"pep-fedpt": {"mixing": rule, "similarity": "centred-cosine"}}})
+    cosine = {"mixing": "prior", "similarity": "cosine"}
+    write("pep-fedpt:cosine", config={"settings": {"pep-fedpt": cosine}})
+    data = FIGURES["ablation_mixing"](partial(swept, runs)).data
+    assert data["value"].tolist() == ["posterior", "prior"]
+    assert data["method"].tolist() == ["pep-fedpt"] * 2
+
+
+def test_participation_is_no_part_of_a_cells_name_in_its_ablation(write, runs):
+    for share in (0.05, 0.5):
+        write("fedvpt", config={"participation": share})
+    data = FIGURES["ablation_participation"](partial(swept, runs)).data
+    assert data[["cell", "value"]].to_numpy().tolist() == [
+        ["digits dirichlet(0.05)", "0.05"],
+        ["digits dirichlet(0.05)", "0.5"],
+    ]
+
+
+def test_soft_weights_are_averaged_over_seeds_and_a_class_without_test_samples_is_blank(write, runs):
+    write("pep-fedpt", seed=0, by_class={"mix_weights": [[1.0, 0.0], [None, None]]})
+    write("pep-fedpt", seed=1, by_class={"mix_weights": [[0.5, 0.5], [None, None]]})
+    figure = soft_weights(tables(runs))
+    (image,) = figure.axes[0].images
+    assert image.get_array()[0].tolist() == [0.75, 0.25]
+    assert figure.data["weight"].tolist() == [0.75, 0.25]
+
+
+def test_a_figure_without_data_is_left_out_with_a_line_and_is_an_error_by_name(grid):
+    said = []
+    written = draw(grid, tell=said.append)
+    assert "soft_weights" not in {path.stem for path in written}
+    assert [line.partition(":")[0] for line in said if "soft" in line] == ["soft_weights is not drawn"]
+    with pytest.raises(RecordError, match="mix_weights"):
+        draw(grid, ["soft_weights"])
+
+
+def test_a_page_has_one_or_two_columns(grid):
+    with pytest.raises(RecordError, match="use 1 or 2"):
+        draw(grid, columns=3)
+
+
+def test_the_critical_difference_diagram_ranks_methods_over_cells(write, runs):
+    for alpha, best in ((0.05, "a"), (0.5, "a"), (None, "b")):
+        for method in ("a", "b", "c"):
+            write(method, alpha, seen=0.9 if method == best else 0.3 if method == "c" else 0.5)
+    figure = critical_difference(load(runs))
+    assert figure.data[["method", "other", "rank", "other_rank"]].to_numpy().tolist() == [
+        ["a", "b", pytest.approx(4 / 3), pytest.approx(5 / 3)],
+        ["a", "c", pytest.approx(4 / 3), 3],
+        ["b", "c", pytest.approx(5 / 3), 3],
+    ]
+    assert "3 cells cannot resolve any of 3 pairs" in figure.axes[0].get_xlabel()  # 3 x 2 / 2^3 > .05
+
+
+def test_ranks_of_one_cell_are_no_diagram(write, runs):
+    write("a")
+    write("b")
+    with pytest.raises(RecordError, match="two cells"):
+        critical_difference(load(runs))
+
+
+def test_a_long_name_at_the_end_of_a_line_is_cut_and_leaves_the_lines_room(write, runs):
+    for i in range(12):
+        write("a-method-with-a-very-long-name-" * 3 + str(i))
+    figure = accuracy_over_rounds(rounds(runs))
+    figure.draw_without_rendering()
+    assert max(len(text.get_text()) for text in figure.axes[0].texts) == 26
+    assert figure.axes[0].get_window_extent().width > figure.bbox.width / 3

@@ -107,6 +107,13 @@ def test_figures_are_drawn_where_they_are_asked_for(bench: Bench, directory: Pat
     assert (tmp_path / "drawn" / "per_client.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_report_is_written_where_it_is_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:
+    said = bench("report", directory, "--out", "out/report.html")
+    assert (said.code, said.err) == (0, "")
+    assert Path(said.out.strip()) == Path("out/report.html")
+    assert "<!doctype html>" in (tmp_path / "out" / "report.html").read_text()[:40]
+
+
 def test_figures_drawn_are_listed_in_json(bench: Bench, directory: Path) -> None:
     said = bench("figure", directory, "per_client", "--out", "drawn", "--json")
     assert said.code == 0
@@ -125,6 +132,9 @@ def test_figures_drawn_are_listed_in_json(bench: Bench, directory: Path) -> None
         (["figure", "absent"], "absent"),
         (["table", "."], "holds no run"),
         (["figure", "."], "holds no run"),
+        (["figure", "DIR", "soft_weights"], "mix_weights"),
+        (["figure", "DIR", "--columns", "3"], "use 1 or 2"),
+        (["report", "absent"], "absent"),
     ],
 )
 def test_what_cannot_be_read_or_shown_is_named(

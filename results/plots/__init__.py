@@ -1,0 +1,1 @@
+"""The figures, each a function of tidy frames; one module a group."""

@@ -1,0 +1,33 @@
+"""A run's configuration -> the command that computes it again."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+# What follows from the other settings, or is written in another way.
+DERIVED = ("data_identity", "backbone_identity", "partition_hash", "settings", "versions", "plugins")
+FIRST = ("method", "dataset", "partition", "alpha", "seed")
+
+
+def command(config: Mapping[str, Any]) -> str:
+    """The `bench run` line of a configuration as it was recorded, every setting named, quoted for a shell.
+
+    Defaults are named as well: another version may have others.
+    """
+    words = ["bench", "run"]
+    for key in (*(key for key in FIRST if key in config), *sorted(config.keys() - set(FIRST))):
+        value, option = config[key], f"--{key.replace('_', '-')}"
+        if key in DERIVED or value is None or value is False:
+            continue
+        words += [option] if value is True else [option, _text(value)]
+    for owner, fields in (config.get("settings") or {}).items():
+        for field, value in fields.items():
+            words += ["--set", f"{owner}.{field}={_text(value)}"]
+    for plugin in config.get("plugins") or ():
+        words += ["--plugin", str(plugin)]
+    return shlex.join(words)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,50 @@
+import shlex
+
+import typer.testing
+
+from benchmark.cli import grid_options
+from benchmark.config import Options
+from results.report.command import command
+
+
+def configuration(line):
+    """The one configuration that the command-line parser of `bench run` makes of a line."""
+    found = []
+    app = typer.Typer()
+
+    @app.command()
+    @grid_options.grid_options
+    def run(chosen: Options):
+        found.extend(chosen.grid())
+
+    words = shlex.split(line)
+    assert words[:2] == ["bench", "run"]
+    result = typer.testing.CliRunner().invoke(app, words[2:])
+    assert result.exit_code == 0, result.output
+    (config,) = found
+    return config
+
+
+def test_the_command_of_a_run_names_the_same_run():
+    chosen = Options(
+        methods=("pep-fedpt:prior+fedprox",),
+        alpha=(0.05,),
+        seeds=(4,),
+        lr=0.003,
+        participation=0.5,
+        held_out=0.1,
+        set=("pep-fedpt.tau=0.2", "fedprox.mu=1e-6"),
+    )
+    (config,) = chosen.grid()
+    recorded = config.model_dump(mode="json")
+    assert configuration(command(recorded)).run_id == config.run_id
+
+
+def test_what_a_shell_would_read_is_quoted():
+    line = command({"method": "a", "dataset": "npz:/my data/$x.npz", "plugins": ["my method.py"]})
+    assert shlex.split(line)[2:] == ["--method", "a", "--dataset", "npz:/my data/$x.npz", "--plugin", "my method.py"]
+
+
+def test_a_switch_that_is_off_and_a_setting_that_is_none_are_left_out():
+    assert command({"method": "a", "skip_corrupt": False, "clip_norm": None}) == "bench run --method a"
+    assert command({"method": "a", "skip_corrupt": True}) == "bench run --method a --skip-corrupt"

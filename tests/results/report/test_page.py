@@ -1,0 +1,117 @@
+import base64
+import gzip
+import json
+import re
+
+import pytest
+
+from results.errors import RecordError
+from results.records import load
+from results.report import write as write_report
+from results.report.page import board, build
+
+
+def content(page):
+    """What the page's script reads, unpacked."""
+    packed = re.search(r'<script type="text/plain" id="data">([^<]*)</script>', page).group(1)
+    return json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def test_names_and_errors_from_records_are_never_markup(write, runs):
+    write("<img src=x onerror=alert(1)>", dataset="</script><b>")
+    write("b", error="<script>alert(2)</script>")
+    page = build(runs)
+    assert "<img" not in page
+    assert "<b>&lt;" not in page
+    assert "</script><b>" not in page
+    assert "alert(2)" not in page  # packed with the data
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_the_page_names_no_other_place(write, runs):
+    write()
+    page = build(runs)
+    assert set(re.findall(r'href="([^"]*)"', page)) == {"data:,", "#leaderboard"}
+    assert " src=" not in page
+    assert "default-src 'none'" in page
+
+
+def test_a_run_carries_its_settings_environment_command_and_log(write, runs):
+    folder = write(config={"settings": {"fedvpt": {"tokens": 10}}}, environment={"torch": "2.9"}, deviations=["one"])
+    (folder / "log.txt").write_text("round 1\nround 2\n")
+    data = content(build(runs))
+    (run,) = data["runs"]
+    lines = [data["pool"][i] for i in run["config"]]
+    assert "settings.fedvpt.tokens = 10" in lines
+    assert "rounds = 2" in lines
+    assert [data["pool"][i] for i in run["environment"]] == ["torch = 2.9"]
+    assert [data["pool"][i] for i in run["deviations"]] == ["one"]
+    assert "--set fedvpt.tokens=10" in "".join(data["pool"][i] for i in run["command"])
+    assert run["log"] == "round 1\nround 2"
+
+
+def test_of_a_long_log_the_end_is_kept(write, runs):
+    folder = write()
+    (folder / "log.txt").write_text("start" + "x" * 10_000 + "the error")
+    (run,) = content(build(runs))["runs"]
+    assert run["log"].endswith("the error")
+    assert len(run["log"]) < 4_000
+
+
+def test_settings_that_runs_share_are_kept_once(write, runs):
+    for seed in range(20):
+        write(seed=seed)
+    data = content(build(runs))
+    assert len(data["pool"]) == len(set(data["pool"]))
+    assert sum(line.startswith("rounds = ") for line in data["pool"]) == 1
+
+
+def test_the_board_marks_the_best_and_what_is_not_resolved_from_it(write, runs):
+    for seed in range(6):
+        write("a", seed=seed, seen=0.70)
+        write("b", seed=seed, seen=0.50)
+        write("c", seed=seed, seen=0.70 - 0.02 * (-1) ** seed - 0.001)
+    write("d", error="stopped")
+    (a, b, c, d) = (row[0] for row in board(load(runs), ["a", "b", "c", "d"])[0])
+    assert (a["best"], a["open"], a["mean"]) == (True, False, 70)
+    assert (b["best"], b["open"]) == (False, True)  # p = 2/2^6, doubled by Holm: .0625
+    assert (c["best"], c["open"]) == (False, True)
+    assert (d["mean"], d["failed"], d["seeds"]) == (None, 1, 0)
+
+
+def test_a_difference_that_the_seeds_resolve_is_not_open(write, runs):
+    for seed in range(6):
+        write("a", seed=seed, seen=0.7)
+        write("b", seed=seed, seen=0.5)
+    ((_,), (b,)) = board(load(runs), ["a", "b"])[0]
+    assert not b["open"]  # p = 2/2^6 = .031
+
+
+def test_the_table_is_there_without_a_script(write, runs):
+    write("a", seen=0.5)
+    write("b", 0.5)
+    page = build(runs)
+    assert '<th scope="row">a</th>' in page
+    assert "50.0" in page
+    assert "-" in re.sub(r"\s", "", page)
+
+
+def test_a_report_lands_in_the_directory_and_leaves_no_rest(write, runs):
+    write()
+    assert write_report(runs) == runs / "report.html"
+    assert [path.name for path in runs.iterdir() if path.is_file()] == ["report.html"]
+
+
+def test_nothing_finished_is_an_error_and_nothing_is_written(write, runs, tmp_path):
+    write(error="stopped")
+    with pytest.raises(RecordError, match="finished"):
+        write_report(runs, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_report_of_sixty_runs_is_below_eight_megabytes(write, runs):
+    for method in ("a", "b", "c", "d", "e"):
+        for alpha in (0.05, 0.5):
+            for seed in range(6):
+                write(method, alpha, seed)
+    assert write_report(runs).stat().st_size < 8e6

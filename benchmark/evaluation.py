@@ -65,7 +65,8 @@ def _ratio(right: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def score(recipe: Recipe, vit: FrozenViT, samples: Samples, subjects: Sequence[Subject], threads: int = 1) -> Scores:
-    """Predictions of every subject on its own rows. The prior correction adds log pi and masks absent classes.
+    """Predictions of every subject on its own rows. The prior correction adds log pi, which masks absent classes;
+    it masks alone where the method's logits are no log-odds.
 
     Passes are shared out over `threads`, which changes no bit: their make-up does not depend on it.
     """
@@ -95,7 +96,8 @@ def _guess(
     state = stack([s.state for s in subjects], clients, recipe.method.class_rows)
     batch = Batch(samples, rows, clients)
     logits = recipe.method.logits(vit, batch, state)
-    corrected = logits + batch.own(batch.prior).log()
+    prior = batch.prior if recipe.method.log_odds else (batch.prior > 0).float()
+    corrected = logits + batch.own(prior.log())
     values = {"right": logits.argmax(1) == batch.labels, "right_prior": corrected.argmax(1) == batch.labels}
     return {
         name: value.float().masked_fill(~batch.mask, 0).view(len(subjects), -1).sum(1).cpu().numpy()

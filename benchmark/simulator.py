@@ -49,7 +49,11 @@ class Protocol:
 
 @dataclass
 class Outcome:
-    """What a run measured: rows per round and per client, summaries, traffic, tensor counts and seconds."""
+    """What a run measured: rows per round and per client, summaries, traffic, tensor counts and seconds.
+
+    `trainable` (`shared` and `local`) and `travelling` (`upload` and `download`) are shapes by name; where a client
+    sends and receives the rows of its own classes alone, the shape has those of all.
+    """
 
     rounds: list[dict[str, Any]] = field(default_factory=list)
     clients: list[dict[str, Any]] = field(default_factory=list)
@@ -58,6 +62,8 @@ class Outcome:
     upload_bytes: int = 0
     download_bytes: int = 0
     parameters: dict[str, int] = field(default_factory=dict)
+    trainable: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    travelling: dict[str, dict[str, list[int]]] = field(default_factory=lambda: {"upload": {}, "download": {}})
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     images: int = 0
@@ -107,7 +113,8 @@ class Simulator:
             parameters={
                 "shared": sum(v.numel() for v in shared.values()),
                 "local": sum(v.numel() for v in self.initial_local.values()),
-            }
+            },
+            trainable={"shared": _shapes(shared), "local": _shapes(self.initial_local)},
         )
 
     def _placed(self, state: State) -> State:
@@ -169,7 +176,7 @@ class Simulator:
         sent = plugins.sent(self.recipe, self.optimiser_memory) if number else {}  # before round 1 nothing is trained
         for client in map(int, clients):
             received = self._download(client)
-            self.outcome.download_bytes += self.travelling(received, client) + self.travelling(sent, client)
+            self._downloaded(client, received, sent)
             jobs.append(
                 Job(
                     client=client,
@@ -189,6 +196,20 @@ class Simulator:
         """Bytes of a state that travel between the server and a client."""
         return size(state, self.recipe.class_rows, int((self.federation.counts[client] > 0).sum()))
 
+    def _downloaded(self, client: int, *states: State) -> None:
+        for state in states:
+            self.outcome.download_bytes += self.travelling(state, client)
+            self.outcome.travelling["download"] |= _shapes(state)
+
+    def _uploaded(self, *states: State) -> None:
+        """Counts what a client sent; of tensors in `class_rows` only its own rows are there."""
+        for state in states:
+            self.outcome.upload_bytes += size(state)
+            shapes = _shapes(state)
+            for name in shapes.keys() & set(self.recipe.class_rows):
+                shapes[name][0] = self.vit.classes
+            self.outcome.travelling["upload"] |= shapes
+
     def _initial_statistics(self) -> None:
         """Every training client's statistics, gathered and folded in before round 1."""
         total: State = {}
@@ -196,7 +217,7 @@ class Simulator:
         for start in range(0, len(seen), WARM_COHORT):
             jobs = self.jobs(seen[start : start + WARM_COHORT], 0)
             for job, sums in zip(jobs, collect(self.method, self.vit, self.train, jobs), strict=True):
-                self.outcome.upload_bytes += size(sums)
+                self._uploaded(sums)
                 self._pool(total, sums, np.flatnonzero(job.counts))
         self.server = {**self.server, **self._placed(self.method.fold(self.server, total))}
 
@@ -218,8 +239,7 @@ class Simulator:
         updates = self.executor.train(self.recipe, self.vit, self.train, jobs, self.protocol.training)
         for update in updates:
             self.outcome.images += update.images
-            uploaded = (update.shared, update.statistics, update.reports, update.beside)
-            self.outcome.upload_bytes += sum(map(size, uploaded))
+            self._uploaded(update.shared, update.statistics, update.reports, update.beside)
             self.rounds_trained[update.client] += 1
             own = {**update.local, **{name: update.shared[name] for name in self.method.keeps}}
             if own:
@@ -299,6 +319,10 @@ class Simulator:
         return {
             name: torch.stack([state[name] for state in self.local.values()]).mean(0) for name in self.initial_local
         }
+
+
+def _shapes(state: State) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in state.items()}
 
 
 class _Clock:

@@ -185,12 +185,17 @@ class Method(Configured):
     """What a client that training may sample predicts with; every record says it."""
     held_out_with: ClassVar[str] = "the averaged model"
     """What a client that never trains predicts with, before any adaptation; nothing where `held_out` is false."""
+    log_odds: ClassVar[bool] = True
+    """Whether logits are log-probabilities up to a constant, to which the log of a prior may be added; if not, the
+    prior correction only masks the classes that a client does not hold."""
     keeps: ClassVar[tuple[str, ...]] = ()
     """Shared tensors of which a client that has trained predicts with its own copy, as its training left it."""
     no_decay: ClassVar[tuple[str, ...]] = ()
     """Trained tensors that weight decay leaves alone."""
     shares: ClassVar[bool] = True
     """Whether anything is trained together; if not, optimiser plug-ins have nothing to act on."""
+    unplugged: ClassVar[str] = ""
+    """Why no optimiser plug-in can act on what it shares, where none can."""
     remade: ClassVar[str] = ""
     """Why a round's shared tensors are made anew, not moved from the last one's to an average, where they are: plug-ins
     that remember earlier rounds are refused."""

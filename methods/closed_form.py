@@ -19,6 +19,8 @@ class ClosedForm(Method):
 
     shares = False
     initial_statistics = True
+    log_odds = False  # unit columns: the scores have no scale that a log prior could be measured against
+    version = 2
     seen_with = held_out_with = "the server's head on frozen features"
 
     def memory(self, vit: Backbone, rng: Streams) -> State:

@@ -29,10 +29,7 @@ def ridge_head(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
     family="training-free",
 )
 class Fed3R(ClosedForm):
-    """Ridge regression on the frozen cls feature: each client sends its Gram matrix and class sums once.
-
-    Its scores are no log-probabilities (unit columns give margins far below 1), so adding log pi to them drowns them.
-    """
+    """Ridge regression on the frozen cls feature: each client sends its Gram matrix and class sums once."""
 
     ridge: float = setting(0.01, "lambda of the ridge regression", low=1e-8)
 

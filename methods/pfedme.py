@@ -27,6 +27,7 @@ class PFedMe(TwoModels):
     inner_steps: int = setting(5, "steps K of theta on a batch", low=1)
     eta: float = setting(0.05, "learning rate of w_i", low=0)
     beta: float = setting(1.0, "share of the way to the clients' mean that the server goes", low=0)
+    unplugged = "pfedme moves its averaged model by settling, not by steps that a plug-in could change"
     seen_with = "its personal prompt and head (theta)"
     held_out_with = "the averaged prompt and head (w)"
     deviations = (

@@ -208,6 +208,8 @@ def misfit(method: str, plugin: str) -> str:
     cls, optimiser = METHODS[method.partition(":")[0]], OPTIMISERS[plugin]
     if not cls.shares:
         return f"{cls.name} shares nothing that a plug-in could act on; drop +{plugin}"
+    if cls.unplugged:
+        return f"{cls.unplugged}; drop +{plugin}"
     if cls.remade and not optimiser.within_round:
         others = ", ".join(sorted(name for name, other in OPTIMISERS.items() if other.within_round))
         return f"{plugin} remembers earlier rounds, but {cls.remade}; drop it, or take one that does not ({others})"

@@ -9,7 +9,10 @@ from results.pairs import ALL_CELLS, ALPHA, UNRESOLVED, lower_is_better, reach
 from results.stats import LEVEL, least_p
 
 PER_RUN = "per run"
-PRIOR_NOTE = "+prior: logits + log of the client's class prior, classes absent at the client masked"
+PRIOR_NOTE = (
+    "+prior: logits + log of the client's class prior, classes absent at the client masked; masked alone for "
+    "training-free heads, whose scores are no log-odds"
+)
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}
 SHOWN = 6

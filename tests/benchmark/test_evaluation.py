@@ -22,6 +22,12 @@ class Fixed(Method):
         return batch.own(state["logits"])
 
 
+class Margins(Fixed):
+    """Scores that are no log-odds."""
+
+    log_odds = False
+
+
 class Probe(Method):
     """A linear head on the frozen feature."""
 
@@ -52,6 +58,12 @@ def test_plain_and_prior_corrected_answers_by_hand() -> None:
     assert found.right_prior.tolist() == [2]
     assert found.accuracy.tolist() == [0.5]
     assert found.accuracy_prior.tolist() == [pytest.approx(1 / 3)]
+
+
+def test_the_correction_of_scores_without_a_scale_masks_alone() -> None:
+    found = scored(Margins(), [subject(0, rows(0, 1, 1, 2, 2, 2), [1, 7, 0, 0], [1.0, 0.0, 5.0, 0.0])])
+    assert found.right.tolist() == [3]  # class 2
+    assert found.right_prior.tolist() == [1]  # class 0, though class 1 has seven times its prior
 
 
 def test_the_correction_adds_log_shares_and_not_more() -> None:

@@ -27,6 +27,13 @@ def test_a_record_carries_what_readers_expect() -> None:
             assert metrics[group].keys() == {"mean", "worst", "bottom_decile", "std", "pooled", "clients"}
     # fedper: 10 prompt tokens of width 96 travel, a head of 10 x 96 + 10 stays; 2 of 16 seen clients a round
     assert result["parameters"] == {"shared": 960, "local": 970}
+    heads = {"head.weight": [10, 96], "head.bias": [10]}
+    assert result["trainable"] == {"shared": {"prompt": [10, 96]}, "local": heads}
+    assert result["travelling"] == {"upload": {"prompt": [10, 96]}, "download": {"prompt": [10, 96]}}
+    assert result["predicts_with"] == {
+        "seen": "the averaged prompt under its own head",
+        "held_out": "the averaged prompt under the mean of the clients' heads",
+    }
     assert result["communication"] == {"upload_bytes": 2 * 2 * 3840, "download_bytes": 2 * 2 * 3840}
     assert result["seconds"]["total"] >= result["seconds"]["train"] + result["seconds"]["eval"]
     assert result["images_per_second"] > 0
@@ -101,6 +108,16 @@ def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatc
     for module in [name for name in sys.modules if name.startswith("bench_plugin_")]:
         monkeypatch.delitem(sys.modules, module)
     assert execute(run).result["status"] == "done"
+
+
+def test_what_travels_by_rows_of_classes_is_shown_with_those_of_all() -> None:
+    """What a client of pep-fedpt+scaffold sends: shared tensors, control variates, and sums of its prototypes."""
+    record = execute(config(methods=("pep-fedpt+scaffold",), rounds=1, alpha=(0.05,)))
+    shared = {"prompt": [10, 96], "class_prompts": [10, 1, 96], "head.weight": [10, 96], "head.bias": [10]}
+    plugged = {f"scaffold.{name}": shape for name, shape in shared.items()}
+    sums = {"prototype.sum": [10, 96], "prototype.count": [10, 1]}
+    assert record.result["travelling"]["upload"] == {**shared, **plugged, **sums}
+    assert record.result["travelling"]["download"].keys() == {*shared, *plugged, "prototypes", "known", "centre"}
 
 
 def test_the_diagnostics_of_a_method_are_columns_of_its_rounds() -> None:

@@ -147,6 +147,10 @@ def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: st
         parts = (update.shared, update.statistics, update.reports, update.beside)
         sent = [v for part in parts for v in part.values()]
         upload += sum(v.numpy().nbytes for v in sent)
+    named = ran(name).outcome.travelling
+    assert named["download"].keys() >= {key for job in jobs for key in {**job.shared, **job.memory, **job.sent}}
+    assert named["upload"].keys() >= {key for update in updates for key in {**update.shared, **update.beside}}
+    assert not (named["upload"].keys() | named["download"].keys()) & local.keys()
     rows = ran(name).outcome.rounds
     assert [row["upload_bytes"] - rows[0]["upload_bytes"] for row in rows] == [0, upload, 2 * upload]
     assert [row["download_bytes"] - rows[0]["download_bytes"] for row in rows] == [0, download, 2 * download]

@@ -192,7 +192,7 @@ def test_a_wildcard_with_a_plugin_chooses_the_methods_that_it_can_act_on() -> No
     }
     sharing_nothing = {"local", "fedncm", "fed3r", "fedcof"}
     assert sharing_nothing <= left_out["fedprox"]
-    assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | {"pfpt", "pfedpg", "flexlora"}
+    assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | {"pfpt", "pfedpg", "flexlora", "fedpac"}
     assert expand(["pfpt*+fedprox", "pf*t+scaffold"]) == ["pfpt+fedprox", "pfedpt+scaffold"]
 
 
@@ -201,6 +201,7 @@ def test_a_wildcard_with_a_plugin_chooses_the_methods_that_it_can_act_on() -> No
     [
         ("local+fedprox", ["local+fedprox: local shares nothing that a plug-in could act on; drop +fedprox."]),
         ("fedcof+fedadam", ["fedcof shares nothing"]),
+        ("pfedme+fedprox", ["pfedme moves its averaged model by settling", "; drop +fedprox."]),
         (
             "pfpt+fedadam",
             ["pfpt+fedadam: fedadam remembers earlier rounds, but pfpt infers its prompts anew"],

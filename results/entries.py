@@ -9,10 +9,10 @@ from results.pairs import ALL_CELLS, ALPHA, UNRESOLVED, lower_is_better, reach
 from results.stats import LEVEL, least_p
 
 PER_RUN = "per run"
-PRIOR_NOTE = (
-    "+prior: logits + log of the client's class prior, classes absent at the client masked; masked alone for "
-    "training-free heads, whose scores are no log-odds"
-)
+PRIOR_NOTES = [
+    "+prior: logits + log of the client's class prior, classes absent at the client masked",
+    "        (a training-free head's scores are no log-odds: there classes are masked, no more)",
+]
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}
 SHOWN = 6
@@ -95,7 +95,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     corrected = any(metric.startswith("prior.") for metric in metrics) or any(
         name.endswith("+prior") for name in methods(frame)
     )
-    return lines + [PRIOR_NOTE] * corrected
+    return lines + PRIOR_NOTES * corrected
 
 
 def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:

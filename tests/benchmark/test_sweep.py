@@ -2,7 +2,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log
 ) -> None:
     halvings: list[int] = []
 
-    def short(config: RunConfig, threads: int, progress: Callable[[int, int], None], halved: int) -> Record:
+    def short(config: RunConfig, threads: int, progress: Callable[[int, int], None], halved: int, *_: object) -> Record:
         halvings.append(halved)
         if halved < 2:
             raise MemoryError("short")
@@ -231,6 +231,15 @@ def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
     assert run_all(runs, store, Terms(1), Witness(store)) == Tally()
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGINT as in a terminal: a shell that starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
 def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
     number: signal.Signals, raised: type[BaseException], store: Store, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from results.stats import LEVEL, least_p
 PER_RUN = "per run"
 PRIOR_NOTES = [
     "+prior: logits + log of the client's class prior, classes absent at the client masked",
-    "        (a training-free head's scores are no log-odds: there classes are masked, no more)",
+    "+prior of a training-free head, whose scores are no log-odds: the masking alone",
 ]
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}

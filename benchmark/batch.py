@@ -56,7 +56,8 @@ def priors(counts: Tensor) -> Tensor:
 class Batch:
     """Rows of K clients, laid out client after client; rows that only fill up are masked out.
 
-    Attributes: samples; rows, labels, mask [B]; counts, prior [K, C]; classes [K, M]; notes, what `log` was handed.
+    Attributes: samples; rows, labels, mask [B]; counts, prior [K, C]; classes [K, M]; notes and by_class, what `log`
+    and `log_by_class` were handed.
     """
 
     def __init__(self, samples: Samples, rows: Sequence[np.ndarray], holders: Clients) -> None:
@@ -78,6 +79,7 @@ class Batch:
         self.labels = samples.labels[self.rows.to(device, non_blocking=True)]
         self.phase: Phase | None = None
         self.notes: dict[str, Tensor] = {}
+        self.by_class: dict[str, Tensor] = {}
 
     def own(self, value: Tensor) -> Tensor:
         """[K, ...] to [B, ...]: each sample's own client's value."""
@@ -118,6 +120,10 @@ class Batch:
     def log(self, name: str, values: Tensor) -> None:
         """Keeps a per-sample diagnostic [B] for the round's log."""
         self.notes[name] = values.detach()
+
+    def log_by_class(self, name: str, values: Tensor) -> None:
+        """Keeps a per-sample row [B, C] for the record's means by true class."""
+        self.by_class[name] = values.detach()
 
 
 def passes(rows: Sequence[np.ndarray], limit: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:

@@ -45,6 +45,7 @@ class Judge:
             row[f"test_{name}"] = float(sums.sum() / max(1, scores.total.sum()))
         self._beside(row, last)
         if last:
+            outcome.by_class = scores.means_by_class()
             self._keep_clients(scores)
 
     def _all_subjects(self) -> list[Subject]:

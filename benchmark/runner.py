@@ -179,6 +179,7 @@ def _result(config: RunConfig, run: Simulator, outcome: Outcome, seconds: float)
         "environment": environment.describe() | {"device": config.device, "threads": str(run.executor.threads)},
         "family": run.recipe.method.family,
         "deviations": run.recipe.deviations,
+        **({"by_class": outcome.by_class} if outcome.by_class else {}),
     }
 
 

@@ -49,7 +49,7 @@ class Protocol:
 
 @dataclass
 class Outcome:
-    """What a run measured: rows per round and per client, summaries, traffic, tensor counts and seconds.
+    """What a run measured: rows per round, client and true class, summaries, traffic, tensor counts and seconds.
 
     `trainable` (`shared` and `local`) and `travelling` (`upload` and `download`) are shapes by name; where a client
     sends and receives the rows of its own classes alone, the shape has those of all.
@@ -59,6 +59,7 @@ class Outcome:
     clients: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, dict[str, float] | None] = field(default_factory=dict)
     metrics_prior: dict[str, dict[str, float] | None] = field(default_factory=dict)
+    by_class: dict[str, list[list[float | None]]] = field(default_factory=dict)
     upload_bytes: int = 0
     download_bytes: int = 0
     parameters: dict[str, int] = field(default_factory=dict)
@@ -310,7 +311,7 @@ class Simulator:
             local = self.method.held_out_local(received, average) if member.held_out else own
             counts = self.federation.counts[client]
             counts = counts if labelled else np.zeros_like(counts)
-            subjects.append(Subject(client, getattr(member, part), counts, {**received, **local}))
+            subjects.append(Subject(client, getattr(member, part), counts, {**received, **local}, member.held_out))
         return subjects
 
     def _mean_local(self) -> State:

@@ -110,6 +110,12 @@ class Batch(Protocol):
     def log(self, name: str, values: Tensor) -> None:
         """Hands a per-sample diagnostic [B] to the round's log, where its mean over real rows is written."""
 
+    def log_by_class(self, name: str, values: Tensor) -> None:
+        """Hands a row [B, C] for each sample to the record, where the last evaluation's means by true class are kept.
+
+        Of the seen clients' test samples, and of data sets of at most 200 classes, so that records stay small.
+        """
+
 
 @dataclass(frozen=True)
 class Phase:

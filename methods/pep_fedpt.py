@@ -126,13 +126,20 @@ class PEPFedPT(Method):
         return classify(batch, vit.encode(x, first=self.insertion(vit)), state)
 
     def log_weights(self, batch: Batch, weights: Tensor) -> None:
-        """Logs the weights' entropy (nats) and whether their arg max, and the prior's, is the true class."""
+        """Logs the weights' entropy (nats), whether their arg max, and the prior's, is the true class, and of a
+        prediction the weights themselves, class by class."""
         best = weights.argmax(1)
         if self.uses_prior:
-            best = batch.own(batch.classes).gather(1, best.unsqueeze(1)).squeeze(1)
+            classes = batch.own(batch.classes)
+            best = classes.gather(1, best.unsqueeze(1)).squeeze(1)
         batch.log("mix_entropy", torch.special.entr(weights).sum(1))
         batch.log("mix_accuracy", (best == batch.labels).float())
         batch.log("prior_accuracy", (batch.own(batch.prior).argmax(1) == batch.labels).float())
+        if batch.phase is None:  # in training nobody reads them
+            if self.uses_prior:
+                # Added, not set: past the classes that a client holds any id may stand, and its weight is zero.
+                weights = weights.new_zeros(len(weights), batch.prior.shape[1]).scatter_add_(1, classes, weights)
+            batch.log_by_class("mix_weights", weights)
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         if not self.uses_prototypes:

@@ -157,3 +157,10 @@ def test_a_diagnostic_is_kept_without_its_gradient() -> None:
     b.log("entropy", torch.ones(2, requires_grad=True) * 2)
     assert b.notes["entropy"].tolist() == [2, 2]
     assert not b.notes["entropy"].requires_grad
+
+
+def test_a_row_by_class_is_kept_without_its_gradient() -> None:
+    b = batch([[0, 1]])
+    b.log_by_class("weights", torch.ones(2, CLASSES, requires_grad=True) * 2)
+    assert b.by_class["weights"].tolist() == [[2] * CLASSES] * 2
+    assert not b.by_class["weights"].requires_grad

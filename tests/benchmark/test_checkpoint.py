@@ -188,3 +188,11 @@ def test_a_head_with_more_or_less_than_it_should_hold_is_no_checkpoint() -> None
 def test_losses_that_are_no_numbers_come_back() -> None:
     head, _ = unpack(content(), "id")
     assert math.isnan(head.outcome["rounds"][0]["train_loss"])
+
+
+def test_the_last_checkpoint_holds_the_rows_by_class() -> None:
+    whole, kept = undisturbed("pep-fedpt")
+    run = fresh("pep-fedpt")
+    restore(run, *unpack(kept[-1], "id"))
+    assert run.outcome.by_class == whole.outcome.by_class
+    assert run.outcome.by_class["mix_weights"]

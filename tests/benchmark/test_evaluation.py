@@ -1,13 +1,14 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from benchmark import client
+from benchmark import client, evaluation
 from benchmark.batch import Batch
-from benchmark.evaluation import Subject, score, summary
+from benchmark.evaluation import Subject, joined, score, summary
 from benchmark.vit import FrozenViT
 from methods.base import Method, State
 from methods.registry import Recipe
@@ -90,6 +91,54 @@ def test_a_subject_without_test_data_has_no_accuracy() -> None:
 def test_diagnostics_are_summed_over_each_subjects_own_rows() -> None:
     subjects = [subject(0, rows(3, 2, 1), [1, 1, 1, 1], [0.0] * 4), subject(1, rows(1), [1, 1, 1, 1], [0.0] * 4)]
     assert scored(Fixed(), subjects).notes["label"].tolist() == [6, 1]
+
+
+class Tabled(Fixed):
+    """Hands over, for each sample, its client's number at every class."""
+
+    def logits(self, vit: FrozenViT, batch: Batch, state: State) -> Tensor:  # type: ignore[override]
+        batch.log_by_class("table", batch.own(state["logits"]))
+        return batch.own(state["logits"])
+
+
+def table_of(*subjects: Subject) -> list[list[float | None]]:
+    return scored(Tabled(), list(subjects)).means_by_class()["table"]
+
+
+def test_rows_by_class_are_means_over_the_samples_of_each_true_class() -> None:
+    first = subject(0, rows(0, 0, 2), [1] * 4, [0.5, 0, 0, 0.25])
+    second = subject(1, rows(0), [1] * 4, [0.0, 1, 0, 0])  # shorter, so that its pass fills up
+    none = [None] * 4
+    assert table_of(first, second) == [[0.3333, 0.3333, 0, 0.1667], none, [0.5, 0, 0, 0.25], none]
+
+
+def test_rows_by_class_leave_out_held_out_clients() -> None:
+    held_out = replace(subject(1, rows(0, 1), [1] * 4, [0.0, 1, 0, 0]), held_out=True)
+    assert table_of(subject(0, rows(0), [1] * 4, [1.0, 0, 0, 0]), held_out) == [[1, 0, 0, 0], *[[None] * 4] * 3]
+
+
+def test_rows_by_class_of_several_groups_are_added_up() -> None:
+    parts = [scored(Tabled(), [subject(k, rows(k), [1] * 4, [k + 1.0, 0, 0, 0])]) for k in (0, 1)]
+    assert joined(parts).means_by_class()["table"][:2] == [[1, 0, 0, 0], [2, 0, 0, 0]]
+
+
+def test_there_are_no_rows_by_class_where_the_classes_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = subject(0, rows(0), [1] * 4, [1.0, 0, 0, 0])
+    monkeypatch.setattr(evaluation, "MOST_CLASSES", 4)
+    assert scored(Tabled(), [one]).means_by_class()
+    monkeypatch.setattr(evaluation, "MOST_CLASSES", 3)
+    assert scored(Tabled(), [one]).means_by_class() == {}
+
+
+def test_the_number_of_threads_changes_no_bit_of_the_rows_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "TOKENS_A_PASS", {"cpu": 0})  # many passes
+    rng = np.random.default_rng(0)
+    subjects = [subject(k, rng.permutation(30)[: 3 * k].tolist(), [1] * 4, rng.random(4).tolist()) for k in range(9)]
+    one, many = (
+        score(Recipe("toy", Tabled()), toy.vit(), toy.test_samples(), subjects, threads).by_class["table"]
+        for threads in (1, 4)
+    )
+    assert one.tobytes() == many.tobytes()
 
 
 @pytest.mark.parametrize("tokens_a_pass", [0, 17 * 20, 10**6])  # 16, 20 and all samples a pass

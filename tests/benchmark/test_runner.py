@@ -128,3 +128,10 @@ def test_the_diagnostics_of_a_method_are_columns_of_its_rounds() -> None:
     oracle = execute(config(methods=("pep-fedpt:oracle",)))
     assert oracle.rounds[-1]["test_mix_accuracy"] == 1
     assert oracle.rounds[-1]["test_mix_entropy"] == 0
+
+
+def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone() -> None:
+    record = execute(config(methods=("pep-fedpt",)))
+    rows = json.loads(json.dumps(record.result, allow_nan=False))["by_class"]["mix_weights"]
+    assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in rows if row[0] is not None)
+    assert "by_class" not in execute(config()).result

@@ -32,8 +32,7 @@ __all__ = [
 ]
 
 FORMATS = ("png", "pdf", "svg")
-READERS = {"runs": records.load, "rounds": records.rounds, "clients": records.clients, "tables": records.tables}
-# A figure's parameters say what it is made of: `runs`, `rounds`, `clients`, ..., and `styles`, the look of the methods.
+# A figure's parameters say what it is made of: see `_frames`.
 _ALL: tuple[Callable[..., Plot], ...] = (
     accuracy_by_alpha,
     accuracy_over_rounds,
@@ -86,18 +85,18 @@ def draw(
 
 def _frames(directory: str | Path, chosen: frozenset[str] | None, columns: int) -> Callable[[str], Any]:
     """What a figure's parameter stands for, by the parameter's name; read once."""
-
-    @cache
-    def frame(name: str) -> Any:
-        if name == "columns":
-            return columns
-        if name == "styles":
-            return assign(frame("runs")["method"])
-        if name == "swept":
-            return partial(records.swept, directory, run_ids=chosen)
-        return READERS[name](directory, chosen)
-
-    return frame
+    runs = records.Runs(directory, chosen)
+    made: dict[str, Callable[[], Any]] = {
+        "runs": lambda: runs.frame,
+        "rounds": lambda: runs.rounds(["round", "seen_mean"]),
+        "clients": lambda: runs.clients(["client", "held_out", "accuracy"]),
+        "holders": runs.holders,
+        "tables": runs.tables,
+        "swept": lambda: runs.swept,
+        "styles": lambda: assign(runs.frame["method"]),  # the look of the methods
+        "columns": lambda: columns,
+    }
+    return cache(lambda name: made[name]())
 
 
 @styled

@@ -31,25 +31,28 @@ class Label(NamedTuple):
     cell: str
 
 
-def label(records: Sequence[Record], without: str | None = None) -> list[Label]:
-    """The label of every record, in order.
+def label(
+    records: Sequence[Record], without: str | None = None, settings: list[dict[str, str]] | None = None
+) -> list[Label]:
+    """The label of every record, in order; `settings`, their flat configurations, where the caller has them.
 
     A setting is named where it differs among the runs of one data set, a method's own setting where it differs among
     that method's runs of one cell. An option that some run was given for its method alone (`own_settings`) is such a
     setting of its own. `without` names one that never is; a method's variant is then left out as well, as the settings
     that it stands for are named.
     """
-    settings = [_flat(record.get("config") or {}) for record in records]
+    settings = settings or [flat(record.get("config") or {}) for record in records]
     if without is not None:
         records = [{**record, "method": re.sub(r":[^+]*", "", record["method"])} for record in records]
-        settings = [{k: v for k, v in values.items() if k.rpartition(".")[2] != without} for values in settings]
-        return _label(records, settings, PLACEMENT)
+        return _label(records, settings, PLACEMENT, without)
     labels = _label(records, settings, PLACEMENT)
     runs = [(name.method, name.cell, record["seed"]) for name, record in zip(labels, records, strict=True)]
     return labels if len(set(runs)) == len(runs) else _label(records, settings, frozenset())
 
 
-def _label(records: Sequence[Record], settings: list[dict[str, str]], ignored: frozenset[str]) -> list[Label]:
+def _label(
+    records: Sequence[Record], settings: list[dict[str, str]], ignored: frozenset[str], without: str | None = None
+) -> list[Label]:
     chosen = {key for record in records for key in (record.get("own_settings") or {}).get("options", ())}
 
     def own_setting(key: str) -> bool:
@@ -60,6 +63,7 @@ def _label(records: Sequence[Record], settings: list[dict[str, str]], ignored: f
         [record["dataset"] for record in records],
         settings,
         lambda key: not own_setting(key) and key not in NAMED | ignored,
+        without,
     )
     cells = []
     for record, values in zip(records, settings, strict=True):
@@ -70,7 +74,7 @@ def _label(records: Sequence[Record], settings: list[dict[str, str]], ignored: f
     own: dict[str, list[str]] = {}
     for method in {record["method"] for record in records}:
         mine = [i for i, record in enumerate(records) if record["method"] == method]
-        own[method] = _differing([cells[i][2] for i in mine], [settings[i] for i in mine], own_setting)
+        own[method] = _differing([cells[i][2] for i in mine], [settings[i] for i in mine], own_setting, without)
     return [
         Label(record["method"] + _extras(values, own[record["method"]]), *cell)
         for record, values, cell in zip(records, settings, cells, strict=True)
@@ -109,18 +113,26 @@ def _own(key: str) -> bool:
     return key.startswith(("settings.", "versions."))
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Every setting of a configuration by its dotted name, as text."""
+    found: dict[str, str] = {}
     for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: text(value)}
-    return flat
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = text(value)
+    return found
 
 
 def _differing(
-    groups: Sequence[Hashable], settings: Sequence[Mapping[str, str]], wanted: Callable[[str], bool]
+    groups: Sequence[Hashable],
+    settings: Sequence[Mapping[str, str]],
+    wanted: Callable[[str], bool],
+    without: str | None,
 ) -> list[str]:
-    """The wanted settings that take more than one value within some group."""
-    keys = sorted({key for values in settings for key in values if wanted(key)})
+    """The wanted settings, `without` one, that take more than one value within some group."""
+    keys = sorted(key for key in set().union(*settings) if wanted(key) and key.rpartition(".")[2] != without)
+    keys = [key for key in keys if len({values.get(key, "") for values in settings}) > 1]  # few are left to compare
     seen: dict[tuple[str, Hashable], set[str]] = defaultdict(set)
     for group, values in zip(groups, settings, strict=True):
         for key in keys:

@@ -1,22 +1,90 @@
 """Records on disk -> tidy frames."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from results.errors import RecordError
-from results.identity import contradiction
-from results.labels import label, text
+from results import files
+from results.errors import MissingDataError, RecordError
+from results.labels import Label, flat, label, text
 
-FORMAT = 1
 SPLITS = ("seen", "held_out", "held_out_unlabelled", "held_out_adapted", "validation")
-OWN_SETTINGS = "own_settings.json"  # which runs have settings that their method alone was given, and how many trials
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients")
-IDENTITY = ("run_id", "method", "dataset", "partition", "seed", "status", "config")
-_REMEDY = "delete the run's directory and run the sweep again"
+NAMES = ["run_id", "method", "cell", "alpha", "seed"]  # of its run, in a row of a round or a client
+
+
+class Runs:
+    """The runs of a directory, or those of `run_ids` that have a record: each record is read once, whatever is made.
+
+    Raises RecordError for a directory without runs and for a record that cannot be read.
+    """
+
+    def __init__(self, directory: str | Path, run_ids: Iterable[str] | None = None) -> None:
+        self.directory = Path(directory)
+        found = files.folders(self.directory, run_ids)
+        marks = files.own_settings(self.directory)
+        self._read = [files.record(folder / "result.json") for folder in found]
+        self._read = [record | {"own_settings": marks.get(record["run_id"], {})} for record in self._read]
+        self._settings = [flat(record["config"]) for record in self._read]
+        self._rows = pd.DataFrame([_row(record) for record in self._read]).astype({"alpha": float})
+        self.frame, order = self._named()
+        self.folders, self.records = [found[row] for row in order], [self._read[row] for row in order]
+
+    def _named(self, without: str | None = None) -> tuple[pd.DataFrame, list[int]]:
+        """A row a run with its label, and which record each row is of."""
+        names = label(self._read, without, self._settings)
+        frame = self._rows.assign(**{part: [getattr(name, part) for name in names] for part in Label._fields})
+        frame = frame.sort_values(["dataset", "group", "partition", "alpha", "method", "seed", "run_id"])
+        return frame.reset_index(drop=True), list(frame.index)
+
+    @cached_property
+    def done(self) -> pd.DataFrame:
+        """The rows of `frame` whose run is finished. Raises RecordError where none is."""
+        done = self.frame[self.frame["status"] == "done"]
+        if done.empty:
+            raise RecordError(f"{self.directory} holds no finished run: {len(self.frame)} unfinished or failed")
+        return done
+
+    def rounds(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """See `rounds`; of its files' columns only those named."""
+        return self._stacked("rounds.parquet", self.done, columns)
+
+    def clients(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """See `clients`; of its files' columns only those named."""
+        return self._stacked("clients.parquet", self.done, columns)
+
+    def holders(self) -> pd.DataFrame:
+        """The clients of each cell's first finished run, by seed: every run of a cell and seed has the same."""
+        first = self.done.sort_values("seed", kind="stable").drop_duplicates("cell").sort_index()
+        return self._stacked("clients.parquet", first)
+
+    def _stacked(self, file: str, runs: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        tables = [files.table(self.folders[place] / file, columns) for place in runs.index]
+        rows = pa.concat_tables(tables, promote_options="permissive").to_pandas().reset_index(drop=True)
+        names = runs[NAMES].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
+        return pd.concat([rows, names.reset_index(drop=True)], axis=1)
+
+    def swept(self, setting: str) -> pd.DataFrame:
+        """See `swept`."""
+        values = [setting_of(record["config"], setting) for record in self._read]
+        if len({value for value in values if value is not None}) < 2:
+            raise MissingDataError(f"no two runs differ in {setting}")
+        frame, order = self._named(setting)
+        return frame.assign(value=pd.Series([values[row] for row in order], index=frame.index, dtype=object))
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """See `tables`."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for place, record in enumerate(self.records):
+            for name, values in (record.get("by_class") or {}).items():
+                run = {str(key): value for key, value in self.frame.iloc[place].to_dict().items()}
+                found.setdefault(name, []).append({**run, "values": values})
+        return found
 
 
 def load(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
@@ -30,33 +98,31 @@ def load(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.Data
     those without a record yet are left out. Raises RecordError for a directory without runs and for a record that
     cannot be read.
     """
-    return _load(directory, run_ids)[0]
+    return Runs(directory, run_ids).frame
 
 
 def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
     """The rounds of every finished run, one row a round, with run_id, method, cell, alpha and seed."""
-    return _concatenated(directory, run_ids, "rounds.parquet")
+    return Runs(directory, run_ids).rounds()
 
 
 def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
     """The clients of every finished run, one row a client, with run_id, method, cell, alpha and seed."""
-    return _concatenated(directory, run_ids, "clients.parquet")
+    return Runs(directory, run_ids).clients()
 
 
 def configs(directory: str | Path, run_ids: Iterable[str]) -> list[dict[str, Any]]:
     """The configurations of these runs, in their order."""
-    return [_read(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
+    return [files.record(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
 
 
 def swept(directory: str | Path, setting: str, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
     """`load` with the `value` of one setting as text, missing where a run has no such setting, `default` for none.
 
     Neither method nor cell is named with it, nor a method with its variant, so that runs that differ in nothing but
-    this setting share both.
+    this setting share both. Raises MissingDataError where no two runs differ in it.
     """
-    runs, _, records = _load(directory, run_ids, setting)
-    values = [setting_of(record["config"], setting) for record in records]
-    return runs.assign(value=pd.Series(values, index=runs.index, dtype=object))
+    return Runs(directory, run_ids).swept(setting)
 
 
 def setting_of(config: dict[str, Any], setting: str) -> str | None:
@@ -70,75 +136,7 @@ def setting_of(config: dict[str, Any], setting: str) -> str | None:
 def tables(directory: str | Path, run_ids: Iterable[str] | None = None) -> dict[str, list[dict[str, Any]]]:
     """What methods left per true class, by name: the run's row of `load` with the square `values` [C, C] (nan: no test
     sample of that class)."""
-    runs, _, records = _load(directory, run_ids)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for run, record in zip(runs.to_dict("records"), records, strict=True):
-        for name, values in (record.get("by_class") or {}).items():
-            found.setdefault(name, []).append({**{str(key): value for key, value in run.items()}, "values": values})
-    return found
-
-
-def raw(
-    directory: str | Path, run_ids: Iterable[str] | None = None
-) -> tuple[pd.DataFrame, list[Path], list[dict[str, Any]]]:
-    """`load`, and for each of its rows the run's folder and its whole record."""
-    return _load(directory, run_ids)
-
-
-def _load(
-    directory: str | Path, run_ids: Iterable[str] | None, without: str | None = None
-) -> tuple[pd.DataFrame, list[Path], list[dict[str, Any]]]:
-    folders = _folders(Path(directory), run_ids)
-    records = [_read(folder / "result.json") for folder in folders]
-    marks = _own_settings(Path(directory))
-    records = [record | {"own_settings": marks.get(record["run_id"], {})} for record in records]
-    rows = [_row(record) | name._asdict() for record, name in zip(records, label(records, without), strict=True)]
-    frame = pd.DataFrame(rows).astype({"alpha": float})
-    frame = frame.sort_values(["dataset", "group", "partition", "alpha", "method", "seed", "run_id"])
-    order = list(frame.index)
-    return frame.reset_index(drop=True), [folders[row] for row in order], [records[row] for row in order]
-
-
-def _folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
-    if not directory.is_dir():
-        raise RecordError(f"{directory} is not a directory: name the directory that a sweep wrote")
-    found = [path.parent for path in sorted(directory.glob("*/result.json")) if path.parent.name[0] not in "._"]
-    if not found:
-        raise RecordError(f"{directory} holds no run: name the directory that a sweep wrote, or run the sweep first")
-    wanted = None if run_ids is None else set(run_ids)
-    chosen = [folder for folder in found if wanted is None or folder.name in wanted]
-    if not chosen:
-        raise RecordError(f"{directory} holds none of the runs asked for: run the sweep first")
-    return chosen
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): {_REMEDY}") from error
-    number = record.get("format") if isinstance(record, dict) else None
-    if not isinstance(number, int):
-        raise RecordError(f"{path} names no record format: {_REMEDY}")
-    if number > FORMAT:
-        raise RecordError(
-            f"{path} has record format {number}; this version reads up to {FORMAT}: "
-            "upgrade the harness or use another directory"
-        )
-    if missing := [key for key in IDENTITY if record.get(key) is None]:
-        raise RecordError(f"{path} lacks {', '.join(missing)}: {_REMEDY}")
-    if wrong := contradiction(record, path.parent.name):
-        raise RecordError(f"{path} was changed: it {wrong}; {_REMEDY}")
-    return dict(record)
-
-
-def _own_settings(directory: Path) -> dict[str, Any]:
-    """What a sweep noted of its runs' settings; empty where no method had any to itself."""
-    path = directory / OWN_SETTINGS
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except ValueError as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): delete it and run the sweep again") from error
+    return Runs(directory, run_ids).tables()
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
@@ -166,22 +164,3 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _concatenated(directory: str | Path, run_ids: Iterable[str] | None, file: str) -> pd.DataFrame:
-    runs, folders, _ = _load(directory, run_ids)
-    parts = []
-    for run, folder in zip(runs.to_dict("records"), folders, strict=True):
-        if run["status"] == "done":
-            names = {key: run[key] for key in ("run_id", "method", "cell", "alpha", "seed")}
-            parts.append(_table(folder / file).assign(**names))
-    if not parts:
-        raise RecordError(f"{directory} holds no finished run: {len(runs)} unfinished or failed")
-    return pd.concat(parts, ignore_index=True)
-
-
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_REMEDY}") from error

@@ -35,15 +35,15 @@ def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int
 
 
 @styled
-def partition(clients: pd.DataFrame, columns: int = 2) -> Plot:
+def partition(holders: pd.DataFrame, columns: int = 2) -> Plot:
     """Who holds which classes: training samples by client and class, held-out clients last; one panel a cell.
 
     The partition shown is that of the cell's first seed.
     """
-    runs = clients.sort_values("seed", kind="stable").drop_duplicates("cell").set_index("cell")["run_id"]
-    cells = list(dict.fromkeys(clients["cell"]))
+    runs = holders.sort_values("seed", kind="stable").drop_duplicates("cell").set_index("cell")["run_id"]
+    cells = list(dict.fromkeys(holders["cell"]))
     figure, axes = panels(cells, "client", "class", columns, 2.6, row=columns)
-    shown = {cell: clients[clients["run_id"] == runs[cell]].sort_values(["held_out", "client"]) for cell in cells}
+    shown = {cell: holders[holders["run_id"] == runs[cell]].sort_values(["held_out", "client"]) for cell in cells}
     grids = {cell: np.stack(list(rows["class_counts"])).T for cell, rows in shown.items()}
     norm = LogNorm(1, max(2, *(grid.max() for grid in grids.values())))
     for axis, cell in zip(axes, cells, strict=True):

@@ -43,11 +43,11 @@ def write(directory: str | Path, out: str | Path | None = None) -> Path:
 
 def build(directory: str | Path) -> str:
     """The page as text."""
-    runs, folders, whole = records.raw(directory)
+    read = records.Runs(directory)
+    runs = read.frame
     done = finished(runs)
     methods = ranking(done, "seen.mean")
     methods += sorted(set(runs["method"]) - set(methods))
-    clients = records.clients(directory)
     data = {
         "cells": list(dict.fromkeys(runs["cell"])),
         "methods": methods,
@@ -55,13 +55,13 @@ def build(directory: str | Path) -> str:
         "metrics": list(content.METRICS.values()),
         "board": board(runs, methods),
         "looks": content.looks(assign(runs["method"])),
-        "curves": content.curves(records.rounds(directory)),
+        "curves": content.curves(read.rounds(["round", "seen_mean"])),
         "shares": (100 * content.SHARES).tolist(),
-        "clients": content.sorted_clients(clients),
+        "clients": content.sorted_clients(read.clients(["held_out", "accuracy"])),
         "costs": content.costs(done),
-        "partitions": content.partitions(clients),
+        "partitions": content.partitions(read.holders()),
         "latex": render(leaderboard(runs), "latex"),
-        **details(runs, folders, whole),
+        **details(runs, read.folders, read.records),
     }
     environment = Environment(loader=PackageLoader("results.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.j2").render(

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
+from results import files
 from results.errors import RecordError
 from results.figures import (
     FIGURES,
@@ -306,6 +307,23 @@ def test_a_figure_without_data_is_left_out_with_a_line_and_is_an_error_by_name(g
     assert [line.partition(":")[0] for line in said if "soft" in line] == ["soft_weights is not drawn"]
     with pytest.raises(RecordError, match="mix_weights"):
         draw(grid, ["soft_weights"])
+
+
+def test_all_figures_read_a_record_once_and_the_class_counts_of_one_run_a_cell(write, runs, monkeypatch):
+    for seed in range(3):
+        write("fedvpt", seed=seed)
+    read = []
+    for name in ("record", "table"):
+        real = getattr(files, name)
+        monkeypatch.setattr(
+            files, name, lambda path, *rest, real=real: read.append((path.name, *rest)) or real(path, *rest)
+        )
+    draw(runs)
+    assert sum(name == "result.json" for name, *_ in read) == 3
+    assert sum(name == "rounds.parquet" for name, *_ in read) == 3
+    columns = [given[0] for name, *given in read if name == "clients.parquet"]
+    assert sum(wanted is None or "class_counts" in wanted for wanted in columns) == 1
+    assert len(columns) == 4
 
 
 def test_a_page_has_one_or_two_columns(grid):

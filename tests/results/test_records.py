@@ -5,8 +5,8 @@ import sys
 import pytest
 
 import results
-from results.errors import RecordError
-from results.records import clients, load, rounds
+from results.errors import MissingDataError, RecordError
+from results.records import Runs, clients, load, rounds, swept
 
 
 def test_a_record_becomes_one_row_with_bytes_in_megabytes(write, runs):
@@ -148,3 +148,42 @@ print(json.dumps([early, [name for name in ("torch", "timm", "ray", "matplotlib.
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], []]
+
+
+def test_named_columns_alone_are_read_and_one_that_a_run_lacks_is_missing_there(write, runs):
+    write(method="a")
+    whole = clients(runs)
+    older = write(method="b") / "clients.parquet"
+    whole[["client", "held_out"]].to_parquet(older)
+    read = Runs(runs).clients(["client", "accuracy"])
+    assert list(read) == ["client", "accuracy", "run_id", "method", "cell", "alpha", "seed"]
+    assert read["client"].tolist() == [0, 1, 2, 3] * 2
+    assert read["accuracy"].isna().tolist() == [False, False, True, False, *[True] * 4]
+    assert read["method"].tolist() == ["a"] * 4 + ["b"] * 4
+
+
+def test_columns_of_one_methods_diagnostics_are_missing_in_anothers_rounds(write, runs):
+    path = write(method="a") / "rounds.parquet"
+    write(method="b")
+    rounds(runs, [path.parent.name])[["round", "seen_mean"]].assign(test_own=[1, 2, 3]).to_parquet(path)
+    read = rounds(runs)
+    assert read["test_own"].tolist()[:3] == [1, 2, 3]
+    assert read["test_own"].isna().tolist() == [False] * 3 + [True] * 3
+
+
+def test_the_holders_are_the_clients_of_each_cells_first_seed(write, runs):
+    for alpha, seed in ((0.5, 1), (0.05, 2), (0.05, 1), (0.5, 3)):
+        write(alpha=alpha, seed=seed)
+    write(alpha=0.5, seed=0, error="stopped")
+    held = Runs(runs).holders()
+    assert list(held.groupby(["alpha", "seed"]).groups) == [(0.05, 1), (0.5, 1)]
+    assert held["class_counts"].map(list).tolist() == [[4, 0, 0], [1, 2, 0], [0, 0, 5], [1, 0, 1]] * 2
+
+
+def test_a_setting_that_no_two_runs_differ_in_was_not_swept(write, runs):
+    write("pep-fedpt", config={"settings": {"pep-fedpt": {"tau": 0.1}}})
+    write("fedvpt")
+    with pytest.raises(MissingDataError, match="no two runs differ in tau"):
+        swept(runs, "tau")
+    write("pep-fedpt", config={"settings": {"pep-fedpt": {"tau": 0.2}}})
+    assert sorted(swept(runs, "tau")["value"].dropna()) == ["0.1", "0.2"]

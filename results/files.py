@@ -1,0 +1,70 @@
+"""The files of a sweep's directory as they lie there, checked as they are read."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from results.errors import RecordError
+from results.identity import contradiction
+
+FORMAT = 1
+OWN_SETTINGS = "own_settings.json"  # which runs have settings that their method alone was given, and how many trials
+IDENTITY = ("run_id", "method", "dataset", "partition", "seed", "status", "config")
+_REMEDY = "delete the run's directory and run the sweep again"
+
+
+def folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
+    """The folders of the runs, or of those asked for that have a record. Raises RecordError where there is none."""
+    if not directory.is_dir():
+        raise RecordError(f"{directory} is not a directory: name the directory that a sweep wrote")
+    found = [path.parent for path in sorted(directory.glob("*/result.json")) if path.parent.name[0] not in "._"]
+    if not found:
+        raise RecordError(f"{directory} holds no run: name the directory that a sweep wrote, or run the sweep first")
+    wanted = None if run_ids is None else set(run_ids)
+    chosen = [folder for folder in found if wanted is None or folder.name in wanted]
+    if not chosen:
+        raise RecordError(f"{directory} holds none of the runs asked for: run the sweep first")
+    return chosen
+
+
+def record(path: Path) -> dict[str, Any]:
+    """A run's result.json. Raises RecordError for one that cannot be read, is newer, incomplete or was changed."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path} is not valid JSON ({error}): {_REMEDY}") from error
+    number = read.get("format") if isinstance(read, dict) else None
+    if not isinstance(number, int):
+        raise RecordError(f"{path} names no record format: {_REMEDY}")
+    if number > FORMAT:
+        raise RecordError(
+            f"{path} has record format {number}; this version reads up to {FORMAT}: "
+            "upgrade the harness or use another directory"
+        )
+    if missing := [key for key in IDENTITY if read.get(key) is None]:
+        raise RecordError(f"{path} lacks {', '.join(missing)}: {_REMEDY}")
+    if wrong := contradiction(read, path.parent.name):
+        raise RecordError(f"{path} was changed: it {wrong}; {_REMEDY}")
+    return dict(read)
+
+
+def own_settings(directory: Path) -> dict[str, Any]:
+    """What a sweep noted of its runs' settings; empty where no method had any to itself."""
+    path = directory / OWN_SETTINGS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except ValueError as error:
+        raise RecordError(f"{path} is not valid JSON ({error}): delete it and run the sweep again") from error
+
+
+def table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A parquet file, whole or those of the `columns` that it has. Raises RecordError for one that cannot be read."""
+    try:
+        # In this thread: to hand the small files of thousands of runs to others costs more than to read them.
+        return parquet.ParquetFile(path, memory_map=True).read(columns, use_threads=False)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_REMEDY}") from error

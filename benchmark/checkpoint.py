@@ -76,7 +76,7 @@ def pack(run: Simulator, run_id: str, seconds: float, resumed: list[dict[str, An
         notes=run.executor.notes,
         resumed=resumed,
     )
-    parts = {"server": {k: v for k, v in run.server.items() if v is not run.initial_server[k]}}
+    parts = {"server": {k: v for k, v in run.server.items() if v is not run.initial_server.get(k)}}
     parts |= {f"optimiser/{i}": memory for i, memory in enumerate(run.optimiser_memory)}
     parts |= {f"{held}/{client}": state for held in PER_CLIENT for client, state in getattr(run, held).items()}
     tensors = {
@@ -125,6 +125,7 @@ def restore(run: Simulator, head: Head, tensors: State) -> None:
         return found
 
     server = taken("server", run.initial_server, exact=False)  # what has not changed is not in it; pools may grow
+    server |= taken("server", _of_clients(run, left), exact=False)
     memory = [taken(f"optimiser/{i}", own) for i, own in enumerate(run.optimiser_memory)]
     clients = {
         held: {client: taken(f"{held}/{client}", pattern(run)) for client in head.clients.get(held, [])}
@@ -147,6 +148,18 @@ def restore(run: Simulator, head: Head, tensors: State) -> None:
     for held, states in clients.items():
         setattr(run, held, states)
     _resume_executor(run, head)
+
+
+def _of_clients(run: Simulator, left: State) -> State:
+    """What shared tensors are like that the server keeps for a client as `CLIENT.NAME`, by the names that are there."""
+    names = [key.removeprefix("server/") for key in left if key.startswith("server/")]
+    parts = {name: name.partition(".") for name in names}
+    clients = {str(client) for client in range(len(run.federation.clients))}
+    return {
+        name: run.initial_server[tensor]
+        for name, (client, _, tensor) in parts.items()
+        if client in clients and tensor in run.shared_names
+    }
 
 
 def _resume_executor(run: Simulator, head: Head) -> None:

@@ -88,8 +88,9 @@ class FedPAC(FedVPT):
 
 
 def mean_held(server: State, name: str) -> Tensor:
-    """The mean of a tensor over the clients that have one of their own."""
-    held = [value for key, value in server.items() if key.endswith(f".{name}") and not key.startswith("initial.")]
+    """The mean of a tensor over the clients that have one of their own, added up in the order of their numbers."""
+    names = [key for key in server if key.endswith(f".{name}") and key.partition(".")[0].isdigit()]
+    held = [server[key] for key in sorted(names, key=lambda key: int(key.partition(".")[0]))]
     return sum(held[1:], held[0]) / len(held)
 
 

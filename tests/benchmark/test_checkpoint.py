@@ -11,25 +11,10 @@ from safetensors.torch import load, save
 from benchmark import checkpoint
 from benchmark.checkpoint import CheckpointError, Head, pack, restore, unpack
 from benchmark.simulator import Simulator
+from methods import registry
 from tests import toy
 
-UNLIKE = (
-    "fedvpt",
-    "fedvpt+fedavgm",
-    "fedvpt+scaffold",
-    "fedvpt+feddyn",
-    "fedvpt+fedadam",
-    "pep-fedpt",
-    "fedper",
-    "fedrep",
-    "sgpt",
-    "pfpt",
-    "pfedpg",
-    "fedpr",
-    "local",
-    "fedcof",
-    "fedbabu",
-)
+EVERY = (*registry.expand(["all"]), "fedvpt+fedavgm", "fedvpt+scaffold", "fedvpt+feddyn", "fedvpt+fedadam")
 ROUNDS = 3
 
 
@@ -58,7 +43,7 @@ def states(run: Simulator) -> dict[str, torch.Tensor]:
     return {**run.server, **memory, **local}
 
 
-@pytest.mark.parametrize("method", UNLIKE)
+@pytest.mark.parametrize("method", EVERY)
 def test_a_run_goes_on_from_any_round_with_the_numbers_it_would_have_had(method: str) -> None:
     whole, kept = undisturbed(method)
     assert len(kept) == ROUNDS + 1

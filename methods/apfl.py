@@ -61,6 +61,7 @@ class APFL(TwoModels):
         return of_global + share * (self.personal_logits(vit, batch, state) - of_global)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """Cross-entropy of the averaged model plus that of the mixture, for which the averaged one stands still."""
         of_global = self.global_logits(vit, batch, state)
         mixed = self.mixed(vit, batch, state, of_global.detach())
         loss = functional.cross_entropy(mixed, batch.labels, reduction="none")

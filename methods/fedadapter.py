@@ -37,6 +37,8 @@ class FedAdapter(Method):
         }
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """Class scores [B, C] with each layer's adapter behind its MLP."""
+
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
             if point != "mlp":
                 return out

@@ -42,6 +42,8 @@ class FedBias(Method):
         return {**biases, "bias.fc1": torch.zeros(vit.depth, vit.hidden), **ends, **linear_head(vit, rng)}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """Class scores [B, C] with every bias moved by what was trained."""
+
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
             if point == "mlp":
                 return out

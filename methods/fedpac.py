@@ -76,6 +76,7 @@ class FedPAC(FedVPT):
         return {**sent, **{name: server.get(f"{client}.{name}", server[f"initial.{name}"]) for name in HEAD}}
 
     def combine(self, server: State, uploads: Uploads) -> State:
+        """Averages prompts and prototypes, and gives each client of the round its combination of all heads."""
         weights, unsolved = combinations(*moments(uploads))
         uploads.log("own_weight", float(weights.diagonal().mean()))
         uploads.log("unsolved", unsolved)

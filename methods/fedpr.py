@@ -39,6 +39,7 @@ class FedPR(FedVPTDeep):
         return {"projecting": torch.zeros(())}
 
     def directions(self, gradients: State, received: State) -> State:
+        """The gradients less their part in the span of the prompts that were received, layer by layer."""
         if "prompts" not in gradients:
             return gradients
         prompts, free = received["prompts"], gradients["prompts"]

@@ -29,6 +29,7 @@ class FedVPTDeep(Method):
         return {"prompts": vpt_uniform(vit, (vit.depth, self.tokens), rng), **linear_head(vit, rng)}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """Class scores [B, C] with prompts of its own before every layer, in place of the last or beside them."""
         x = vit.embed(batch)
         put = replace_after_cls if self.mode == "replace" else insert_after_cls
         for layer in range(1, vit.depth + 1):

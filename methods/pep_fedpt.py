@@ -142,6 +142,7 @@ class PEPFedPT(Method):
             batch.log_by_class("mix_weights", weights)
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Sums, counts and, for the Gaussian, squares of the cls token entering layer J, by class and client."""
         if not self.uses_prototypes:
             return {}
         layer = self.insertion(vit)

@@ -56,6 +56,8 @@ class PFedPG(Method):
         return linear_head(vit, rng)
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
+        """Base prompts, the attention that makes prompts of them, a descriptor a client, and who has trained."""
+
         def normal(purpose: str, rows: int, columns: int, scale: float) -> Tensor:
             return torch.empty(rows, columns).normal_(0, scale, generator=rng(purpose))
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from results import records
+from results.entries import tuning_notes
 from results.pairs import ALPHA, differences
 from results.render import render
 from results.report import content
@@ -48,6 +49,7 @@ def build(directory: str | Path) -> str:
     done = finished(runs)
     methods = ranking(done, "seen.mean")
     methods += sorted(set(runs["method"]) - set(methods))
+    table = leaderboard(runs)
     data = {
         "cells": list(dict.fromkeys(runs["cell"])),
         "methods": methods,
@@ -60,13 +62,14 @@ def build(directory: str | Path) -> str:
         "clients": content.sorted_clients(read.clients(["held_out", "accuracy"])),
         "costs": content.costs(done),
         "partitions": content.partitions(read.holders()),
-        "latex": render(leaderboard(runs), "latex"),
+        "latex": render(table, "latex"),
         **details(runs, read.folders, read.records),
     }
     environment = Environment(loader=PackageLoader("results.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.j2").render(
         name=Path(directory).resolve().name,
         sentences=headline(runs),
+        tuning=tuning_notes(table),
         counts={"done": len(done), "failed": int((runs["status"] != "done").sum()), "methods": len(methods)},
         cells=data["cells"],
         methods=methods,

@@ -63,6 +63,7 @@ class SameCohorts(FedAvg):
         self.losses: list[float] = []
 
     def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Grid) -> Iterable[Message]:
+        """The messages of a round: the model to each client that our own sampling chose."""
         if not self.marks:
             self.marks.append(time.time())
         cohort = self.job.cohorts[server_round - 1]

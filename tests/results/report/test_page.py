@@ -87,6 +87,15 @@ def test_a_difference_that_the_seeds_resolve_is_not_open(write, runs):
     assert not b["open"]  # p = 2/2^6 = .031
 
 
+def test_the_leaderboard_says_which_rows_were_tuned_and_after_how_many_trials(write, runs):
+    folder = write("chosen")
+    write("plain")
+    assert "Tuned on" not in build(runs)
+    (runs / "own_settings.json").write_text(json.dumps({folder.name: {"options": ["lr"], "trials": 4}}))
+    (caption,) = re.findall(r"<caption>(.*?)</caption>", build(runs), re.DOTALL)[:1]
+    assert "Tuned on validation samples: chosen (4 trials). Not tuned: plain." in caption
+
+
 def test_the_table_is_there_without_a_script(write, runs):
     write("a", seen=0.5)
     write("b", 0.5)

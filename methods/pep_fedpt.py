@@ -9,6 +9,7 @@ from methods.ccmp import Mixing, Prototypes, Similarity, soft_weights
 from methods.errors import MethodError
 from methods.lazy import torch
 from methods.prompts import classify, insert_after_cls, linear_head, vpt_uniform
+from methods.prototypes import gathered
 from methods.registry import register
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class PEPFedPT(Method):
             return {}
         layer = self.insertion(vit)
         z = self.tokens(vit, batch, state)[:, 0] if self.shared_tokens else vit.features(batch, layer)
-        sums = {"prototype.sum": batch.class_sums(z), "prototype.count": batch.class_sums(torch.ones_like(z[:, :1]))}
+        sums = gathered(batch, z)
         if self.similarity == "gaussian":
             sums["prototype.square"] = batch.class_sums(z.square().sum(1, keepdim=True))
         return sums

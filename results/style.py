@@ -27,13 +27,21 @@ PLACES = {
         (
             *("pep-fedpt", "fedvpt", "head", "sgpt", "pfedpg", "fedvpt-deep", "local", "fedncm", "fed3r", "fedcof"),
             *("fedper", "fedrep", "fedbabu", "fedl2p", "fedpr", "pfpt", "pfedpt", "pvpt", "fedvpt-ft", "fedlora"),
-            *("ffa-lora", "flexlora", "fedsa-lora", "fedadapter", "fedbias"),
+            *("ffa-lora", "flexlora", "fedsa-lora", "fedadapter", "fedbias", "ditto", "apfl", "pfedme", "fedrod"),
+            *("knn-per", "fedproto", "fedpac"),
         )
     )
 }
 # P. Tol's "muted" scheme and black: told apart by colour-blind eyes. Line and marker carry the same news in grey.
 COLOURS = ("#332288", "#CC6677", "#117733", "#DDAA33", "#882255", "#44AA99", "#000000", "#AA4499", "#88CCEE", "#999933")
 LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+# A marker is filled after its line, so that it says the same where no line is drawn: whole, hollow, half.
+FILLS: tuple[dict[str, Any], ...] = (
+    {},
+    {"markerfacecolor": "white"},
+    {"fillstyle": "left", "markerfacecoloralt": "white"},
+    {"fillstyle": "bottom", "markerfacecoloralt": "white"},
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 RC: dict[Any, Any] = {
     "axes.grid": True,
@@ -80,7 +88,8 @@ class Style(NamedTuple):
 
     def keywords(self, lines: bool = True) -> dict[str, Any]:
         """The style as keywords of `Axes.plot`, with or without the line between the markers."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.line if lines else ""}
+        look = {"color": self.colour, "marker": self.marker, "linestyle": self.line if lines else ""}
+        return look | FILLS[LINES.index(self.line)]
 
 
 Styles = Mapping[str, Style]
@@ -175,14 +184,17 @@ def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]
         )  # fmt: skip
 
 
-def legend(figure: Plot, methods: Sequence[str], styles: Styles, lines: bool = True) -> None:
+def legend(figure: Plot, methods: Sequence[str], styles: Styles, lines: bool = True, note: str = "") -> None:
     """One legend below the panels, of markers and, where they are drawn, `lines`; the figure grows by it.
 
-    It keeps the methods' order, column by column.
+    It keeps the methods' order, column by column; a `note` stands over it.
     """
     widest = max(len(name) for name in methods)
     columns = max(1, min(len(methods), int(figure.get_figwidth() / (0.065 * widest + 0.5))))
     rows = -(-len(methods) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.16 * rows)
+    figure.set_figheight(figure.get_figheight() + 0.16 * (rows + bool(note)))
     handles = [Line2D([], [], label=name, **styles[name].keywords(lines)) for name in methods]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=3 if lines else 1)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, handlelength=3 if lines else 1,
+        title=note or None, title_fontsize=7,
+    )  # fmt: skip

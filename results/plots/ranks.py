@@ -29,8 +29,11 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
         raise MissingDataError("average ranks need two methods in each of two cells or more")
     found, styles = rank(done, METRIC, np.random.default_rng(0)), styles or assign(runs["method"])
     ranks, one = found.ranks, columns == 1
-    figure = Plot(figsize=(WIDTHS[columns], 0.9 + 0.145 * (len(ranks) if one else len(ranks) / 2)))
-    axis = figure.add_axes((0.3, 0.02, 0.66, 0.8) if one else (0.17, 0.02, 0.66, 0.8))
+    label = fill(_scale(found), 44 if one else 120)
+    above = 0.3 + 0.13 * (1 + label.count("\n"))  # inches: ticks and label
+    height = 0.7 + above + 0.145 * (len(ranks) if one else len(ranks) / 2)
+    figure = Plot(figsize=(WIDTHS[columns], height))
+    axis = figure.add_axes((0.3 if one else 0.17, 0.02, 0.66, 0.98 - above / height))
     coloured = highlighted(list(ranks.index))
     critical_difference_diagram(
         ranks, found.pairwise, ax=axis, alpha=ALPHA, left_only=one, label_props={"fontsize": 6.5},
@@ -38,7 +41,7 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
         color_palette={name: styles[name].ink if name in coloured else "0.4" for name in ranks.index},
         crossbar_props={"linewidth": 2, "color": "0.25"}, elbow_props={"linewidth": 0.8}, marker_props={"s": 14},
     )  # fmt: skip
-    axis.set_xlabel(fill(_scale(found), 44 if one else 120), fontsize=7)
+    axis.set_xlabel(label, fontsize=7)
     axis.xaxis.set_label_position("top")
     axis.grid(visible=False)
     figure.data = _listed(found)

@@ -33,6 +33,7 @@ def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> P
         axis.grid(visible=False)
         for scale in (axis.xaxis, axis.yaxis):
             scale.set_major_locator(MaxNLocator(5, integer=True))
+    figure.set_layout_engine("compressed")  # square panels would leave wide gaps
     figure.colorbar(image, ax=axes, label="mean soft weight", aspect=30)
     figure.data = pd.concat([_listed(names, values) for names, values in means.items()], ignore_index=True)
     return figure

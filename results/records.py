@@ -15,7 +15,7 @@ from results.labels import Label, flat, label, text
 
 SPLITS = ("seen", "held_out", "held_out_unlabelled", "held_out_adapted", "validation")
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients")
-NAMES = ["run_id", "method", "cell", "alpha", "seed"]  # of its run, in a row of a round or a client
+NAMES = ["run_id", "method", "family", "cell", "alpha", "seed"]  # of its run, in a row of a round or a client
 
 
 class Runs:
@@ -102,12 +102,12 @@ def load(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.Data
 
 
 def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """The rounds of every finished run, one row a round, with run_id, method, cell, alpha and seed."""
+    """The rounds of every finished run, one row a round, with run_id, method, family, cell, alpha and seed."""
     return Runs(directory, run_ids).rounds()
 
 
 def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """The clients of every finished run, one row a client, with run_id, method, cell, alpha and seed."""
+    """The clients of every finished run, one row a client, with run_id, method, family, cell, alpha and seed."""
     return Runs(directory, run_ids).clients()
 
 

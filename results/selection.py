@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from results import stats
 from results.errors import RecordError
+
+LEAST = 3  # seeds that an interval is drawn of: two tell half the truth at best
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -32,3 +36,22 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFra
         raise RecordError(f"no finished run has a value of {value}")
     groups = rows.groupby(list(by), sort=False, dropna=False)
     return groups.agg(mean=(value, "mean"), std=(value, "std"), seeds=("seed", "nunique")).reset_index()
+
+
+def with_intervals(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """`over_seeds` with the bootstrap interval of the mean over seeds: `low`, `high`, and the `level` it can reach.
+
+    All three are NaN below three seeds.
+    """
+    data = over_seeds(frame, by, value)
+    rows = frame.dropna(subset=[value])
+    place = rows.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+    values = rows[value].to_numpy(float)[np.argsort(place, kind="stable")]
+    sizes = np.bincount(place)
+    starts, generator = np.cumsum(sizes) - sizes, np.random.default_rng(0)
+    found = np.full((3, len(sizes)), np.nan)
+    for size in np.unique(sizes[sizes >= LEAST]):
+        groups = np.flatnonzero(sizes == size)
+        found[:2, groups] = stats.bootstrap_bounds(values[starts[groups, None] + np.arange(size)], generator)
+        found[2, groups] = stats.reached(int(size))
+    return data.assign(low=found[0], high=found[1], level=found[2])

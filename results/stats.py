@@ -64,6 +64,19 @@ def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: Ar
     return _interval(numbers * _weights(groups), groups, generator, lambda drawn: drawn.mean(axis=-1))
 
 
+def bootstrap_bounds(values: Floats, generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """The intervals of `bootstrap_mean` for the rows of `values` [groups, n >= 2], all with the same resamples.
+
+    Two arrays [groups], low and high: a curve has an interval at each of its points.
+    """
+    n = values.shape[1]
+    shares = (generator.integers(n, size=(DRAWS, n))[:, :, None] == np.arange(n)).mean(axis=1)  # of each value
+    parts = np.array_split(values, max(1, len(values) // 1_000))
+    bounds = [np.quantile(part @ shares.T, _tails(n, n - 1), axis=1) for part in parts]
+    low, high = np.concatenate(bounds, axis=1)
+    return low, high
+
+
 def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.random.Generator) -> Estimate:
     """The mean of the middle half of all values, with a bootstrap interval that resamples within `strata` (cells).
 
@@ -164,10 +177,20 @@ def _interval(
     if not freedom:
         return Estimate(value, np.nan, np.nan, n, 0.0)
     drawn = statistic(numbers[_resampled(groups, generator)])
+    low, high = np.quantile(drawn, _tails(n, freedom))
+    return Estimate(value, float(low), float(high), n, reached(n))
+
+
+def reached(n: int) -> float:
+    """The coverage that a bootstrap interval of `n` values can reach: 0.95, or less where `n` is too small for it."""
+    return min(LEVEL, 1 - least_p(n))
+
+
+def _tails(n: int, freedom: int) -> Floats:
+    """The two percentiles, as shares, that make an interval of the resampled means of `n` values."""
     # Resamples spread by sqrt((n - 1) / n) too little, and their percentiles know nothing of Student's heavier tails.
     width = np.sqrt(n / freedom) * stats.t.ppf((1 + LEVEL) / 2, freedom)
-    low, high = np.quantile(drawn, np.asarray(stats.norm.cdf([-width, width])))
-    return Estimate(value, float(low), float(high), n, min(LEVEL, 1 - least_p(n)))
+    return np.asarray(stats.norm.cdf([-width, width]))
 
 
 def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from results.errors import MissingDataError
 from results.plots.accuracy import ACCURACY
-from results.selection import finished, over_seeds, ranking
+from results.plots.intervals import bars, note
+from results.selection import finished, ranking, with_intervals
 from results.style import Plot, Styles, assign, legend, panels, styled
 
 Swept = Callable[[str], pd.DataFrame]
@@ -28,9 +29,9 @@ def ablation(setting: str, title: str) -> Callable[..., Plot]:
 
     @styled
     def draw(swept: Swept, styles: Styles | None = None, columns: int = 2) -> Plot:
-        """Mean accuracy of the seen clients against a setting, +-1 std over seeds; a line a method, a panel a cell."""
+        """Mean accuracy of the seen clients against a setting, with intervals; a line a method, a panel a cell."""
         runs = _varied(finished(swept(setting)), setting)
-        data = over_seeds(runs, ["cell", "method", "value"], "seen.mean")
+        data = with_intervals(runs, ["cell", "method", "value"], "seen.mean")
         values, methods = sorted(data["value"].unique(), key=_order), ranking(data, "mean")
         looks, cells = {**assign(methods), **(styles or {})}, list(dict.fromkeys(data["cell"]))
         figure, axes = panels(cells, title, ACCURACY, columns)
@@ -40,13 +41,13 @@ def ablation(setting: str, title: str) -> Callable[..., Plot]:
                 mine = data[(data["cell"] == cell) & (data["method"] == method)]
                 mine = mine.assign(place=mine["value"].map(values.index)).sort_values("place")
                 axis.errorbar(
-                    mine["place"] + offset, 100 * mine["mean"], yerr=100 * mine["std"].fillna(0), label=method,
+                    mine["place"] + offset, 100 * mine["mean"], yerr=bars(mine), label=method,
                     elinewidth=0.8, capsize=1.5, **looks[method].keywords(lines=setting != "mixing"),
                 )  # fmt: skip
             axis.set_xticks(range(len(values)), [str(value) for value in values])
             axis.tick_params(axis="x", labelrotation=30 if max(len(str(value)) for value in values) > 5 else 0)
             axis.set_xlim(-0.4, len(values) - 0.6)
-        legend(figure, methods, looks, lines=setting != "mixing")
+        legend(figure, methods, looks, lines=setting != "mixing", note=note(data))
         figure.data = data
         return figure
 

@@ -1,13 +1,16 @@
 """Accuracy over rounds, against the partition, and of held-out beside seen clients."""
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from results.plots.lines import line_panels, lines, named
+from results.plots.intervals import bars, note
+from results.plots.lines import curves, families
 from results.plots.points import points
-from results.selection import finished, over_seeds, ranking
+from results.selection import finished, over_seeds, ranking, with_intervals
 from results.style import CROWD, WIDTHS, Plot, Styles, assign, highlighted, legend, panels, styled
 
 ACCURACY = "accuracy of seen clients (%)"
@@ -15,14 +18,14 @@ ACCURACY = "accuracy of seen clients (%)"
 
 @styled
 def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients against the partition: a point a method, its std over seeds as a bar.
+    """Mean accuracy of the seen clients against the partition: a point a method, its interval over seeds as a bar.
 
     Dirichlet alphas ascending, then the other partitions, iid last. One panel for each group of cells that differ in
     nothing but their partition; with many methods one for each partition, a row a method.
     """
     done = finished(runs)
     methods, styles = ranking(done, "seen.mean"), styles or assign(runs["method"])
-    data = over_seeds(done, ["group", "partition", "alpha", "skew", "cell", "method"], "seen.mean")
+    data = with_intervals(done, ["group", "partition", "alpha", "skew", "cell", "method"], "seen.mean")
     figure = (_rows if len(methods) > CROWD else _columns)(data, methods, styles, columns)
     figure.data = data.drop(columns="cell")
     return figure
@@ -34,7 +37,7 @@ def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, columns: in
     figure, axes = panels(groups, xlabel, ACCURACY, columns, 2.6, row=columns)
     for axis, group in zip(axes, groups, strict=True):
         _by_skew(axis, data[data["group"] == group], methods, styles)
-    legend(figure, methods, styles, lines=False)
+    legend(figure, methods, styles, lines=False, note=note(data))
     return figure
 
 
@@ -48,7 +51,7 @@ def _by_skew(axis: Axes, data: pd.DataFrame, methods: list[str], styles: Styles)
         mine = data[data["method"] == method]
         x = mine["skew"].map(place).to_numpy(float) + offset
         axis.errorbar(
-            x, 100 * mine["mean"], yerr=100 * mine["std"].fillna(0), label=method,
+            x, 100 * mine["mean"], yerr=bars(mine), label=method,
             elinewidth=0.8, capsize=1.5, **styles[method].keywords(lines=False),
         )  # fmt: skip
     plain = ["" if pd.isna(alpha) else f"{alpha:.12g}" for alpha in skews["alpha"]]
@@ -73,33 +76,37 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) 
     coloured = highlighted(methods)
     for i, (axis, cell) in enumerate(zip(axes, cells, strict=True)):
         mine = data[data["cell"] == cell].set_index("method").reindex(methods)
-        for row, method in enumerate(methods):
-            look = styles[method] if method in coloured else styles[method].faint._replace(colour="0.5")
-            mean, std = 100 * mine.loc[method, ["mean", "std"]].fillna({"std": 0}).astype(float)
-            axis.errorbar(mean, row, xerr=std, label=method, elinewidth=0.8, capsize=1.5, **look.keywords(lines=False))
+        for row, (method, reach) in enumerate(zip(methods, bars(mine).T, strict=True)):
+            look = styles[method] if method in coloured else styles[method]._replace(colour="0.5")
+            axis.errorbar(
+                100 * float(mine.loc[method, "mean"]), row, xerr=reach[:, None], label=method,
+                elinewidth=0.8, capsize=1.5, **look.keywords(lines=False),
+            )  # fmt: skip
         axis.set_yticks(range(len(methods)), methods if i % across == 0 else [""] * len(methods))
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))
-    if across > 1:  # one label for all: beside each other they would run into one another
-        for axis in axes:
-            axis.set_xlabel("")
-        figure.supxlabel(ACCURACY, fontsize=8)
+        axis.set_xlabel("")  # one label for all: beside each other they would run into one another
+    said = fill(note(data), 46) if columns == 1 else note(data)
+    figure.supxlabel(f"{ACCURACY}\n{said}".rstrip(), fontsize=8)
     return figure
 
 
 @styled
 def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients over the rounds: mean over seeds, +-1 std as a band; one panel a cell."""
-    data = over_seeds(rounds, ["cell", "method", "round"], "seen_mean").sort_values(["cell", "method", "round"])
+    """Mean accuracy of the seen clients over the rounds: mean over seeds, its interval as a band; one panel a cell.
+
+    With many methods a panel a family and cell, without bands, where the cells are few enough for that.
+    """
+    data = with_intervals(rounds, ["cell", "method", "round"], "seen_mean").sort_values(["cell", "method", "round"])
     last = data.groupby(["cell", "method"]).tail(1)
     methods, styles = ranking(last, "mean"), styles or assign(rounds["method"])
-    cells = list(dict.fromkeys(rounds["cell"]))
-    figure, axes = line_panels(cells, methods, "round", ACCURACY, columns)
-    shown = data.assign(accuracy=100 * data["mean"], band=100 * data["std"])
-    for axis, cell in zip(axes, cells, strict=True):
-        lines(axis, shown[shown["cell"] == cell], methods, styles, "round", "accuracy")
+    shown = data.assign(accuracy=100 * data["mean"], low=100 * data["low"], high=100 * data["high"])
+    names = families(rounds)
+    figure, axes = curves(
+        shown, methods, styles, names, ("round", "accuracy"), ("round", ACCURACY), columns, note(data)
+    )
+    for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    named(figure, methods, styles)
     figure.data = data
     return figure
 

@@ -8,14 +8,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from results.errors import MissingDataError
 from results.plots.accuracy import ACCURACY
-from results.plots.lines import line_panels, lines, named
+from results.plots.lines import curves, families
 from results.selection import ranking
 from results.style import Plot, Styles, assign, panels, styled
 
 
 @styled
 def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Accuracy of every seen client, worst first, all seeds pooled; one panel a cell, x the share of clients."""
+    """Accuracy of every seen client, worst first, all seeds pooled; one panel a cell, x the share of clients.
+
+    With many methods a panel a family and cell, where the cells are few enough for that.
+    """
     seen = clients[~clients["held_out"]].dropna(subset=["accuracy"])
     if seen.empty:
         raise MissingDataError("no seen client has test samples: there is no accuracy to draw")
@@ -24,12 +27,10 @@ def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int
     share = 100 * (order.cumcount() + 0.5) / order.transform("size")
     data = data.assign(share=share)[["cell", "method", "seed", "client", "share", "accuracy"]]
     methods, styles = ranking(data, "accuracy"), styles or assign(clients["method"])
-    cells = list(dict.fromkeys(seen["cell"]))
-    figure, axes = line_panels(cells, methods, "seen clients, worst first (%)", ACCURACY, columns)
-    shown = data.assign(accuracy=100 * data["accuracy"])
-    for axis, cell in zip(axes, cells, strict=True):
-        lines(axis, shown[shown["cell"] == cell], methods, styles, "share", "accuracy", ends_apart=False)
-    named(figure, methods, styles, ends_apart=False)
+    shown, labels = data.assign(accuracy=100 * data["accuracy"]), ("seen clients, worst first (%)", ACCURACY)
+    figure, _ = curves(
+        shown, methods, styles, families(clients), ("share", "accuracy"), labels, columns, ends_apart=False
+    )
     figure.data = data
     return figure
 

@@ -1,55 +1,73 @@
-"""Lines of many methods in one panel: all in colour while they are few, the best in colour when they are many."""
+"""Lines of many methods: in one panel a cell while they are few, in small multiples by family when they are many."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from results.plots.families import FEW_CELLS, by_family, curve
 from results.style import CROWD, FAINT, Plot, Style, Styles, end_labels, highlighted, legend, panels
 
 HEIGHTS = 2.4, 3.3  # inches of a panel of few and of many methods
 
 
-def line_panels(
-    cells: Sequence[str], methods: Sequence[str], xlabel: str, ylabel: str, columns: int
+def families(rows: pd.DataFrame) -> dict[str, str]:
+    """The family of every method of the rows; none where the rows do not tell."""
+    if "family" not in rows:
+        return {}
+    first = rows.drop_duplicates("method")
+    return dict(zip(first["method"], first["family"], strict=True))
+
+
+def curves(
+    data: pd.DataFrame,
+    methods: Sequence[str],
+    styles: Styles,
+    families: Mapping[str, str],
+    axes: tuple[str, str],
+    labels: tuple[str, str],
+    columns: int,
+    note: str = "",
+    ends_apart: bool = True,
 ) -> tuple[Plot, list[Axes]]:
-    """The empty panels, one a cell; with many methods room is left for a name at each line's end."""
-    crowd = len(methods) > CROWD
-    return panels(cells, xlabel, ylabel, columns, HEIGHTS[crowd], row=columns if crowd else None)
+    """A figure with a line a method and cell, from the first to the second column that `axes` names.
 
-
-def lines(
-    axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles, x: str, y: str, ends_apart: bool = True
-) -> None:
-    """One line a method of `data`, from column `x` to column `y`, a band of `band` either side where methods are few.
-
-    Many lines are named at their ends where these are `ends_apart`.
+    Few methods have a panel a cell, a band from `low` to `high` where `data` has these and a `note` that says of what.
+    Many are drawn by family; of many cells the best in colour, named at their ends where these are `ends_apart`.
     """
+    cells, crowd = list(dict.fromkeys(data["cell"])), len(methods) > CROWD
+    if crowd and len(cells) <= FEW_CELLS * columns:
+        return by_family(data, methods, styles, families, axes, labels, columns)
+    figure, places = panels(cells, *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
+    for axis, cell in zip(places, cells, strict=True):
+        _lines(axis, data[data["cell"] == cell], methods, styles, axes, ends_apart)
+    coloured = highlighted(methods)
+    if not crowd:
+        legend(figure, methods, styles, note=note)
+    elif not ends_apart:
+        others = f"{len(methods) - len(coloured)} others"
+        legend(figure, [*coloured, others], {**styles, others: Style(FAINT, "", "-")})
+    return figure, places
+
+
+def _lines(
+    axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles, axes: tuple[str, str], ends_apart: bool
+) -> None:
     coloured, ends = set(highlighted(methods)), {}
     looks = {name: styles[name] if name in coloured else styles[name].faint for name in methods}
     for i, method in sorted(enumerate(methods), key=lambda place: (place[1] in coloured, -place[0])):
-        mine = data[data["method"] == method].dropna(subset=[y])
+        mine = data[data["method"] == method].dropna(subset=[axes[1]])
         if mine.empty:
             continue
-        faint, every = method not in coloured, max(1, len(mine) // 6)
-        keywords = looks[method].keywords() | ({"marker": "", "linewidth": 0.7} if faint else {})
-        # Staggered, so that the markers of close lines do not cover one another.
-        axis.plot(mine[x], mine[y], label=method, markevery=(i % every, every), **keywords)
-        if "band" in mine and len(methods) <= CROWD:
-            spread = mine["band"].fillna(0)
-            axis.fill_between(mine[x], mine[y] - spread, mine[y] + spread, color=looks[method].colour, alpha=0.15, lw=0)
-        ends[method] = (float(mine[x].iloc[-1]), float(mine[y].iloc[-1]))
+        x, y = mine[axes[0]], mine[axes[1]]
+        if method in coloured:
+            curve(axis, x, y, looks[method], method, i)
+        else:
+            axis.plot(x, y, label=method, color=FAINT, linewidth=0.7)
+        if "low" in mine and mine["low"].notna().any() and len(methods) <= CROWD:
+            axis.fill_between(x, mine["low"], mine["high"], color=looks[method].colour, alpha=0.15, lw=0)
+        ends[method] = (float(x.iloc[-1]), float(y.iloc[-1]))
     axis.margins(x=0.02)
     if len(methods) > CROWD and ends_apart:
         dark = {name: look._replace(colour="0.6") if name not in coloured else look for name, look in looks.items()}
         end_labels(axis, HEIGHTS[True], ends, dark)
-
-
-def named(figure: Plot, methods: Sequence[str], styles: Styles, ends_apart: bool = True) -> None:
-    """A legend where the lines carry no names themselves: of those in colour, and of how many others there are."""
-    coloured = highlighted(methods)
-    if len(coloured) == len(methods):
-        legend(figure, methods, styles)
-    elif not ends_apart:
-        others = f"{len(methods) - len(coloured)} others"
-        legend(figure, [*coloured, others], {**styles, others: Style(FAINT, "", "-")})

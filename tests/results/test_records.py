@@ -156,7 +156,7 @@ def test_named_columns_alone_are_read_and_one_that_a_run_lacks_is_missing_there(
     older = write(method="b") / "clients.parquet"
     whole[["client", "held_out"]].to_parquet(older)
     read = Runs(runs).clients(["client", "accuracy"])
-    assert list(read) == ["client", "accuracy", "run_id", "method", "cell", "alpha", "seed"]
+    assert list(read) == ["client", "accuracy", "run_id", "method", "family", "cell", "alpha", "seed"]
     assert read["client"].tolist() == [0, 1, 2, 3] * 2
     assert read["accuracy"].isna().tolist() == [False, False, True, False, *[True] * 4]
     assert read["method"].tolist() == ["a"] * 4 + ["b"] * 4

@@ -199,3 +199,10 @@ def test_the_same_generator_gives_the_same_interval():
 
 def test_all_sign_patterns_are_there_once():
     assert sorted(map(tuple, stats._all_signs(3))) == sorted(itertools.product((-1.0, 1.0), repeat=3))
+
+
+def test_intervals_of_many_means_move_and_stretch_with_their_values(generator):
+    values = generator.normal(size=6)
+    low, high = stats.bootstrap_bounds(np.stack([values, 2 * values + 1]), generator)
+    assert (low[1], high[1]) == pytest.approx((2 * low[0] + 1, 2 * high[0] + 1))
+    assert values.min() < low[0] < values.mean() < high[0] < values.max()

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from benchmark import runner, stand_in
-from benchmark.client import Job, Update, collect, learn, visits
+from benchmark.client import Job, Training, Update, collect, learn, visits
 from benchmark.config import RunConfig
 from benchmark.evaluation import score
 from benchmark.machine import processors
@@ -64,7 +65,7 @@ def estimate(config: RunConfig) -> Estimate:
     tested += sum(len(client.train) for client in clients) if remembers(run.method) else 0
     evaluations = len(protocol.evaluated) if run.trains else 1
     visitors = protocol.rounds * len(run.cohort(1)) if run.trains else 0
-    seconds = visitors / len(seen) * passed * train_second
+    seconds = visitors / len(seen) * passed * train_second + _tuning_seconds(run, job, training)
     upload, download = _traffic(run, job, first)
     if run.method.initial_statistics:
         seconds += trained * _timed(lambda: collect(run.method, run.vit, run.train, [job])) / wanted
@@ -77,6 +78,24 @@ def estimate(config: RunConfig) -> Estimate:
         shared_bytes=train.shared + test.shared,
         notes=notes,
     )
+
+
+def _tuning_seconds(run: Simulator, job: Job, training: Training) -> float:
+    """Seconds of the whole run that clients train before they are scored: the seen ones where the method fine-tunes,
+    once more for their validation samples, and held-out ones for their score after adaptation."""
+    clients, tuned, seconds = run.federation.clients, run.method.fine_tuning, 0.0
+    evaluations = len(run.protocol.evaluated) if run.trains else 1
+    turns = 1 + any(len(client.validation) for client in clients)
+    due = [(tuned, run.federation.seen)] * (turns * evaluations)
+    due += [(run.judge.adaptation(last), run.federation.held_out) for last in [False] * (evaluations - 1) + [True]]
+    for phase in dict.fromkeys(phase for phase, _ in due if phase is not None):
+        once = replace(phase, epochs=1)
+        spent = _timed(partial(learn, run.recipe, run.vit, run.train, [job], training, (once,)))
+        passed = sum(
+            visits([phase], len(clients[k].train), run.protocol.training) for p, who in due if p == phase for k in who
+        )
+        seconds += passed * spent / max(1, visits([once], len(job.rows), training))
+    return seconds
 
 
 def _traffic(run: Simulator, job: Job, update: Update) -> tuple[int, int]:

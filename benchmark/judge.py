@@ -67,7 +67,7 @@ class Judge:
 
         if run.method.uses_prior and len(held_out):
             metrics["held_out_unlabelled"] = summed(run.subjects(held_out, labelled=False))
-        if phase := self._adaptation(last):
+        if phase := self.adaptation(last):
             metrics["held_out_adapted"] = summed(self._tuned(run.subjects(held_out), phase))
         elif remembers(run.method) and len(held_out):
             metrics["held_out_adapted"] = summed(run.subjects(held_out), newcomers=True)
@@ -89,7 +89,7 @@ class Judge:
         few = (subjects[i : i + AT_A_TIME] for i in range(0, len(subjects), AT_A_TIME))
         return joined([of(recalled(run, some, newcomers)) for some in few])
 
-    def _adaptation(self, last: bool) -> Phase | None:
+    def adaptation(self, last: bool) -> Phase | None:
         """What held-out clients train before they are scored once more; None where that is not due."""
         run = self.run
         if not (run.method.held_out and len(run.federation.held_out)):

@@ -28,11 +28,11 @@ def start(*words: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Waits for something to become true."""
+def until(condition: Callable[[], object], seconds: float = 120, told: Callable[[], object] = str) -> None:
+    """Waits for something to become true; what `told` returns says why it did not."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain {told()}"
         time.sleep(0.05)
 
 
@@ -65,9 +65,10 @@ def kill(pid: int) -> None:
         return
 
 
-def gone(pids: set[int]) -> bool:
-    """Whether all of these processes have ended."""
-    return not any(_runs(pid) for pid in pids)
+def gone(processes: dict[int, str], seconds: float) -> None:
+    """Waits until all of these processes have ended."""
+    left = lambda: {pid: words for pid, words in processes.items() if _runs(pid)}  # noqa: E731
+    until(lambda: not left(), seconds, left)
 
 
 def _runs(pid: int) -> bool:

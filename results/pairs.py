@@ -51,11 +51,13 @@ def differences(
         if name not in table.columns:
             raise unknown("method", name, table.columns)
     rivals = [name for name in methods or table.columns if name != reference]
+    resamples = int(generator.integers(2**63))  # the same for all, so that no interval depends on who else is compared
     rows = []
     for cell, part in [*table.groupby(level="cell", sort=False), (ALL_CELLS, table)]:
         for method in rivals:
             both = part[[method, reference]].dropna()
-            found = stats.paired_difference(both[method], both[reference], generator, both.index.get_level_values(0))
+            anew = np.random.default_rng(resamples)
+            found = stats.paired_difference(both[method], both[reference], anew, both.index.get_level_values(0))
             rows.append({"cell": cell, "method": method, **found._asdict()})
     frame = pd.DataFrame(rows, columns=["cell", "method", *stats.Difference._fields])
     return judged(frame, lower_is_better(metric), family=frame["cell"] == ALL_CELLS)

@@ -93,12 +93,15 @@ def published(frame: pd.DataFrame) -> str:
 def _numbers(row: dict[str, Any], scale: int, unit: str = "pairs") -> str:
     if not row["n"]:
         return "no pair"
-    interval = "" if pd.isna(row["low"]) else f" [{scale * row['low']:+.3g}, {scale * row['high']:+.3g}]"
+    interval = "" if pd.isna(row["low"]) else f" [{_signed(scale * row['low'])}, {_signed(scale * row['high'])}]"
     word = row["verdict"] if row["verdict"] == UNRESOLVED else f"{row['verdict']}, resolved"
-    return (
-        f"{scale * row['value']:+.3g}{interval}  {row['n']} {unit}, p = {row['p']:.2g}, "
-        f"{row['p_holm']:.2g} after Holm: {word}"
-    )
+    tests = f"{row['n']} {unit}, p = {row['p']:.2g}, {row['p_holm']:.2g} after Holm: {word}"
+    return f"{_signed(scale * row['value'])}{interval}  {tests}"
+
+
+def _signed(value: float) -> str:
+    """Three digits; what rounding has left of nothing is +0."""
+    return f"{round(value, 9) + 0.0:+.3g}"
 
 
 def _finding(finding: Finding) -> str:

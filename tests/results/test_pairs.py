@@ -45,6 +45,17 @@ def test_all_cells_is_the_mean_over_cells_with_the_pairs_of_all(two_cells, gener
     assert found["verdict"].to_dict() == {LOW: "not resolved", HIGH: "not resolved", pairs.ALL_CELLS: "better"}
 
 
+def test_an_interval_does_not_depend_on_who_else_is_compared(write, runs):
+    for seed, values in enumerate(np.random.default_rng(1).random((6, 3))):
+        for method, value in zip("abc", values, strict=True):
+            write(method, 0.05, seed, value)
+    frame = load(runs)
+    alone = pairs.differences(frame, "seen.mean", "a", np.random.default_rng(0), ["c"])
+    among = pairs.differences(frame, "seen.mean", "a", np.random.default_rng(0))
+    columns = ["cell", "value", "low", "high"]
+    assert alone[columns].values.tolist() == among.loc[among["method"] == "c", columns].values.tolist()
+
+
 def test_less_is_better_for_costs_and_spreads(two_cells, generator):
     frame = two_cells.assign(seconds=two_cells["seen.mean"])
     assert pairs.differences(frame, "seconds", "bad", generator)["verdict"].iloc[-1] == "worse"

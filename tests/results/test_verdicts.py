@@ -49,6 +49,12 @@ def test_costs_are_not_shown_as_points(write, runs, generator):
     assert "+10  1 pairs" in compared(runs, generator, "seconds")
 
 
+def test_what_rounding_leaves_of_nothing_is_shown_as_nothing(write, runs, generator):
+    write("a", seen=0.1 + 0.2)
+    write("b", seen=0.3)
+    assert "+0  1 pairs" in compared(runs, generator)
+
+
 def test_a_comparison_by_clients_says_that_it_is_of_two_trained_models(write, runs, generator):
     write("a")
     write("b")

@@ -129,6 +129,16 @@ def test_what_a_killed_driver_left_is_cleaned_away(store: Store) -> None:
     assert names(store) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "host", "pid"),
+    [("node-1-77-abc", "node-1", "77"), ("1-abc", "", "1"), ("abc", "", "")],
+)
+def test_what_is_unfinished_names_its_writer(name: str, host: str, pid: str, store: Store) -> None:
+    (store.directory / f".unfinished-{name}").mkdir()
+    assert list(store.unfinished()) == [(store.directory / f".unfinished-{name}", host, pid)]
+    store.prepare()
+
+
 def test_a_directory_with_little_room_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, SPARE_BYTES - 1))

@@ -1,5 +1,6 @@
 """The run store: one directory a run, named by its content hash, written whole or not at all."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -114,10 +115,16 @@ class Store:
         """Keeps beside the runs which of them have settings of their method alone, and after how many trials.
 
         That is a fact of the sweep which asked for them: a run with equal settings is the same run, however chosen.
+        Several sweeps may do so at once. Raises `ConfigError` where it cannot be written, `RecordError` for what is
+        there and cannot be read.
         """
+        from results.files import own_settings
+
         path = self.directory / OWN_SETTINGS
         try:
-            jsonfile.write(path, {**jsonfile.read(path), **runs})
+            with path.with_name(f".{OWN_SETTINGS}.lock").open("wb") as lock:  # stays: who waits for it holds it open
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                jsonfile.write(path, {**own_settings(self.directory), **runs})
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {reason(error)}; name another --out.") from error
 

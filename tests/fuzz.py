@@ -27,7 +27,7 @@ from benchmark.store import Entry, Store
 from data import partition_file
 from data.errors import DataError
 from methods.errors import MethodError
-from results import records
+from results import records, table
 from results.errors import RecordError
 from results.export import runs as exported
 from tests import toy
@@ -114,6 +114,18 @@ def record_is_read_or_refused(data: st.DataObject) -> None:
         assert [path.name for path in Path(folder).iterdir()] == [place.name]
 
 
+def notes_of_a_sweep_are_read_or_refused(data: st.DataObject) -> None:
+    own = {config().run_id: {"options": ["lr"], "trials": 4}}
+    whole = json.dumps(data.draw(changed(own))).encode()
+    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / config().run_id).mkdir()
+        (Path(folder) / config().run_id / "result.json").write_text(json.dumps(result()))
+        (Path(folder) / "own_settings.json").write_bytes(content)
+        tolerant(lambda: table.render(table.leaderboard(records.load(folder)), "text"))
+        tolerant(lambda: Store(folder).note_own({"another": {"trials": 1}}))
+
+
 def stored_configuration_is_taken_or_refused(data: st.DataObject) -> None:
     whole = result() | {"config": data.draw(changed(result()["config"]))}
     if isinstance(whole["config"], dict):
@@ -161,6 +173,7 @@ def forged_head_is_taken_or_refused(data: st.DataObject) -> None:
 
 PROPERTIES = (
     record_is_read_or_refused,
+    notes_of_a_sweep_are_read_or_refused,
     stored_configuration_is_taken_or_refused,
     preset_is_read_or_refused,
     partition_is_read_or_refused,

@@ -168,6 +168,9 @@ def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., P
     ("words", "named"),
     [
         (["--gpus-per-run", "0.5"], "--device cuda"),
+        (["--gpus-per-run", "auto"], "--gpus-per-run auto is for --device cuda, not cpu"),
+        (["--gpus-per-run", "-1"], "--gpus-per-run -1: need a number"),
+        (["--gpus-per-run", "half"], "--gpus-per-run half: need a number of GPUs from 0, as in 0.25, or auto"),
         (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
     ],
 )

@@ -96,7 +96,9 @@ class Store:
         status = result.get("status")
         if status not in ("done", "failed"):
             raise ConfigError(f"{path} names no status; delete its directory to run it again.")
-        if wrong := contradiction(result, run_id):
+        wrong = contradiction(result, run_id)
+        if wrong or "data_identity" not in result["config"]:
+            wrong = wrong or "holds no whole configuration"
             raise ConfigError(f"{path} was changed: it {wrong}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 

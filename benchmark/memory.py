@@ -43,6 +43,18 @@ def budget(device: torch.device) -> int | None:
     return None if free is None else int(free * SHARE)
 
 
+def begin_peak(device: torch.device) -> None:
+    """Has `peak` count from here."""
+    if device.type == "cuda":
+        torch.cuda.init()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak(device: torch.device) -> int | None:
+    """Bytes of the GPU that torch has held at most since `begin_peak`, its caches included; None on a CPU."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is the device's or the system's refusal to give more memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

@@ -64,7 +64,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _copy(folder: Path, target: Store) -> None:
-    place, unfinished = target.directory / folder.name, target.directory / f".unfinished-{os.getpid()}-{folder.name}"
+    place, unfinished = target.directory / folder.name, target.unfinished_place(folder.name)
     try:
         unfinished.mkdir()
         for name in FILES:

@@ -85,9 +85,10 @@ class RayPool:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
             raise ConfigError(
-                f"--address {self.terms.address}: no Ray cluster answers there; `ray start --head` starts one."
+                f"--address {self.terms.address}: no Ray cluster answers there; `ray start --head` starts one.\n"
+                "Where it says that it asks for a token, set RAY_AUTH_MODE=token here too (docs/cluster.md)."
             ) from error
         finally:
             if threading.current_thread() is threading.main_thread():

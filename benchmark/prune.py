@@ -1,21 +1,26 @@
 """What of a directory of runs may go: found first, and deleted only when that was said."""
 
 import shutil
+import socket
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.claims import Claims
 from benchmark.errors import ConfigError
-from benchmark.store import Store
+from benchmark.live import FOLDER
+from benchmark.store import UNFINISHED, Store, alive
 from benchmark.underway import ASIDE
 
 
 @dataclass(frozen=True)
 class Waste:
-    """A file or a directory, and why it may go."""
+    """A file or a directory, and why it may go; of a run's directory, which record was found in it."""
 
     path: Path
     why: str
+    stamp: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:
@@ -33,22 +38,28 @@ def find(
     commit: str | None = None,
 ) -> list[Waste]:
     """What may go: leftovers of killed drivers always, failed runs, runs under way or cut off (which would go on),
-    runs that are not in `grid`, and runs made by another commit than `commit`."""
+    runs that are not in `grid`, and runs made by another commit than `commit`. What a living driver has claimed or is
+    writing may not."""
     store, found = Store(directory), list[Waste]()
+    stamps = {path.name: store.stamp(path.name) for path in directory.glob("*")}  # first: a record may be replaced now
     entries = {entry.run_id: entry for entry in store.entries()}
-    for path in sorted(directory.iterdir()):
-        if path.name.startswith(".unfinished-"):
+    living = [claim for claim in Claims(directory / FOLDER).all() if claim.lives]
+    claimed, writers = {claim.run_id for claim in living}, {(c.owner.host, str(c.owner.pid)) for c in living}
+    for path, host, pid in store.unfinished():
+        if (host, pid) not in writers and not (host == socket.gethostname() and alive(pid)):
             found.append(Waste(path, "a leftover of a writer"))
-        elif path.is_symlink() or not path.is_dir():
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(UNFINISHED) or path.name in claimed or path.is_symlink() or not path.is_dir():
             continue
-        elif entry := entries.get(path.name):
-            made_by = entry.result.get("environment", {}).get("git_commit", "")
+        if entry := entries.get(path.name):
+            stamp, made_by = stamps.get(path.name), entry.result.get("environment", {}).get("git_commit", "")
             if failed and entry.status == "failed":
-                found.append(Waste(path, f"failed: {entry.result['error']}"))
+                found.append(Waste(path, f"failed: {entry.result['error']}", stamp))
             elif grid is not None and path.name not in grid:
-                found.append(Waste(path, f"not in the grid: {entry.result['method']}, seed {entry.result['seed']}"))
+                what = f"{entry.result['method']}, seed {entry.result['seed']}"
+                found.append(Waste(path, f"not in the grid: {what}", stamp))
             elif commit is not None and made_by != commit:
-                found.append(Waste(path, f"made by commit {made_by or 'unknown'}, not {commit or 'unknown'}"))
+                found.append(Waste(path, f"made by commit {made_by or 'unknown'}, not {commit or 'unknown'}", stamp))
         elif unfinished and list(path.glob("*checkpoint*")):
             found.append(Waste(path, "cut off; the same sweep would go on with it"))
         elif (path / ASIDE).exists():
@@ -56,12 +67,33 @@ def find(
     return found
 
 
-def delete(waste: Waste) -> None:
-    """Deletes it. Raises `ConfigError` where that cannot be."""
+def delete(waste: Waste) -> bool:
+    """Deletes it, or leaves it and returns false where a driver has taken it up since it was found.
+
+    Raises `ConfigError` where it cannot be deleted.
+    """
+    store, run_id = Store(waste.path.parent), waste.path.name
+    claims = Claims(store.directory / FOLDER)
+    if run_id.startswith(UNFINISHED) or run_id == ASIDE:
+        _remove(waste.path)
+        return True
+    if not claims.take(run_id, "bench prune"):
+        return False
     try:
-        if waste.path.is_symlink() or not waste.path.is_dir():
-            waste.path.unlink()
+        if unchanged := store.stamp(run_id) == waste.stamp:
+            _remove(waste.path)
+        return unchanged
+    finally:
+        claims.release(run_id)
+        with suppress(OSError):  # a driver's files are there
+            claims.folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
         else:
-            shutil.rmtree(waste.path)
+            shutil.rmtree(path)
     except OSError as error:
-        raise ConfigError(f"{waste.path} cannot be deleted: {(error.strerror or str(error)).lower()}.") from error
+        raise ConfigError(f"{path} cannot be deleted: {(error.strerror or str(error)).lower()}.") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmark import backbone, environment
+from benchmark import backbone, environment, memory
 from benchmark.client import Training
 from benchmark.config import RECORD_FORMAT, RunConfig
 from benchmark.errors import ConfigError
@@ -122,6 +122,7 @@ def execute(
     `checkpoints`, where an earlier attempt left something there, and keeps what it reaches in them.
     """
     began, clock = time.time(), time.perf_counter()
+    memory.begin_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
     keeper = Keeper(run, config.run_id, checkpoints or Checkpoints())
     keeper.resume()
@@ -180,6 +181,7 @@ def _result(config: RunConfig, run: Simulator, outcome: Outcome, seconds: float)
         "family": run.recipe.method.family,
         "deviations": run.recipe.deviations,
         **({"by_class": outcome.by_class} if outcome.by_class else {}),
+        **({"gpu_peak_bytes": held} if (held := memory.peak(run.vit.device)) else {}),
     }
 
 

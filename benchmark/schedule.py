@@ -16,9 +16,10 @@ def longest_first(configs: Sequence[RunConfig], finished: Iterable[Entry] = ()) 
     """
     paces: dict[tuple[str, ...], list[float]] = {}
     for entry in finished:
-        if entry.status == "done":
+        seconds_taken = (entry.result.get("seconds") or {}).get("total")
+        if entry.status == "done" and seconds_taken is not None:
             config = entry.result["config"]
-            pace = entry.result["seconds"]["total"] / _work(config)
+            pace = seconds_taken / _work(config)
             for key in _keys(config):
                 paces.setdefault(key, []).append(pace)
     means = {key: mean(values) for key, values in paces.items()}

@@ -1,10 +1,11 @@
 """The run store: one directory a run, named by its content hash, written whole or not at all."""
 
+import fcntl
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from benchmark.runner import Record
 
 OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
+UNFINISHED = ".unfinished-"
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY = 30.0  # seconds: a run that is shorter never writes one
 SPARE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less left
@@ -49,19 +51,24 @@ class Store:
                     f"{SPARE_BYTES // 2**20}: free some, or name another directory."
                 )
             self.directory.mkdir(parents=True, exist_ok=True)
-            for leftover in self.directory.glob(".unfinished-*"):
-                *host, pid, _ = leftover.name.removeprefix(".unfinished-").split("-")
-                if "-".join(host) == socket.gethostname() and not _alive(pid):  # of a driver here that was killed
+            for leftover, host, pid in self.unfinished():
+                if host == socket.gethostname() and not alive(pid):  # of a driver here that was killed
                     shutil.rmtree(leftover, ignore_errors=True)
-            trial = self._unfinished("trial")
+            trial = self.unfinished_place("trial")
             trial.mkdir()
             trial.rmdir()
         except OSError as error:
             raise ConfigError(f"--out {self.directory} cannot be written: {reason(error)}; name another.") from error
 
-    def _unfinished(self, name: str) -> Path:
-        """What this process writes before it is whole; other hosts may share the directory."""
-        return self.directory / f".unfinished-{socket.gethostname()}-{os.getpid()}-{name}"
+    def unfinished_place(self, name: str) -> Path:
+        """Where this process writes what is not whole yet; other hosts may share the directory."""
+        return self.directory / f"{UNFINISHED}{socket.gethostname()}-{os.getpid()}-{name}"
+
+    def unfinished(self) -> Iterator[tuple[Path, str, str]]:
+        """What is not whole yet or never will be, each with the host and the process number that its name tells."""
+        for path in sorted(self.directory.glob(f"{UNFINISHED}*")):
+            *host, pid, _ = ("-" + path.name.removeprefix(UNFINISHED)).rsplit("-", 2)
+            yield path, "".join(host).removeprefix("-"), pid
 
     def stamp(self, run_id: str) -> tuple[int, int] | None:
         """What tells one record of a run from another one of it, without reading any; None where there is none."""
@@ -89,7 +96,9 @@ class Store:
         status = result.get("status")
         if status not in ("done", "failed"):
             raise ConfigError(f"{path} names no status; delete its directory to run it again.")
-        if wrong := contradiction(result, run_id):
+        wrong = contradiction(result, run_id)
+        if wrong or "data_identity" not in result["config"]:
+            wrong = wrong or "holds no whole configuration"
             raise ConfigError(f"{path} was changed: it {wrong}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
@@ -108,17 +117,23 @@ class Store:
         """Keeps beside the runs which of them have settings of their method alone, and after how many trials.
 
         That is a fact of the sweep which asked for them: a run with equal settings is the same run, however chosen.
+        Several sweeps may do so at once. Raises `ConfigError` where it cannot be written, `RecordError` for what is
+        there and cannot be read.
         """
+        from results.files import own_settings
+
         path = self.directory / OWN_SETTINGS
         try:
-            jsonfile.write(path, {**jsonfile.read(path), **runs})
+            with path.with_name(f".{OWN_SETTINGS}.lock").open("wb") as lock:  # stays: who waits for it holds it open
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                jsonfile.write(path, {**own_settings(self.directory), **runs})
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {reason(error)}; name another --out.") from error
 
     def write(self, record: "Record", log: str = "") -> Path:
         """Puts a record in its place, replacing a failed one of the same run; returns its directory."""
         place = self.directory / record.config.run_id
-        unfinished, old = self._unfinished(record.config.run_id), self._unfinished("old")
+        unfinished, old = self.unfinished_place(record.config.run_id), self.unfinished_place("old")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
             unfinished.mkdir()
@@ -138,7 +153,8 @@ class Store:
         return place
 
 
-def _alive(pid: str) -> bool:
+def alive(pid: str) -> bool:
+    """Whether a process of that number is there, on this machine."""
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):

@@ -6,10 +6,26 @@ from benchmark.errors import ConfigError
 from benchmark.machine import processors
 from benchmark.store import CHECKPOINT_EVERY
 
+AUTO = "auto"
+
+
+def gpus_asked(text: str) -> tuple[float, bool]:
+    """GPUs of each run, and whether they are to be sized, by --gpus-per-run. Raises `ConfigError`."""
+    if text == AUTO:
+        return 0.0, True
+    try:
+        gpus = float(text)
+    except ValueError:
+        gpus = -1.0
+    if not 0 <= gpus < float("inf"):
+        raise ConfigError(f"--gpus-per-run {text}: need a number of GPUs from 0, as in 0.25, or {AUTO}.")
+    return gpus, False
+
 
 @dataclass(frozen=True)
 class Terms:
-    """`workers` runs at a time (None: as many as there is room for), each with `cpus` and `gpus`, a GPU's share too.
+    """`workers` runs at a time (None: as many as there is room for), each with `cpus` and `gpus`, a GPU's share too;
+    with `size_gpus` that share is found from measured memory before the first run.
 
     `run_timeout` are seconds that a run may take, `retries` further attempts at one that a transient failure ended,
     `max_failures` failed runs after which no other begins, `checkpoint_every` seconds between two states kept of a run
@@ -25,11 +41,13 @@ class Terms:
     max_failures: int | None = None
     checkpoint_every: float = CHECKPOINT_EVERY
     tracker: str | None = None
+    size_gpus: bool = False
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` where the terms cannot be met whatever is run."""
-        if self.gpus and device != "cuda":
-            raise ConfigError(f"--gpus-per-run {self.gpus:g} is for --device cuda, not {device}: Ray numbers the GPUs.")
+        if (self.gpus or self.size_gpus) and device != "cuda":
+            asked = AUTO if self.size_gpus else f"{self.gpus:g}"
+            raise ConfigError(f"--gpus-per-run {asked} is for --device cuda, not {device}: Ray numbers the GPUs.")
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ConfigError(f"--gpus-per-run {self.gpus:g}: above 1, Ray gives whole GPUs only.")
         if not self.address and (self.cpus or 1) > processors():

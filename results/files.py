@@ -53,12 +53,26 @@ def record(path: Path) -> dict[str, Any]:
 
 
 def own_settings(directory: Path) -> dict[str, Any]:
-    """What a sweep noted of its runs' settings; empty where no method had any to itself."""
-    path = directory / OWN_SETTINGS
+    """What a sweep noted of its runs' settings; empty where no method had any to itself.
+
+    Raises RecordError for what cannot be read, or is no such note.
+    """
+    path, remedy = directory / OWN_SETTINGS, "delete it and run the sweep again"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except ValueError as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): delete it and run the sweep again") from error
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
+    if not isinstance(found, dict) or not all(_is_note(note) for note in found.values()):
+        raise RecordError(f"{path} holds something else than options and trials of runs: {remedy}")
+    return found
+
+
+def _is_note(note: Any) -> bool:
+    if not isinstance(note, dict):
+        return False
+    options, trials = note.get("options", []), note.get("trials")
+    named = isinstance(options, list) and all(isinstance(option, str) for option in options)
+    return named and (trials is None or (isinstance(trials, int) and 0 <= trials < 2**31))
 
 
 def table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -18,16 +18,19 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from benchmark import prune
 from benchmark.checkpoint import CheckpointError, pack, restore, unpack
 from benchmark.config import options, read_preset
 from benchmark.errors import ConfigError
 from benchmark.reproduce import config_of
-from benchmark.runner import failed
+from benchmark.runner import execute
+from benchmark.schedule import longest_first
+from benchmark.status import of_directory
 from benchmark.store import Entry, Store
 from data import partition_file
 from data.errors import DataError
 from methods.errors import MethodError
-from results import records
+from results import records, table
 from results.errors import RecordError
 from results.export import runs as exported
 from tests import toy
@@ -88,7 +91,7 @@ def tolerant(call: Callable[[], object]) -> None:
 @cache
 def result() -> dict[str, Any]:
     """The result of a run, as the program writes it."""
-    whole = failed(config(), "it broke").result | {"status": "done", "metrics": {"seen": {"mean": 0.5}}}
+    whole = execute(config()).result | {"by_class": {"gate": [[0.5, None], [None, 1.0]]}}
     return json.loads(json.dumps(whole))  # type: ignore[no-any-return]
 
 
@@ -108,10 +111,25 @@ def record_is_read_or_refused(data: st.DataObject) -> None:
         place = Path(folder) / config().run_id
         place.mkdir()
         (place / "result.json").write_bytes(content)
-        tolerant(Store(folder).entries)
-        tolerant(lambda: records.load(folder))
+        tolerant(lambda: longest_first([config()], Store(folder).entries()))
+        tolerant(lambda: of_directory(Path(folder)))
+        tolerant(lambda: prune.find(Path(folder), unfinished=True, grid=(), commit=""))
+        tolerant(lambda: table.render(table.leaderboard(records.load(folder)), "text"))
+        tolerant(lambda: records.tables(folder))
         tolerant(lambda: exported(Path(folder)))
         assert [path.name for path in Path(folder).iterdir()] == [place.name]
+
+
+def notes_of_a_sweep_are_read_or_refused(data: st.DataObject) -> None:
+    own = {config().run_id: {"options": ["lr"], "trials": 4}}
+    whole = json.dumps(data.draw(changed(own))).encode()
+    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / config().run_id).mkdir()
+        (Path(folder) / config().run_id / "result.json").write_text(json.dumps(result()))
+        (Path(folder) / "own_settings.json").write_bytes(content)
+        tolerant(lambda: table.render(table.leaderboard(records.load(folder)), "text"))
+        tolerant(lambda: Store(folder).note_own({"another": {"trials": 1}}))
 
 
 def stored_configuration_is_taken_or_refused(data: st.DataObject) -> None:
@@ -161,6 +179,7 @@ def forged_head_is_taken_or_refused(data: st.DataObject) -> None:
 
 PROPERTIES = (
     record_is_read_or_refused,
+    notes_of_a_sweep_are_read_or_refused,
     stored_configuration_is_taken_or_refused,
     preset_is_read_or_refused,
     partition_is_read_or_refused,

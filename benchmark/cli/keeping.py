@@ -48,7 +48,7 @@ def prune(
 ) -> None:
     """Shows what of a directory may go (leftovers, failed runs, and what the options add), and deletes it with --yes.
 
-    Not while a sweep runs into the directory.
+    What a living sweep has claimed or is writing stays.
     """
     from benchmark.environment import describe
     from benchmark.prune import delete, find
@@ -61,12 +61,15 @@ def prune(
         grid = {config.run_id for config in settled(chosen.grid(identity))}
     commit = describe()["git_commit"] if other_commits else None
     found = find(directory, failed=not keep_failed, unfinished=unfinished, grid=grid, commit=commit)
-    total = sum(waste.bytes for waste in found)
+    total = count = 0
     for waste in found:
+        size = waste.bytes
+        if yes and not delete(waste):
+            print(f"{waste.path}: left, a sweep has taken it up", file=sys.stderr)
+            continue
         print(f"{waste.path}: {waste.why}")
-        if yes:
-            delete(waste)
-    print(f"{len(found)} {'deleted' if yes else 'may go'}, {total / 1e6:.1f} MB", end="", file=sys.stderr)
+        total, count = total + size, count + 1
+    print(f"{count} {'deleted' if yes else 'may go'}, {total / 1e6:.1f} MB", end="", file=sys.stderr)
     print("" if yes or not found else "; --yes deletes them", file=sys.stderr)
 
 

@@ -80,8 +80,9 @@ def _measured(out: Path) -> dict[str, float]:
     """Mean seconds of finished runs by the work they did."""
     seconds: dict[str, list[float]] = {}
     for entry in Store(out).entries() if out.is_dir() else []:
-        if entry.status == "done":
-            seconds.setdefault(_same_work(entry.result["config"]), []).append(entry.result["seconds"]["total"])
+        took = (entry.result.get("seconds") or {}).get("total")
+        if entry.status == "done" and took is not None:
+            seconds.setdefault(_same_work(entry.result["config"]), []).append(took)
     return {work: sum(values) / len(values) for work, values in seconds.items()}
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,9 @@ DEFAULT_OUT = Path("runs/default")
 Out = Annotated[Path, typer.Option(help="directory of the runs", show_default=str(DEFAULT_OUT))]
 Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as there is room for)")]
 CpusPerRun = Annotated[int | None, typer.Option(min=1, help="processors, and threads, of each run")]
-GpusPerRun = Annotated[float, typer.Option(min=0, help="GPUs of each run; 0.25 puts four runs on one")]
+GpusPerRun = Annotated[
+    str, typer.Option(help="GPUs of each run; 0.25 puts four runs on one; auto: as many as fit by measured memory")
+]
 Address = Annotated[str | None, typer.Option(help="an existing Ray cluster; the code is shipped to it")]
 RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is ended, as failed")]
 Retries = Annotated[int, typer.Option(min=0, help="more attempts after a killed worker, lost node or lack of memory")]
@@ -71,7 +74,7 @@ def sweep(
     out: Out = DEFAULT_OUT,
     workers: Workers = None,
     cpus_per_run: CpusPerRun = None,
-    gpus_per_run: GpusPerRun = 0.0,
+    gpus_per_run: GpusPerRun = "0",
     address: Address = None,
     run_timeout: RunTimeout = None,
     retries: Retries = 2,
@@ -84,14 +87,15 @@ def sweep(
     Several sweeps into one directory share the work: a run is claimed by one of them, and waited for by the others.
     """
     from benchmark.precision import settled
-    from benchmark.terms import Terms
+    from benchmark.terms import Terms, gpus_asked
 
+    gpus, size_gpus = gpus_asked(gpus_per_run)
     grid = settled(chosen.grid())
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
     terms = Terms(
-        workers, cpus_per_run, gpus_per_run, address, run_timeout, retries, max_failures, checkpoint_every, tracker
+        workers, cpus_per_run, gpus, address, run_timeout, retries, max_failures, checkpoint_every, tracker, size_gpus
     )
     return finish(grid, store, terms, [config.run_id for config in grid], chosen)
 
@@ -124,6 +128,10 @@ def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Option
         track = trackers.tracker(terms.tracker, store.directory) if terms.tracker else None
         preflight(pending)
         store.prepare()
+        if terms.size_gpus:
+            from benchmark.gpu_share import sized
+
+            terms = replace(terms, gpus=sized(pending, store.entries()))
     if chosen is not None and chosen.per_method:
         store.note_own(own_settings(chosen.per_method, grid))
         if untuned := [name for name in dict.fromkeys(c.method for c in grid) if name not in chosen.per_method]:

@@ -2,6 +2,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,11 @@ from benchmark.config import RunConfig
 from benchmark.errors import ConfigError
 from benchmark.runner import Record, failed
 from benchmark.store import SPARE_BYTES, Store
+from results.errors import RecordError
+from results.files import own_settings
 from tests.benchmark.conftest import config, configs
+
+ROOT = Path(__file__).parents[2]
 
 
 def done(run: RunConfig) -> Record:
@@ -127,6 +133,41 @@ def test_what_a_killed_driver_left_is_cleaned_away(store: Store) -> None:
     assert store.entries() == []
     store.prepare()
     assert names(store) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "pid"),
+    [("node-1-77-abc", "node-1", "77"), ("1-abc", "", "1"), ("abc", "", "")],
+)
+def test_what_is_unfinished_names_its_writer(name: str, host: str, pid: str, store: Store) -> None:
+    (store.directory / f".unfinished-{name}").mkdir()
+    assert list(store.unfinished()) == [(store.directory / f".unfinished-{name}", host, pid)]
+    store.prepare()
+
+
+def test_what_several_sweeps_note_of_their_runs_at_once_is_all_kept(store: Store) -> None:
+    code = (
+        "import sys; from benchmark.store import Store; store = Store(sys.argv[1]); sys.stdin.readline()\n"
+        "for n in range(100): store.note_own({f'{sys.argv[2]}-{n}': {'trials': n}})"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, store.directory, name], cwd=ROOT, stdin=subprocess.PIPE)
+        for name in ("one", "other")
+    ]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.close()  # both begin now
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    expected = {f"{name}-{n}": {"trials": n} for name in ("one", "other") for n in range(100)}
+    assert own_settings(store.directory) == expected
+
+
+def test_notes_that_cannot_be_read_are_named_and_not_replaced(store: Store) -> None:
+    path = store.directory / "own_settings.json"
+    path.write_text('{"one": ')
+    with pytest.raises(RecordError, match=f"{path} is not valid JSON"):
+        store.note_own({"other": {"trials": 1}})
+    assert path.read_text() == '{"one": '
 
 
 def test_a_directory_with_little_room_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

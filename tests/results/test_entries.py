@@ -54,6 +54,15 @@ def test_notes_of_a_sweep_that_cannot_be_read_are_named(write, runs):
         load(runs)
 
 
+@pytest.mark.parametrize("note", [3, [1], {"options": 3}, {"options": [1]}, {"trials": "four"}, {"trials": -1}])
+def test_notes_of_a_sweep_that_are_none_are_refused_by_the_file_s_name(note, write, runs):
+    write("a")
+    for content in ({"a": note}, [note]):
+        (runs / "own_settings.json").write_text(json.dumps(content))
+        with pytest.raises(RecordError, match=r"own_settings.json holds something else"):
+            load(runs)
+
+
 def test_held_out_scores_that_do_not_apply_are_said_not_to(write, runs):
     write("a", metrics={"seen": {"mean": 0.5}, "held_out_adapted": {"mean": 0.625}})
     write("b", metrics={"seen": {"mean": 0.4}, "held_out_adapted": None})

@@ -30,12 +30,23 @@ def record(tmp_path: Path) -> Path:
         ({"seed": 7}, "says seed '7'"),
         ({"config": {"lr": 1.0}}, "configuration that is not the one its directory is named by"),
         ({"config": None}, "configuration"),
+        ({"config": {"dataset": ...}}, "holds a configuration without a data set"),
+        ({"partition": []}, "holds no text as its partition"),
+        ({"seed": "0"}, "holds no whole number as its seed"),
+        ({"environment": [1]}, "holds no facts in environment"),
+        ({"environment": {"git_commit": []}}, "holds something else than texts in environment"),
+        ({"metrics": True}, "holds something else than numbers in metrics"),
+        ({"metrics": {"seen": [0.5]}}, "holds something else than numbers in metrics"),
+        ({"metrics_prior": {"seen": {"mean": "0.5"}}}, "holds something else than numbers in metrics_prior"),
+        ({"seconds": {"total": 10**400}}, "holds something else than numbers in seconds"),
+        ({"by_class": {"gate": [[0.5], 3]}}, "holds something else than numbers in by_class"),
     ],
 )
 def test_a_record_that_was_changed_is_refused_with_its_name(change: dict[str, Any], told: str, record: Path) -> None:
     whole = json.loads(record.read_text())
     if isinstance(change.get("config"), dict):
-        change = {"config": whole["config"] | change["config"]}
+        merged = whole["config"] | change["config"]
+        change = {"config": {key: value for key, value in merged.items() if value is not ...}}
     record.write_text(json.dumps(whole | change))
     with pytest.raises(ConfigError, match=re.escape(str(record)) + ".*" + re.escape(told)):
         Store(record.parents[1]).entries()

@@ -15,6 +15,7 @@ import pytest
 from benchmark import attempt, claims
 from benchmark.live import FOLDER
 from benchmark.runner import Record
+from benchmark.store import CHECKPOINT
 from tests.benchmark.conftest import SMALL, Bench, config, refused
 from tests.chaos.processes import descendants, gone, start, until, untimed
 
@@ -168,9 +169,54 @@ def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., P
     ("words", "named"),
     [
         (["--gpus-per-run", "0.5"], "--device cuda"),
+        (["--gpus-per-run", "auto"], "--gpus-per-run auto is for --device cuda, not cpu"),
+        (["--gpus-per-run", "-1"], "--gpus-per-run -1: need a number"),
+        (["--gpus-per-run", "half"], "--gpus-per-run half: need a number of GPUs from 0, as in 0.25, or auto"),
         (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
     ],
 )
 def test_terms_that_cannot_be_met_are_refused(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
     refused(bench("sweep", "--methods", "head", "--seed", 0, *words), named)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("result.json", ("sweep",)),
+        ("result.json", ("status", "runs")),
+        ("result.json", ("table", "runs")),
+        ("rounds.parquet", ("export", "runs", "all.csv", "--what", "rounds")),
+        ("clients.parquet", ("export", "runs", "all.csv", "--what", "clients")),
+    ],
+)
+def test_a_truncated_record_is_named_and_deleting_its_directory_as_told_mends_it(
+    file: str, words: tuple[str, ...], bench: Bench, tmp_path: Path
+) -> None:
+    grid = ("sweep", "--methods", "head", "--seeds", "0,1", *SMALL, "--workers", 1, "--out", "runs")
+    assert bench(*grid).code == 0
+    before = untimed(bench("table", "runs", "--json").out)
+    place = tmp_path / "runs" / config(seeds=(1,)).run_id
+    (place / file).write_bytes((place / file).read_bytes()[:-40])
+    refused(bench(*(grid if words == ("sweep",) else words)), f"{place.name}/{file}", "delete", "directory", "again")
+    shutil.rmtree(place)
+    said = bench(*grid)
+    assert (said.code, "2 runs, 1 done before" in said.err) == (0, True)
+    assert untimed(bench("table", "runs", "--json").out) == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_truncated_checkpoint_is_named_and_its_run_begins_anew(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "runs" / config().run_id
+    place.mkdir(parents=True)
+    (place / CHECKPOINT).write_bytes(b"half a checkpo")
+    said = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
+    assert said.code == 0
+    assert f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is set aside, and the run starts afresh" in (
+        caplog.text
+    )
+    assert json.loads((place / "result.json").read_text())["status"] == "done"
+    assert sorted(path.name for path in (tmp_path / "runs").glob("*/*checkpoint*")) == []

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import prune
+from benchmark.claims import Claims, Owner
 from benchmark.cli.grid_options import _split
+from benchmark.live import FOLDER
 from benchmark.reproduce import command_of
 from benchmark.store import Store
 from benchmark.underway import Underway
@@ -103,6 +106,40 @@ def test_a_run_that_was_cut_off_is_pruned_only_when_that_was_said(bench: Bench, 
     Underway(Store(runs)).keep("f" * 16, b"a checkpoint")
     assert "f" * 16 not in bench("prune", runs).out
     assert f"{runs / ('f' * 16)}: cut off" in bench("prune", runs, "--unfinished").out
+
+
+def test_what_a_living_sweep_works_on_is_not_pruned(bench: Bench, runs: Path) -> None:
+    (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
+    Underway(Store(runs)).keep("f" * 16, b"a checkpoint")
+    claims = Claims(runs / FOLDER)
+    assert claims.take(failed)
+    assert claims.take("f" * 16)
+    Store(runs).unfinished_place(failed).mkdir()
+    elsewhere = Claims(runs / FOLDER)
+    elsewhere.owner = Owner("far-host", 7, "far-host boot ns", "1")
+    assert elsewhere.take("e" * 16)
+    (runs / ".unfinished-far-host-7-old").mkdir()
+    (runs / ".unfinished-far-host-8-old").mkdir()
+    said = bench("prune", runs, "--unfinished", "--yes")
+    assert said.out == f"{runs / '.unfinished-far-host-8-old'}: a leftover of a writer\n"
+    claims.release(failed)
+    assert bench("prune", runs).out.startswith(f"{runs / failed}: failed")
+
+
+def test_a_run_that_is_taken_up_or_written_between_finding_and_deleting_stays(runs: Path) -> None:
+    (waste,) = prune.find(runs)
+    claims = Claims(runs / FOLDER)
+    assert claims.take(waste.path.name)
+    assert not prune.delete(waste)
+    assert claims.of(waste.path.name) is not None, "the other's claim was given back"
+    claims.release(waste.path.name)
+    edit(runs, waste.path.name, status="done")
+    assert not prune.delete(waste)
+    assert not (runs / FOLDER).exists() or not list((runs / FOLDER).iterdir())
+    edit(runs, waste.path.name, status="failed")
+    (again,) = prune.find(runs)
+    assert prune.delete(again)
+    assert not again.path.exists()
 
 
 def test_a_run_is_reproduced_bit_for_bit(bench: Bench, runs: Path) -> None:

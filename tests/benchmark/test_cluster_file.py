@@ -1,0 +1,36 @@
+"""The cluster file of docs/cluster.md, as Ray's cluster launcher reads it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+)
+DOC = Path(__file__).parents[2] / "docs" / "cluster.md"
+
+
+def documented() -> dict[str, Any]:
+    (block,) = [part.partition("```")[0] for part in DOC.read_text(encoding="utf-8").split("```yaml\n")[1:]]
+    return dict(yaml.safe_load(block))
+
+
+def test_ray_s_launcher_takes_the_documented_cluster_file() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    whole = prepare_config(documented())
+    validate_config(whole)
+    (kind,) = whole["available_node_types"].values()
+    assert (kind["min_workers"], kind["max_workers"]) == (2, 2)  # the two nodes of the file
+    assert whole["head_setup_commands"] == whole["worker_setup_commands"] == documented()["setup_commands"]
+
+
+def test_a_misspelt_key_is_seen() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    wrong = documented()
+    wrong["setup_comands"] = wrong.pop("setup_commands")
+    with pytest.raises(Exception, match="setup_comands"):
+        validate_config(prepare_config(wrong))

@@ -1,0 +1,80 @@
+"""A sweep as a Ray job, on a head that `ray start` made: submitted, resumed, and stopped."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from benchmark.store import Store
+from tests.chaos.processes import ROOT, until
+
+pytestmark = pytest.mark.chaos
+RAY = Path(sys.executable).with_name("ray")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[str]:
+    """The job server of a cluster of one processor, apart from any other Ray of this machine."""
+    folder, dashboard = tempfile.mkdtemp(prefix="ray-"), free_port()  # short: Ray's sockets lie in it
+    ports = {"port": free_port(), "dashboard-port": dashboard, "dashboard-agent-listen-port": free_port()}
+    ports["ray-client-server-port"] = free_port()
+    words = [f"--{name}={port}" for name, port in ports.items()]
+    process = subprocess.Popen(
+        [RAY, "start", "--head", "--block", "--num-cpus=1", f"--temp-dir={folder}", "--disable-usage-stats", *words],
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def answers() -> bool:
+        assert process.poll() is None, "ray start has ended"
+        try:
+            with urlopen(f"http://127.0.0.1:{dashboard}/api/version", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    until(answers)
+    yield f"http://127.0.0.1:{dashboard}"
+    process.terminate()
+    process.wait(timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def submitted(head: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """A sweep as a job, once it has ended."""
+    sweep = [sys.executable, "-m", "benchmark", "sweep", *map(str, words), "--address", "auto"]
+    command = [RAY, "job", "submit", "--address", head, "--", *sweep]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+
+
+def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes(head: str, tmp_path: Path) -> None:
+    words = ("--methods", "head,fedvpt", "--seeds", "0,1", *SMALL, "--out", tmp_path / "runs")
+    first = submitted(head, *words)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "4 runs, 0 done before" in first.stdout
+    assert [entry.status for entry in Store(tmp_path / "runs").entries()] == ["done"] * 4
+    again = submitted(head, *words)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "4 runs, 4 done before" in again.stdout
+
+
+def test_a_job_tells_by_its_exit_code_that_a_sweep_is_refused(head: str, tmp_path: Path) -> None:
+    said = submitted(head, "--methods", "heads", *SMALL, "--out", tmp_path / "runs")
+    assert said.returncode != 0
+    assert "error: " in said.stdout
+    assert not (tmp_path / "runs").exists()

@@ -22,6 +22,7 @@ from benchmark.board import Board
 from benchmark.config import RunConfig
 from benchmark.errors import ConfigError
 from benchmark.keeper import Checkpoints
+from benchmark.nodes import check
 from benchmark.runner import failed
 from benchmark.signals import Signals
 from benchmark.terms import Terms
@@ -109,8 +110,10 @@ class RayPool:
     def _check_room(self, cpus: int) -> None:
         import ray
 
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= self.terms.gpus for node in nodes):
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in alive]
+        fit = [node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= self.terms.gpus for node in nodes]
+        if not any(fit):
             most = (
                 max((node.get("CPU", 0) for node in nodes), default=0),
                 max((node.get("GPU", 0) for node in nodes), default=0),
@@ -119,6 +122,9 @@ class RayPool:
                 f"a run asks for {cpus} CPUs and {self.terms.gpus:g} GPUs, and no node has more than {most[0]:g} and "
                 f"{most[1]:g}; lower --cpus-per-run or --gpus-per-run."
             )
+        if self.terms.address:
+            fitting = [node for node, fits in zip(alive, fit, strict=True) if fits]
+            check((node["NodeManagerAddress"], node["NodeID"]) for node in fitting)
 
     def _hang_board(self) -> None:
         import ray

@@ -72,7 +72,7 @@ def _numbers(value: Any, kinds: tuple[type, ...]) -> bool:
         return True
     if not kinds:
         return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
-    if not isinstance(value, kinds[0]):
+    if not isinstance(value, dict | list) or not isinstance(value, kinds[0]):
         return False
-    inside = value.values() if isinstance(value, dict) else value
+    inside = list(value.values()) if isinstance(value, dict) else list(value)
     return all(_numbers(inner, kinds[1:]) for inner in inside)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from results.errors import RecordError
 
 if TYPE_CHECKING:
-    from results import figures, pairs, ranks, stats, table
+    from results import claims, figures, pairs, ranks, stats, table
     from results.records import clients, load, rounds
 
 READERS = ("clients", "load", "rounds")
-PARTS = ("figures", "pairs", "ranks", "stats", "table")
-__all__ = ["RecordError", "clients", "figures", "load", "pairs", "ranks", "rounds", "stats", "table"]
+PARTS = ("claims", "figures", "pairs", "ranks", "stats", "table")
+__all__ = ["RecordError", "claims", "clients", "figures", "load", "pairs", "ranks", "rounds", "stats", "table"]
 
 
 def __getattr__(name: str) -> Any:

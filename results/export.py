@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results import records
+from results import files, records
 from results.errors import RecordError, unknown
 
 WHAT: dict[str, Callable[[Path], pd.DataFrame]] = {}
-SUFFIXES = (".parquet", ".csv")
 
 
 def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
@@ -23,7 +22,7 @@ def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
     replaced whole or not at all. Raises RecordError.
     """
     path = Path(file)
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in files.EXPORTED:
         raise RecordError(f"{path} is neither .parquet nor .csv: name the file so that it says which")
     if what not in WHAT:
         raise unknown("kind of row", what, WHAT)

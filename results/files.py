@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -14,6 +15,7 @@ from results.identity import contradiction
 FORMAT = 1
 OWN_SETTINGS = "own_settings.json"  # which runs have settings that their method alone was given, and how many trials
 IDENTITY = ("run_id", "method", "dataset", "partition", "seed", "status", "config")
+EXPORTED = (".parquet", ".csv")
 _REMEDY = "delete the run's directory and run the sweep again"
 
 
@@ -82,3 +84,22 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         return parquet.ParquetFile(path, memory_map=True).read(columns, use_threads=False)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_REMEDY}") from error
+
+
+def exported(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """A file of `bench export`. Raises RecordError for one that cannot be read or lacks a column that is `needed`."""
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else _csv(path)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): export the runs again") from error
+    if missing := [name for name in needed if name not in frame]:
+        raise RecordError(
+            f"{path} holds no runs, it lacks {', '.join(missing)}: name a file of `bench export --what runs`"
+        )
+    return frame
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    words = ("family", "backbone")  # empty where a record names none, which csv would read as a missing number
+    frame = pd.read_csv(path, dtype=dict.fromkeys(words, str))
+    return frame.fillna({word: "" for word in words if word in frame})

@@ -87,18 +87,21 @@ class Runs:
         return found
 
 
-def load(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row a run, ordered by cell, method and seed.
+def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row a run, ordered by cell, method and seed, of a sweep's directory or of what `bench export` made of one.
 
     Accuracies (`seen.mean`, `held_out.worst`, ..., `prior.seen.mean` with prior-corrected logits) are shares in [0, 1],
     NaN where a run failed or has no such clients; `upload_mb` and `download_mb` are 10^6 bytes of the whole run,
     `seconds` its wall-clock. `cell` names what was measured, `group` the same without `skew`, the partition; a method
     that was run with several of its own settings is named with them, and its `family` is empty where its record names
     none. `trials` is how many settings were tried before a method's own were chosen, NaN where none were. Of `run_ids`,
-    those without a record yet are left out. Raises RecordError for a directory without runs and for a record that
-    cannot be read.
+    those without a record yet are left out. An exported file has the settings as well, as `config.NAME`. Raises
+    RecordError for a directory without runs, a file that holds none, and for a record that cannot be read.
     """
-    return Runs(directory, run_ids).frame
+    if Path(source).suffix in files.EXPORTED:
+        runs = files.exported(Path(source), ["run_id", "method", "cell", "seed", "status"])
+        return runs if run_ids is None else runs[runs["run_id"].isin(set(run_ids))].reset_index(drop=True)
+    return Runs(source, run_ids).frame
 
 
 def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:

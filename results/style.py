@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from textwrap import fill
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -96,9 +97,15 @@ Styles = Mapping[str, Style]
 
 
 class Plot(Figure):
-    """A figure that carries the numbers it shows."""
+    """A figure that carries the numbers it shows, and that a notebook shows without pyplot."""
 
     data: pd.DataFrame
+
+    def _repr_png_(self) -> bytes:
+        picture = BytesIO()
+        with rc_context(RC):
+            self.savefig(picture, format="png", dpi=100)
+        return picture.getvalue()
 
 
 def assign(methods: Iterable[str]) -> dict[str, Style]:

@@ -97,10 +97,11 @@ def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, col
 
     With many methods a panel a family and cell, without bands, where the cells are few enough for that.
     """
-    data = with_intervals(rounds, ["cell", "method", "round"], "seen_mean").sort_values(["cell", "method", "round"])
+    summary = with_intervals if rounds["method"].nunique() <= CROWD else over_seeds  # a crowd has no room for bands
+    data = summary(rounds, ["cell", "method", "round"], "seen_mean").sort_values(["cell", "method", "round"])
     last = data.groupby(["cell", "method"]).tail(1)
     methods, styles = ranking(last, "mean"), styles or assign(rounds["method"])
-    shown = data.assign(accuracy=100 * data["mean"], low=100 * data["low"], high=100 * data["high"])
+    shown = data.assign(accuracy=100 * data["mean"])
     names = families(rounds)
     figure, axes = curves(
         shown, methods, styles, names, ("round", "accuracy"), ("round", ACCURACY), columns, note(data)

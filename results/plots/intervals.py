@@ -13,7 +13,7 @@ def bars(data: pd.DataFrame) -> NDArray[np.float64]:
 
 def note(data: pd.DataFrame) -> str:
     """What is drawn about the means, for a legend; empty where no mean has an interval."""
-    drawn = data.dropna(subset=["low"])
+    drawn = data.dropna(subset=["low"]) if "low" in data else data[:0]
     if drawn.empty:
         return ""
     seeds, percent = _span(drawn["seeds"]), _span((100 * drawn["level"]).round(1))

@@ -32,7 +32,7 @@ def curves(
 ) -> tuple[Plot, list[Axes]]:
     """A figure with a line a method and cell, from the first to the second column that `axes` names.
 
-    Few methods have a panel a cell, a band from `low` to `high` where `data` has these and a `note` that says of what.
+    Few methods have a panel a cell, a band from `low` to `high` (shares) where `data` has these and a `note` on them.
     Many are drawn by family; of many cells the best in colour, named at their ends where these are `ends_apart`.
     """
     cells, crowd = list(dict.fromkeys(data["cell"])), len(methods) > CROWD
@@ -64,8 +64,8 @@ def _lines(
             curve(axis, x, y, looks[method], method, i)
         else:
             axis.plot(x, y, label=method, color=FAINT, linewidth=0.7)
-        if "low" in mine and mine["low"].notna().any() and len(methods) <= CROWD:
-            axis.fill_between(x, mine["low"], mine["high"], color=looks[method].colour, alpha=0.15, lw=0)
+        if "low" in mine and mine["low"].notna().any():
+            axis.fill_between(x, 100 * mine["low"], 100 * mine["high"], color=looks[method].colour, alpha=0.15, lw=0)
         ends[method] = (float(x.iloc[-1]), float(y.iloc[-1]))
     axis.margins(x=0.02)
     if len(methods) > CROWD and ends_apart:

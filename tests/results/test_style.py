@@ -3,7 +3,7 @@ import pytest
 from matplotlib.lines import Line2D
 
 from methods import registry
-from results.style import COLOURS, FILLS, LINES, MARKERS, PLACES, assign
+from results.style import COLOURS, FILLS, LINES, MARKERS, PLACES, Plot, assign
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +70,11 @@ def test_text_in_a_methods_colour_has_contrast_on_white():
 
     for style in assign(PLACES).values():
         assert 1.05 / (luminance(style.ink) + 0.05) >= 3.0  # WCAG 1.4.11
+
+
+def test_a_notebook_shows_a_figure_as_a_picture_without_pyplot():
+    figure = Plot(figsize=(3, 2))
+    figure.add_subplot()
+    picture = figure._repr_png_()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert picture[16:24] == (300).to_bytes(4, "big") + (200).to_bytes(4, "big")  # at 100 dots an inch

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.cli.grid_options import grid_options
+from benchmark.cli.term_options import CheckpointEvery, term_options
 from benchmark.config import Options, RunConfig
 from benchmark.errors import ConfigError
 from benchmark.per_method import own_settings
@@ -22,19 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("runs/default")
 Out = Annotated[Path, typer.Option(help="directory of the runs", show_default=str(DEFAULT_OUT))]
-Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as there is room for)")]
-CpusPerRun = Annotated[int | None, typer.Option(min=1, help="processors, and threads, of each run")]
-GpusPerRun = Annotated[
-    str, typer.Option(help="GPUs of each run; 0.25 puts four runs on one; auto: as many as fit by measured memory")
-]
-Address = Annotated[str | None, typer.Option(help="an existing Ray cluster; the code is shipped to it")]
-RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is ended, as failed")]
-Retries = Annotated[int, typer.Option(min=0, help="more attempts after a killed worker, lost node or lack of memory")]
-CheckpointEvery = Annotated[
-    float, typer.Option(min=0, help="seconds between two states kept of a run under way; 0: one a round")
-]
 TrackerName = Annotated[str | None, typer.Option("--tracker", help="also tensorboard, mlflow or wandb")]
-MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no other begins")]
 
 
 @grid_options
@@ -69,34 +58,19 @@ def run(
 
 
 @grid_options
-def sweep(
-    chosen: Options,
-    out: Out = DEFAULT_OUT,
-    workers: Workers = None,
-    cpus_per_run: CpusPerRun = None,
-    gpus_per_run: GpusPerRun = "0",
-    address: Address = None,
-    run_timeout: RunTimeout = None,
-    retries: Retries = 2,
-    max_failures: MaxFailures = None,
-    checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
-    tracker: TrackerName = None,
-) -> int:
+@term_options
+def sweep(chosen: Options, terms: "Terms", out: Out = DEFAULT_OUT, tracker: TrackerName = None) -> int:
     """The grid methods x data sets x alphas x seeds, on Ray. The same command resumes, a wider one extends.
 
     Several sweeps into one directory share the work: a run is claimed by one of them, and waited for by the others.
     """
     from benchmark.precision import settled
-    from benchmark.terms import Terms, gpus_asked
 
-    gpus, size_gpus = gpus_asked(gpus_per_run)
     grid = settled(chosen.grid())
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
-    terms = Terms(
-        workers, cpus_per_run, gpus, address, run_timeout, retries, max_failures, checkpoint_every, tracker, size_gpus
-    )
+    terms = replace(terms, tracker=tracker)
     return finish(grid, store, terms, [config.run_id for config in grid], chosen)
 
 

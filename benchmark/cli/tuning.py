@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark.cli.grid_options import grid_options
-from benchmark.cli.running import Address, Workers, work
+from benchmark.cli.running import work
+from benchmark.cli.term_options import Address, Workers
 from benchmark.config import Options
 from benchmark.errors import ConfigError
 from benchmark.store import Store

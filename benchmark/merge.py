@@ -38,10 +38,23 @@ def merge(sources: Sequence[Path], out: Path) -> tuple[int, int]:
                 had += 1
                 continue
             chosen[entry.run_id] = (source, entry)
+    marks = _marks([out, *sources])
     target.prepare()
     for run_id, (source, _) in chosen.items():
         _copy(source / run_id, target)
+    if marks:
+        target.note_own(marks)
     return len(chosen), had
+
+
+def _marks(places: Sequence[Path]) -> dict[str, Any]:
+    """What sweeps noted of their runs' own settings, the first place's word for a run counting."""
+    from results.files import own_settings
+
+    marks: dict[str, Any] = {}
+    for place in places:
+        marks = {**own_settings(place), **marks}
+    return marks
 
 
 def _better(entry: Entry, place: Path, known: Entry, source: Path) -> bool:

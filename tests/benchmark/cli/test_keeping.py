@@ -14,6 +14,7 @@ from benchmark.live import FOLDER
 from benchmark.reproduce import command_of
 from benchmark.store import Store
 from benchmark.underway import Underway
+from results.files import own_settings
 from tests.benchmark.conftest import SMALL, Bench, config, refused
 
 
@@ -55,6 +56,15 @@ def test_identical_runs_are_merged_once_and_a_finished_one_replaces_a_failed_one
         one = config().run_id
         assert (tmp_path / "all" / one / file).read_bytes() == (runs / one / file).read_bytes()
     assert bench("merge", runs, other, "--out", "all").err == "0 runs copied into all, 8 were there already\n"
+
+
+def test_which_runs_were_tuned_is_merged_too(bench: Bench, runs: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(runs, tmp_path / "other"))
+    first, second, *_ = sorted(ids(runs))
+    Store(runs).note_own({first: {"trials": 3}})
+    Store(other).note_own({first: {"trials": 9}, second: {"trials": 5}})
+    assert bench("merge", runs, other, "--out", "all").code == 0
+    assert own_settings(tmp_path / "all") == {first: {"trials": 3}, second: {"trials": 5}}
 
 
 def test_conflicting_runs_are_refused_by_name_and_nothing_is_copied(bench: Bench, runs: Path, tmp_path: Path) -> None:

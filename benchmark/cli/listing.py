@@ -65,10 +65,11 @@ def _methods(plugins: list[str]) -> list[dict[str, Any]]:
     for name, reason in broken.items():
         print(f"error: plug-in {name} failed to import: {reason}", file=sys.stderr)
     parts = [*registry.METHODS.items(), *((f"+{name}", cls) for name, cls in registry.OPTIMISERS.items())]
-    return [_method(name, cls) for name, cls in sorted(parts)]
+    return [method_row(name, cls) for name, cls in sorted(parts)]
 
 
-def _method(name: str, cls: Any) -> dict[str, Any]:
+def method_row(name: str, cls: Any) -> dict[str, Any]:
+    """What is known of a registered method, or of an optimiser plug-in by its name with a plus sign."""
     from methods import registry
 
     fields = [
@@ -83,6 +84,7 @@ def _method(name: str, cls: Any) -> dict[str, Any]:
     ]
     about = (cls.__doc__ or "").strip().split("\n")[0]
     row = {"name": name, "about": about, "paper": cls.paper, "year": cls.year, "family": cls.family, "fields": fields}
+    row["deviations"] = list(cls.deviations)
     if name.startswith("+"):
         return row
     method = cls()
@@ -97,7 +99,7 @@ def _method(name: str, cls: Any) -> dict[str, Any]:
         "unfused": cls.unfused,
         "no_plugins": [plugin for plugin in sorted(registry.OPTIMISERS) if registry.misfit(name, plugin)],
     }
-    return row | facts | {"variants": list(cls.variants), "deviations": list(cls.deviations)}
+    return row | facts | {"variants": list(cls.variants)}
 
 
 def _limits(low: float | None, high: float | None) -> str:

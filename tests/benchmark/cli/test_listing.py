@@ -50,6 +50,13 @@ def test_a_method_says_what_it_is_and_what_its_fields_mean(bench: Bench) -> None
     ]
 
 
+def test_deviations_are_told_of_methods_and_of_plugins(bench: Bench) -> None:
+    rows = {row["name"]: row for row in json.loads(bench("list", "methods", "--json").out)}
+    assert any("no official code is public" in text for text in rows["pep-fedpt"]["deviations"])
+    assert any("the local SGD has momentum" in text for text in rows["+scaffold"]["deviations"])
+    assert rows["+fedprox"]["deviations"] == []
+
+
 def test_a_wildcard_picks_by_name(bench: Bench) -> None:
     assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]

@@ -1,0 +1,93 @@
+"""Every `bench` command that the README, the documentation and the measured tables name can be parsed."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from benchmark.cli import COMMANDS, build
+from tests.docs.markdown import FILES, ROOT, SPAN, blocks, commands, prose
+
+REFUSAL: Any = typer.BadParameter.__mro__[2]  # typer exports no other name for its parser's errors
+PLACES = r"\[[^\]]*\]|\.\.\.|…"  # of a usage line, or of what is left out
+
+
+def fault(words: list[str], whole: bool = True) -> str:
+    """What the parser says against a command line without `bench`; with `whole` off, missing arguments are none."""
+    name = next((word for word in words if word in COMMANDS), None)
+    command: Any = typer.main.get_command(build(name))
+    path, rest = "bench", words
+    try:
+        while hasattr(command, "commands"):
+            if not rest:
+                return ""
+            if rest[0] not in command.commands:
+                return f"{path} has no command {rest[0]}"
+            path, command, rest = f"{path} {rest[0]}", command.commands[rest[0]], rest[1:]
+        if whole or "--" in " ".join(rest):
+            command.make_context(path, list(rest), resilient_parsing=not whole)
+    except REFUSAL as error:
+        return f"{path}: {error.format_message()}"
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    given = {word.partition("=")[0] for word in rest if word.startswith("--")}
+    return "".join(f"{path} has no option {option}" for option in sorted(given - known - {"--help"}))
+
+
+def in_blocks(text: str) -> list[list[str]]:
+    """The words behind `bench` of each command line in a text's shell blocks, and in blocks of no language."""
+    found = []
+    for block in blocks(text):
+        if block.language in ("sh", ""):
+            found += [words[words.index("bench") + 1 :] for words in commands(block.text) if "bench" in words]
+    return found
+
+
+def in_spans(text: str) -> list[list[str]]:
+    """The same of code spans, which may leave arguments out."""
+    spans = [span.replace("\\|", "|") for span in SPAN.findall(prose(text)) if span.startswith("bench ")]
+    return [shlex.split(re.sub(PLACES, " ", span), comments=True)[1:] for span in spans]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_command_of_a_text_is_one_that_there_is(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    faults = [(words, fault(words)) for words in in_blocks(text)]
+    faults += [(words, fault(words, whole=False)) for words in in_spans(text)]
+    assert [told for told in faults if told[1]] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("sweep --methods all --alpha 0.05,0.5", ""),
+        ("data show pacs --partition domain", ""),
+        ("swep --methods all", "no command swep"),
+        ("data shew pacs", "no command shew"),
+        ("sweep --method-s all", "--method-s"),
+        ("table", "DIR"),
+        ("sweep --rounds many", "--rounds"),
+    ],
+)
+def test_what_the_parser_would_refuse_is_found(line: str, says: str) -> None:
+    told = fault(line.split())
+    assert says in told
+    assert bool(told) == bool(says)
+
+
+def test_a_span_may_leave_arguments_out_but_not_invent_options() -> None:
+    assert fault(["table"], whole=False) == ""
+    assert "no option --colour" in fault(["table", "--colour", "red"], whole=False)
+
+
+def test_the_texts_name_most_commands() -> None:
+    named = {words[0] for file in FILES for words in in_blocks(file.read_text(encoding="utf-8")) if words}
+    assert len(named & COMMANDS.keys()) > 15
+
+
+def test_commands_are_found_in_blocks_and_spans() -> None:
+    text = "`bench a [X]` and `other`\n```sh\nx && bench b \\\n  c # bench d\n```\n```python\nbench e\n```\n"
+    assert in_blocks(text) == [["b", "c"]]
+    assert in_spans(text) == [["a"]]

@@ -1,0 +1,35 @@
+"""Links of the README, the documentation and the measured tables lead to something that is there."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import FILES, ROOT, anchors, links
+
+
+def broken(file: Path, root: Path = ROOT) -> list[str]:
+    """The links of a file that lead to no file, or to no heading of one. Pages that the build makes are left to it."""
+    found = []
+    for target in links(file.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        path = file.parent / name if name else file
+        if path.parent.name in ("methods", "commands") and path.parent.parent == root / "docs":
+            continue
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text(encoding="utf-8"))):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_link_leads_somewhere(file: Path) -> None:
+    assert broken(file) == []
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# A heading, with `code`\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "[a](there.md) [b](gone.md) ![c](gone.png) [d](there.md#a-heading-with-code) [e](there.md#other) [f](#none)\n"
+        "[g](https://example.org) `[h](code.md)`\n```\n[i](block.md)\n```\n"
+    )
+    assert broken(page, tmp_path) == ["gone.md", "gone.png", "there.md#other", "#none"]

@@ -6,18 +6,20 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from benchmark.reference import commands, methods, repository
+from benchmark.reference import commands, methods, notebook, repository
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Completes the navigation of mkdocs.yml."""
+    guide = [{path.stem.capitalize(): f"{path.stem}.md"} for path in sorted(Path(config.docs_dir).glob("*.ipynb"))]
     measured = repository.measured(repository.files(_root(config)))
     families: list[object] = []
     for family, pages in methods.pages():
         links = [{page.title: page.path} for page in pages]
         families += [{family.capitalize(): links}] if family else links
     listed = [{page.title: page.path} for page in commands.pages()]
-    config.nav = [*(config.nav or []), {"Measured": measured}, {"Methods": families}, {"Commands": listed}]
+    ((name, written),) = (config.nav or [{"Guide": []}])[0].items()
+    config.nav = [{name: [*written, *guide]}, {"Measured": measured}, {"Methods": families}, {"Commands": listed}]
     return config
 
 
@@ -28,6 +30,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page.path, content=page.text))
     for name, place in repository.files(root).items():
         files.append(File.generated(config, place, abs_src_path=str(root / name)))
+    for path in sorted(Path(config.docs_dir).glob("*.ipynb")):
+        text, pictures = notebook.rendered(path)
+        files.append(File.generated(config, f"{path.stem}.md", content=text))
+        for place, picture in pictures.items():
+            files.append(File.generated(config, place, content=picture))
     return files
 
 

@@ -62,4 +62,6 @@ def relinked(text: str, source: str, places: Mapping[str, str], root: Path) -> s
 
 def _place(file: str, places: Mapping[str, str]) -> str | None:
     """Where a file of the repository lies in the site's sources; None where it does not."""
-    return file.removeprefix("docs/") if file.startswith("docs/") else places.get(file)
+    if file.startswith("docs/"):
+        return re.sub(r"\.ipynb$", ".md", file.removeprefix("docs/"))
+    return places.get(file)

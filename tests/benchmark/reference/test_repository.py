@@ -47,6 +47,7 @@ def test_a_readme_stands_before_a_table(root: Path) -> None:
         ("README.md", "![f](results/published/b/one.png)", "![f](published/b/one.png)"),
         ("results/published/a/README.md", "[b](../b/table.md)", "[b](../b/table.md)"),
         ("results/published/a/README.md", "[p](../../../docs/page.md)", "[p](../../page.md)"),
+        ("README.md", "[n](docs/notebook.ipynb)", "[n](notebook.md)"),
         ("README.md", "[c](code.py) [d](results/published/b)", "c d"),
         ("README.md", "[x](gone.md)", "[x](gone.md)"),
         ("README.md", "[h](#heading) [w](https://example.org)", "[h](#heading) [w](https://example.org)"),

@@ -11,15 +11,21 @@ from benchmark.reference import commands, methods, notebook, repository
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Completes the navigation of mkdocs.yml."""
-    guide = [{path.stem.capitalize(): f"{path.stem}.md"} for path in sorted(Path(config.docs_dir).glob("*.ipynb"))]
     measured = repository.measured(repository.files(_root(config)))
     families: list[object] = []
     for family, pages in methods.pages():
         links = [{page.title: page.path} for page in pages]
         families += [{family.capitalize(): links}] if family else links
     listed = [{page.title: page.path} for page in commands.pages()]
-    ((name, written),) = (config.nav or [{"Guide": []}])[0].items()
-    config.nav = [{name: [*written, *guide]}, {"Measured": measured}, {"Methods": families}, {"Commands": listed}]
+    notebooks = [{path.stem.capitalize(): f"{path.stem}.md"} for path in _notebooks(config)]
+    first, *others = config.nav or [{"Guide": []}]
+    config.nav = [
+        {"Guide": [*first["Guide"], *notebooks]},
+        *others,
+        {"Measured": measured},
+        {"Methods": families},
+        {"Commands": listed},
+    ]
     return config
 
 
@@ -30,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page.path, content=page.text))
     for name, place in repository.files(root).items():
         files.append(File.generated(config, place, abs_src_path=str(root / name)))
-    for path in sorted(Path(config.docs_dir).glob("*.ipynb")):
+    for path in _notebooks(config):
         text, pictures = notebook.rendered(path)
         files.append(File.generated(config, f"{path.stem}.md", content=text))
         for place, picture in pictures.items():
@@ -49,3 +55,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _root(config: MkDocsConfig) -> Path:
     return Path(config.config_file_path).parent
+
+
+def _notebooks(config: MkDocsConfig) -> list[Path]:
+    return sorted(Path(config.docs_dir).glob("*.ipynb"))

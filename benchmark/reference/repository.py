@@ -7,16 +7,17 @@ from pathlib import Path, PurePosixPath
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^(```.*?^```)$", re.DOTALL | re.MULTILINE)
+SHOWN = ("md", "png", "html")
 OUTSIDE = re.compile(r"[a-z]+:|#")
 
 
 def files(root: Path) -> dict[str, str]:
     """Files outside `docs` that the site shows, to their places in the site's sources.
 
-    The README, the measured tables with their pictures, and the model card of the embedded backbone.
+    The README, the measured tables with their pictures and reports, and the model card of the embedded backbone.
     """
     found = {"README.md": "readme.md"}  # as README.md it would be the site's first page
-    for path in sorted([*root.glob("results/published/**/*.md"), *root.glob("results/published/**/*.png")]):
+    for path in sorted(path for kind in SHOWN for path in root.glob(f"results/published/**/*.{kind}")):
         name = path.relative_to(root).as_posix()
         found[name] = name.removeprefix("results/")
     for path in sorted(root.glob("benchmark/backbones/*.md")):

@@ -12,7 +12,12 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# Heading\n")
     (tmp_path / "results/published/b").mkdir()
-    for name in ("results/published/b/table.md", "results/published/b/one.png", "code.py"):
+    for name in (
+        "results/published/b/table.md",
+        "results/published/b/one.png",
+        "results/published/b/report.html",
+        "code.py",
+    ):
         (tmp_path / name).write_text("")
     return tmp_path
 
@@ -24,6 +29,7 @@ def test_the_readme_and_the_measured_tables_are_on_the_site(root: Path) -> None:
         "results/published/a/README.md": "published/a/README.md",
         "results/published/b/table.md": "published/b/table.md",
         "results/published/b/one.png": "published/b/one.png",
+        "results/published/b/report.html": "published/b/report.html",
     }
 
 

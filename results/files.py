@@ -88,6 +88,8 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def exported(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """A file of `bench export`. Raises RecordError for one that cannot be read or lacks a column that is `needed`."""
+    if not path.exists():
+        raise RecordError(f"{path} is not there: name a file of `bench export`, or the directory that a sweep wrote")
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _csv(path)
     except (OSError, ValueError) as error:

@@ -26,14 +26,12 @@ def test_of_an_exported_file_the_named_runs_alone_are_loaded(write, runs, tmp_pa
     assert results.load(tmp_path / "runs.parquet", ["r001"])["seed"].tolist() == [1]
 
 
-def test_a_file_without_runs_says_what_it_lacks_and_one_that_is_torn_or_absent_that_it_cannot_be_read(
-    write, runs, tmp_path
-):
+def test_a_file_without_runs_says_what_it_lacks_and_one_that_is_torn_or_absent_that_it_is(write, runs, tmp_path):
     write()
     export(runs, tmp_path / "rounds.csv", "rounds")
     with pytest.raises(RecordError, match=r"rounds.csv holds no runs, it lacks status: name a file of `bench export"):
         results.load(tmp_path / "rounds.csv")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
-    for name in ("torn.parquet", "absent.parquet"):
-        with pytest.raises(RecordError, match=f"{name} cannot be read"):
+    for name, wrong in (("torn.parquet", "cannot be read"), ("absent.parquet", "is not there")):
+        with pytest.raises(RecordError, match=f"{name} {wrong}"):
             results.load(tmp_path / name)

@@ -71,7 +71,7 @@ class Own(Head):
 def plugin(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """Writes a file that registers a method, and forgets after the test whatever was registered in it."""
     registry.discover()
-    known, modules = dict(registry.METHODS), set(sys.modules)
+    known, optimisers, modules = dict(registry.METHODS), dict(registry.OPTIMISERS), set(sys.modules)
 
     def write(name: str = "own", body: str = "pass", text: str | None = None) -> Path:
         path = tmp_path / f"{name}_plugin.py"
@@ -79,8 +79,9 @@ def plugin(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         return path
 
     yield write
-    registry.METHODS.clear()
-    registry.METHODS.update(known)
+    for table, before in ((registry.METHODS, known), (registry.OPTIMISERS, optimisers)):
+        table.clear()
+        table.update(before)
     for added in set(sys.modules) - modules:
         if added.startswith("bench_plugin_"):
             del sys.modules[added]

@@ -1,5 +1,6 @@
 """What a method left per true class."""
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from results.errors import MissingDataError
 from results.style import Plot, panels, styled
 
 NAME = "mix_weights"
+TITLE = 32  # characters that fit over a square panel
 
 
 @styled
@@ -26,9 +28,10 @@ def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> P
         raise MissingDataError("no record holds by_class.mix_weights, the mean soft weights by true class")
     means = {names: np.ma.masked_invalid(np.stack(kept)).mean(axis=0).filled(np.nan) for names, kept in found.items()}
     cells = {cell for _, cell in means}
-    titles = [f"{method}, {cell}" if len(cells) > 1 else method for method, cell in means]
-    figure, axes = panels(titles, "class prompt", "true class", columns, 2.5, row=2 * columns - 1)
-    for axis, values in zip(axes, means.values(), strict=True):
+    figure, axes = panels([method for method, _ in means], "class prompt", "true class", columns, 2.5, 2 * columns - 1)
+    for axis, ((method, cell), values) in zip(axes, means.items(), strict=True):
+        if len(cells) > 1:
+            axis.set_title("\n".join(fill(name, TITLE, break_long_words=False) for name in (method, cell)))
         image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis_r", origin="lower", interpolation="nearest")
         axis.grid(visible=False)
         for scale in (axis.xaxis, axis.yaxis):

@@ -15,8 +15,8 @@ from benchmark.store import Entry
 if TYPE_CHECKING:  # torch is imported where something is measured
     from benchmark.simulator import Simulator
 
-MARGIN = 1.15  # over what was measured: cohorts, and the clients in them, differ in size
-CONTEXT = 600 * 2**20  # bytes of CUDA's own in each process, which torch does not count
+MARGIN = 1.15  # assumed, over what was measured: cohorts, and the clients in them, differ in size
+CONTEXT = 600 * 2**20  # assumed: bytes of CUDA's own in each process, which torch does not count
 PARTS = 10_000  # of a GPU, which Ray counts
 MOST = 100  # runs on one GPU; up to there a share of 1/n in such parts holds n runs and no more
 

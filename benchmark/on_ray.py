@@ -51,19 +51,21 @@ class RayPool:
         self.counted = self.polled = float("-inf")
 
     def __enter__(self) -> "RayPool":
-        if self.terms.address and self.plugins:
-            self.parcel = Path(tempfile.mkdtemp(prefix="bench-plugins-"))
-            for number, file in enumerate(self.plugins):
-                (self.parcel / str(number)).mkdir()
-                shutil.copy(file, self.parcel / str(number))
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close)
+            if self.terms.address and self.plugins:
+                self.parcel = Path(tempfile.mkdtemp(prefix="bench-plugins-"))
+                for number, file in enumerate(self.plugins):
+                    (self.parcel / str(number)).mkdir()
+                    shutil.copy(file, self.parcel / str(number))
             self._connect()
-        except BaseException:
-            self.__exit__()
-            raise
+            undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         import ray
 
         ray.shutdown()

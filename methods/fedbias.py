@@ -45,6 +45,7 @@ class FedBias(Method):
         """Class scores [B, C] with every bias moved by what was trained."""
 
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
+            """What leaves a point of a layer, with its own client's bias added."""
             if point == "mlp":
                 return out
             if point == "norm":

@@ -43,10 +43,10 @@ def relinked(text: str, source: str, places: Mapping[str, str], root: Path) -> s
     folder leads to its README; one to what is there, but on no page, is left as its words alone. A broken one stays, so
     that the build tells of it.
     """
-
     here = PurePosixPath(_place(source, places) or source).parent
 
     def lead(match: re.Match[str]) -> str:
+        """One link, as it is to stand on the page."""
         picture, words, target = match.groups()
         if OUTSIDE.match(target):
             return match[0]

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from results.plots.families import Lines
 from results.plots.intervals import bars, note
 from results.plots.lines import curves, families
 from results.plots.points import points
@@ -102,10 +103,8 @@ def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, col
     last = data.groupby(["cell", "method"]).tail(1)
     methods, styles = ranking(last, "mean"), styles or assign(rounds["method"])
     shown = data.assign(accuracy=100 * data["mean"])
-    names = families(rounds)
-    figure, axes = curves(
-        shown, methods, styles, names, ("round", "accuracy"), ("round", ACCURACY), columns, note(data)
-    )
+    lines = Lines(shown, methods, styles, families(rounds), ("round", "accuracy"), ("round", ACCURACY), columns)
+    figure, axes = curves(lines, note(data))
     for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     figure.data = data

@@ -8,6 +8,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from results.errors import MissingDataError
 from results.plots.accuracy import ACCURACY
+from results.plots.families import Lines
 from results.plots.lines import curves, families
 from results.selection import ranking
 from results.style import Plot, Styles, assign, panels, styled
@@ -28,9 +29,8 @@ def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int
     data = data.assign(share=share)[["cell", "method", "seed", "client", "share", "accuracy"]]
     methods, styles = ranking(data, "accuracy"), styles or assign(clients["method"])
     shown, labels = data.assign(accuracy=100 * data["accuracy"]), ("seen clients, worst first (%)", ACCURACY)
-    figure, _ = curves(
-        shown, methods, styles, families(clients), ("share", "accuracy"), labels, columns, ends_apart=False
-    )
+    lines = Lines(shown, methods, styles, families(clients), ("share", "accuracy"), labels, columns)
+    figure, _ = curves(lines, ends_apart=False)
     figure.data = data
     return figure
 

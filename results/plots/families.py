@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,19 +16,27 @@ TOGETHER = 8  # methods in colour in one panel, at most
 HEIGHT = 1.3  # inches of a panel: what the names of so many methods need
 
 
-def by_family(
-    data: pd.DataFrame,
-    methods: Sequence[str],
-    styles: Styles,
-    families: Mapping[str, str],
-    axes: tuple[str, str],
-    labels: tuple[str, str],
-    columns: int,
-) -> tuple[Plot, list[Axes]]:
+class Lines(NamedTuple):
+    """What is drawn: the columns `axes` of `data`, a line a method and cell, under these `labels` of the axes.
+
+    `families` names each method's; the figure is as wide as so many `columns` of a page.
+    """
+
+    data: pd.DataFrame
+    methods: Sequence[str]
+    styles: Styles
+    families: Mapping[str, str]
+    axes: tuple[str, str]
+    labels: tuple[str, str]
+    columns: int
+
+
+def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
     """The figure and its panels; the rows of a family's panels end in the names of its methods, best first.
 
     All panels have the same axes. One cell alone leaves room for two families side by side.
     """
+    data, methods, styles, families, axes, labels, columns = lines
     cells, groups = list(dict.fromkeys(data["cell"])), grouped(methods, families)
     beside = max(1, columns // len(cells))
     down, across = -(-len(groups) // beside), len(cells) * beside

@@ -1,11 +1,11 @@
 """Lines of many methods: in one panel a cell while they are few, in small multiples by family when they are many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from results.plots.families import FEW_CELLS, by_family, curve
+from results.plots.families import FEW_CELLS, Lines, by_family, curve
 from results.style import CROWD, FAINT, Plot, Style, Styles, end_labels, highlighted, legend, panels
 
 HEIGHTS = 2.4, 3.3  # inches of a panel of few and of many methods
@@ -19,25 +19,16 @@ def families(rows: pd.DataFrame) -> dict[str, str]:
     return dict(zip(first["method"], first["family"], strict=True))
 
 
-def curves(
-    data: pd.DataFrame,
-    methods: Sequence[str],
-    styles: Styles,
-    families: Mapping[str, str],
-    axes: tuple[str, str],
-    labels: tuple[str, str],
-    columns: int,
-    note: str = "",
-    ends_apart: bool = True,
-) -> tuple[Plot, list[Axes]]:
-    """A figure with a line a method and cell, from the first to the second column that `axes` names.
+def curves(lines: Lines, note: str = "", ends_apart: bool = True) -> tuple[Plot, list[Axes]]:
+    """The figure of these lines, and its panels.
 
     Few methods have a panel a cell, a band from `low` to `high` (shares) where `data` has these and a `note` on them.
     Many are drawn by family; of many cells the best in colour, named at their ends where these are `ends_apart`.
     """
+    data, methods, styles, _, axes, labels, columns = lines
     cells, crowd = list(dict.fromkeys(data["cell"])), len(methods) > CROWD
     if crowd and len(cells) <= FEW_CELLS * columns:
-        return by_family(data, methods, styles, families, axes, labels, columns)
+        return by_family(lines)
     figure, places = panels(cells, *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
     for axis, cell in zip(places, cells, strict=True):
         _lines(axis, data[data["cell"] == cell], methods, styles, axes, ends_apart)

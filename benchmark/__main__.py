@@ -1,5 +1,5 @@
-"""`python -m benchmark` is `bench`."""
+"""`python -m fedprompt.benchmark` is `bench`."""
 
-from benchmark.cli import main
+from fedprompt.benchmark.cli import main
 
 main()

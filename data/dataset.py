@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import DataError
-from data.images import ImageFiles
+from fedprompt.data.errors import DataError
+from fedprompt.data.images.decoding import ImageFiles
 
 Array = npt.NDArray[Any]
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from data import jsonfile, partition, partition_file
-from data.assignment import Part
-from data.dataset import Array, DataSet
-from data.errors import DataError, unknown
-from data.partition import PartitionSettings
-from data.positions import check_positions, check_some, class_counts, set_aside
+from fedprompt.data.dataset import Array, DataSet
+from fedprompt.data.errors import DataError, unknown
+from fedprompt.data.files import json_files as jsonfile
+from fedprompt.data.partitions import files as partition_file
+from fedprompt.data.partitions import settings as partition
+from fedprompt.data.partitions.assignment import Part
+from fedprompt.data.partitions.positions import check_positions, check_some, class_counts, set_aside
+from fedprompt.data.partitions.settings import PartitionSettings
 
 __all__ = ["Client", "Federation", "PartitionSettings", "build"]
 

@@ -10,10 +10,10 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-import data
-from data.archive import Archive
-from data.dataset import DataSet
-from data.errors import DataError, unknown
+from fedprompt.data import datasets
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError, unknown
+from fedprompt.data.files.archive import Archive
 
 
 def default_root() -> Path:
@@ -109,8 +109,8 @@ def register(name: str) -> Callable[[SourceType], SourceType]:
 
 @cache
 def _discover() -> None:
-    for module in pkgutil.iter_modules(data.__path__):
-        importlib.import_module(f"{data.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(datasets.__path__):
+        importlib.import_module(f"{datasets.__name__}.{module.name}")
 
 
 def names() -> list[str]:
@@ -158,7 +158,7 @@ def load(name: str, root: Path | None = None, skip_corrupt: bool = False) -> Dat
     dataset = _load(name, root, identity(name, root))
     if not skip_corrupt:
         return dataset
-    from data.readable import readable
+    from fedprompt.data.datasets.readable import readable
 
     return readable(dataset)
 

@@ -6,7 +6,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from benchmark.reference import commands, methods, notebook, repository
+from docs.pages import commands, methods, notebook, repository
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

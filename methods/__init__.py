@@ -1,1 +1,18 @@
-"""WHAT is compared: the registry, the Method contract, one file per method."""
+"""WHAT is compared: the registry, the method contract, one file per method."""
+
+from fedprompt.methods.base import Method, Phase, State, Uploads, setting
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.registry import register, register_optimiser
+
+__all__ = [
+    "Method",
+    "MethodError",
+    "Optimiser",
+    "Phase",
+    "State",
+    "Uploads",
+    "register",
+    "register_optimiser",
+    "setting",
+]

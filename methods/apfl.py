@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, Phase, State, Streams, setting
-from methods.lazy import functional, torch
-from methods.personal import GLOBAL, PERSONAL, TwoModels
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, setting
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels
+from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
 
-from methods.lazy import functional, torch
+from fedprompt.methods.lazy import functional, torch
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

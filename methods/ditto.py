@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, Phase, State, setting
-from methods.lazy import functional
-from methods.personal import GLOBAL, PERSONAL, TwoModels, squared_distance
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Phase, State, setting
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels, squared_distance
+from fedprompt.methods.lazy import functional
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

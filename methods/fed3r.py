@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Backbone, Batch, State, setting
-from methods.closed_form import ClosedForm, unseen
-from methods.lazy import functional, torch
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, State, setting
+from fedprompt.methods.components.closed_form_head import ClosedForm, unseen
+from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

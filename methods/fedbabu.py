@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from methods.base import Phase, setting
-from methods.fedper import FedPer
-from methods.registry import register
+from fedprompt.methods.base import Phase, setting
+from fedprompt.methods.fedper import FedPer
+from fedprompt.methods.registry import register
 
 HEAD = ("head.weight", "head.bias")
 

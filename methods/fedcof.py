@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, State, setting
-from methods.closed_form import class_means, unseen
-from methods.fed3r import Fed3R, ridge_head
-from methods.lazy import torch
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, State, setting
+from fedprompt.methods.components.closed_form_head import class_means, unseen
+from fedprompt.methods.fed3r import Fed3R, ridge_head
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from methods.base import Backbone, Batch, Method, State, Streams, setting
-from methods.errors import MethodError
-from methods.lazy import functional
-from methods.prompts import best, classify, cosines, insert_after_cls, linear_head, vpt_uniform
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.components.prompts import best, classify, cosines, insert_after_cls, linear_head, vpt_uniform
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.lazy import functional
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from methods.base import Backbone, State, Streams
-from methods.lora import LoRA
-from methods.prompts import linear_head
-from methods.registry import register
+from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods.components.lora import LoRA
+from fedprompt.methods.components.prompts import linear_head
+from fedprompt.methods.registry import register
 
 
 @register(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from methods.base import Backbone, Batch, State
-from methods.closed_form import ClosedForm, class_means, unseen
-from methods.lazy import functional
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, State
+from fedprompt.methods.components.closed_form_head import ClosedForm, class_means, unseen
+from fedprompt.methods.lazy import functional
+from fedprompt.methods.registry import register
 
 
 @register(

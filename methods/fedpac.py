@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, Phase, State, Streams, Uploads, setting
-from methods.fedvpt import FedVPT
-from methods.lazy import functional, torch
-from methods.prompts import classify, linear_head
-from methods.prototypes import SUMS, gathered, none_known, renewed, squared_error
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, Uploads, setting
+from fedprompt.methods.components.prompts import classify, linear_head
+from fedprompt.methods.components.prototypes import SUMS, gathered, none_known, renewed, squared_error
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

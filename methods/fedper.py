@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from methods.base import Backbone, State, Streams
-from methods.fedvpt import FedVPT
-from methods.prompts import linear_head, vpt_uniform
-from methods.registry import register
+from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods.components.prompts import linear_head, vpt_uniform
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.registry import register
 
 
 @register(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import sqrt
 
-from methods.base import Backbone, State, Streams, Uploads, setting
-from methods.fedvpt_deep import FedVPTDeep
-from methods.lazy import torch
-from methods.registry import register
+from fedprompt.methods.base import Backbone, State, Streams, Uploads, setting
+from fedprompt.methods.fedvpt_deep import FedVPTDeep
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.registry import register
 
 
 @register(

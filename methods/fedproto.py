@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from methods.base import Backbone, Batch, State, Streams, Uploads, setting
-from methods.lazy import functional
-from methods.local import Local
-from methods.prompts import classify, vpt_uniform
-from methods.prototypes import SUMS, gathered, nearest, none_known, renewed, squared_error
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, setting
+from fedprompt.methods.components.prompts import classify, vpt_uniform
+from fedprompt.methods.components.prototypes import SUMS, gathered, nearest, none_known, renewed, squared_error
+from fedprompt.methods.lazy import functional
+from fedprompt.methods.local import Local
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

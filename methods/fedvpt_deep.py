@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from methods.base import Backbone, Batch, Method, State, Streams, setting
-from methods.prompts import classify, insert_after_cls, linear_head, replace_after_cls, vpt_uniform
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, replace_after_cls, vpt_uniform
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

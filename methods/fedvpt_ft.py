@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from methods.base import Phase, setting
-from methods.fedvpt import FedVPT
-from methods.registry import register
+from fedprompt.methods.base import Phase, setting
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.registry import register
 
 
 @register(

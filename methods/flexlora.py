@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import State, Uploads
-from methods.fedlora import FedLoRA
-from methods.lazy import torch
-from methods.registry import register
+from fedprompt.methods.base import State, Uploads
+from fedprompt.methods.fedlora import FedLoRA
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, Method, State, Streams
-from methods.prompts import classify, linear_head
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams
+from fedprompt.methods.components.prompts import classify, linear_head
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, State, setting
-from methods.fedvpt import FedVPT
-from methods.lazy import functional, torch
-from methods.prompts import classify
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, State, setting
+from fedprompt.methods.components.prompts import classify
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

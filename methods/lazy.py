@@ -1,6 +1,6 @@
 """torch, imported at its first use, so that listing methods takes milliseconds.
 
-A method file writes `from methods.lazy import torch` where it would write `import torch`.
+A method file writes `from fedprompt.methods.lazy import torch` where it would write `import torch`.
 """
 
 import importlib

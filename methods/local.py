@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from methods.base import Backbone, State, Streams
-from methods.fedvpt import FedVPT
-from methods.registry import register
+from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.registry import register
 
 
 @register("local", paper="Jia et al., Visual Prompt Tuning, ECCV; no federation", year=2022, family="personal prompts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Configured, State, Uploads
+from fedprompt.methods.base import Configured, State, Uploads
 
 if TYPE_CHECKING:
     from torch import Tensor

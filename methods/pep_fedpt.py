@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, Method, State, Streams, setting
-from methods.ccmp import Mixing, Prototypes, Similarity, soft_weights
-from methods.errors import MethodError
-from methods.lazy import torch
-from methods.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from methods.prototypes import gathered
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.components.prompt_mixing import Mixing, Prototypes, Similarity, soft_weights
+from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
+from fedprompt.methods.components.prototypes import gathered
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

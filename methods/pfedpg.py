@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from methods.base import Backbone, Batch, Method, State, Streams, Uploads, setting
-from methods.lazy import torch
-from methods.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, Uploads, setting
+from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, State, Streams, Uploads, setting
-from methods.fedl2p import FedL2P
-from methods.lazy import torch
-from methods.matching import fit
-from methods.prompts import cosines, linear_head, vpt_uniform
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, setting
+from fedprompt.methods.components.prompt_matching import fit
+from fedprompt.methods.components.prompts import cosines, linear_head, vpt_uniform
+from fedprompt.methods.fedl2p import FedL2P
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

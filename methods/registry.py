@@ -21,13 +21,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-import methods
-from methods.base import Method
-from methods.errors import MethodError
-from methods.optimiser import Optimiser
+from fedprompt.methods.base import Method
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.optimiser import Optimiser
 
 METHODS: dict[str, type[Method]] = {}
 OPTIMISERS: dict[str, type[Optimiser]] = {}
+PACKAGE = __name__.rpartition(".")[0]
+GROUPS = ("fedprompt.methods", "bench.methods")  # the second is the name of version 0.1
 BROKEN: dict[str, str] = {}  # entry point -> why its import failed
 
 M = TypeVar("M", bound=Method)
@@ -67,13 +68,16 @@ def _enter(table: dict[str, Any], cls: type[Any], name: str, paper: str, year: i
 
 
 def discover() -> None:
-    """Imports every module of this package and every entry point of the group `bench.methods`, once.
+    """Imports every method, every optimiser and every entry point of the groups in `GROUPS`, once.
 
     An entry point that fails is kept in `BROKEN` with its reason; the others still load.
     """
-    for module in pkgutil.iter_modules(methods.__path__):
-        importlib.import_module(f"methods.{module.name}")
-    for point in entry_points(group="bench.methods"):
+    here = Path(__file__).parent
+    for package, folder in ((PACKAGE, here), (f"{PACKAGE}.optimisers", here / "optimisers")):
+        for module in pkgutil.iter_modules([str(folder)]):
+            if not module.ispkg:
+                importlib.import_module(f"{package}.{module.name}")
+    for point in (point for group in GROUPS for point in entry_points(group=group)):
         if point.name not in BROKEN:
             try:
                 point.load()

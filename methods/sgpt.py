@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, setting
-from methods.errors import MethodError
-from methods.lazy import functional, torch
-from methods.prompts import best, classify, cosines, insert_after_cls, linear_head, vpt_uniform
-from methods.registry import register
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, setting
+from fedprompt.methods.components.prompts import best, classify, cosines, insert_after_cls, linear_head, vpt_uniform
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods.registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,23 +1,33 @@
-"""What came out: records -> tidy frames -> selections -> tables and figures. Reads records only."""
+"""What came out: records -> data frames -> tables, figures, claims and reports. Reads records only."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from results.errors import RecordError
+from fedprompt.results.errors import RecordError
 
 if TYPE_CHECKING:
-    from results import claims, figures, pairs, ranks, stats, table
-    from results.records import clients, load, rounds
+    from fedprompt.results.figures.drawing import draw
+    from fedprompt.results.records.frames import clients, load, rounds
+    from fedprompt.results.statistics.pairs import differences
+    from fedprompt.results.statistics.ranks import rank
+    from fedprompt.results.tables.leaderboard import leaderboard
+    from fedprompt.results.tables.render import render
 
-READERS = ("clients", "load", "rounds")
-PARTS = ("claims", "figures", "pairs", "ranks", "stats", "table")
-__all__ = ["RecordError", "claims", "clients", "figures", "load", "pairs", "ranks", "rounds", "stats", "table"]
+SOURCES = {
+    "clients": "records.frames",
+    "load": "records.frames",
+    "rounds": "records.frames",
+    "differences": "statistics.pairs",
+    "rank": "statistics.ranks",
+    "leaderboard": "tables.leaderboard",
+    "render": "tables.render",
+    "draw": "figures.drawing",
+}
+__all__ = ["RecordError", "clients", "differences", "draw", "leaderboard", "load", "rank", "render", "rounds"]
 
 
 def __getattr__(name: str) -> Any:
-    """The readers of `results.records` and the modules, imported on first use: `import results` loads no pandas."""
-    if name in READERS:
-        return getattr(importlib.import_module("results.records"), name)
-    if name in PARTS:
-        return importlib.import_module(f"results.{name}")
-    raise AttributeError(f"module 'results' has no attribute {name!r}")
+    """The functions above, each imported on first use: `import fedprompt.results` loads no pandas."""
+    if name in SOURCES:
+        return getattr(importlib.import_module(f"{__name__}.{SOURCES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

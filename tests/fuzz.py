@@ -18,21 +18,22 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from benchmark import prune
-from benchmark.checkpoint import CheckpointError, pack, restore, unpack
-from benchmark.config import options, read_preset
-from benchmark.errors import ConfigError
-from benchmark.reproduce import config_of
-from benchmark.runner import execute
-from benchmark.schedule import longest_first
-from benchmark.status import of_directory
-from benchmark.store import Entry, Store
-from data import partition_file
-from data.errors import DataError
-from methods.errors import MethodError
-from results import records, table
-from results.errors import RecordError
-from results.export import runs as exported
+from fedprompt.benchmark.config.options import options, read_preset
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs import prune
+from fedprompt.benchmark.runs.checkpoint import CheckpointError, pack, restore, unpack
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.reproduce import config_of
+from fedprompt.benchmark.runs.status import of_directory
+from fedprompt.benchmark.runs.store import Entry, Store
+from fedprompt.benchmark.sweep.order import longest_first
+from fedprompt.data.errors import DataError
+from fedprompt.data.partitions import files as partition_file
+from fedprompt.methods.errors import MethodError
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records import frames as records
+from fedprompt.results.records.export import runs as exported
+from fedprompt.results.tables import leaderboard as table
 from tests import toy
 from tests.benchmark.conftest import config
 
@@ -169,7 +170,7 @@ def forged_head_is_taken_or_refused(data: st.DataObject) -> None:
     """Someone who knows how a checkpoint is made wrote another head, with its digest."""
     from safetensors.torch import load, save
 
-    from benchmark.checkpoint import _digest
+    from fedprompt.benchmark.runs.checkpoint import _digest
 
     tensors, text = load(checkpoint()[0]), json.dumps(data.draw(changed(checkpoint()[1])))
     content = save(tensors, {"head": text, "digest": _digest(text, tensors)})

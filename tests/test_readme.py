@@ -12,7 +12,7 @@ SMALL = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers",
 
 def bench(words: list[str], place: Path) -> tuple[int, str]:
     """The exit code and the output of a `bench` command run in a folder."""
-    command = [sys.executable, "-m", "benchmark", *words]
+    command = [sys.executable, "-m", "fedprompt.benchmark", *words]
     done = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
 

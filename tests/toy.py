@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from benchmark.batch import Batch, Clients
-from benchmark.client import Job, Training, Update
-from benchmark.executor import Executor, Kind
-from benchmark.samples import Samples
-from benchmark.seeds import Streams
-from benchmark.simulator import Protocol, Simulator
-from benchmark.states import stack
-from benchmark.vit import FrozenViT, Precision
-from data import federation as federations
-from data.dataset import DataSet
-from data.federation import Client, Federation
-from data.partition import PartitionSettings
-from methods import registry
-from methods.base import Method, State
+from fedprompt.benchmark.backbone.samples import Samples
+from fedprompt.benchmark.backbone.vit import FrozenViT, Precision
+from fedprompt.benchmark.simulation.batch import Batch, Clients
+from fedprompt.benchmark.simulation.executor import Executor, Kind
+from fedprompt.benchmark.simulation.local_training import Job, Training, Update
+from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.benchmark.simulation.stacking import stack
+from fedprompt.data import federation as federations
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.federation import Client, Federation
+from fedprompt.data.partitions.settings import PartitionSettings
+from fedprompt.methods import registry
+from fedprompt.methods.base import Method, State
 
 CLASSES, SIDE = 4, 16
 COLOURS = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [190, 190, 60]])

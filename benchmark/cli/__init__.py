@@ -9,10 +9,10 @@ from typing import Any
 
 import typer
 
-from benchmark.errors import ConfigError, Terminated
-from data.errors import DataError
-from methods.errors import MethodError
-from results.errors import RecordError
+from fedprompt.benchmark.errors import ConfigError, Terminated
+from fedprompt.data.errors import DataError
+from fedprompt.methods.errors import MethodError
+from fedprompt.results.errors import RecordError
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
@@ -23,23 +23,23 @@ COMMANDS = {  # name: (module, what `bench --help` says)
     "sweep": ("running", "A grid of runs on Ray; the same command resumes."),
     "tune": ("tuning", "As many trials for every method, the best of each as a preset."),
     "plan": ("planning", "What a sweep would do and cost; runs nothing."),
-    "status": ("reading", "What is done, what runs, what failed, and why."),
+    "status": ("results", "What is done, what runs, what failed, and why."),
     "retry": ("retrying", "Runs what failed in a directory again."),
-    "table": ("reading", "The table of a directory of runs."),
-    "figure": ("reading", "The figures of a directory of runs."),
-    "report": ("reading", "A directory of runs as one HTML file that needs nothing else."),
-    "compare": ("judging", "Two methods, paired; or published numbers beside ours."),
-    "verify": ("judging", "Papers' claims against the runs of a directory."),
-    "export": ("keeping", "The records of a directory as one tidy file."),
-    "merge": ("keeping", "Several directories of runs as one."),
-    "prune": ("keeping", "Shows what of a directory may go, and deletes it with --yes."),
-    "reproduce": ("keeping", "One run again from its record, compared bit for bit."),
+    "table": ("results", "The table of a directory of runs."),
+    "figure": ("results", "The figures of a directory of runs."),
+    "report": ("results", "A directory of runs as one HTML file that needs nothing else."),
+    "compare": ("comparing", "Two methods, paired; or published numbers beside ours."),
+    "verify": ("comparing", "Papers' claims against the runs of a directory."),
+    "export": ("records", "The records of a directory as one tidy file."),
+    "merge": ("records", "Several directories of runs as one."),
+    "prune": ("records", "Shows what of a directory may go, and deletes it with --yes."),
+    "reproduce": ("records", "One run again from its record, compared bit for bit."),
     "data": ("data", "Get, check and picture data sets and partitions."),
-    "doctor": ("machine", "What works here, and what mends what does not."),
+    "doctor": ("installation", "What works here, and what mends what does not."),
     "perf": ("performance", "The throughput of this machine beside its own limit."),
     "new-method": ("contributing", "Writes a file for a method of your own to start from."),
     "check": ("contributing", "Checks a method against the contract, in plain words."),
-    "pretrain": ("machine", "Pre-trains the embedded backbone on Tiny-ImageNet."),
+    "pretrain": ("installation", "Pre-trains the embedded backbone on Tiny-ImageNet."),
 }
 
 
@@ -58,7 +58,8 @@ def build(chosen: str | None) -> typer.Typer:
         function: Any = _absent
         if name == chosen:
             function = getattr(
-                importlib.import_module(f"benchmark.cli.{module}"), name.replace("list", "list_").replace("-", "_")
+                importlib.import_module(f"fedprompt.benchmark.cli.{module}"),
+                name.replace("list", "list_").replace("-", "_"),
             )
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name, help=text)

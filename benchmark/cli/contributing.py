@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.errors import ConfigError
+from fedprompt.benchmark.errors import ConfigError
 
 if TYPE_CHECKING:
-    from benchmark.check import Finding
+    from fedprompt.benchmark.contract.check import Finding
 
 
 def new_method(
@@ -20,7 +20,7 @@ def new_method(
     out: Annotated[Path, typer.Option(help="folder of the file", show_default="here")] = Path("."),
 ) -> None:
     """Writes NAME.py, a method to start from; `bench check` says what it still lacks."""
-    from benchmark import scaffold
+    from fedprompt.benchmark.contract import template as scaffold
 
     path = scaffold.write(name, out, datetime.date.today().year)
     print(f"{path}: bench check {path} says what it lacks, bench run --plugin {path} --method {name} runs it.")
@@ -31,9 +31,9 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
 ) -> int:
     """Checks a method against the whole contract on a toy federation, and says in plain words what is broken."""
-    from benchmark import check as contract
-    from benchmark.runner import use_threads
-    from methods import registry
+    from fedprompt.benchmark.contract import check as contract
+    from fedprompt.benchmark.runs.execute import use_threads
+    from fedprompt.methods import registry
 
     names = _in_file(Path(what)) if what.endswith(".py") else registry.expand([what])
     use_threads(1)
@@ -49,7 +49,7 @@ def check(
 
 def _in_file(path: Path) -> list[str]:
     """The methods that a file registers, their variants, and its optimiser plug-ins, each on `head`."""
-    from methods import registry
+    from fedprompt.methods import registry
 
     registry.discover()
     if not path.is_file():

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli.grid_options import grid_options
-from benchmark.config import Options
-from benchmark.errors import ConfigError
+from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.errors import ConfigError
 
 FAULTY = 2
 SHOWN = 40  # clients in the table; more are for the picture
@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 @data.command("list")
 def list_(data_root: Root = None, as_json: Json = False) -> None:
     """Every data set: size, terms, classes, domains, clients, and whether it is there."""
-    from data import registry
+    from fedprompt.data import registry
 
     rows = []
     for entry in registry.entries():
@@ -57,7 +57,7 @@ def prepare(
     data_root: Root = None,
 ) -> int:
     """Unpacks a data set from --from, from the data root, or from a download that goes on where it stopped."""
-    from data import prepare as preparing
+    from fedprompt.data.datasets import prepare as preparing
 
     verdict = preparing.prepare(name, data_root, given or ())
     _report(verdict)
@@ -67,7 +67,7 @@ def prepare(
 @data.command("verify")
 def verify(name: Name, data_root: Root = None, as_json: Json = False) -> int:
     """Reads every byte and decodes every image: counts, checksum, and unreadable images by name."""
-    from data import prepare as preparing
+    from fedprompt.data.datasets import prepare as preparing
 
     verdict = preparing.verify(name, data_root)
     if as_json:
@@ -104,9 +104,9 @@ def show(
 
     The options are those of a sweep; the ones that do not shape the federation change nothing. One --alpha, one seed.
     """
-    from benchmark import runner
-    from benchmark.picture import draw
-    from data.errors import DataError
+    from fedprompt.benchmark.planning.federation_plots import draw
+    from fedprompt.benchmark.runs import execute as runner
+    from fedprompt.data.errors import DataError
 
     if len(chosen.alpha or ()) > 1:
         raise ConfigError("bench data show pictures one federation: name one --alpha.")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from benchmark.config import Options, options
-from benchmark.errors import ConfigError
+from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.errors import ConfigError
 
 NUMBERS = {"alpha": float, "seeds": int}
 LISTS = ("methods", "datasets", "set", "plugin", *NUMBERS)

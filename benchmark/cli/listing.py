@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.errors import ConfigError
+from fedprompt.benchmark.errors import ConfigError
 
 
 def list_(
@@ -52,8 +52,8 @@ def _print(row: dict[str, Any]) -> None:
 
 
 def _methods(plugins: list[str]) -> list[dict[str, Any]]:
-    from methods import registry
-    from methods.errors import MethodError
+    from fedprompt.methods import registry
+    from fedprompt.methods.errors import MethodError
 
     registry.discover()
     broken = dict(registry.BROKEN)
@@ -70,7 +70,7 @@ def _methods(plugins: list[str]) -> list[dict[str, Any]]:
 
 def method_row(name: str, cls: Any) -> dict[str, Any]:
     """What is known of a registered method, or of an optimiser plug-in by its name with a plus sign."""
-    from methods import registry
+    from fedprompt.methods import registry
 
     fields = [
         {
@@ -109,7 +109,7 @@ def _limits(low: float | None, high: float | None) -> str:
 
 
 def _datasets() -> list[dict[str, Any]]:
-    from data import registry
+    from fedprompt.data import registry
 
     rows = []
     for entry in registry.entries():
@@ -121,7 +121,7 @@ def _datasets() -> list[dict[str, Any]]:
 
 
 def _backbones(pattern: str) -> list[dict[str, Any]]:
-    from benchmark.weights import EMBEDDED
+    from fedprompt.benchmark.backbone.weights import EMBEDDED
 
     rows = [{"name": EMBEDDED, "about": "embedded: 32 px, 6 layers, width 96, pre-trained on Tiny-ImageNet"}]
     if fnmatchcase(EMBEDDED, pattern) and pattern != "*":
@@ -138,7 +138,7 @@ def _plain(name: str) -> bool:
     import timm
     import torch
 
-    from benchmark.vit import refuse_unless_plain
+    from fedprompt.benchmark.backbone.vit import refuse_unless_plain
 
     try:
         with torch.device("meta"):
@@ -149,12 +149,12 @@ def _plain(name: str) -> bool:
 
 
 def _presets() -> list[dict[str, Any]]:
-    from benchmark.config import preset_names, read_preset
+    from fedprompt.benchmark.config.options import preset_names, read_preset
 
     return [{"name": n, "about": ", ".join(f"{k}={v}" for k, v in read_preset(n).items())} for n in preset_names()]
 
 
 def _figures() -> list[dict[str, Any]]:
-    from results.figures import FIGURES
+    from fedprompt.results.figures.drawing import FIGURES
 
     return [{"name": name, "about": (draw.__doc__ or "").strip().split("\n")[0]} for name, draw in FIGURES.items()]

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmark.errors import ConfigError
-from benchmark.weights import EMBEDDED
+from fedprompt.benchmark.backbone.weights import EMBEDDED
+from fedprompt.benchmark.errors import ConfigError
 
 CLASSES = 10  # of the made images
 What = Literal["throughput", "cache", "scale", "sweep"]
@@ -47,7 +47,7 @@ def perf(
 
 
 def _cache() -> tuple[Any, str]:
-    from benchmark.perf_runs import cache_gain
+    from fedprompt.benchmark.profiling.whole_runs import cache_gain
 
     gain = cache_gain()
     first, following = gain.forgetful / gain.first, gain.forgetful / gain.next
@@ -58,7 +58,7 @@ def _cache() -> tuple[Any, str]:
 
 
 def _scale(clients: list[int]) -> tuple[Any, str]:
-    from benchmark.perf_runs import scale
+    from fedprompt.benchmark.profiling.whole_runs import scale
 
     rows = scale(("fedvpt", "fedper"), clients)
     lines = [
@@ -70,7 +70,7 @@ def _scale(clients: list[int]) -> tuple[Any, str]:
 
 
 def _sweep() -> tuple[Any, str]:
-    from benchmark.perf_runs import sweep_loss
+    from fedprompt.benchmark.profiling.whole_runs import sweep_loss
 
     loss = sweep_loss()
     return dataclasses.asdict(loss), (
@@ -92,9 +92,9 @@ def _throughput(
 ) -> None:
     import torch
 
-    from benchmark.backbone import load
-    from benchmark.perf import measure
-    from benchmark.perf_picture import draw, table
+    from fedprompt.benchmark.backbone.loading import load
+    from fedprompt.benchmark.profiling.throughput import measure
+    from fedprompt.benchmark.profiling.throughput_plots import draw, table
 
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"--device {device}: torch finds no CUDA device here; use --device cpu.")

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli.grid_options import grid_options
-from benchmark.cli.running import DEFAULT_OUT, Out
-from benchmark.config import Options, RunConfig
-from benchmark.store import Store
+from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.cli.running import DEFAULT_OUT, Out
+from fedprompt.benchmark.config.options import Options, RunConfig
+from fedprompt.benchmark.runs.store import Store
 
 
 @grid_options
@@ -26,8 +26,8 @@ def plan(
     Seconds a run come from finished runs of the same method in --out where there are any, else from a step or two
     timed here; a first estimate. Needs neither the weights nor a published data set.
     """
-    from benchmark.precision import settled
-    from benchmark.stand_in import identity
+    from fedprompt.benchmark.planning.placeholder_data import identity
+    from fedprompt.benchmark.runs.precision import settled
 
     grid = settled(chosen.grid(identity))
     pending = Store(out).pending(grid)
@@ -48,8 +48,8 @@ def plan(
 
 
 def _costs(pending: Sequence[RunConfig], out: Path, workers: int | None) -> dict[str, Any]:
-    from benchmark.estimate import Estimate, estimate, resident_mb
-    from benchmark.machine import processors
+    from fedprompt.benchmark.hardware.devices import processors
+    from fedprompt.benchmark.planning.estimate import Estimate, estimate, resident_mb
 
     count = min(workers or processors(), len(pending))
     known = _measured(out)

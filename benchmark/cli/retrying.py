@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.running import finish
-from benchmark.cli.term_options import term_options
-from benchmark.store import Store
+from fedprompt.benchmark.cli.running import finish
+from fedprompt.benchmark.cli.sweep_options import term_options
+from fedprompt.benchmark.runs.store import Store
 
 if TYPE_CHECKING:
-    from benchmark.terms import Terms
+    from fedprompt.benchmark.sweep.options import Terms
 
 
 @term_options
@@ -21,7 +21,7 @@ def retry(
     plugin: Annotated[list[str] | None, typer.Option(help="the plug-ins that the failed runs came with")] = None,
 ) -> int:
     """Runs what failed in a directory again, each as its record configures it."""
-    from benchmark.retry import failed_runs
+    from fedprompt.benchmark.runs.retry import failed_runs
 
     store = Store(directory)
     pending = failed_runs(store, plugin or ())

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.grid_options import grid_options
-from benchmark.cli.term_options import CheckpointEvery, term_options
-from benchmark.config import Options, RunConfig
-from benchmark.errors import ConfigError
-from benchmark.per_method import own_settings
-from benchmark.store import CHECKPOINT_EVERY, Store
+from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.cli.sweep_options import CheckpointEvery, term_options
+from fedprompt.benchmark.config.method_overrides import own_settings
+from fedprompt.benchmark.config.options import Options, RunConfig
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store
 
 if TYPE_CHECKING:
-    from benchmark.sweep import Tally
-    from benchmark.terms import Terms
+    from fedprompt.benchmark.sweep.options import Terms
+    from fedprompt.benchmark.sweep.scheduler import Tally
 
 DEFAULT_OUT = Path("runs/default")
 Out = Annotated[Path, typer.Option(help="directory of the runs", show_default=str(DEFAULT_OUT))]
@@ -35,8 +35,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print the record as JSON")] = False,
 ) -> int:
     """One run in this process; it is kept in --out, and not repeated when it is there."""
-    from benchmark.precision import settled
-    from benchmark.terms import Terms
+    from fedprompt.benchmark.runs.precision import settled
+    from fedprompt.benchmark.sweep.options import Terms
 
     seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
     grid = settled(chosen.model_copy(update={"seeds": seeds}).grid())
@@ -64,7 +64,7 @@ def sweep(chosen: Options, terms: "Terms", out: Out = DEFAULT_OUT, tracker: Trac
 
     Several sweeps into one directory share the work: a run is claimed by one of them, and waited for by the others.
     """
-    from benchmark.precision import settled
+    from fedprompt.benchmark.runs.precision import settled
 
     grid = settled(chosen.grid())
     store = Store(out)
@@ -95,15 +95,15 @@ def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Option
     """
     pending = store.pending(grid)
     if pending:
-        from benchmark import trackers
-        from benchmark.sweep import preflight
+        from fedprompt.benchmark.sweep import trackers
+        from fedprompt.benchmark.sweep.scheduler import preflight
 
         terms.check(pending[0].device)
         track = trackers.tracker(terms.tracker, store.directory) if terms.tracker else None
         preflight(pending)
         store.prepare()
         if terms.size_gpus:
-            from benchmark.gpu_share import sized
+            from fedprompt.benchmark.sweep.gpu_share import sized
 
             terms = replace(terms, gpus=sized(pending, store.entries()))
     if chosen is not None and chosen.per_method:
@@ -112,9 +112,9 @@ def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Option
             print(f"per-method says nothing of {', '.join(untuned)}: not tuned", file=sys.stderr)
     if not pending:
         return None
-    from benchmark.schedule import longest_first
-    from benchmark.sweep import run_all
-    from benchmark.watch import Screen
+    from fedprompt.benchmark.sweep.order import longest_first
+    from fedprompt.benchmark.sweep.progress import Screen
+    from fedprompt.benchmark.sweep.scheduler import run_all
 
     pending = longest_first(pending, store.entries())
     with Screen(pending) as screen:
@@ -136,7 +136,9 @@ def _summary(result: dict, place: Path) -> None:  # type: ignore[type-arg]
 
 def _show(ids: list[str], out: Path) -> None:
     """Prints the table of these runs, and saves it and the figures beside them."""
-    from results import figures, records, table
+    from fedprompt.results.figures import drawing as figures
+    from fedprompt.results.records import frames as records
+    from fedprompt.results.tables import leaderboard as table
 
     board = table.leaderboard(records.load(out, ids))
     print(table.render(board, "text"))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmark.cli.grid_options import grid_options
-from benchmark.cli.running import work
-from benchmark.cli.term_options import Address, Workers
-from benchmark.config import Options
-from benchmark.errors import ConfigError
-from benchmark.store import Store
+from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.cli.running import work
+from fedprompt.benchmark.cli.sweep_options import Address, Workers
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs.store import Store
 
 if TYPE_CHECKING:  # what it imports is not needed for --help
-    from benchmark.tuning import Trial
+    from fedprompt.benchmark.tuning.selection import Trial
 
 OUT = Path("runs/tuning")  # apart from the sweeps, whose tables these runs would crowd
 GRID = ["lr=0.005,0.01,0.05,0.1"]
@@ -43,10 +43,11 @@ def tune(
     Chosen on the clients' validation samples (--validation, 0.2 of their training samples unless said), never on test
     data: one setting a method, for all cells and seeds of the grid. The same command resumes.
     """
-    from benchmark import search, tuning
-    from benchmark.precision import settled
-    from benchmark.stand_in import identity
-    from benchmark.terms import Terms
+    from fedprompt.benchmark.planning.placeholder_data import identity
+    from fedprompt.benchmark.runs.precision import settled
+    from fedprompt.benchmark.sweep.options import Terms
+    from fedprompt.benchmark.tuning import search
+    from fedprompt.benchmark.tuning import selection as tuning
 
     chosen, place = _with_validation(chosen, last), to or out / "tuned.yaml"
     tuning.check_place(place)
@@ -100,7 +101,7 @@ def _counts(tried: Mapping[str, Sequence[object]]) -> str:
 
 def _tell(judged: Mapping[str, Sequence["Trial"]], place: Path) -> int:
     """Prints each method's choice; 1 where one has none, since all its trials failed."""
-    from benchmark.tuning import best
+    from fedprompt.benchmark.tuning.selection import best
 
     lost = 0
     for method, trials in judged.items():

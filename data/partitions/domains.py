@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from data.assignment import Assignment, Labels, assign
-from data.dataset import Array, DataSet
-from data.errors import DataError, unknown
-from data.partition_kinds import partition
-from data.partitions.labels import dirichlet_priors
+from fedprompt.data.dataset import Array, DataSet
+from fedprompt.data.errors import DataError, unknown
+from fedprompt.data.partitions.assignment import Assignment, Labels, assign
+from fedprompt.data.partitions.labels import dirichlet_priors
+from fedprompt.data.partitions.registry import partition
 
 
 @partition("domain")

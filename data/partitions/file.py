@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.assignment import Assignment, hand_out_tests
-from data.dataset import DataSet
-from data.errors import DataError
-from data.partition_file import IndexLists, read
-from data.partition_kinds import REQUIRED, partition
-from data.positions import check_positions, check_some, class_counts
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.partitions.assignment import Assignment, hand_out_tests
+from fedprompt.data.partitions.files import IndexLists, read
+from fedprompt.data.partitions.positions import check_positions, check_some, class_counts
+from fedprompt.data.partitions.registry import REQUIRED, partition
 
 
 @partition("file", chosen={"held_out": None, "partition_hash": REQUIRED})

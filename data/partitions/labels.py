@@ -4,10 +4,10 @@ import heapq
 
 import numpy as np
 
-from data.assignment import NO_MASS, Assignment, Labelled, apportion, assign, check_enough, deal
-from data.dataset import Array, DataSet
-from data.errors import DataError
-from data.partition_kinds import partition
+from fedprompt.data.dataset import Array, DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.partitions.assignment import NO_MASS, Assignment, Labelled, apportion, assign, check_enough, deal
+from fedprompt.data.partitions.registry import partition
 
 
 @partition("dirichlet")

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from data.assignment import Assignment
-from data.dataset import Array, DataSet
-from data.errors import DataError
-from data.partition_kinds import partition
-from data.positions import set_aside
+from fedprompt.data.dataset import Array, DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.partitions.assignment import Assignment
+from fedprompt.data.partitions.positions import set_aside
+from fedprompt.data.partitions.registry import partition
 
 TEST_SHARE = 0.2
 

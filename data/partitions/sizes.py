@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data.assignment import Assignment, assign
-from data.dataset import Array, DataSet
-from data.partition_kinds import partition
-from data.partitions.labels import dirichlet_priors
+from fedprompt.data.dataset import Array, DataSet
+from fedprompt.data.partitions.assignment import Assignment, assign
+from fedprompt.data.partitions.labels import dirichlet_priors
+from fedprompt.data.partitions.registry import partition
 
 
 @partition("iid")

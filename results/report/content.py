@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from results.selection import over_seeds
-from results.style import LINES, Styles
+from fedprompt.results.figures.style import LINES, Styles
+from fedprompt.results.statistics.selection import over_seeds
 
 POINTS = 60  # of a curve, at most
 SHARES = np.linspace(0, 1, 41)  # of the clients, worst first

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from results.report.command import command
-from results.report.content import METRICS, number
+from fedprompt.results.report.command import command
+from fedprompt.results.report.content import METRICS, number
 
 LOG = 3_000  # characters kept of the end of a log
 LOGS = 6_000_000  # characters of all logs

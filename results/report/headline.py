@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from results.pairs import ALL_CELLS, UNRESOLVED, differences, reach
-from results.selection import finished, ranking
-from results.style import SOUGHT
+from fedprompt.results.figures.style import SOUGHT
+from fedprompt.results.statistics.pairs import ALL_CELLS, UNRESOLVED, differences, reach
+from fedprompt.results.statistics.selection import finished, ranking
 
 SEEN, CORRECTED = "seen.mean", "prior.seen.mean"
 

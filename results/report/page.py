@@ -13,16 +13,16 @@ import plotly
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from results import records
-from results.entries import tuning_notes
-from results.pairs import ALPHA, differences
-from results.render import render
-from results.report import content
-from results.report.details import details
-from results.report.headline import headline
-from results.selection import finished, ranking
-from results.style import assign, highlighted
-from results.table import leaderboard
+from fedprompt.results.figures.style import assign, highlighted
+from fedprompt.results.records import frames as records
+from fedprompt.results.report import content
+from fedprompt.results.report.details import details
+from fedprompt.results.report.headline import headline
+from fedprompt.results.statistics.pairs import ALPHA, differences
+from fedprompt.results.statistics.selection import finished, ranking
+from fedprompt.results.tables.entries import tuning_notes
+from fedprompt.results.tables.leaderboard import leaderboard
+from fedprompt.results.tables.render import render
 
 
 def write(directory: str | Path, out: str | Path | None = None) -> Path:
@@ -65,7 +65,7 @@ def build(directory: str | Path) -> str:
         "latex": render(table, "latex"),
         **details(runs, read.folders, read.records),
     }
-    environment = Environment(loader=PackageLoader("results.report", "."), autoescape=True, trim_blocks=True)
+    environment = Environment(loader=PackageLoader("fedprompt.results.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.j2").render(
         name=Path(directory).resolve().name,
         sentences=headline(runs),

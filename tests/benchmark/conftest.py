@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import main
-from benchmark.config import RunConfig, options
-from methods import registry
+from fedprompt.benchmark.cli import main
+from fedprompt.benchmark.config.options import RunConfig, options
+from fedprompt.methods import registry
 
 SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
 """A run of a fraction of a second on the embedded default: 2 of 16 seen clients train, 4 are held out."""
@@ -56,9 +56,9 @@ def refused(answer: Answer, *words: str) -> None:
 
 
 PLUGIN = """
-from methods.base import Method
-from methods.head import Head
-from methods.registry import register
+from fedprompt.methods.base import Method
+from fedprompt.methods.head import Head
+from fedprompt.methods.registry import register
 
 @register({name!r}, paper="none", year=2025, family="head")
 class Own(Head):

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 BENCH = """
 import signal, sys, types
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.modules["results.figures"] = types.SimpleNamespace(draw=lambda *_, **__: [])
-from benchmark.cli import main
+sys.modules["fedprompt.results.figures.drawing"] = types.SimpleNamespace(draw=lambda *_, **__: [])
+from fedprompt.benchmark.cli import main
 main()
 """
 """`bench` without figures, which take longer than small runs, and which hears Ctrl-C even from the background."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.live import FOLDER, under_way
-from benchmark.store import Store
+from fedprompt.benchmark.runs.driver_status import FOLDER, under_way
+from fedprompt.benchmark.runs.store import Store
 from tests.chaos.processes import descendants, gone, kill, start, until, untimed
 
 pytestmark = [
@@ -97,8 +97,8 @@ def test_twenty_kills_at_random_moments_leave_the_table_as_it_would_be(tmp_path:
 def test_a_run_that_takes_too_long_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
     plugin = tmp_path / "slow_plugin.py"
     plugin.write_text(
-        "import time\nfrom methods.base import Method\nfrom methods.head import Head\n"
-        "from methods.registry import register\n\n"
+        "import time\nfrom fedprompt.methods.base import Method\nfrom fedprompt.methods.head import Head\n"
+        "from fedprompt.methods.registry import register\n\n"
         '@register("slow", paper="none", year=2025, family="head")\nclass Slow(Head):\n    "Slow."\n'
         "    def combine(self, server, uploads):\n        print('waiting')\n        time.sleep(600)\n"
     )
@@ -160,7 +160,7 @@ def test_a_node_without_the_data_says_so_by_name(cluster: Any, tmp_path: Path) -
 def test_a_worker_s_output_and_a_plugin_travel_to_and_from_a_cluster(cluster: Any, tmp_path: Path) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(
-        "from methods.base import Method\nfrom methods.head import Head\nfrom methods.registry import register\n\n"
+        "from fedprompt.methods.base import Method\nfrom fedprompt.methods.head import Head\nfrom fedprompt.methods.registry import register\n\n"
         '@register("own", paper="none", year=2025, family="head")\nclass Own(Head):\n    "Says something."\n'
         "    def combine(self, server, uploads):\n        print('from', __file__)\n"
         "        return super().combine(server, uploads)\n"

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from benchmark.store import Store
+from fedprompt.benchmark.runs.store import Store
 from tests.chaos.processes import ROOT, until
 
 pytestmark = pytest.mark.chaos
@@ -57,7 +57,7 @@ def head() -> Iterator[str]:
 
 def submitted(head: str, *words: object) -> subprocess.CompletedProcess[str]:
     """A sweep as a job, once it has ended."""
-    sweep = [sys.executable, "-m", "benchmark", "sweep", *map(str, words), "--address", "auto"]
+    sweep = [sys.executable, "-m", "fedprompt.benchmark", "sweep", *map(str, words), "--address", "auto"]
     command = [RAY, "job", "submit", "--address", head, "--", *sweep]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import options
-from benchmark.runner import Record, execute
-from benchmark.store import Store
+from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.runs.execute import Record, execute
+from fedprompt.benchmark.runs.store import Store
 from tests.chaos.processes import ROOT
 
 pytestmark = pytest.mark.chaos
@@ -20,7 +20,7 @@ WORDS = ("--methods", "head,fedvpt", "--alpha", "0.05,0.1,0.5,1,5", "--seeds", "
 SHORT = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
 BENCH = """
 import sys
-from benchmark.cli import main
+from fedprompt.benchmark.cli import main
 try:
     main()
 finally:

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.dataset import DataSet
-from data.errors import DataError
-from data.images import ImageFiles
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.images.decoding import ImageFiles
 
 
 def parts(**changes: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-from data.errors import DataError, unknown
+from fedprompt.data.errors import DataError, unknown
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all_available() -> None:

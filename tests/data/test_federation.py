@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.dataset import DataSet
-from data.errors import DataError
-from data.federation import Federation, PartitionSettings, build
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.federation import Federation, PartitionSettings, build
 from tests.data.toy import balanced, stream, toy
 
 SEEDS = st.integers(0, 1000)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import registry
-from data.dataset import DataSet
-from data.errors import DataError
-from data.registry import Source, register
+from fedprompt.data import registry
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.registry import Source, register
 
 ROOT = Path(__file__).parents[2]
 

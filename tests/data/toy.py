@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data.dataset import DataSet
+from fedprompt.data.dataset import DataSet
 
 
 def toy(train_y: Sequence[int], test_y: Sequence[int], classes: int) -> DataSet:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from benchmark.cli import COMMANDS, build
+from fedprompt.benchmark.cli import COMMANDS, build
 from tests.docs.markdown import FILES, ROOT, SPAN, blocks, commands, prose
 
 REFUSAL: Any = typer.BadParameter.__mro__[2]  # typer exports no other name for its parser's errors

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import COMMANDS
-from methods import registry
+from fedprompt.benchmark.cli import COMMANDS
+from fedprompt.methods import registry
 from tests.docs.markdown import ROOT
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")

@@ -7,14 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmark.cli import main
+from fedprompt.benchmark.cli import main
 from tests.docs.markdown import ROOT, Block, blocks, commands
 
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 WORD = re.compile(r"[a-zA-Z][\w-]*")
 FRESH = multiprocessing.get_context("forkserver")
 """Each command is a process of its own, forked from one that has the slow imports behind it and nothing more."""
-FRESH.set_forkserver_preload(["benchmark.runner", "benchmark.check", "ray", "pandas", "results.figures"])
+FRESH.set_forkserver_preload(
+    [
+        "fedprompt.benchmark.runs.execute",
+        "fedprompt.benchmark.contract.check",
+        "ray",
+        "pandas",
+        "fedprompt.results.figures.drawing",
+    ]
+)
 
 
 def run(block: Block, place: Path) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark.client import Job, Training
-from benchmark.simulator import Outcome, Simulator
-from methods import registry
-from methods.base import Method, State
-from methods.optimiser import Optimiser
+from fedprompt.benchmark.simulation.local_training import Job, Training
+from fedprompt.benchmark.simulation.simulator import Outcome, Simulator
+from fedprompt.methods import registry
+from fedprompt.methods.base import Method, State
+from fedprompt.methods.optimiser import Optimiser
 from tests import toy
 
 TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)

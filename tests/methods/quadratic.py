@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from benchmark.client import Training
-from benchmark.executor import Executor
-from benchmark.seeds import Streams
-from benchmark.simulator import Protocol, Simulator
-from methods.base import Backbone, Batch, Method, State
-from methods.base import Streams as Generators
-from methods.optimiser import Optimiser
-from methods.registry import Recipe
+from fedprompt.benchmark.simulation.executor import Executor
+from fedprompt.benchmark.simulation.local_training import Training
+from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.methods.base import Backbone, Batch, Method, State
+from fedprompt.methods.base import Streams as Generators
+from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.registry import Recipe
 from tests import toy
 
 TARGETS = torch.tensor([[4.0, 0.0], [0.0, 8.0], [0.0, 0.0], [0.0, 0.0]])

@@ -10,9 +10,9 @@ from math import log, sqrt
 import pytest
 import torch
 
-from benchmark.client import Job, Training, Update, learn
-from benchmark.simulator import Simulator
-from methods.personal import GLOBAL, PERSONAL
+from fedprompt.benchmark.simulation.local_training import Job, Training, Update, learn
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
 ONE_STEP = Training(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.5)

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods import registry
-from methods.base import Backbone, Batch, Method, Phase, State, Uploads, setting
-from methods.fedvpt import FedVPT
-from methods.optimiser import Optimiser
+from fedprompt.methods import registry
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Uploads, setting
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.optimiser import Optimiser
 from tests import toy
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.client import learn, visits
-from benchmark.executor import Executor
-from benchmark.recall import remembers
-from benchmark.samples import Samples
-from methods import registry
-from methods.base import Method, State
+from fedprompt.benchmark.backbone.samples import Samples
+from fedprompt.benchmark.simulation.datastore import remembers
+from fedprompt.benchmark.simulation.executor import Executor
+from fedprompt.benchmark.simulation.local_training import learn, visits
+from fedprompt.methods import registry
+from fedprompt.methods.base import Method, State
 from tests import toy
 from tests.methods.contract import (
     COHORT,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.client import Training, learn
-from methods.personal import GLOBAL, PERSONAL
+from fedprompt.benchmark.simulation.local_training import Training, learn
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
 CLIPPED = replace(toy.TRAINING, clip_norm=0.5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.simulator import Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
 from tests import toy
 
 

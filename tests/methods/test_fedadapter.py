@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.simulator import Simulator
-from methods import registry
-from methods.base import State
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods import registry
+from fedprompt.methods.base import State
 from tests import toy
 
 

@@ -5,11 +5,11 @@ import timm
 import torch
 from torch.nn import functional
 
-from benchmark.simulator import Simulator
-from benchmark.vit import FrozenViT
-from methods import registry
-from methods.base import State
-from methods.errors import MethodError
+from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods import registry
+from fedprompt.methods.base import State
+from fedprompt.methods.errors import MethodError
 from tests import toy
 
 

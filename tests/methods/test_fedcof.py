@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.simulator import Simulator
-from methods import fedcof, registry
-from methods.base import State
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods import fedcof, registry
+from fedprompt.methods.base import State
 from tests import toy
 
 DIM, CLASSES = 24, toy.CLASSES

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmark.batch import Batch
-from benchmark.simulator import Simulator
-from methods.base import State
-from methods.errors import MethodError
-from methods.prompts import best, cosines
-from methods.registry import create
+from fedprompt.benchmark.simulation.batch import Batch
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods.base import State
+from fedprompt.methods.components.prompts import best, cosines
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.registry import create
 from tests import toy
 
 SETTINGS = {"fedl2p": {"pool": 6, "chosen": 2, "tokens": 3}}

@@ -7,11 +7,11 @@ import pytest
 import torch
 from sklearn.preprocessing import normalize
 
-from benchmark.samples import Samples
-from benchmark.seeds import Streams
-from benchmark.simulator import Protocol, Simulator
-from data.federation import Federation
-from methods import registry
+from fedprompt.benchmark.backbone.samples import Samples
+from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.data.federation import Federation
+from fedprompt.methods import registry
 from tests import toy
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods.base import Phase
-from methods.fedpac import HEAD, FedPAC, combinations, moments, on_simplex
+from fedprompt.methods.base import Phase
+from fedprompt.methods.fedpac import HEAD, FedPAC, combinations, moments, on_simplex
 from tests import toy
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.registry import create
+from fedprompt.methods.registry import create
 from tests import toy
 
 LAYERS, TOKENS, WIDTH = 4, 3, 24

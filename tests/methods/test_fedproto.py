@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.simulator import Simulator
-from methods.base import Uploads
-from methods.fedproto import FedProto
-from methods.fedvpt import FedVPT
-from methods.prototypes import nearest
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods.base import Uploads
+from fedprompt.methods.components.prototypes import nearest
+from fedprompt.methods.fedproto import FedProto
+from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
 
 CLASSES, DIM = 4, 24

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from benchmark.client import learn
-from methods.base import Phase, State
-from methods.registry import create
+from fedprompt.benchmark.simulation.local_training import learn
+from fedprompt.methods.base import Phase, State
+from fedprompt.methods.registry import create
 from tests import toy
 
 HEAD = {"head.weight", "head.bias"}

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from methods.base import State
-from methods.fedvpt import FedVPT
-from methods.registry import create
+from fedprompt.methods.base import State
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.registry import create
 from tests import toy
 
 SHARED = ("prompt", "head.weight", "head.bias")

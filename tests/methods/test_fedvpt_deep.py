@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.batch import Batch, Clients
-from benchmark.simulator import Simulator
-from benchmark.states import stack
+from fedprompt.benchmark.simulation.batch import Batch, Clients
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.stacking import stack
 from tests import toy
 
 TOKENS, PATCHES = 3, 16

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from benchmark.client import Training, learn
+from fedprompt.benchmark.simulation.local_training import Training, learn
 from tests import toy
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.flexlora import nearest
+from fedprompt.methods.flexlora import nearest
 from tests import toy
 
 

@@ -9,11 +9,11 @@ import torch
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmark.recall import recalled
-from benchmark.simulator import Simulator
-from data.federation import Client, Federation
-from methods.base import State
-from methods.knn_per import GRID, KNNPer
+from fedprompt.benchmark.simulation.datastore import recalled
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.data.federation import Client, Federation
+from fedprompt.methods.base import State
+from fedprompt.methods.knn_per import GRID, KNNPer
 from tests import toy
 
 CLASSES, DIM = 4, 24

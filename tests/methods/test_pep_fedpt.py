@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.batch import Batch, Clients
-from benchmark.client import Job, Training, collect
-from benchmark.evaluation import score
-from benchmark.simulator import Simulator
-from benchmark.states import stack
-from methods import pep_fedpt, registry
-from methods.base import State
-from methods.errors import MethodError
-from methods.prompts import insert_after_cls
+from fedprompt.benchmark.simulation.batch import Batch, Clients
+from fedprompt.benchmark.simulation.local_training import Job, Training, collect
+from fedprompt.benchmark.simulation.scoring import score
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.stacking import stack
+from fedprompt.methods import pep_fedpt, registry
+from fedprompt.methods.base import State
+from fedprompt.methods.components.prompts import insert_after_cls
+from fedprompt.methods.errors import MethodError
 from tests import toy
 
 DIM, CLASSES = 24, toy.CLASSES
@@ -54,7 +54,7 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         seen.append(prompts.detach())
         return insert_after_cls(x, prompts)
 
-    monkeypatch.setattr("methods.pep_fedpt.insert_after_cls", spy)
+    monkeypatch.setattr("fedprompt.methods.pep_fedpt.insert_after_cls", spy)
     return seen
 
 

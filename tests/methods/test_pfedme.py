@@ -6,9 +6,9 @@ from math import exp
 import pytest
 import torch
 
-from benchmark.client import Training, learn
-from methods.base import Phase
-from methods.personal import GLOBAL, PERSONAL
+from fedprompt.benchmark.simulation.local_training import Training, learn
+from fedprompt.methods.base import Phase
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 from tests.methods.contract import COHORT, SIZES, close, same
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from methods.base import State, Uploads
-from methods.pfedpg import GENERATOR
-from methods.registry import create
+from fedprompt.methods.base import State, Uploads
+from fedprompt.methods.pfedpg import GENERATOR
+from fedprompt.methods.registry import create
 from tests import toy
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from benchmark.client import learn
-from methods.errors import MethodError
+from fedprompt.benchmark.simulation.local_training import learn
+from fedprompt.methods.errors import MethodError
 from tests import toy
 
 HEAD = {"head.weight", "head.bias"}

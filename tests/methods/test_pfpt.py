@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from methods.base import Uploads
+from fedprompt.methods.base import Uploads
 from tests import toy
 
 SETTINGS = {"pfpt": {"pool": 8, "chosen": 3, "tokens": 2}}

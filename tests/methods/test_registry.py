@@ -8,15 +8,23 @@ from typing import Any
 
 import pytest
 
-from methods import registry
-from methods.base import Method, setting
-from methods.errors import MethodError
-from methods.optimiser import Optimiser
-from methods.registry import create, discover, expand, load_plugin, parse_settings, register, register_optimiser
+from fedprompt.methods import registry
+from fedprompt.methods.base import Method, setting
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.registry import (
+    create,
+    discover,
+    expand,
+    load_plugin,
+    parse_settings,
+    register,
+    register_optimiser,
+)
 
 PLUGIN = """
-from methods.base import Method, setting
-from methods.registry import register
+from fedprompt.methods.base import Method, setting
+from fedprompt.methods.registry import register
 
 @register("{name}", paper="none", year=2026, family="test", variants={{"wide": {{"width": 7}}}})
 class Mine(Method):
@@ -88,8 +96,8 @@ def test_a_field_that_makes_a_variant_cannot_be_set_otherwise() -> None:
 
 def test_a_file_mended_after_a_failure_is_read_again(tmp_path: Path) -> None:
     text = """
-from methods.fedvpt import FedVPT
-from methods.registry import register
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.registry import register
 
 @register("mended", paper="p", year=2026, family="f")
 class Mended(FedVPT):
@@ -316,7 +324,7 @@ def test_every_variant_changes_the_method(name: str) -> None:
 
 
 def test_listing_methods_does_not_import_torch() -> None:
-    code = "import sys; from methods.registry import discover, create; discover(); create('pep-fedpt:prior+fedprox')"
+    code = "import sys; from fedprompt.methods.registry import discover, create; discover(); create('pep-fedpt:prior+fedprox')"
     heavy = "sys.exit(' '.join({'torch', 'timm', 'numpy', 'pandas', 'ray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmark.batch import Batch
-from benchmark.client import learn
-from benchmark.simulator import Simulator
-from methods.base import State, Uploads
-from methods.errors import MethodError
-from methods.registry import create
+from fedprompt.benchmark.simulation.batch import Batch
+from fedprompt.benchmark.simulation.local_training import learn
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods.base import State, Uploads
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.registry import create
 from tests import toy
 
 HEAD = {"head.weight", "head.bias"}

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.runner import execute, failed
-from benchmark.store import Store
+from fedprompt.benchmark.runs.execute import execute, failed
+from fedprompt.benchmark.runs.store import Store
 from tests.benchmark.conftest import configs
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from methods import registry
+from fedprompt.methods import registry
 from tests.benchmark.conftest import SMALL, Bench, refused
 
 LINE = "        # x = insert_after_cls("
@@ -76,9 +76,9 @@ def test_a_method_of_the_package_is_checked_by_name(bench: Bench) -> None:
 
 def test_every_method_variant_and_plugin_of_a_file_is_checked(bench: Bench, tmp_path: Path) -> None:
     text = """
-from methods.optimiser import Optimiser
-from methods.head import Head
-from methods.registry import register, register_optimiser
+from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.head import Head
+from fedprompt.methods.registry import register, register_optimiser
 
 @register("first", paper="none", year=2026, family="head", variants={"same": {}})
 class First(Head):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import attempt, claims
-from benchmark.live import FOLDER
-from benchmark.runner import Record
-from benchmark.store import CHECKPOINT
+from fedprompt.benchmark.runs import locks as claims
+from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs.driver_status import FOLDER
+from fedprompt.benchmark.runs.execute import Record
+from fedprompt.benchmark.runs.store import CHECKPOINT
 from tests.benchmark.conftest import SMALL, Bench, config, refused
 from tests.chaos.processes import descendants, gone, start, until, untimed
 
@@ -36,7 +37,7 @@ def fill(path: Path) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps without figures, which take longer than such small runs."""
-    from results import figures
+    from fedprompt.results.figures import drawing as figures
 
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
 

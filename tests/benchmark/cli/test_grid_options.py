@@ -1,9 +1,9 @@
 import pytest
 import typer
 
-from benchmark.cli.grid_options import OF_PRESETS, grid_options
-from benchmark.config import Options
-from benchmark.errors import ConfigError
+from fedprompt.benchmark.cli.grid_options import OF_PRESETS, grid_options
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.errors import ConfigError
 
 
 def chosen(*words: str) -> Options:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import timm
 
-from benchmark.weights import EMBEDDED
-from methods import registry
+from fedprompt.benchmark.backbone.weights import EMBEDDED
+from fedprompt.methods import registry
 from tests.benchmark.conftest import Bench, refused
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import cli
-from benchmark.cli import COMMANDS, build
-from benchmark.errors import ConfigError
-from data.errors import DataError
-from methods.errors import MethodError
-from results.errors import RecordError
+from fedprompt.benchmark import cli
+from fedprompt.benchmark.cli import COMMANDS, build
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import DataError
+from fedprompt.methods.errors import MethodError
+from fedprompt.results.errors import RecordError
 from tests.benchmark.conftest import Bench, refused
 
 ROOT = Path(__file__).parents[3]
 LOADED = """
 import sys
-from benchmark.cli import main
+from fedprompt.benchmark.cli import main
 try:
     main({words!r})
 except SystemExit as done:
@@ -44,17 +44,17 @@ def test_help_and_lists_load_nothing_heavy(words: list[str]) -> None:
 
 
 def test_the_package_runs_as_a_module() -> None:
-    said = python("-m", "benchmark", "list", "presets")
+    said = python("-m", "fedprompt.benchmark", "list", "presets")
     assert said.returncode == 0
     assert "quick" in said.stdout
-    said = python("-m", "benchmark", "list", "nonsense")
+    said = python("-m", "fedprompt.benchmark", "list", "nonsense")
     assert said.returncode == 2
     assert said.stderr.startswith("error: ")
 
 
 def test_a_reader_that_has_gone_is_no_error() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmark", "list", "methods", "--json"],
+        [sys.executable, "-m", "fedprompt.benchmark", "list", "methods", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import perf, perf_runs
-from benchmark.perf_runs import CacheGain, Scale
+from fedprompt.benchmark.profiling import throughput as perf
+from fedprompt.benchmark.profiling import whole_runs as perf_runs
+from fedprompt.benchmark.profiling.whole_runs import CacheGain, Scale
 from tests.benchmark.conftest import Bench, refused
-from tests.benchmark.test_perf_picture import made
+from tests.benchmark.profiling.test_throughput_plots import made
 
 
 def test_throughput_is_printed_and_saved_as_json_table_and_picture(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import estimate as estimates
-from benchmark.estimate import Estimate
+from fedprompt.benchmark.planning import estimate as estimates
+from fedprompt.benchmark.planning.estimate import Estimate
 from tests.benchmark.conftest import SMALL, Answer, Bench, config, refused
 
 

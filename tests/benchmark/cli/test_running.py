@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark import attempt, embedded
-from benchmark.runner import Record
+from fedprompt.benchmark.backbone import embedded
+from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs.execute import Record
 from tests.benchmark.conftest import SMALL, Bench, config, configs, refused
 
 SWEEP = ("sweep", *SMALL, "--workers", 1, "--out", "runs")
@@ -25,7 +26,7 @@ RAISES = "def logits(self, vit, batch, state): raise ArithmeticError('on purpose
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps without figures, which take longer than such small runs."""
-    from results import figures
+    from fedprompt.results.figures import drawing as figures
 
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
 
@@ -211,7 +212,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(bench: Bench, monkeypatch: py
 
 LISTENING = """
 import signal
-from benchmark.cli import main
+from fedprompt.benchmark.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """

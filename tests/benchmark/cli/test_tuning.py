@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmark import attempt, runner
-from benchmark.runner import Record
-from results import figures
+from fedprompt.benchmark.runs import execute as runner
+from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs.execute import Record
+from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, Bench, refused
 
 TUNE = ("tune", *SMALL, "--seed", 0, "--workers", 1)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.federation import Federation, PartitionSettings, build
+from fedprompt.data.errors import DataError
+from fedprompt.data.federation import Federation, PartitionSettings, build
 from tests.data.toy import balanced, shifted, stream
 
 THREE = ("art", "photo", "sketch")

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.federation import Federation, PartitionSettings, build
+from fedprompt.data.errors import DataError
+from fedprompt.data.federation import Federation, PartitionSettings, build
 from tests.data.toy import balanced, owned, stream, toy
 
 TRAIN, TEST = [[5, 0, 2], [1, 3], [4, 7]], [[1], [0, 3], []]

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import partition
-from data.assignment import Assignment, Labels
-from data.dataset import DataSet
-from data.errors import DataError
-from data.partition import PartitionSettings
-from data.partitions.labels import dirichlet_priors, split_classes
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.partitions import settings as partition
+from fedprompt.data.partitions.assignment import Assignment, Labels
+from fedprompt.data.partitions.labels import dirichlet_priors, split_classes
+from fedprompt.data.partitions.settings import PartitionSettings
 from tests.data.toy import balanced, toy
 
 

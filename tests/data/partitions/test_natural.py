@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.errors import DataError
-from data.federation import PartitionSettings, build
+from fedprompt.data.errors import DataError
+from fedprompt.data.federation import PartitionSettings, build
 from tests.data.toy import balanced, owned, stream
 
 sizes = st.lists(st.integers(1, 30), min_size=2, max_size=12)

@@ -1,7 +1,7 @@
 import numpy as np
 
-from data import partition
-from data.partition import PartitionSettings
+from fedprompt.data.partitions import settings as partition
+from fedprompt.data.partitions.settings import PartitionSettings
 from tests.data.toy import balanced, toy
 
 

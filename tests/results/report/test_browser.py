@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from results.report import write as write_report
+from fedprompt.results.report import write as write_report
 from tests.results.conftest import writer
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

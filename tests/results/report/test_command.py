@@ -2,9 +2,9 @@ import shlex
 
 import typer.testing
 
-from benchmark.cli import grid_options
-from benchmark.config import Options
-from results.report.command import command
+from fedprompt.benchmark.cli import grid_options
+from fedprompt.benchmark.config.options import Options
+from fedprompt.results.report.command import command
 
 
 def configuration(line):

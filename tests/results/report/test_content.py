@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.records import clients, load, rounds
-from results.report import content
-from results.style import assign
+from fedprompt.results.figures.style import assign
+from fedprompt.results.records.frames import clients, load, rounds
+from fedprompt.results.report import content
 
 CELL = "digits dirichlet(0.05)"
 

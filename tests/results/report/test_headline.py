@@ -1,5 +1,5 @@
-from results.records import load
-from results.report.headline import headline
+from fedprompt.results.records.frames import load
+from fedprompt.results.report.headline import headline
 
 
 def test_a_lead_of_ten_points_in_ten_pairs_is_resolved(write, runs):

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from results.errors import RecordError
-from results.records import load
-from results.report import write as write_report
-from results.report.page import board, build
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records.frames import load
+from fedprompt.results.report import write as write_report
+from fedprompt.results.report.page import board, build
 
 
 def content(page):

@@ -1,0 +1,123 @@
+"""The frozen Vision Transformer, opened at the places where methods put prompts in.
+
+Only what a prompted forward pass needs is computed: the last block runs for the tokens that are read, and no weight
+takes a gradient. Methods meet fp32 everywhere; in bf16 the blocks alone compute.
+"""
+
+import threading
+from typing import Any, Literal
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from fedprompt.benchmark.backbone.block import is_plain, through
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.methods.base import LayerEdit
+
+Precision = Literal["fp32", "bf16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def refuse_unless_plain(name: str, model: nn.Module) -> None:
+    """Raises `ConfigError` for an architecture whose forward is not that of a ViT with one cls token."""
+    reason = None
+    if type(model) is not VisionTransformer:
+        reason = f"it is a {type(model).__name__}"
+    elif model.cls_token is None:
+        reason = "it has no cls token"
+    elif model.num_prefix_tokens != 1:
+        reason = f"it has {model.num_prefix_tokens} tokens before the patches (registers or distillation)"
+    elif model.attn_pool is not None or model.global_pool != "token":
+        reason = f"its head reads {model.global_pool!r} pooling instead of the cls token"
+    if reason:
+        raise ConfigError(f"--backbone {name}: {reason}; use a plain ViT with one cls token, as vit_base_patch16_224.")
+
+
+class FrozenViT:
+    """A timm ViT that never trains; layers are counted 1..depth. Satisfies `fedprompt.methods.base.Backbone`.
+
+    `identity` names weights, sizes and precision to the caches of frozen activations; None keeps those in memory.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: VisionTransformer,
+        classes: int,
+        precision: Precision = "fp32",
+        identity: str | None = None,
+    ) -> None:
+        self.name, self.classes, self.precision, self.identity = name, classes, precision, identity
+        self.model = model.eval().requires_grad_(False)
+        self.blocks = [block.to(DTYPES[precision]) for block in model.blocks]
+        self.dim, self.depth = model.embed_dim, len(model.blocks)
+        self.hidden = model.blocks[0].mlp.fc1.out_features if is_plain(model.blocks[0]) else 0
+        self.patch_size, self.image_size = model.patch_embed.patch_size[0], model.patch_embed.img_size[0]
+        self.tokens = model.patch_embed.num_patches + 1
+        config = getattr(model, "pretrained_cfg", None) or {}
+        self.mean, self.std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
+        self.layers_run = 0  # images times layers, forward, over the life of this object
+        self._counting = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    def tokens_of(self, images: Tensor) -> Tensor:
+        """Normalised images [B, 3, S, S] to the tokens [B, T, D] entering layer 1."""
+        model = self.model
+        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+    def embed(self, batch: Any) -> Tensor:
+        """Tokens [B, T, D] entering layer 1: cls first, positions added."""
+        return batch.samples.tokens(batch.rows)
+
+    def frozen(self, batch: Any, layer: int) -> Tensor:
+        """Tokens [B, T, D] entering `layer` without any prompt; computed once per image where the cache holds them."""
+        return batch.samples.tokens(batch.rows, layer)
+
+    def features(self, batch: Any, layer: int | None = None) -> Tensor:
+        """The frozen cls feature [B, D] without any prompt, or cls entering `layer`; computed once per image."""
+        return batch.samples.features(batch.rows, layer)
+
+    def pixels(self, batch: Any) -> Tensor:
+        """Normalised images [B, 3, S, S]."""
+        return batch.samples.pixels(batch.rows)
+
+    def layers(self, x: Tensor, first: int = 1, last: int | None = None, edit: LayerEdit | None = None) -> Tensor:
+        """Tokens [B, T, D] after layers `first`..`last`, inclusive; unchanged where last < first."""
+        return self._through(x, first, self.depth if last is None else last, edit).to(x.dtype)
+
+    def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
+        """The cls feature [B, D] after layers `first`..depth and the final norm."""
+        return self.outputs(x, 1, first, edit)[:, 0]
+
+    def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
+        """The first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
+        x = self._through(x, first, self.depth - 1, edit)
+        self._count(len(x))
+        x = self._block(x, self.depth, read, edit).float()
+        out = self.model.norm(x)
+        return self.model.fc_norm(out if edit is None else edit("norm", self.depth + 1, x, out))
+
+    def _through(self, x: Tensor, first: int, last: int, edit: LayerEdit | None) -> Tensor:
+        """As `layers`, in the precision of the blocks."""
+        self._count(len(x) * max(0, last - first + 1))
+        x = x.to(DTYPES[self.precision])
+        for layer in range(first, last + 1):
+            x = self._block(x, layer, None, edit)
+        return x
+
+    def _block(self, x: Tensor, layer: int, read: int | None, edit: LayerEdit | None) -> Tensor:
+        block = self.blocks[layer - 1]
+        if is_plain(block):
+            return through(block, x, read, None if edit is None else lambda point, *io: edit(point, layer, *io))
+        if edit is not None:
+            raise ConfigError(f"--backbone {self.name}: its blocks are not plain, so they cannot be tuned from inside.")
+        return block(x)[:, :read]
+
+    def _count(self, layers: int) -> None:
+        with self._counting:  # clients may run side by side
+            self.layers_run += layers

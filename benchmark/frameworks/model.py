@@ -1,0 +1,99 @@
+"""What a user of another framework would write: timm's own forward with prompt tokens put in, and a linear head.
+
+No cached tokens, and the last block runs for every token. Only the prompt and the head train and travel.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedprompt.benchmark.backbone import loading as backbone
+from fedprompt.benchmark.frameworks.job import Job
+
+TEST_BATCH = 128
+
+Model = TypeVar("Model", bound="PromptedViT")
+
+
+class PromptedViT(nn.Module):
+    """A frozen timm ViT, p prompt tokens [p, D] beside cls at layer 1, and a head; uint8 images in, logits out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, vit: VisionTransformer, mean: tuple[float, ...], std: tuple[float, ...], state: dict[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.vit = vit.requires_grad_(False).eval()
+        self.prompt = nn.Parameter(state["prompt"].clone())
+        self.head = nn.Linear(state["head.weight"].shape[1], state["head.weight"].shape[0])
+        self.receive(state)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, C] of uint8 images [B, S, S, 3]."""
+        vit, pixels = self.vit, images.permute(0, 3, 1, 2).float()
+        x = vit.norm_pre(vit._pos_embed(vit.patch_embed((pixels - self.mean) / self.std)))
+        x = torch.cat([x[:, :1], self.prompt.expand(len(x), -1, -1), x[:, 1:]], dim=1)
+        return self.head(vit.norm(vit.blocks(x))[:, 0])
+
+    def train(self, mode: bool = True) -> "PromptedViT":
+        """Switches everything but the frozen backbone, whose batch statistics must stay as they are."""
+        super().train(mode)
+        self.vit.eval()
+        return self
+
+    def trained(self) -> dict[str, Tensor]:
+        """The tensors that train, by the names that a job's initial ones have."""
+        return {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
+
+    @torch.no_grad()
+    def receive(self, state: dict[str, Tensor]) -> None:
+        """Copies values into the tensors that train."""
+        for name, value in self.named_parameters():
+            if value.requires_grad:
+                value.copy_(state[name])
+
+
+def load(job: Job, kind: type[Model]) -> Model:
+    """The job's model, of the class `kind`, with its initial tensors."""
+    vit = backbone.load(job.backbone, job.classes, job.checkpoint, job.image_size)
+    return kind(vit.model, tuple(vit.mean), tuple(vit.std), job.state())
+
+
+def sgd(parameters: Iterable[nn.Parameter], job: Job) -> torch.optim.SGD:
+    """The local optimiser over the parameters that train."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return torch.optim.SGD(trained, lr=job.lr, momentum=job.momentum, weight_decay=job.weight_decay)
+
+
+def fit(model: PromptedViT, batches: Iterable[tuple[Tensor, Tensor]], job: Job) -> float:
+    """Trains for the job's local epochs; returns the mean loss of the steps."""
+    optimiser, losses = sgd(model.parameters(), job), []
+    for _ in range(job.epochs):
+        for images, labels in batches:
+            optimiser.zero_grad()
+            loss = functional.cross_entropy(model(images), labels)
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+    return float(np.mean(losses))
+
+
+@torch.no_grad()
+def accuracy(model: PromptedViT, job: Job) -> float:
+    """Mean over the clients with test images of the accuracy on their own."""
+    images, labels = job.array("test_x"), job.array("test_y")
+    right = np.zeros(len(labels), dtype=bool)
+    for start in range(0, len(labels), TEST_BATCH):
+        chosen = slice(start, start + TEST_BATCH)
+        guess = model(torch.from_numpy(np.array(images[chosen]))).argmax(1)
+        right[chosen] = guess.numpy() == labels[chosen]
+    return float(np.mean([right[rows].mean() for rows in job.test if rows]))

@@ -1,0 +1,106 @@
+"""pfl-research: `FederatedAveraging` on a `SimulatedBackend`, a `PyTorchModel` whose trainable tensors alone are sent.
+
+As its documentation recommends for speed: one model in a process, several processes under torch's launcher, each
+with one thread and its share of the cohort, a client's data set made when it is sampled, no evaluation on clients
+while training. The sampler hands out the job's cohorts in their order.
+"""
+
+# The environment that runs the checks does not have this peer.
+# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
+import itertools
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pfl.aggregate.simulate import SimulatedBackend
+from pfl.aggregate.weighting import WeightByDatapoints
+from pfl.algorithm.base import NNAlgorithmParams
+from pfl.algorithm.federated_averaging import FederatedAveraging
+from pfl.callback.base import TrainingProcessCallback
+from pfl.data.federated_dataset import FederatedDataset
+from pfl.data.pytorch import PyTorchTensorDataset
+from pfl.hyperparam.base import NNTrainHyperParams
+from pfl.internal.ops import pytorch_ops
+from pfl.metrics import Metrics, Weighted
+from pfl.model.pytorch import PyTorchModel
+from torch import Tensor
+from torch.nn import functional
+
+from fedprompt.benchmark.frameworks.job import Job
+from fedprompt.benchmark.frameworks.model import PromptedViT, accuracy, load, sgd
+from fedprompt.benchmark.frameworks.outcome import Outcome
+
+
+class Learner(PromptedViT):
+    """The model with the two functions that pfl asks of it."""
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The value to minimise."""
+        return functional.cross_entropy(self(images), labels)
+
+    @torch.no_grad()
+    def metrics(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
+        """What pfl evaluates before its first round."""
+        return {"loss": Weighted(self.loss(images, labels).item() * len(labels), len(labels))}
+
+
+class Clock(TrainingProcessCallback):
+    """Keeps the time of every round."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_train_begin(self, *, model: Any) -> Metrics:
+        self.marks.append(time.time())
+        return Metrics()
+
+    def after_central_iteration(self, aggregate_metrics: Any, model: Any, *, central_iteration: int) -> Any:
+        self.marks.append(time.time())
+        return False, Metrics()
+
+
+def clients(job: Job) -> FederatedDataset:
+    """The training data, a client at a time; every visit shuffles anew."""
+    images, labels, rng = job.array("train_x"), job.array("train_y"), np.random.default_rng(job.seed)
+
+    def make(client: int) -> PyTorchTensorDataset:
+        rows = rng.permutation(job.train[client])
+        return PyTorchTensorDataset((torch.from_numpy(images[rows]), torch.from_numpy(labels[rows])), str(client))
+
+    order = itertools.cycle(itertools.chain.from_iterable(job.cohorts))
+    return FederatedDataset(make, lambda: next(order))
+
+
+def run(path: Path) -> Outcome | None:
+    """All rounds of the job in the file `path`; None in every process but the first."""
+    job = Job.read(path)
+    np.random.seed(job.seed)  # pfl draws its own seeds from the global generator
+    torch.set_num_threads(1 if pytorch_ops.distributed.world_size > 1 else job.threads)
+    learner = load(job, Learner)
+    model = PyTorchModel(
+        learner,
+        local_optimizer_create=lambda parameters, lr: sgd(parameters, job),
+        central_optimizer=torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=1.0),
+    )
+    data, rounds, clock = clients(job), len(job.cohorts), Clock()
+    FederatedAveraging().run(
+        algorithm_params=NNAlgorithmParams(rounds, rounds + 1, len(job.cohorts[0]), None),
+        backend=SimulatedBackend(data, data, postprocessors=[WeightByDatapoints()]),
+        model=model,
+        model_train_params=NNTrainHyperParams(
+            local_num_epochs=job.epochs, local_learning_rate=job.lr, local_batch_size=job.batch_size
+        ),
+        callbacks=[clock],
+    )
+    outcome, processes = None, pytorch_ops.distributed.world_size
+    if pytorch_ops.distributed.global_rank == 0:
+        torch.set_num_threads(job.threads)
+        facts = {"pfl": version("pfl"), "torch": torch.__version__, "processes": str(processes)}
+        outcome = Outcome(clock.marks, accuracy(learner, job), facts=facts)
+    if processes > 1:  # a process that leaves before the others brings them down
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    return outcome

@@ -1,1 +1,0 @@
-"""The same federated job in other frameworks, to see what this simulator gains: `python -m benchmark.peers`."""

@@ -1,0 +1,49 @@
+"""What can go wrong with a run, by kinds: what a table's reader, a retry and a script need to tell apart."""
+
+import errno
+
+from fedprompt.benchmark.backbone.memory_budget import is_out_of_memory
+from fedprompt.data.errors import DataError
+
+EXCEPTION = "exception"
+NOT_FINITE = "not_finite"
+OUT_OF_MEMORY = "out_of_memory"
+WORKER_KILLED = "worker_killed"
+NODE_LOST = "node_lost"
+DISK_FULL = "disk_full"
+NO_DATA = "no_data"
+TIME_LIMIT = "time_limit"
+
+TRANSIENT = frozenset({OUT_OF_MEMORY, WORKER_KILLED, NODE_LOST})
+"""Kinds that another attempt may well not meet. A full disk is none of them: at once it would be as full."""
+
+_OF_RAY = {
+    "OutOfMemoryError": OUT_OF_MEMORY,
+    "WorkerCrashedError": WORKER_KILLED,
+    "NodeDiedError": NODE_LOST,
+    "LocalRayletDiedError": NODE_LOST,
+    "RaySystemError": NODE_LOST,
+    "ObjectLostError": NODE_LOST,
+    "OwnerDiedError": NODE_LOST,
+    "ObjectFetchTimedOutError": NODE_LOST,
+}
+
+
+def kind(error: BaseException) -> str:
+    """The kind of failure that an error is, of a run or of Ray about its worker."""
+    if type(error).__module__.startswith("ray."):
+        names = [base.__name__ for base in type(error).__mro__]
+        return next((_OF_RAY[name] for name in names if name in _OF_RAY), EXCEPTION)
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, FloatingPointError):
+        return NOT_FINITE
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DISK_FULL
+    return NO_DATA if isinstance(error, DataError) else EXCEPTION
+
+
+def cause(error: BaseException) -> str:
+    """An error in one line: its type, and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

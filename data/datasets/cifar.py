@@ -1,0 +1,77 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), read by torchvision."""
+
+from typing import Any
+
+import numpy as np
+
+from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import DataError
+from fedprompt.data.files.archive import Archive
+from fedprompt.data.registry import Source, register
+
+SITE = "https://www.cs.toronto.edu/~kriz"
+
+
+class Cifar(Source):
+    """32x32 photographs below `cifar-10-batches-py` or `cifar-100-python`."""
+
+    train, test = 50_000, 10_000
+    terms = "no licence stated; cite Krizhevsky (2009)"
+
+    def identity(self) -> str:
+        """The md5 of the published archive: torchvision holds every file to its own, so nothing else loads."""
+        return f"{self.name}:md5:{self.archives[0].md5}"
+
+    def load(self) -> DataSet:
+        """The images as uint8 [N, 32, 32, 3] with their fine labels. Raises DataError for files that are not these."""
+        from torchvision import datasets
+
+        self.require()
+        try:
+            reader: Any = getattr(datasets, self.name.upper())
+            train, test = (reader(self.home, train=part) for part in (True, False))
+        except RuntimeError as error:
+            place = self.home / self.archives[0].target
+            raise DataError(
+                f"{self.name}: the files in {place} are not the published ones (md5)\n"
+                f"remove that folder, then `bench data prepare {self.name}`"
+            ) from error
+        labels = (np.array(part.targets, dtype=np.int64) for part in (train, test))
+        train_y, test_y = labels
+        return DataSet(
+            self.name, train.data, train_y, test.data, test_y, tuple(train.classes), identity=self.identity()
+        )
+
+
+@register("cifar10")
+class Cifar10(Cifar):
+    """6,000 images of each of 10 classes."""
+
+    description = "32x32 photographs of animals and vehicles"
+    classes = 10
+    archives = (
+        Archive(
+            "cifar-10-python.tar.gz",
+            "cifar-10-batches-py",
+            170_498_071,
+            f"{SITE}/cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+        ),
+    )
+
+
+@register("cifar100")
+class Cifar100(Cifar):
+    """600 images of each of 100 classes."""
+
+    description = "32x32 photographs; the fine labels"
+    classes = 100
+    archives = (
+        Archive(
+            "cifar-100-python.tar.gz",
+            "cifar-100-python",
+            169_001_437,
+            f"{SITE}/cifar-100-python.tar.gz",
+            "eb9058c3a382ffc7106e4002c42a8d85",
+        ),
+    )

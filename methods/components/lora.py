@@ -1,0 +1,44 @@
+"""Low-rank edits of attention: what every federated LoRA here has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.components.prompts import classify
+from fedprompt.methods.errors import MethodError
+from fedprompt.methods.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PLACES = ("q", "v")
+
+
+class LoRA(Method):
+    """W + alpha/r B A in place of the frozen W of queries and values at every layer (Hu et al., 2022), and a head.
+
+    Which of A, B and the head are shared, local or fixed is what the methods built on it differ in.
+    """
+
+    rank: int = setting(4, "rank r of the update B A", low=1)
+    alpha: float = setting(16.0, "the update is scaled by alpha / r", low=0)
+
+    def check(self, vit: Backbone) -> None:
+        if self.rank > vit.dim:
+            raise MethodError(f"{self.name}.rank={self.rank} is out of range: this backbone takes 1 to {vit.dim}.")
+
+    def start(self, vit: Backbone, rng: Streams) -> tuple[Tensor, Tensor]:
+        """A [L, 2, r, D] from uniform(-1/sqrt(D), 1/sqrt(D)), as in the authors' code, and B [L, 2, D, r] of zeros."""
+        limit, places = vit.dim**-0.5, (vit.depth, len(PLACES))
+        a = torch.empty(*places, self.rank, vit.dim).uniform_(-limit, limit, generator=rng("lora"))
+        return a, torch.zeros(*places, vit.dim, self.rank)
+
+    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
+            if point not in PLACES:
+                return out
+            a, b = (state[name][:, layer - 1, PLACES.index(point)] for name in ("lora.A", "lora.B"))
+            return out + self.alpha / self.rank * batch.matmul(batch.matmul(x, a.mT), b.mT)
+
+        return classify(batch, vit.encode(vit.embed(batch), edit=edit), state)

@@ -1,0 +1,52 @@
+"""FedAdam: Adam on the server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from fedprompt.methods.base import State, setting
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.optimisers.server_rates import rate
+from fedprompt.methods.registry import register_optimiser
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PAPER = "Reddi et al., Adaptive federated optimization, ICLR"
+
+
+@register_optimiser("fedadam", paper=PAPER, year=2021)
+class FedAdam(Optimiser):
+    """m <- b1 m + (1 - b1) delta, v <- b2 v + (1 - b2) delta^2, w <- w + lr m / (sqrt(v) + tau) (its Algorithm 2).
+
+    delta is the mean client update; as in the paper m and v are not corrected for their start, which is 0 and tau^2.
+    """
+
+    lr: float = setting(0.01, "learning rate of the server: about the most that a value moves in a round", low=0)
+    head_lr: float | None = setting(None, "learning rate of the server for the head; None: lr", low=0)
+    beta1: float = setting(0.9, "decay of the first moment", low=0, high=1)
+    beta2: float = setting(0.99, "decay of the second moment", low=0, high=1)
+    tau: float = setting(1e-3, "adaptivity: what is added to the root of the second moment", low=1e-12)
+
+    deviations: ClassVar[tuple[str, ...]] = (
+        "the mean client update is weighted by sample counts; the paper's Algorithm 2 has the plain mean",
+        "lr is 0.01 and not tuned, where the paper tunes it for each task; no setting makes it federated averaging",
+    )
+
+    def memory(self, shared: State) -> State:
+        first = {f"m.{name}": torch.zeros_like(value) for name, value in shared.items()}
+        return first | {f"v.{name}": torch.full_like(value, self.tau**2) for name, value in shared.items()}
+
+    def second(self, v: Tensor, square: Tensor) -> Tensor:
+        """The new second moment, given the old one and the update's square."""
+        return self.beta2 * v + (1 - self.beta2) * square
+
+    def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
+        new, moments = {}, {}
+        for name, mean in averaged.items():
+            delta = mean - before[name]
+            m = moments[f"m.{name}"] = self.beta1 * memory[f"m.{name}"] + (1 - self.beta1) * delta
+            v = moments[f"v.{name}"] = self.second(memory[f"v.{name}"], delta.square())
+            new[name] = before[name] + rate(name, self.lr, self.head_lr) * m / (v.sqrt() + self.tau)
+        return new, moments

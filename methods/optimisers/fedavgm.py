@@ -1,0 +1,32 @@
+"""FedAvgM: momentum on the server."""
+
+from __future__ import annotations
+
+from fedprompt.methods.base import State, setting
+from fedprompt.methods.lazy import torch
+from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.optimisers.server_rates import rate
+from fedprompt.methods.registry import register_optimiser
+
+
+@register_optimiser("fedavgm", paper="Hsu et al., Non-identical data distribution, arXiv 1909.06335", year=2019)
+class FedAvgM(Optimiser):
+    """The server steps with momentum along the mean client update: v <- beta v + delta, w <- w - lr v."""
+
+    beta: float = setting(0.9, "momentum of the server", low=0, high=1)
+    lr: float = setting(1.0, "learning rate of the server", low=0)
+    head_lr: float | None = setting(None, "learning rate of the server for the head; None: lr", low=0)
+
+    version = 2
+
+    def memory(self, shared: State) -> State:
+        return {name: torch.zeros_like(value) for name, value in shared.items()}
+
+    def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
+        velocity, new = {}, {}
+        for name, mean in averaged.items():
+            delta, lr = before[name] - mean, rate(name, self.lr, self.head_lr)
+            velocity[name] = self.beta * memory[name] + delta
+            # w - lr v, written from the mean on: with lr = 1 and beta = 0 it is the mean to the last bit.
+            new[name] = mean + (1 - lr) * delta - lr * self.beta * memory[name]
+        return new, velocity

@@ -1,0 +1,148 @@
+"""The opened ViT against timm's own forward."""
+
+import pytest
+import timm
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import ParallelScalingBlock, VisionTransformer
+
+from fedprompt.benchmark.backbone import embedded
+from fedprompt.benchmark.backbone.vit import FrozenViT, refuse_unless_plain
+from fedprompt.benchmark.errors import ConfigError
+from tests import toy
+
+
+def small(**changes: object) -> VisionTransformer:
+    plain = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 0}
+    model = VisionTransformer(**(plain | changes))
+    model.pretrained_cfg = {}  # as timm.create_model leaves it where nothing was trained
+    return model
+
+
+def other_attention(**changes: object) -> VisionTransformer:
+    model = small()
+    for block in model.blocks:
+        block.attn = Attention(24, num_heads=2, qkv_bias=True, **changes)
+    return model
+
+
+MODELS = {
+    "plain": small,
+    "without qkv bias": lambda: small(qkv_bias=False),
+    "pre-norm, as CLIP": lambda: small(pre_norm=True, norm_layer=torch.nn.LayerNorm),
+    "qk-norm": lambda: small(qk_norm=True),
+    "norms inside attention and mlp": lambda: small(scale_attn_norm=True, scale_mlp_norm=True),
+    "LayerScale": lambda: small(init_values=1e-5),
+    "a norm after pooling": lambda: small(fc_norm=True, global_pool="token"),
+    "no position for cls": lambda: small(no_embed_class=True),
+    "dynamic image size": lambda: small(dynamic_img_size=True),
+    "gated attention": lambda: other_attention(gated=True),
+    "narrow attention heads": lambda: other_attention(attn_head_dim=6),
+    "parallel blocks": lambda: small(block_fn=ParallelScalingBlock),
+    "dropout and drop path": lambda: small(proj_drop_rate=0.5, attn_drop_rate=0.5, drop_path_rate=0.5, drop_rate=0.5),
+    "embedded": lambda: embedded.build(32),
+    "vit_tiny": lambda: timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32),
+    "deit3_small": lambda: timm.create_model("deit3_small_patch16_224", num_classes=0, img_size=32, depth=2),
+    "dinov2": lambda: timm.create_model("vit_small_patch14_dinov2", num_classes=0, img_size=28, depth=2),
+    "clip_base": lambda: timm.create_model("vit_base_patch16_clip_224", num_classes=0, img_size=32, depth=2),
+}
+
+
+def shaken(model: VisionTransformer) -> VisionTransformer:
+    """The model with every parameter at random, so that none of its parts is idle (LayerScale starts near zero)."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.dim() > 1:
+                value.normal_(0, value[0].numel() ** -0.5, generator=generator)
+            else:
+                value.uniform_(0.5, 1.5, generator=generator)
+    return model.eval()
+
+
+def images(vit: FrozenViT, count: int = 3) -> torch.Tensor:
+    return torch.randn(count, 3, vit.image_size, vit.image_size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_without_a_prompt_the_feature_is_that_of_timm(kind: str) -> None:
+    model = shaken(MODELS[kind]())
+    refuse_unless_plain(kind, model)
+    vit = FrozenViT(kind, model, classes=4)
+    x = images(vit)
+    with torch.no_grad():
+        torch.testing.assert_close(vit.encode(vit.tokens_of(x)), model(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "parallel blocks"])
+def test_splitting_the_layers_changes_nothing(kind: str) -> None:
+    vit = FrozenViT(kind, shaken(MODELS[kind]()), classes=4)
+    x = vit.tokens_of(images(vit))
+    whole = vit.encode(x)
+    for first in range(1, vit.depth + 1):
+        assert torch.equal(vit.encode(vit.layers(x, 1, first - 1), first), whole)
+
+
+def test_layers_are_counted_from_one_and_both_ends_are_inside() -> None:
+    vit = FrozenViT("plain", shaken(small()), classes=4)
+    x = vit.tokens_of(images(vit))
+    second = vit.model.blocks[1](x)
+    assert torch.equal(vit.layers(x, 2, 2), second)
+    assert torch.equal(vit.layers(x, 2), vit.model.blocks[2](second))
+    assert torch.equal(vit.layers(x, 3, 2), x)
+
+
+def test_prompt_tokens_take_part_in_every_layer() -> None:
+    vit = toy.vit()
+    x = vit.tokens_of(images(vit))
+    prompts = torch.randn(3, 2, vit.dim, generator=torch.Generator().manual_seed(2))
+    prompted = torch.cat([x[:, :1], prompts, x[:, 1:]], dim=1)
+    expected = prompted
+    for block in vit.model.blocks:
+        expected = block(expected)
+    torch.testing.assert_close(vit.encode(prompted), vit.model.norm(expected)[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_only_what_enters_takes_a_gradient() -> None:
+    vit = toy.fresh_vit()
+    x = vit.tokens_of(images(vit)).requires_grad_()
+    (vit.encode(x) @ torch.arange(24.0)).sum().backward()  # a plain sum after the norm would have none
+    assert x.grad is not None
+    assert bool((x.grad.abs().sum((0, 2)) > 0).all())
+    assert all(weight.grad is None for weight in vit.model.parameters())
+
+
+def test_sizes_and_normalisation_are_those_of_the_model() -> None:
+    model = timm.create_model("deit3_small_patch16_224", num_classes=0, img_size=48, depth=2)
+    vit = FrozenViT("deit3", model, classes=7)
+    assert (vit.dim, vit.depth, vit.patch_size, vit.image_size, vit.tokens) == (384, 2, 16, 48, 10)
+    assert vit.classes == 7
+    assert (vit.mean, vit.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of ImageNet
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("swin_tiny_patch4_window7_224", "SwinTransformer"),
+        ("deit_tiny_distilled_patch16_224", "Distilled"),
+        ("vit_small_patch14_reg4_dinov2", "5 tokens before the patches"),
+        ("vit_base_patch16_siglip_224", "no cls token"),
+        ("beit_base_patch16_224", "Beit"),
+        ("eva02_tiny_patch14_224", "Eva"),
+    ],
+)
+def test_an_architecture_with_another_forward_is_refused_by_name(name: str, reason: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=0)
+    with pytest.raises(ConfigError) as raised:
+        refuse_unless_plain(name, model)
+    assert name in str(raised.value)
+    assert reason in str(raised.value)
+    assert "vit_base_patch16_224" in str(raised.value)  # what would do
+
+
+def test_a_head_that_reads_another_token_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'avg' pooling"):
+        refuse_unless_plain("gap", small(global_pool="avg"))
+    with pytest.raises(ConfigError, match="'map' pooling"):
+        refuse_unless_plain("map", small(global_pool="map"))

@@ -1,0 +1,205 @@
+import csv
+import io
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedprompt.benchmark.cli import results as reading
+from fedprompt.benchmark.runs import driver_status as live
+from fedprompt.benchmark.runs.driver_status import Live, Progress, under_way
+from fedprompt.benchmark.runs.locks import Claims, this_driver
+from tests.benchmark.conftest import Bench, config, refused
+
+
+def test_status_counts_runs_and_says_what_failed_and_why(bench: Bench, directory: Path) -> None:
+    said = bench("status", directory)
+    assert said.code == 0
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0] == f"{directory}: 3 done, 1 failed"
+    assert lines[1] == "  failed: fedvpt on digits dirichlet(0.5) seed 1: ZeroDivisionError: division by zero"
+    log = lines[2].strip()
+    assert (directory / log).read_text() == "Traceback ..."
+    assert len(lines) == 3
+
+
+def test_status_in_json_says_the_same(bench: Bench, directory: Path) -> None:
+    found = json.loads(bench("status", directory, "--json").out)
+    run = config(methods=("fedvpt",), seeds=(1,))
+    assert (found["done"], found["failed"]) == (3, 1)
+    assert found["failures"] == [
+        {
+            "run_id": run.run_id,
+            "method": "fedvpt",
+            "dataset": "digits",
+            "partition": "dirichlet",
+            "alpha": 0.5,
+            "seed": 1,
+            "error": "ZeroDivisionError: division by zero",
+            "error_kind": "exception",
+            "log": f"{run.run_id}/log.txt",
+        }
+    ]
+
+
+@pytest.mark.parametrize("kind", ["text", "csv", "md", "latex", "json"])
+def test_a_table_of_every_format_names_every_method(kind: str, bench: Bench, directory: Path) -> None:
+    said = bench("table", directory, "--format", kind)
+    assert said.code == 0
+    assert said.err == ""
+    assert "head" in said.out
+    assert "fedvpt" in said.out
+
+
+def test_a_table_shows_a_failed_run_as_failed(bench: Bench, directory: Path) -> None:
+    assert "failed" in bench("table", directory).out
+
+
+def test_a_table_in_json_holds_the_means_over_seeds(bench: Bench, directory: Path) -> None:
+    said = bench("table", directory, "--json")
+    assert bench("table", directory, "--format", "json").out == said.out
+    means = [
+        json.loads((directory / config(seeds=(seed,)).run_id / "result.json").read_text())["metrics"]["seen"]["mean"]
+        for seed in (0, 1)
+    ]
+    (row,) = (r for r in json.loads(said.out) if (r["method"], r["metric"]) == ("head", "seen.mean"))
+    assert row["mean"] == pytest.approx(sum(means) / 2)
+    assert (row["seeds"], row["failed"]) == (2, 0)
+
+
+def test_methods_of_one_sweep_share_their_cells(bench: Bench, directory: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(bench("table", directory, "--format", "csv").out)))
+    assert {row["method"] for row in rows} == {"head", "fedvpt"}
+    assert {row["cell"] for row in rows} - {"per run"} == {"digits dirichlet(0.5)"}
+
+
+def test_a_metric_can_be_chosen(bench: Bench, directory: Path) -> None:
+    said = bench("table", directory, "--metric", "seen.std", "--format", "csv")
+    assert "seen.std" in said.out
+    assert "held_out.mean" not in said.out
+    both = bench("table", directory, "--metric", "seen.std,held_out.mean", "--format", "csv")
+    assert (
+        both.out
+        == bench("table", directory, "--metric", "seen.std", "--metric", "held_out.mean", "--format", "csv").out
+    )
+    assert "held_out.mean" in both.out
+
+
+def test_a_table_shows_prior_corrected_rows_families_and_differences(bench: Bench, directory: Path) -> None:
+    both = bench("table", directory, "--prior", "--metric", "seen.mean", "--group", "family")
+    assert both.err == ""
+    assert {"head:", "head+prior", "global prompts:"} <= {line.split("  ")[0].strip() for line in both.out.splitlines()}
+    rows = json.loads(bench("table", directory, "--reference", "head", "--metric", "seen.mean", "--json").out)
+    assert {(row["method"], row["n"]) for row in rows} == {("fedvpt", 1)}
+
+
+def test_figures_are_drawn_where_they_are_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:
+    said = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
+    assert said.code == 0
+    assert said.err == ""
+    names = {f"{n}.{kind}" for n in ("accuracy_over_rounds", "per_client") for kind in ("png", "svg", "csv")}
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
+    assert {Path(line).name for line in said.out.splitlines()} == names
+    assert (tmp_path / "drawn" / "per_client.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_is_written_where_it_is_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:
+    said = bench("report", directory, "--out", "out/report.html")
+    assert (said.code, said.err) == (0, "")
+    assert Path(said.out.strip()) == Path("out/report.html")
+    assert "<!doctype html>" in (tmp_path / "out" / "report.html").read_text()[:40]
+
+
+def test_figures_drawn_are_listed_in_json(bench: Bench, directory: Path) -> None:
+    said = bench("figure", directory, "per_client", "--out", "drawn", "--json")
+    assert said.code == 0
+    assert json.loads(said.out)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["table", "DIR", "--metric", "seen.best"], "seen.best"),
+        (["table", "DIR", "--format", "html"], "html"),
+        (["figure", "DIR", "nonsense"], "nonsense"),
+        (["figure", "DIR", "--format", "gif"], "gif"),
+        (["status", "absent"], "absent"),
+        (["table", "absent"], "absent"),
+        (["figure", "absent"], "absent"),
+        (["table", "."], "holds no run"),
+        (["figure", "."], "holds no run"),
+        (["figure", "DIR", "soft_weights"], "mix_weights"),
+        (["figure", "DIR", "--columns", "3"], "use 1 or 2"),
+        (["report", "absent"], "absent"),
+    ],
+)
+def test_what_cannot_be_read_or_shown_is_named(
+    words: list[str], named: str, bench: Bench, directory: Path, tmp_path: Path
+) -> None:
+    refused(bench(*(str(directory) if word == "DIR" else word for word in words)), named)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["status", "table", "figure"])
+@pytest.mark.parametrize(
+    ("text", "named"), [('{"format": 2}', "record format 2"), ("{", "result.json"), ('{"format": 1}', "result.json")]
+)
+def test_a_record_that_cannot_be_read_is_named(
+    command: str, text: str, named: str, bench: Bench, directory: Path, tmp_path: Path
+) -> None:
+    run_id = config().run_id
+    shutil.copytree(directory / run_id, tmp_path / "runs" / run_id)
+    (tmp_path / "runs" / run_id / "result.json").write_text(text)
+    refused(bench(command, "runs"), named, run_id)
+
+
+def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_made(
+    bench: Bench, directory: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(directory, tmp_path / "runs")
+    place = tmp_path / "runs" / config().run_id / "result.json"
+    result = json.loads(place.read_text())
+    result["environment"]["git_commit"] = "abc123"
+    place.write_text(json.dumps(result))
+    running = {"run_id": "one", "name": "head iid seed 1", "round": 3, "rounds": 8, "worker": "node-7:99"}
+    with Live(tmp_path / "runs", lambda: {"running": [running]}) as claims:
+        claims.take("one", "head iid seed 1")
+        gone = Claims(claims.folder)
+        gone.owner = replace(gone.owner, pid=999_999_999)
+        gone.take("two", "head iid seed 2")
+        gone.take(config().run_id, "written, and not given back")
+        while not under_way(tmp_path / "runs"):
+            time.sleep(0.05)
+        said = bench("status", "runs").out
+        found = json.loads(bench("status", "runs", "--json").out)
+    assert said.splitlines()[0] == "runs: 3 done, 1 failed, 1 running, 1 abandoned"
+    assert "  running: head iid seed 1 on node-7:99, round 3/8\n" in said
+    assert f"  abandoned: head iid seed 2 by {gone.owner}, which is gone" in said
+    assert "  1 runs were made by commit abc123" in said
+    assert [run["run_id"] for run in found["running"]] == ["one"]
+    assert [run["run_id"] for run in found["abandoned"]] == ["two"]
+    assert found["other_commits"] == {"abc123": [config().run_id]}
+
+
+def test_status_follows_a_sweep_until_it_has_ended(
+    bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
+    told = [[Progress(this_driver(), now)], [Progress(this_driver(), now | {"finished": 4, "seconds_left": 0.0})], []]
+    monkeypatch.setattr(live, "under_way", lambda _: told.pop(0) if told else [])
+    monkeypatch.setattr(reading, "FOLLOW_EVERY", 0.0)
+    said = bench("status", directory, "--follow")
+    assert said.err == f"{this_driver()}: 3/4 runs, about 5 s left\n{this_driver()}: 4/4 runs, about 0 s left\n"
+    assert said.out.startswith(f"{directory}: 3 done")
+
+
+@pytest.mark.parametrize("file", ["rounds.parquet", "clients.parquet"])
+def test_a_table_cut_short_is_named_with_the_remedy(file: str, bench: Bench, directory: Path, tmp_path: Path) -> None:
+    shutil.copytree(directory, tmp_path / "runs")
+    path = tmp_path / "runs" / config().run_id / file
+    path.write_bytes(path.read_bytes()[:100])
+    refused(bench("figure", "runs"), f"{config().run_id}/{file}", "delete the run's directory")

@@ -1,0 +1,71 @@
+import re
+
+import pytest
+
+from fedprompt.benchmark.config.options import PRESETS, Options, options, preset_names
+from fedprompt.data import registry
+
+PAPER = {
+    "paper-cifar100": ("cifar100", "dirichlet"),
+    "paper-tiny-imagenet": ("tiny-imagenet", "dirichlet"),
+    "paper-domainnet": ("domainnet-10", "domain"),
+    "paper-inaturalist": ("inaturalist-user-120k", "natural"),
+}
+
+PUBLISHED = {
+    "published-fedcof": {"fedncm", "fed3r", "fedcof"},
+    "published-fedlora": {"fedlora"},
+    "published-pfedpg": {"pfedpg"},
+    "published-sgpt": {"sgpt"},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_of_a_method_make_a_grid_even_without_its_data(name: str) -> None:
+    runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
+    assert {run.method for run in runs} == PUBLISHED[name]
+    assert len(runs) == 3 * len(PUBLISHED[name])
+
+
+@pytest.fixture(params=PAPER)
+def paper(request: pytest.FixtureRequest) -> tuple[str, Options]:
+    return request.param, options({}, request.param)
+
+
+def test_every_preset_is_a_set_of_options_with_a_partition_that_uses_them() -> None:
+    assert set(preset_names()) == {"quick", *PAPER, *PUBLISHED}
+    for name in preset_names():
+        chosen = options({}, name)
+        for alpha in chosen.alpha or (None,):
+            assert chosen.settings_at(alpha).kind == chosen.partition
+
+
+def test_a_paper_preset_is_the_papers_protocol(paper: tuple[str, Options]) -> None:
+    name, chosen = paper
+    assert (*chosen.datasets, chosen.partition) == PAPER[name]
+    assert chosen.datasets[0] in registry.names()
+    assert (chosen.rounds, chosen.epochs, chosen.batch_size) == (60, 5, 32)
+    assert (chosen.lr, chosen.momentum, chosen.weight_decay) == (0.01, 0.9, 1e-5)
+    assert (chosen.held_out, chosen.seeds) == (0.1, (0, 1, 2))
+    assert chosen.backbone == "vit_base_patch16_224.augreg_in21k"
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "cohort"), [("paper-cifar100", 90, 4), ("paper-domainnet", 90, 9), ("paper-inaturalist", 8347, 10)]
+)
+def test_a_round_takes_the_clients_that_the_preset_says(name: str, seen: int, cohort: int) -> None:
+    assert round(options({}, name).participation * seen) == cohort
+
+
+@pytest.mark.parametrize("name", sorted(PAPER))
+def test_every_value_of_a_paper_preset_says_whose_it_is(name: str) -> None:
+    lines = (PRESETS / f"{name}.yaml").read_text().splitlines()
+    values = [line for line in lines if not line.startswith("#")]
+    assert len(values) > 10
+    for line in values:
+        assert re.search(r"# \[[PLR]\]", line), line
+
+
+def test_the_command_line_wins_over_a_preset() -> None:
+    assert options({"rounds": 3, "partition": "iid"}, "paper-cifar100").settings_at(None).label == "iid"
+    assert options({"rounds": 3}, "paper-cifar100").rounds == 3

@@ -1,0 +1,54 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedprompt.benchmark.frameworks import __main__ as command
+from fedprompt.benchmark.frameworks import compare, environments
+from fedprompt.benchmark.frameworks.table import Row
+
+
+def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fedprompt.benchmark.frameworks", *words, "--out", str(folder / "out")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=environments.PROJECT)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--peers", "ours,flowr"), "error: --peers flowr: unknown (did you mean 'flower'?); there are ours, flower,"),
+        (("--peers", ","), "error: --peers names none"),
+        (("--clients", "ten"), "error: --clients ten: need whole numbers from 2"),
+        (("--clients", "5", "--cohort", "6"), "error: --cohort 6: there are 5 clients"),
+        (("--backbone", "vit_tinny"), "error: unknown backbone 'vit_tinny'"),
+        (("--rounds", "0"), "error: Invalid value for '--rounds': "),
+    ],
+)
+def test_a_wrong_setting_is_one_plain_line_and_exit_code_2(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    done = run(*words, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(told)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_table_is_printed_and_kept(tmp_path: Path) -> None:
+    small = ("--clients", "4", "--images", "6", "--tests", "3", "--cohort", "2", "--rounds", "2", "--seeds", "0")
+    done = run(*small, "--peers", "plain", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["plain"]
+    kept = (tmp_path / "out" / "peers.md").read_text()
+    assert "| 4 | plain |" in kept
+    assert str(tmp_path) not in (tmp_path / "out" / "peers.json").read_text()
+
+
+def test_publish_writes_both_files_under_the_published_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Row("plain", 100, 0, 2.0, 4.0, 45.0, 1_000_000_000, 1_000_000_000, 0.62)
+    monkeypatch.setattr(compare, "compare", lambda *_: compare.Comparison([row], ["flower failed"]))
+    monkeypatch.setattr(command, "PUBLISHED", tmp_path / "published")
+    assert command.main(peers="plain", publish=True, out=tmp_path / "out") == 1  # a fault, and yet what there is
+    published = json.loads((tmp_path / "published" / "peers.json").read_text())
+    assert [Row(**fields) for fields in published["rows"]] == [row]
+    assert "| 100 | plain | 2.00 |" in (tmp_path / "published" / "peers.md").read_text()
+    assert (tmp_path / "out" / "peers.md").exists()

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedprompt.benchmark.backbone import loading as backbone
+from fedprompt.benchmark.frameworks.job import Job
+from fedprompt.benchmark.frameworks.model import PromptedViT, fit, load
+from fedprompt.methods.components.prompts import insert_after_cls
+
+
+def test_its_logits_are_those_of_our_prompted_forward(job_file: Path) -> None:
+    job = Job.read(job_file)
+    state, vit = job.state(), backbone.load(job.backbone, job.classes, job.checkpoint, job.image_size)
+    images = torch.from_numpy(np.array(job.array("test_x")[:5]))
+    pixels = images.permute(0, 3, 1, 2) / 255
+    pixels = (pixels - torch.tensor(vit.mean).view(3, 1, 1)) / torch.tensor(vit.std).view(3, 1, 1)
+    tokens = insert_after_cls(vit.tokens_of(pixels), state["prompt"].expand(5, -1, -1))
+    expected = vit.encode(tokens) @ state["head.weight"].T + state["head.bias"]
+    torch.testing.assert_close(load(job, PromptedViT)(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_training_moves_prompt_and_head_and_nothing_else(job_file: Path) -> None:
+    job = Job.read(job_file)
+    model = load(job, PromptedViT).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images, labels = (torch.from_numpy(np.array(job.array(name)[:4])) for name in ("train_x", "train_y"))
+    fit(model, [(images, labels)], job)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"prompt", "head.weight", "head.bias"} == model.trained().keys()

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from fedprompt.benchmark.frameworks import ours
+from fedprompt.benchmark.frameworks.outcome import Outcome, main
+
+
+def test_an_outcome_comes_back_from_its_file(tmp_path: Path) -> None:
+    outcome = Outcome([1.0, 2.0], 0.5, [1.5], {"torch": "2"})
+    outcome.write(tmp_path / "outcome.json")
+    assert Outcome.read(tmp_path / "outcome.json") == outcome
+
+
+def test_a_round_takes_the_median_without_the_first() -> None:
+    assert Outcome([0.0, 9.0, 10.0, 12.0, 15.0], 0.5).round_seconds == 2.0  # of 1, 2 and 3
+    assert Outcome([0.0, 9.0], 0.5).round_seconds == 9.0
+
+
+def test_the_clock_is_read_before_the_first_round_and_after_each(job_file: Path) -> None:
+    marks = ours.run(job_file).marks
+    assert len(marks) == 4
+    assert marks == sorted(marks)
+
+
+def test_a_contestant_is_run_by_its_name(job_file: Path, tmp_path: Path) -> None:
+    main("plain", str(job_file), str(tmp_path / "plain.json"))
+    assert 0 <= Outcome.read(tmp_path / "plain.json").accuracy <= 1
+    with pytest.raises(ModuleNotFoundError):
+        main("nobody", str(job_file), str(tmp_path / "nobody.json"))

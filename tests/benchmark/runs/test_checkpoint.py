@@ -1,0 +1,183 @@
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from fedprompt.benchmark.runs import checkpoint
+from fedprompt.benchmark.runs.checkpoint import CheckpointError, Head, pack, restore, unpack
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods import registry
+from tests import toy
+
+EVERY = (*registry.expand(["all"]), "fedvpt+fedavgm", "fedvpt+scaffold", "fedvpt+feddyn", "fedvpt+fedadam")
+ROUNDS = 3
+
+
+def fresh(method: str, **given: Any) -> Simulator:
+    return toy.simulator(method, rounds=ROUNDS, participation=0.5, executor="sequential", **given)
+
+
+def undisturbed(method: str) -> tuple[Simulator, list[bytes]]:
+    """A run that went through, and its checkpoints after every round."""
+    run, kept = fresh(method), list[bytes]()
+    run.run(lambda _: kept.append(pack(run, "id", 1.0, [])))
+    return run, kept
+
+
+def numbers(run: Simulator) -> Any:
+    """All that a run measured but its times; backbone passes depend on what the process holds already."""
+    rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.rounds]
+    aside = {"train_seconds", "eval_seconds", "backbone_passes"}
+    return json.dumps({k: v for k, v in asdict(run.outcome).items() if k not in aside} | {"rounds": rounds})
+
+
+def states(run: Simulator) -> dict[str, torch.Tensor]:
+    memory = {f"{i} {k}": v for i, own in enumerate(run.optimiser_memory) for k, v in own.items()}
+    held = [(name, client, own) for name in checkpoint.PER_CLIENT for client, own in getattr(run, name).items()]
+    local = {f"{name} {client} {k}": v for name, client, own in held for k, v in own.items()}
+    return {**run.server, **memory, **local}
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_a_run_goes_on_from_any_round_with_the_numbers_it_would_have_had(method: str) -> None:
+    whole, kept = undisturbed(method)
+    assert len(kept) == ROUNDS + 1
+    for content in kept[:-1]:
+        run = fresh(method)
+        restore(run, *unpack(content, "id"))
+        run.run()
+        assert numbers(run) == numbers(whole)
+        expected = states(whole)
+        assert states(run).keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in states(run).items())
+
+
+class _StopError(Exception):
+    pass
+
+
+def stop(_: int) -> None:
+    raise _StopError
+
+
+def test_a_run_interrupted_after_every_round_is_as_if_it_never_was() -> None:
+    run = fresh("fedper")
+    for number in range(ROUNDS):
+        with pytest.raises(_StopError):
+            run.run(stop)
+        assert run.reached == number
+        content = pack(run, "id", 0.0, [])
+        run = fresh("fedper")
+        restore(run, *unpack(content, "id"))
+    run.run()
+    assert numbers(run) == numbers(undisturbed("fedper")[0])
+
+
+def test_a_checkpoint_holds_what_training_moved_and_no_more() -> None:
+    run, kept = undisturbed("fedper")
+    _, tensors = unpack(kept[1], "id")
+    first = run.cohort(1).tolist()
+    prompt = {"server/prompt"}
+    assert tensors.keys() == prompt | {f"local/{k}/{name}" for k in first for name in run.initial_local}
+    nothing = unpack(undisturbed("fedper")[1][0], "id")[1]
+    assert nothing == {}
+
+
+def test_passes_and_the_choice_of_an_executor_go_on() -> None:
+    run = toy.simulator("fedvpt", rounds=1, executor="fused")
+    run.run()
+    run.executor.width, passes = 2, run.outcome.backbone_passes
+    again, short = (toy.simulator("fedvpt", rounds=2, executor="fused") for _ in range(2))
+    restore(again, *unpack(pack(run, "id", 0.0, []), "id"))
+    assert (again.executor.used, again.executor.width) == ("fused", 2)
+    short.executor.halvings = 1  # the attempt before ran out of memory at that width
+    restore(short, *unpack(pack(run, "id", 0.0, []), "id"))
+    assert (short.executor.used, short.executor.width) == ("fused", None)
+    again.run()
+    assert again.outcome.backbone_passes > passes > 0
+
+
+def content() -> bytes:
+    return undisturbed("fedper")[1][2]
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 100, 2000, -1])
+def test_a_truncated_checkpoint_is_told_of(length: int) -> None:
+    with pytest.raises(CheckpointError, match="truncated"):
+        unpack(content()[:length], "id")
+
+
+def test_a_checkpoint_that_was_changed_is_told_of() -> None:
+    whole = bytearray(content())
+    whole[-1] ^= 1
+    with pytest.raises(CheckpointError, match="was changed"):
+        unpack(bytes(whole), "id")
+
+
+def test_a_foreign_checkpoint_is_told_of() -> None:
+    with pytest.raises(CheckpointError, match="of another run, id"):
+        unpack(content(), "other")
+
+
+def changed(edit: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> bytes:
+    """A checkpoint whose head and tensors were edited by someone who knows how it is made."""
+    whole = content()
+    tensors = load(whole)
+    length = int.from_bytes(whole[:8], "little")
+    head = json.loads(json.loads(whole[8 : 8 + length])["__metadata__"]["head"])
+    edit(head, tensors)
+    text = json.dumps(head)
+    return save(tensors, {"head": text, "digest": checkpoint._digest(text, tensors)})
+
+
+def test_another_format_is_told_of() -> None:
+    with pytest.raises(CheckpointError, match="has format 2"):
+        unpack(changed(lambda head, _: head.update(format=2)), "id")
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda head, tensors: tensors.update({"server/prompt": torch.zeros(3)}), "shape or type: server/prompt"),
+        (lambda head, tensors: tensors.update({"server/prompt": tensors["server/prompt"].double()}), "shape or type"),
+        (lambda head, tensors: tensors.update({"server/../x": torch.zeros(3)}), "knows nothing of"),
+        (lambda head, tensors: tensors.pop(next(k for k in tensors if k.startswith("local"))), "lacks local/"),
+        (lambda head, tensors: head["clients"]["local"].append(99), "lacks local/99"),
+        (lambda head, tensors: head.update(code="x"), "other code"),
+        (lambda head, tensors: head.update(round=1), "does not fit"),
+        (lambda head, tensors: head["rounds_trained"].pop(), "does not fit"),
+        (lambda head, tensors: head["outcome"].update(rounds=3), "no outcome"),
+    ],
+)
+def test_what_does_not_fit_the_run_is_told_of_and_changes_nothing(edit: Any, reason: str) -> None:
+    run = fresh("fedper")
+    before = states(run)
+    with pytest.raises(CheckpointError, match=reason):
+        restore(run, *unpack(changed(edit), "id"))
+    assert (run.reached, run.local, run.outcome.rounds) == (None, {}, [])
+    assert all(run.server[name] is value for name, value in before.items())
+
+
+def test_a_head_with_more_or_less_than_it_should_hold_is_no_checkpoint() -> None:
+    for edit in (lambda head, _: head.pop("notes"), lambda head, _: head.update(more=1)):
+        with pytest.raises(CheckpointError, match="no checkpoint"):
+            unpack(changed(edit), "id")
+    assert set(Head.model_fields) > {"outcome", "rounds_trained"}
+
+
+def test_losses_that_are_no_numbers_come_back() -> None:
+    head, _ = unpack(content(), "id")
+    assert math.isnan(head.outcome["rounds"][0]["train_loss"])
+
+
+def test_the_last_checkpoint_holds_the_rows_by_class() -> None:
+    whole, kept = undisturbed("pep-fedpt")
+    run = fresh("pep-fedpt")
+    restore(run, *unpack(kept[-1], "id"))
+    assert run.outcome.by_class == whole.outcome.by_class
+    assert run.outcome.by_class["mix_weights"]

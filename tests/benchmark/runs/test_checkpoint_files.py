@@ -1,0 +1,178 @@
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.runs.checkpoint import unpack
+from fedprompt.benchmark.runs.checkpoint_files import ASIDE, Underway
+from fedprompt.benchmark.runs.checkpointer import Checkpoints
+from fedprompt.benchmark.runs.execute import Record, execute, failed
+from fedprompt.benchmark.runs.store import CHECKPOINT, Store
+from tests.benchmark.conftest import config
+
+ROUNDS = 4
+
+
+class _PowerCutError(BaseException):
+    pass
+
+
+def run_of(**given: Any) -> RunConfig:
+    return config(methods=("fedper",), rounds=ROUNDS, eval_every=2, executor="sequential", **given)
+
+
+def cut_after(number: int) -> Callable[[int, int], None]:
+    def progress(reached: int, _: int) -> None:
+        if reached == number:
+            raise _PowerCutError
+
+    return progress
+
+
+def cut(run: RunConfig, store: Store, rounds: Sequence[int]) -> None:
+    """Attempts at a run, each of which ends after the next of these rounds."""
+    for number in rounds:
+        with pytest.raises(_PowerCutError):
+            execute(run, 1, cut_after(number), checkpoints=Underway(store, 0).of(run.run_id))
+
+
+def measured(record: Record) -> str:
+    """What a record says but for its times and places."""
+    aside = ("seconds", "when", "images_per_second", "backbone_passes")
+    result = {key: value for key, value in record.result.items() if key not in aside}
+    rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in record.rounds]
+    return json.dumps([result, rounds, record.clients])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    return store
+
+
+def files(store: Store, run: RunConfig) -> list[str]:
+    return sorted(path.name for path in (store.directory / run.run_id).iterdir())
+
+
+def test_a_run_that_is_cut_off_again_and_again_leaves_the_record_of_an_undisturbed_one(store: Store) -> None:
+    run = run_of()
+    cut(run, store, (0, 1, 3))
+    assert files(store, run) == [CHECKPOINT]
+    assert store.entries() == []
+    assert store.pending([run]) == [run]
+    record = execute(run, 1, checkpoints=Underway(store, 0).of(run.run_id))
+    assert measured(record) == measured(execute(run))
+    assert [again["after_round"] for again in record.result["when"]["resumed"]] == [0, 1, 3]
+    store.write(record)
+    assert CHECKPOINT not in files(store, run)
+
+
+def test_a_directory_of_runs_goes_on_wherever_it_is_copied_to(store: Store, tmp_path: Path) -> None:
+    run = run_of()
+    cut(run, store, (2,))
+    shutil.copytree(store.directory, tmp_path / "else" / "where")
+    other = Underway(Store(tmp_path / "else" / "where"))
+    record = execute(run, 1, checkpoints=other.of(run.run_id))
+    assert [again["after_round"] for again in record.result["when"]["resumed"]] == [2]
+    assert measured(record) == measured(execute(run))
+
+
+def test_a_short_run_is_never_kept() -> None:
+    kept: list[bytes] = []
+    execute(run_of(), 1, checkpoints=Checkpoints(None, kept.append, 3600))
+    assert kept == []
+    execute(run_of(), 1, checkpoints=Checkpoints(None, kept.append, 0))
+    assert [unpack(content, run_of().run_id)[0].round for content in kept] == [0, 1, 2, 3]  # the last is the record
+
+
+def test_a_failed_run_keeps_its_checkpoint_for_the_next_attempt(store: Store) -> None:
+    run = run_of()
+    cut(run, store, (1,))
+    store.write(failed(run, "WorkerDied: killed"))
+    assert CHECKPOINT in files(store, run)
+    record = execute(run, 1, checkpoints=Underway(store).of(run.run_id))
+    assert [again["after_round"] for again in record.result["when"]["resumed"]] == [1]
+
+
+def test_late_news_of_a_run_that_is_done_leaves_no_checkpoint(store: Store) -> None:
+    run = run_of()
+    store.write(execute(run))
+    Underway(store).keep(run.run_id, b"late")
+    assert CHECKPOINT not in files(store, run)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda whole: whole[:-9], "is truncated or no checkpoint"),
+        (lambda whole: whole[:-1] + bytes([whole[-1] ^ 255]), "was changed after it was written"),
+        (lambda whole: b"", "is truncated or no checkpoint"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_set_aside(
+    spoil: Callable[[bytes], bytes], reason: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_of()
+    cut(run, store, (1,))
+    path = store.directory / run.run_id / CHECKPOINT
+    path.write_bytes(spoil(path.read_bytes()))
+    with caplog.at_level(logging.WARNING):
+        assert Underway(store).found(run.run_id) is None
+    assert caplog.messages == [f"{path} {reason}; it is set aside, and the run starts afresh"]
+    assert files(store, run) == [ASIDE]
+
+
+def test_the_checkpoint_of_another_run_is_set_aside(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    run, other = run_of(), run_of(lr=0.1)
+    cut(run, store, (1,))
+    shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
+    assert Underway(store).found(other.run_id) is None
+    assert f"is of another run, {run.run_id}" in caplog.text
+
+
+def test_a_checkpoint_of_other_code_is_told_of_and_the_run_starts_afresh(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of()
+    cut(run, store, (1,))
+    monkeypatch.setattr("fedprompt.benchmark.runs.checkpoint.code_of", lambda _: "changed")
+    record = execute(run, 1, checkpoints=Underway(store).of(run.run_id))
+    assert record.result["when"]["resumed"] == []
+    assert f"the checkpoint of run {run.run_id} was written by other code" in caplog.text
+
+
+def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    run = run_of()
+    record = execute(run, 1, checkpoints=Underway(store, 0).of(run.run_id))
+    assert record.result["status"] == "done"
+    assert "no checkpoint of run" in caplog.text
+    assert files(store, run) == []
+
+
+def test_rounds_that_are_kept_read_as_tables_do(store: Store) -> None:
+    run = run_of()
+    cut(run, store, (2,))
+    place = store.write(execute(run, 1, checkpoints=Underway(store).of(run.run_id)))
+    undisturbed = Store(store.directory.parent / "other")
+    undisturbed.prepare()
+    expected = undisturbed.write(execute(run))
+    for name in ("rounds.parquet", "clients.parquet"):
+        found, wanted = (pd.read_parquet(folder / name) for folder in (place, expected))
+        pd.testing.assert_frame_equal(
+            found.drop(columns="seconds", errors="ignore"),
+            wanted.drop(columns="seconds", errors="ignore"),
+            check_exact=True,
+        )

@@ -1,0 +1,137 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs import execute as runner
+from fedprompt.benchmark.runs.execute import execute, failed
+from tests.benchmark.conftest import config
+
+
+def test_a_record_carries_what_readers_expect() -> None:
+    run = config(methods=("fedper",), rounds=2)
+    record = execute(run)
+    result = json.loads(json.dumps(record.result))
+    assert result["format"] == 1
+    assert result["run_id"] == run.run_id
+    assert (result["method"], result["dataset"], result["partition"]) == ("fedper", "digits", "dirichlet")
+    assert result["family"] == "personal prompts"
+    assert (result["alpha"], result["seed"], result["status"], result["error"]) == (0.5, 0, "done", None)
+    assert result["config"] == run.model_dump(mode="json")
+    for metrics in (result["metrics"], result["metrics_prior"]):
+        for group in ("seen", "held_out"):
+            assert metrics[group].keys() == {"mean", "worst", "bottom_decile", "std", "pooled", "clients"}
+    # fedper: 10 prompt tokens of width 96 travel, a head of 10 x 96 + 10 stays; 2 of 16 seen clients a round
+    assert result["parameters"] == {"shared": 960, "local": 970}
+    heads = {"head.weight": [10, 96], "head.bias": [10]}
+    assert result["trainable"] == {"shared": {"prompt": [10, 96]}, "local": heads}
+    assert result["travelling"] == {"upload": {"prompt": [10, 96]}, "download": {"prompt": [10, 96]}}
+    assert result["predicts_with"] == {
+        "seen": "the averaged prompt under its own head",
+        "held_out": "the averaged prompt under the mean of the clients' heads",
+    }
+    assert result["communication"] == {"upload_bytes": 2 * 2 * 3840, "download_bytes": 2 * 2 * 3840}
+    assert result["seconds"]["total"] >= result["seconds"]["train"] + result["seconds"]["eval"]
+    assert result["images_per_second"] > 0
+    assert {"python", "torch", "timm", "numpy", "device", "threads"} <= result["environment"].keys()
+    assert result["deviations"]
+    assert [row["round"] for row in record.rounds] == [0, 1, 2]
+    assert [row["client"] for row in record.clients] == list(range(20))
+
+
+def test_every_method_of_a_seed_meets_the_same_federation() -> None:
+    hashes = {runner.federation(config(methods=(name,), lr=lr)).hash for name, lr in (("head", 0.1), ("local", 0.2))}
+    assert len(hashes) == 1
+    assert runner.federation(config(seeds=(1,))).hash not in hashes
+
+
+def test_the_federation_of_a_run_is_that_of_its_record() -> None:
+    record = execute(config())
+    federation = runner.federation(config())
+    assert record.result["federation"] == {"hash": federation.hash, **federation.summary()}
+    assert [row["class_counts"] for row in record.clients] == federation.counts.tolist()
+
+
+def test_a_run_repeats_bit_for_bit_whatever_the_executor() -> None:
+    runs = [
+        execute(config(methods=("fedvpt",), executor=executor), threads)
+        for executor, threads in (("sequential", 1), ("sequential", 4), ("threaded", 2), ("auto", 3))
+    ]
+    for run in runs[1:]:
+        assert run.result["metrics"] == runs[0].result["metrics"]
+        for one, other in zip(run.rounds, runs[0].rounds, strict=True):
+            assert {**one, "seconds": 0, "train_loss": 0} == {**other, "seconds": 0, "train_loss": 0}
+            assert one["train_loss"] == other["train_loss"] or math.isnan(one["train_loss"])
+    assert [run.result["environment"]["threads"] for run in runs] == ["1", "4", "2", "3"]
+    assert [run.result["executor"]["used"] for run in runs] == ["sequential", "sequential", "threaded", "threaded"]
+    fused = execute(config(methods=("fedvpt",), executor="fused")).result
+    assert fused["executor"] == {"asked": "fused", "used": "fused", "fused_clients": 2, "notes": []}
+
+
+def test_a_failed_run_is_a_row_with_its_error() -> None:
+    record = failed(config(), "ValueError: it broke")
+    assert record.result["status"] == "failed"
+    assert record.result["error"] == "ValueError: it broke"
+    assert record.result["metrics"] is None
+    assert record.rounds == record.clients == []
+
+
+def test_a_device_that_is_absent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"--device cuda:1: .*--device cpu"):
+        runner.simulator(config(device="cuda:1"))
+
+
+def test_images_of_any_size_and_a_client_without_test_samples_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    images = rng.integers(0, 256, (40, 9, 13, 3)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", train_x=images, train_y=labels, test_x=images[:3], test_y=labels[:3])
+    run = config(datasets=(f"npz:{tmp_path / 'a.npz'}",), clients=5)
+    record = execute(run)
+    tested = [row for row in record.clients if row["test_samples"]]
+    assert len(tested) == 3
+    assert sum(m["clients"] for m in record.result["metrics"].values() if m) == 3
+
+
+def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    import sys
+
+    from fedprompt.methods import registry
+
+    run = config(methods=("own",), plugin=(str(plugin()),))
+    monkeypatch.delitem(registry.METHODS, "own")  # as in a process that has not seen it
+    for module in [name for name in sys.modules if name.startswith("bench_plugin_")]:
+        monkeypatch.delitem(sys.modules, module)
+    assert execute(run).result["status"] == "done"
+
+
+def test_what_travels_by_rows_of_classes_is_shown_with_those_of_all() -> None:
+    """What a client of pep-fedpt+scaffold sends: shared tensors, control variates, and sums of its prototypes."""
+    record = execute(config(methods=("pep-fedpt+scaffold",), rounds=1, alpha=(0.05,)))
+    shared = {"prompt": [10, 96], "class_prompts": [10, 1, 96], "head.weight": [10, 96], "head.bias": [10]}
+    plugged = {f"scaffold.{name}": shape for name, shape in shared.items()}
+    sums = {"prototype.sum": [10, 96], "prototype.count": [10, 1]}
+    assert record.result["travelling"]["upload"] == {**shared, **plugged, **sums}
+    assert record.result["travelling"]["download"].keys() == {*shared, *plugged, "prototypes", "known", "centre"}
+
+
+def test_the_diagnostics_of_a_method_are_columns_of_its_rounds() -> None:
+    record = execute(config(methods=("pep-fedpt",)))
+    for name in ("mix_entropy", "mix_accuracy", "prior_accuracy"):
+        assert record.rounds[-1][f"train_{name}"] >= 0
+        assert record.rounds[-1][f"test_{name}"] >= 0
+    oracle = execute(config(methods=("pep-fedpt:oracle",)))
+    assert oracle.rounds[-1]["test_mix_accuracy"] == 1
+    assert oracle.rounds[-1]["test_mix_entropy"] == 0
+
+
+def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone() -> None:
+    record = execute(config(methods=("pep-fedpt",)))
+    rows = json.loads(json.dumps(record.result, allow_nan=False))["by_class"]["mix_weights"]
+    assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in rows if row[0] is not None)
+    assert "by_class" not in execute(config()).result

@@ -1,0 +1,56 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.retry import failed_runs
+from fedprompt.benchmark.runs.store import Store
+from tests.benchmark.conftest import config, configs
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    store.write(failed(config(), "it broke"))
+    return store
+
+
+def test_what_failed_comes_back_as_it_was_configured(store: Store) -> None:
+    run = config(methods=("pep-fedpt+fedprox",), set=("fedprox.mu=0.5",))
+    store.write(failed(run, "it broke"))
+    assert sorted(failed_runs(store), key=lambda c: c.run_id) == sorted([run, config()], key=lambda c: c.run_id)
+
+
+def test_what_is_done_is_not_among_it(store: Store) -> None:
+    record = failed(configs(seeds=(7,))[0], "")
+    record.result["status"] = "done"
+    store.write(record)
+    assert failed_runs(store) == [config()]
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.123}, {"seed": 9}, {"versions": {"head": 99}}])
+def test_a_configuration_that_was_changed_is_refused_by_name(change: dict[str, object], store: Store) -> None:
+    path = store.directory / config().run_id / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError, match=f"{path} was changed"):
+        failed_runs(store)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"lr": "word"}', '{"unknown": 1}'])
+def test_a_configuration_that_is_none_is_refused_by_name(text: str, store: Store) -> None:
+    path = store.directory / config().run_id / "config.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"{path} .*; delete its directory"):
+        failed_runs(store)
+
+
+def test_a_plugin_that_a_record_names_is_not_run_unless_the_user_names_it(store: Store) -> None:
+    path = store.directory / config().run_id / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"plugins": ["/theirs/own.py"]}))
+    with pytest.raises(ConfigError, match=r"came with a plug-in: name it with --plugin /theirs/own\.py"):
+        failed_runs(store)
+    (run,) = failed_runs(store, ["/mine/own.py"])
+    assert run.plugins == ("/mine/own.py",)
+    assert run.run_id == config().run_id

@@ -1,0 +1,374 @@
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.errors import ConfigError, Terminated
+from fedprompt.benchmark.runs import store as storing
+from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs.driver_status import FOLDER
+from fedprompt.benchmark.runs.execute import Record, failed
+from fedprompt.benchmark.runs.locks import Claims
+from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.runs.worker import Job, guarded
+from fedprompt.benchmark.sweep import scheduler as module
+from fedprompt.benchmark.sweep.options import Terms
+from fedprompt.benchmark.sweep.progress import Silent
+from fedprompt.benchmark.sweep.scheduler import Tally, preflight, run_all
+from fedprompt.results.figures import drawing as figures
+from tests.benchmark.conftest import SMALL, Bench, configs
+
+
+class Witness(Silent):
+    """A watcher that writes down what it is told."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.rounds, self.runs, self.notes = store, list[tuple[str, int, int]](), list[str](), list[str]()
+
+    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
+        self.rounds.append((run_id, number, images))
+
+    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
+        assert self.store.entry(run_id) is not None, "a run is told of when it is in the store"
+        self.runs.append(run_id)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], *_: object) -> Record:
+    """A run in no time; that of seed 1 fails."""
+    progress(1, 32)
+    if config.seed == 1:
+        raise ZeroDivisionError("seed 1")
+    return replace(failed(config, ""), result=failed(config, "").result | {"status": "done", "error": None})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path)
+    store.prepare()
+    return store
+
+
+def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 1, 2))
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1), witness) == Tally(failed=1)
+    assert witness.runs == [run.run_id for run in runs]
+    assert witness.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
+    statuses = {run.seed: store.entry(run.run_id) for run in runs}
+    assert [entry.status for entry in statuses.values() if entry] == ["done", "failed", "done"]
+    assert statuses[1] is not None
+    assert statuses[1].result["error"] == "ZeroDivisionError: seed 1"
+    log = (store.directory / runs[1].run_id / "log.txt").read_text()
+    assert "Traceback" in log
+    assert "in fake" in log
+    assert store.pending(runs) == [runs[1]]
+
+
+def test_each_run_is_written_as_soon_as_it_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def peek(config: RunConfig, *rest: Any) -> Record:
+        seen.append(len(store.entries()))
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", peek)
+    run_all(configs(seeds=(0, 2, 3)), store, Terms(1), Witness(store))
+    assert seen == [0, 1, 2]
+
+
+def test_an_interruption_is_no_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> Record:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attempt, "execute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        guarded(Job(configs()[0]), 1, lambda *_: None)
+
+
+def test_each_distinct_job_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[tuple[str, float | None]] = []
+    monkeypatch.setattr(module, "simulator", lambda config: tried.append((config.method, config.alpha)))
+    preflight(configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1, 2)))
+    assert sorted(tried) == [("fedvpt", 0.1), ("fedvpt", 1.0), ("head", 0.1), ("head", 1.0)]
+
+
+def test_a_mistake_in_the_last_job_shows_before_the_first_runs() -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        preflight([*configs(), configs()[0].model_copy(update={"method": "fedvpt", "checkpoint": "absent.pt"})])
+
+
+def test_a_run_that_a_living_other_has_is_waited_for_and_not_run_twice(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = configs(seeds=(0, 2, 3))
+    ran: list[int] = []
+    other = Claims(store.directory / FOLDER)
+    assert other.take(runs[0].run_id)
+    assert other.take(runs[1].run_id)
+
+    def during(config: RunConfig, *rest: Any) -> Record:
+        ran.append(config.seed)
+        if config.seed == 3:  # meanwhile the other one ends a run well, and gives the second back as it was
+            theirs = fake(runs[0], 1, lambda *_: None, 0)
+            store.write(replace(theirs, result=theirs.result | {"by": "the other"}))
+            other.release(runs[0].run_id)
+            other.release(runs[1].run_id)
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", during)
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1), witness) == Tally()
+    assert ran == [3, 2]
+    assert witness.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
+    entry = store.entry(runs[0].run_id)
+    assert entry is not None
+    assert entry.result["by"] == "the other"
+    assert not (store.directory / FOLDER).exists()
+
+
+def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = configs(seeds=(0, 2))
+    store.write(failed(runs[1], "before"))  # which is no reason to leave it
+    other = Claims(store.directory / FOLDER)
+    assert other.take(runs[1].run_id)
+
+    def during(config: RunConfig, *rest: Any) -> Record:
+        assert config.seed == 0
+        store.write(failed(runs[1], "meanwhile"))
+        other.release(runs[1].run_id)
+        return fake(config, *rest)
+
+    monkeypatch.setattr(attempt, "execute", during)
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    assert run_all(runs, store, Terms(1), Witness(store)) == Tally(failed=1)
+
+
+def test_who_was_held_up_leaves_the_record_of_who_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = configs()
+
+    def overtaken(config: RunConfig, *rest: Any) -> Record:
+        record = fake(config, *rest)
+        store.write(replace(record, result=record.result | {"by": "the other"}))
+        return record
+
+    monkeypatch.setattr(attempt, "execute", overtaken)
+    assert run_all([run], store, Terms(1), Witness(store)) == Tally()
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    assert entry.result["by"] == "the other"
+
+
+def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halvings: list[int] = []
+
+    def short(config: RunConfig, threads: int, progress: Callable[[int, int], None], halved: int, *_: object) -> Record:
+        halvings.append(halved)
+        if halved < 2:
+            raise MemoryError("short")
+        return fake(config, threads, progress, halved)
+
+    monkeypatch.setattr(attempt, "execute", short)
+    (run,) = configs()
+    assert run_all([run], store, Terms(1, retries=1), Witness(store)) == Tally(failed=1)
+    assert halvings == [0, 1]
+    assert store.pending([run]) == [run]
+    witness = Witness(store)
+    assert run_all([run], store, Terms(1, retries=2), witness) == Tally()
+    assert halvings == [0, 1, 0, 1, 2]
+    assert len(witness.notes) == 2
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    assert entry.result["attempts"] == 3
+    log = (store.directory / run.run_id / "log.txt").read_text()
+    assert log.count("MemoryError: short") == 2
+    assert "--- attempt 3 ---" in log
+
+
+def test_no_run_begins_after_so_many_failures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 1, 2, 3))  # the second fails
+    witness = Witness(store)
+    assert run_all(runs, store, Terms(1, max_failures=1), witness) == Tally(failed=1, unbegun=2)
+    assert witness.runs == [runs[0].run_id, runs[1].run_id]
+    assert "--max-failures 1 reached: 2 runs will not begin" in witness.notes[0]
+    assert run_all(runs[2:], store, Terms(1, max_failures=1), witness) == Tally()
+
+
+def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(attempt, "execute", fake)
+    runs = configs(seeds=(0, 2))
+    with monkeypatch.context() as broken:
+        broken.setattr(Claims, "_create", full)
+        with pytest.raises(ConfigError, match=r"no run can be claimed in .*: no space left on device"):
+            run_all(runs, store, Terms(1), Witness(store))
+    with monkeypatch.context() as broken:
+        broken.setattr(storing, "_write_files", full)
+        with pytest.raises(ConfigError, match="cannot be written: no space left on device"):
+            run_all(runs, store, Terms(1), Witness(store))
+    assert list(store.directory.iterdir()) == []
+    assert run_all(runs, store, Terms(1), Witness(store)) == Tally()
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGINT as in a terminal: a shell that starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
+    number: signal.Signals, raised: type[BaseException], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, before = store.write, signal.getsignal(number)
+
+    def signalled(*record: Any) -> Path:
+        os.kill(os.getpid(), number)
+        return write(*record)
+
+    monkeypatch.setattr(attempt, "execute", fake)
+    monkeypatch.setattr(store, "write", signalled)
+    runs = configs(seeds=(0, 2))
+    with pytest.raises(raised):
+        run_all(runs, store, Terms(1), Witness(store))
+    assert store.pending(runs) == runs[1:]
+    assert not (store.directory / FOLDER).exists()
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_interrupts_a_run_in_this_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def signalled(*_: object) -> Record:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the run went on")
+
+    monkeypatch.setattr(attempt, "execute", signalled)
+    with pytest.raises(Terminated):
+        run_all(configs(), store, Terms(1), Witness(store))
+    assert list(store.directory.iterdir()) == []
+
+
+BODY = """def logits(self, vit, batch, state):
+        if batch.labels.requires_grad is False:
+            {action}
+"""
+
+
+# Ray 2.5x warns of a default of its own that will change, and leaves sockets to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
+def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_run(
+    bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # of no interest here, and slow
+    raises = plugin("raises", BODY.format(action="print('about to raise'); raise ArithmeticError('on purpose')"))
+    dies = plugin("dies", BODY.format(action="import os; os._exit(1)"))
+    grid = ("--seed", 0, *SMALL)
+    own = ("--plugin", raises, "--plugin", dies)
+    many = bench(
+        "sweep", "--methods", "head,pep-fedpt,raises,dies", *own, "--workers", 2, "--retries", 0, "--out", "ray", *grid
+    )
+    assert many.code == 1, many.err
+    assert "2 runs failed" in many.err
+    one = bench("sweep", "--methods", "head,pep-fedpt", "--workers", 1, "--out", "here", *grid)
+    assert one.code == 0, one.err
+
+    results = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "ray").glob("*/result.json")}
+    errors = {r["method"]: r["error"] for r in results.values() if r["status"] == "failed"}
+    assert errors.keys() == {"raises", "dies"}
+    assert errors["raises"] == "ArithmeticError: on purpose"
+    assert "\n" not in errors["dies"]
+    kinds = {r["method"]: r["error_kind"] for r in results.values()}
+    assert kinds == {"head": None, "pep-fedpt": None, "raises": "exception", "dies": "worker_killed"}
+    (failure,) = (r["run_id"] for r in results.values() if r["method"] == "raises")
+    log = (tmp_path / "ray" / failure / "log.txt").read_text()
+    assert "about to raise\n" in log
+    assert "Traceback" in log
+    assert len(results) == 4
+    same = [path.parent.name for path in (tmp_path / "here").glob("*/result.json")]
+    assert len(same) == 2
+    for run_id in same:
+        ray, here = (tmp_path / place / run_id for place in ("ray", "here"))
+        expected = json.loads((here / "result.json").read_text())
+        for key in ("status", "metrics", "metrics_prior", "communication", "parameters", "never_trained", "federation"):
+            assert results[run_id][key] == expected[key]
+        settings = [json.loads((place / "config.json").read_text()) | {"plugins": None} for place in (ray, here)]
+        assert settings[0] == settings[1]
+        rounds = [pd.read_parquet(place / "rounds.parquet").drop(columns="seconds") for place in (ray, here)]
+        pd.testing.assert_frame_equal(*rounds, check_exact=True)
+        clients = [pd.read_parquet(place / "clients.parquet").to_dict("records") for place in (ray, here)]
+        for a, b in zip(*clients, strict=True):
+            assert a.pop("class_counts").tolist() == b.pop("class_counts").tolist()
+            assert all(a[k] == b[k] or (math.isnan(a[k]) and math.isnan(b[k])) for k in a)
+
+
+ONCE = """def logits(self, vit, batch, state):
+        from pathlib import Path
+        if batch.phase is not None:
+            steps = Path(r"{steps}")
+            taken = int(steps.read_text()) if steps.exists() else 0
+            steps.write_text(str(taken + 1))
+            if taken == {dies_at}:
+                import os, time
+                time.sleep(2)  # the checkpoint of the round before has gone its way
+                os._exit(1)
+        return super().logits(vit, batch, state)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
+def test_a_run_whose_worker_was_killed_goes_on_from_its_last_round(
+    bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
+    steps = tmp_path / "steps"
+    own = plugin("dies-once", ONCE.format(steps=steps, dies_at=10_000))
+    grid = ("--plugin", own, "--seed", 0, "--participation", 0.1, "--rounds", 3, "--executor", "sequential")
+    kept_often = ("--checkpoint-every", 0, "--retries", 0)
+    bench("run", "--method", "dies-once", *grid, "--out", "whole")
+    last = int(steps.read_text()) - 1
+    steps.unlink()
+    own.write_text(own.read_text().replace("10000", str(last)))
+    ray = (
+        "sweep",
+        "--methods",
+        "dies-once,head",
+        *grid,
+        "--workers",
+        2,
+        *kept_often,
+        "--out",
+        "ray",
+    )
+    assert bench(*ray).code == 1
+    (kept,) = (tmp_path / "ray").glob("*/checkpoint.safetensors")
+    assert bench(*ray).code == 0
+    assert not list((tmp_path / "ray").glob("*/checkpoint*"))
+    found, expected = (
+        json.loads((tmp_path / place / kept.parent.name / "result.json").read_text()) for place in ("ray", "whole")
+    )
+    assert [again["after_round"] for again in found["when"]["resumed"]] == [2]
+    for key in ("metrics", "metrics_prior", "communication", "never_trained"):
+        assert found[key] == expected[key]

@@ -1,0 +1,69 @@
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.benchmark.conftest import SMALL, Bench, refused
+
+RUN = ("run", "--method", "head", *SMALL, "--rounds", 2, "--out", "runs")
+
+
+def rounds(runs: Path) -> pd.DataFrame:
+    (path,) = runs.glob("*/rounds.parquet")
+    return pd.read_parquet(path)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_curves_of_a_run_are_read_back_from_tensorboard(bench: Bench, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert bench(*RUN, "--tracker", "tensorboard").code == 0
+    (folder,) = (tmp_path / "runs" / "tensorboard").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    expected = rounds(tmp_path / "runs")
+    for name in ("seen_mean", "upload_bytes"):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert [step for step, _ in found] == [0, 1, 2]
+        assert [value for _, value in found] == pytest.approx(expected[name].tolist())
+    assert [event.step for event in events.Scalars("train_loss")] == [1, 2]  # there is no loss before the first round
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_the_curves_of_a_run_are_read_back_from_mlflow(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    said = bench(*RUN, "--tracker", "mlflow")
+    assert said.code == 0
+    assert "tracker failed" not in said.err
+    client = mlflow.MlflowClient((tmp_path / "runs" / "mlflow").as_uri())
+    (experiment,) = (found for found in client.search_experiments() if found.name == "bench")
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(run.info.run_id, "seen_mean")
+    assert [point.value for point in history] == rounds(tmp_path / "runs")["seen_mean"].tolist()
+    assert run.data.params["rounds"] == "2"
+
+
+def test_a_tracker_that_is_missing_or_unknown_is_told_of_before_anything_runs(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    refused(bench(*RUN, "--tracker", "wandb"), "wandb", "pip install 'federated-prompt-bench[wandb]'")
+    refused(bench(*RUN, "--tracker", "paper"), "--tracker paper", "tensorboard")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_tracker_that_fails_costs_no_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fedprompt.benchmark.sweep import trackers
+
+    def down(*_: object) -> None:
+        raise ConnectionError("it is down")
+
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", ("json", lambda _: down))
+    said = bench(*RUN, "--tracker", "tensorboard")
+    assert said.code == 0
+    assert "its tracker failed: ConnectionError: it is down" in said.err
+    assert len(rounds(tmp_path / "runs")) == 3

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from fedprompt.data import registry
+from fedprompt.data.dataset import DataSet
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return registry.load("digits")
+
+
+def test_the_listing_tells_the_truth(digits: DataSet) -> None:
+    entry = next(entry for entry in registry.entries() if entry.name == "digits")
+    assert (entry.classes, entry.train, entry.test) == (len(digits.classes), len(digits.train_y), len(digits.test_y))
+    assert digits.identity == registry.identity("digits")
+
+
+def test_values_0_to_16_fill_the_byte_in_three_equal_channels(digits: DataSet) -> None:
+    assert digits.train_x.shape == (1437, 8, 8, 3)
+    assert (digits.train_x == digits.train_x[..., :1]).all()
+    # v * 255 / 16: one step is 15.94, 8 lies half-way between 127 and 128
+    assert set(np.unique(digits.train_x)) <= {
+        0,
+        16,
+        32,
+        48,
+        64,
+        80,
+        96,
+        112,
+        128,
+        143,
+        159,
+        175,
+        191,
+        207,
+        223,
+        239,
+        255,
+    }
+
+
+def test_every_scan_is_in_exactly_one_part(digits: DataSet) -> None:
+    scans, labels = load_digits(return_X_y=True)
+    ours = np.concatenate([digits.train_x, digits.test_x])[..., 0].reshape(-1, 64)
+    back = np.column_stack([np.concatenate([digits.train_y, digits.test_y]), np.rint(ours / 255 * 16)])
+    theirs = np.column_stack([labels, scans])
+    assert sorted(map(tuple, back)) == sorted(map(tuple, theirs))
+
+
+def test_both_parts_have_the_same_class_shares(digits: DataSet) -> None:
+    train, test = np.bincount(digits.train_y), np.bincount(digits.test_y)
+    assert np.abs(test - (train + test) / 5).max() < 1

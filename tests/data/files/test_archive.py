@@ -1,0 +1,140 @@
+import bz2
+import errno
+import gzip
+import io
+import lzma
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedprompt.data.errors import DataError
+from fedprompt.data.files import archive
+from fedprompt.data.files.archive import unpack
+
+CONTENT = {"pets/cat/1.jpg": b"meow" * 300, "pets/dog/2.jpg": np.random.default_rng(0).bytes(5000), "pets/empty": b""}
+
+
+def tar(path: Path, content: dict[str, bytes], wrap: Callable[[bytes], bytes] = lambda data: data) -> Path:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name, data in content.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    path.write_bytes(wrap(buffer.getvalue()))
+    return path
+
+
+def zipped(path: Path, content: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in content.items():
+            file.writestr(name, data)
+    return path
+
+
+MAKERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
+    "a.zip": zipped,
+    "a.tar": tar,
+    "a.tar.gz": lambda path, content: tar(path, content, gzip.compress),
+    "a.tar.xz": lambda path, content: tar(path, content, lzma.compress),
+    "a.tar.bz2": lambda path, content: tar(path, content, bz2.compress),
+}
+every_kind = pytest.mark.parametrize("kind", list(MAKERS))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@every_kind
+def test_the_content_becomes_the_target_without_its_wrapper(tmp_path: Path, kind: str) -> None:
+    unpack(MAKERS[kind](tmp_path / kind, CONTENT), tmp_path / "root" / "animals")
+    assert files(tmp_path / "root") == {name.replace("pets", "animals", 1): data for name, data in CONTENT.items()}
+
+
+def test_several_folders_at_the_top_all_stay(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {"cat/1.jpg": b"1", "dog/2.jpg": b"2", "__MACOSX/._1.jpg": b"x"})
+    unpack(path, tmp_path / "pets")
+    assert files(tmp_path / "pets") == {"cat/1.jpg": b"1", "dog/2.jpg": b"2"}
+
+
+@every_kind
+@pytest.mark.parametrize("name", ["../out.jpg", "pets/../../out.jpg", "/tmp/out.jpg", "pets\\..\\out.jpg"])
+def test_no_path_leaves_the_target(tmp_path: Path, kind: str, name: str) -> None:
+    path = MAKERS[kind](tmp_path / kind, CONTENT | {name: b"bad"})
+    with pytest.raises(DataError, match="would leave the target folder: it is refused"):
+        unpack(path, tmp_path / "root" / "pets")
+    assert list((tmp_path / "root").iterdir()) == []
+    assert not list(tmp_path.rglob("out.jpg"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_a_tar_with_a_link_or_device_is_refused(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        member = tarfile.TarInfo("pets/link")
+        member.type, member.linkname = kind, "/etc/passwd"
+        file.addfile(member)
+    with pytest.raises(DataError, match="holds the link or device pets/link: it is refused"):
+        unpack(tmp_path / "a.tar", tmp_path / "root" / "pets")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        member = zipfile.ZipInfo("pets/link")
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        file.writestr(member, "/etc/passwd")
+    with pytest.raises(DataError, match="holds the link pets/link"):
+        unpack(tmp_path / "a.zip", tmp_path / "root" / "pets")
+
+
+@every_kind
+def test_a_truncated_archive_is_said_to_be_one_wherever_it_was_cut(tmp_path: Path, kind: str) -> None:
+    whole = MAKERS[kind](tmp_path / kind, CONTENT).read_bytes()
+    last = len(whole) - 10 if kind != "a.tar" else 3 * 512 + 2 * 512 + 10 * 512  # up to the end of the last member
+    for length in {600, last // 3, last // 2, last - 5, last}:
+        (tmp_path / "cut").write_bytes(whole[:length])
+        with pytest.raises(DataError, match="cut is truncated: fetch it again"):
+            unpack(tmp_path / "cut", tmp_path / "root" / "pets")
+        assert list((tmp_path / "root").iterdir()) == []
+
+
+@every_kind
+def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
+    path = MAKERS[kind](tmp_path / kind, CONTENT)
+    data = bytearray(path.read_bytes())
+    middle = 512 * 4 + 100 if kind == "a.tar" else len(data) // 2  # in a plain tar only headers have a checksum
+    data[middle : middle + 40] = bytes(b ^ 255 for b in data[middle : middle + 40])
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"is (damaged|truncated).*: fetch it again"):
+        unpack(path, tmp_path / "pets")
+    assert not (tmp_path / "pets").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive" * 100])
+def test_another_file_is_no_archive(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip is no zip or tar archive"):
+        unpack(tmp_path / "a.zip", tmp_path / "pets")
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'pets'} exists already: remove it")):
+        unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "pets")
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    with pytest.raises(DataError, match=r"cannot unpack a\.zip to .*: No space left on device"):
+        unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "root" / "pets")
+    assert list((tmp_path / "root").iterdir()) == []

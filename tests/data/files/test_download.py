@@ -1,0 +1,111 @@
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedprompt.data.errors import DataError
+from fedprompt.data.files.download import fetch, md5_of
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Sends CONTENT; remembers what ranges were asked for; may know no ranges, or break off."""
+
+    knows_ranges = True
+    breaks_off = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/pets.zip"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.headers["Range"])
+        start = int(self.headers["Range"][6:-1]) if self.headers["Range"] and self.server.knows_ranges else 0
+        if self.path != "/pets.zip":
+            self.send_error(404)
+        elif start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.end_headers()
+        else:
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.end_headers()
+            self.wfile.write(CONTENT[start : 1_000_000 if self.server.breaks_off else None])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_download_arrives_whole_under_its_name_alone(tmp_path: Path, server: Server) -> None:
+    fetch(server.url, tmp_path / "new" / "pets.zip", MD5)
+    assert (tmp_path / "new" / "pets.zip").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["pets.zip"]
+    assert md5_of(tmp_path / "new" / "pets.zip") == MD5
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
+    server.breaks_off = True
+    with pytest.raises(DataError, match=r"after 1,000,000 of 3,000,000 bytes\nthe same command goes on"):
+        fetch(server.url, tmp_path / "pets.zip", MD5)
+    assert not (tmp_path / "pets.zip").exists()
+    server.breaks_off = False
+    fetch(server.url, tmp_path / "pets.zip", MD5)
+    assert server.asked == [None, "bytes=1000000-"]
+    assert (tmp_path / "pets.zip").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_again(tmp_path: Path, server: Server) -> None:
+    server.knows_ranges = False
+    (tmp_path / "pets.zip.part").write_bytes(b"something else")
+    fetch(server.url, tmp_path / "pets.zip", MD5)
+    assert (tmp_path / "pets.zip").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_already_is_taken(tmp_path: Path, server: Server) -> None:
+    (tmp_path / "pets.zip.part").write_bytes(CONTENT)
+    fetch(server.url, tmp_path / "pets.zip", MD5)
+    assert (tmp_path / "pets.zip").read_bytes() == CONTENT
+
+
+def test_a_wrong_checksum_is_refused_and_the_file_removed(tmp_path: Path, server: Server) -> None:
+    with pytest.raises(DataError, match="does not have the md5 0123"):
+        fetch(server.url, tmp_path / "pets.zip", "0123")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_without_the_file_is_named(tmp_path: Path, server: Server) -> None:
+    with pytest.raises(DataError, match=r"cannot download .*/none: Not Found"):
+        fetch(server.url.replace("pets.zip", "none"), tmp_path / "pets.zip")
+
+
+def test_without_a_network_it_is_said_what_to_put_where(tmp_path: Path) -> None:
+    url, path = "http://127.0.0.1:9/pets.zip", tmp_path / "pets.zip"  # nobody listens there
+    message = f"cannot download {re.escape(url)}: .*\\n.*get it elsewhere, put it at {re.escape(str(path))}"
+    with pytest.raises(DataError, match=message):
+        fetch(url, path)

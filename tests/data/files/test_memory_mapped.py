@@ -1,0 +1,165 @@
+"""Arrays made once a machine. What albums of files add, and the lock of a builder that died: test_cache.py."""
+
+import errno
+import multiprocessing
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedprompt.data.errors import DataError
+from fedprompt.data.files import memory_mapped as mapped
+from fedprompt.data.files.memory_mapped import MappedArray
+
+SHAPE = (5, 3)
+WHOLE = np.arange(15, dtype=np.float32).reshape(SHAPE)
+
+
+def array(folder: Path, shape: tuple[int, ...] = SHAPE, dtype: type = np.float32, **origin: Any) -> MappedArray:
+    return MappedArray(folder / "cache" / "a.npy", "numbers", shape, np.dtype(dtype), origin or {"of": "one"})
+
+
+class Maker:
+    """Hands out blocks of an array and counts how often it was asked to."""
+
+    def __init__(self, values: np.ndarray = WHOLE) -> None:
+        self.values, self.calls = values, 0
+
+    def __call__(self) -> Iterator[np.ndarray]:
+        self.calls += 1
+        yield self.values[:2]
+        yield self.values[2:]
+
+
+def left(folder: Path) -> list[str]:
+    """What lies in the cache beside the lock."""
+    return sorted(path.name for path in (folder / "cache").iterdir() if path.suffix != ".lock")
+
+
+def test_blocks_are_written_in_order_and_mapped(tmp_path: Path) -> None:
+    found = array(tmp_path).get(Maker())
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, WHOLE)
+    assert left(tmp_path) == ["a.json", "a.npy"]
+    assert array(tmp_path).nbytes == 5 * 3 * 4
+
+
+def test_it_is_made_once(tmp_path: Path) -> None:
+    maker = Maker()
+    for _ in range(3):
+        np.testing.assert_array_equal(array(tmp_path).get(maker), WHOLE)
+    assert maker.calls == 1
+
+
+def test_a_reader_writes_into_its_own_copy(tmp_path: Path) -> None:
+    array(tmp_path).get(Maker())[:] = -1
+    np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
+
+
+@pytest.mark.parametrize(
+    "change", [{"of": "another"}, {"of": "one", "more": 1}, {"shape": (3, 5)}, {"dtype": np.int32}]
+)
+def test_of_another_origin_shape_or_kind_it_is_made_again(tmp_path: Path, change: dict[str, Any]) -> None:
+    array(tmp_path).get(Maker())
+    asked = array(tmp_path, **change)
+    other = Maker(np.zeros(asked.shape, asked.dtype))
+    found = asked.get(other)
+    assert other.calls == 1
+    assert (found.shape, found.dtype) == (asked.shape, asked.dtype)
+    assert not found.any()
+
+
+@pytest.mark.parametrize("part", ["a.npy", "a.json"])
+def test_where_a_part_was_removed_by_hand_it_is_made_again(tmp_path: Path, part: str) -> None:
+    array(tmp_path).get(Maker())
+    (tmp_path / "cache" / part).unlink()
+    maker = Maker()
+    np.testing.assert_array_equal(array(tmp_path).get(maker), WHOLE)
+    assert maker.calls == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("two images cannot be read")])
+def test_a_maker_that_is_interrupted_leaves_nothing_and_its_error_is_passed_on(
+    tmp_path: Path, error: BaseException
+) -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield WHOLE[:2]
+        raise error
+
+    with pytest.raises(type(error)):
+        array(tmp_path).get(broken)
+    assert left(tmp_path) == []
+    np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
+
+
+def test_an_interrupted_remaking_leaves_what_was_there(tmp_path: Path) -> None:
+    array(tmp_path).get(Maker())
+
+    def broken() -> Iterator[np.ndarray]:
+        raise KeyboardInterrupt
+        yield WHOLE
+
+    with pytest.raises(KeyboardInterrupt):
+        array(tmp_path, of="another").get(broken)
+    np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
+
+
+def test_without_space_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 41, 59))  # type: ignore[attr-defined]
+    maker = Maker()
+    message = "cannot be written (no space): 0 MiB for numbers, 0 MiB free; name another: BENCH_CACHE"
+    with pytest.raises(DataError, match=re.escape(message)):
+        array(tmp_path).get(maker)
+    assert maker.calls == 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 40, 60))  # type: ignore[attr-defined]
+    assert array(tmp_path).get(maker).shape == SHAPE
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    def full() -> Iterator[np.ndarray]:
+        yield WHOLE[:2]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\).*BENCH_CACHE"):
+        array(tmp_path).get(full)
+    assert left(tmp_path) == []
+
+
+def test_a_folder_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(DataError, match=r"cannot lock .*No locks available; name a cache on a local disk: BENCH_CACHE"):
+        array(tmp_path).get(Maker())
+
+
+def counted(root: Path, start: Any, answers: Any) -> None:
+    maker = Maker()
+    start.wait()
+    total = float(array(root).get(maker).sum())
+    answers.put((total, maker.calls))
+
+
+def test_of_two_processes_at_once_one_makes_it_and_both_read_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, answers = context.Barrier(2), context.Queue()
+    workers = [context.Process(target=counted, args=(tmp_path, start, answers)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    found = sorted(answers.get(timeout=120) for _ in workers)
+    for worker in workers:
+        worker.join()
+    assert found == [(105.0, 0), (105.0, 1)]
+
+
+def test_the_default_folder_is_made_where_it_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot make the cache folder .*BENCH_CACHE"):
+        mapped.prepare(tmp_path / "file" / "cache")

@@ -1,0 +1,68 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fedprompt.data.errors import DataError
+from fedprompt.data.federation import PartitionSettings, build
+from fedprompt.data.partitions.files import IndexLists, Saved, read
+from tests.data.toy import balanced, stream
+
+
+def test_both_forms_are_told_apart(tmp_path: Path) -> None:
+    build(balanced(60, 20, 4), PartitionSettings(clients=5), stream(0)).save(tmp_path / "f.json")
+    saved = read(tmp_path / "f.json")
+    assert isinstance(saved, Saved)
+    assert saved.made_with.keys() == {"federated-prompt-bench", "numpy"}
+    (tmp_path / "p.json").write_text("[[3, 1], [2]]")
+    lists = read(tmp_path / "p.json")
+    assert isinstance(lists, IndexLists)
+    assert [own.tolist() for own in lists.train] == [[3, 1], [2]]
+    assert lists.test is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not JSON, as a partition file is"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("7", "is no partition file: train list: Input should be a valid list"),
+        ("[[0]]", "List should have at least 2 items"),
+        ("[[0], 1]", "train list 1: Input should be a valid list"),
+        ("[[0], [1.5]]", "train list 1.0: Input should be a valid integer"),
+        ('[[0], ["1"]]', "train list 1.0: Input should be a valid integer"),
+        ("[[0], [true]]", "train list 1.0: Input should be a valid integer"),
+        ("[[0], [-1]]", "train list 1.0: Input should be greater than or equal to 0"),
+        ("[[0], [1e400]]", "train list 1.0: Input should be a valid integer"),
+        ('{"test": [[0], [1]]}', "train list: Input should be a valid list"),
+        ('{"train": [[0], [1]], "val": []}', "has 'val' beside its index lists"),
+        ('{"train": [[0], [1]], "test": [[0]]}', "test list: List should have at least 2 items"),
+        ('{"train": [[0], [1]], "test": [[0], [1], [2]]}', "samples for 2 clients but tests for 3"),
+        ('{"format": "federation", "version": 2}', "has format version 2; this program reads 1"),
+    ],
+)
+def test_what_is_no_partition_file_is_refused_in_a_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(DataError, match=re.escape(message)) as error:
+        read(tmp_path / "p.json")
+    assert "p.json" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_is_no_partition_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a readable partition file"):
+        read(tmp_path)
+
+
+def test_generator_settings_stand_in_the_file(tmp_path: Path) -> None:
+    build(balanced(60, 20, 4), PartitionSettings("pathological", clients=5), stream(0)).save(tmp_path / "f.json")
+    settings = json.loads((tmp_path / "f.json").read_text())["settings"]
+    assert settings == {
+        "kind": "pathological",
+        "clients": 5,
+        "held_out": 0.2,
+        "validation": 0.0,
+        "classes_per_client": 2,
+    }

@@ -1,0 +1,159 @@
+from collections.abc import Sequence
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.methods import registry
+from fedprompt.methods.base import State
+from fedprompt.methods.errors import MethodError
+from tests import toy
+
+NAMES = ("fedlora", "ffa-lora", "fedsa-lora", "flexlora")
+COHORT = [0, 1, 2]
+SCALE = 16 / 4  # alpha / r
+every_lora = pytest.mark.parametrize("name", NAMES)
+
+
+def ran(name: str, rounds: int = 1, **changes: object) -> Simulator:
+    simulator = toy.simulator(name, of=toy.unequal(), rounds=rounds, **changes)  # type: ignore[arg-type]
+    simulator.run()
+    return simulator
+
+
+def start(name: str) -> Simulator:
+    """Before the first round."""
+    return toy.simulator(name, of=toy.unequal())
+
+
+def perturbed(state: State, names: Sequence[str]) -> State:
+    """The same with random values in these tensors, other ones for each client."""
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: torch.randn(value.shape, generator=generator) * 0.3 if name in names else value
+        for name, value in state.items()
+    }
+
+
+def by_merging(rows: Sequence[int], state: State, k: int) -> Tensor:
+    """Client k's logits by timm's own forward, with W + alpha/r B A in place of W in a copy of the model."""
+    model = deepcopy(toy.vit().model)
+    for layer, block in enumerate(model.blocks):
+        for place, first in ((0, 0), (1, 48)):  # of the joint weight the rows 0..23 are of q, 24..47 of k, 48..71 of v
+            update = SCALE * state["lora.B"][k, layer, place] @ state["lora.A"][k, layer, place]
+            block.attn.qkv.weight.data[first : first + 24] += update
+    pixels = toy.train_samples().pixels(torch.as_tensor(rows))
+    feature = model.forward_features(pixels)[:, 0]
+    return functional.linear(feature, state["head.weight"][k], state["head.bias"][k])
+
+
+@every_lora
+def test_logits_are_those_of_the_backbone_with_merged_weights(name: str) -> None:
+    simulator = start(name)
+    jobs = simulator.jobs(COHORT, 1)
+    batch, state = toy.batch_of(simulator.method, jobs, width=10)
+    state = perturbed(state, ("lora.A", "lora.B", "head.weight"))
+    found = simulator.method.logits(toy.vit(), batch, state).view(3, 10, -1)
+    for k, job in enumerate(jobs):
+        torch.testing.assert_close(found[k], by_merging(job.rows[:10], state, k), atol=1e-4, rtol=1e-4)
+
+
+@every_lora
+def test_the_start_is_the_frozen_model_under_a_linear_head(name: str) -> None:
+    simulator = start(name)
+    batch, state = toy.batch_of(simulator.method, simulator.jobs(COHORT, 1), width=10)
+    head = toy.simulator("head").method
+    torch.testing.assert_close(
+        simulator.method.logits(toy.vit(), batch, state), head.logits(toy.vit(), batch, state), atol=1e-5, rtol=1e-5
+    )
+
+
+@every_lora
+def test_every_layer_and_place_of_every_trained_factor_learns(name: str) -> None:
+    simulator = ran(name)
+    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 2))
+    trained = [key for key in ("lora.A", "lora.B") if key != "lora.A" or name != "ffa-lora"]
+    state = {key: value.clone().requires_grad_(key in trained) for key, value in state.items()}
+    loss = simulator.method.loss(toy.vit(), batch, state).mean()
+    for gradient in torch.autograd.grad(loss, [state[key] for key in trained]):
+        assert gradient[0].abs().amax((2, 3)).gt(1e-8).all()
+
+
+@every_lora
+def test_fused_clients_end_as_clients_alone(name: str) -> None:
+    simulator = ran(name)
+    ends = [toy.learned(simulator, COHORT, 2, kind) for kind in ("sequential", "fused")]
+    for alone, fused in zip(*ends, strict=True):
+        for key, value in {**alone.shared, **alone.local}.items():
+            torch.testing.assert_close({**fused.shared, **fused.local}[key], value, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "local"),
+    [("fedlora", 1636, 0), ("flexlora", 1636, 0), ("ffa-lora", 868, 0), ("fedsa-lora", 768, 868)],
+)
+def test_what_trains_is_counted_by_hand(name: str, shared: int, local: int) -> None:
+    """4 layers x 2 places x 4 x 24 = 768 values in each of the two factors; the head has 4 x 25."""
+    assert start(name).outcome.parameters == {"shared": shared, "local": local}
+
+
+def test_at_rank_4_a_base_sized_transformer_takes_147_456_values() -> None:
+    class Base:
+        dim, depth, classes = 768, 12, 10
+
+    factors = registry.create("fedlora").method.start(Base(), lambda _: torch.Generator())  # type: ignore[attr-defined]
+    assert sum(factor.numel() for factor in factors) == 147_456
+
+
+@pytest.mark.parametrize("rank", [25, 1000])
+def test_a_rank_above_the_width_is_refused(rank: int) -> None:
+    with pytest.raises(MethodError, match=rf"fedlora\.rank={rank} is out of range: this backbone takes 1 to 24"):
+        toy.simulator("fedlora", settings={"fedlora": {"rank": rank}})
+
+
+def products(simulator: Simulator) -> tuple[Tensor, Tensor]:
+    """sum_k w_k B_k A_k of what clients of 21, 10 and 15 samples send, and the product that they then receive."""
+    updates = toy.learned(simulator, COHORT, 1)
+    mean = torch.zeros(4, 2, 24, 24)
+    for share, update in zip((21 / 46, 10 / 46, 15 / 46), updates, strict=True):
+        a = update.shared.get("lora.A", simulator.server.get("lora.A"))
+        mean += share * update.shared["lora.B"] @ a
+    after = ran(simulator.recipe.name).server
+    return mean, after["lora.B"] @ after["lora.A"]
+
+
+def test_ffa_lora_averages_the_products_by_averaging_one_factor() -> None:
+    mean, received = products(start("ffa-lora"))
+    torch.testing.assert_close(received, mean, atol=1e-6, rtol=1e-4)
+
+
+def test_fedlora_does_not() -> None:
+    mean, received = products(start("fedlora"))
+    assert (received - mean).abs().max() > 1e-4
+
+
+def test_the_fixed_factor_of_ffa_lora_stays_as_it_was_drawn() -> None:
+    simulator, drawn = ran("ffa-lora", rounds=2), start("ffa-lora").server["lora.A"]
+    assert torch.equal(simulator.server["lora.A"], drawn)
+
+
+def test_the_second_factor_and_the_head_of_fedsa_lora_never_travel() -> None:
+    """What travels, in either direction, are 768 values of A to and from each of three clients."""
+    simulator = start("fedsa-lora")
+    update = toy.learned(simulator, COHORT, 1)[0]
+    assert update.shared.keys() == {"lora.A"}
+    assert simulator.server.keys() == {"lora.A"}
+    assert update.local.keys() == {"lora.B", "head.weight", "head.bias"}
+    outcome = ran("fedsa-lora").outcome
+    assert outcome.upload_bytes == outcome.download_bytes == 3 * 4 * 768
+
+
+def test_a_held_out_client_of_fedsa_lora_takes_the_mean_of_the_second_factors() -> None:
+    simulator = ran("fedsa-lora")
+    (subject,) = simulator.subjects(simulator.federation.held_out)
+    factors = [simulator.local[k]["lora.B"].numpy() for k in COHORT]
+    np.testing.assert_allclose(subject.state["lora.B"], np.mean(factors, axis=0), atol=1e-7)

@@ -1,0 +1,67 @@
+"""What ditto, apfl and pfedme share: an averaged model, and beside it one of each client's own."""
+
+import pytest
+import torch
+
+from fedprompt.methods.base import Phase
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, personal_copy, squared_distance
+from tests import toy
+from tests.methods.contract import same
+
+every_name = pytest.mark.parametrize("name", ["ditto", "apfl", "pfedme"])
+
+
+@every_name
+def test_a_held_out_client_predicts_as_the_averaged_model_does_to_the_bit(name: str) -> None:
+    simulator = toy.simulator(name, of=toy.unequal())
+    simulator.run()
+    (subject,) = simulator.subjects(simulator.federation.held_out)
+    assert same(personal_copy(subject.state), personal_copy(simulator.server))
+    (job,) = simulator.jobs([3], 9)
+    batch, state = toy.batch_of(simulator.method, [job])
+    state |= {key: subject.state[key].unsqueeze(0) for key in simulator.initial_local}
+    plain = toy.simulator("fedvpt").method.logits(simulator.vit, batch, state)
+    assert torch.equal(simulator.method.logits(simulator.vit, batch, state), plain)
+
+
+@every_name
+def test_a_held_out_client_adapts_its_own_model_and_nothing_else(name: str) -> None:
+    simulator = toy.simulator(name, of=toy.unequal())
+    simulator.run()
+    before = simulator.subjects(simulator.federation.held_out)
+    (after,) = simulator.judge._tuned(before, Phase(simulator.method.adapts, epochs=1))
+    moved = {key for key, value in before[0].state.items() if not torch.equal(value, after.state[key])}
+    assert moved - {*GLOBAL} == {*PERSONAL}
+    assert all(torch.equal(simulator.server[key], before[0].state[key]) for key in GLOBAL)
+
+
+@every_name
+def test_a_client_not_sampled_yet_predicts_with_the_model_that_all_start_from(name: str) -> None:
+    simulator = toy.simulator(name, of=toy.unequal(), participation=1 / 3, rounds=1)
+    simulator.run()
+    (trained,) = simulator.local
+    for subject in simulator.subjects(simulator.federation.seen):
+        own = {key: subject.state[key] for key in simulator.initial_local}
+        assert same(own, simulator.initial_local) == (subject.client != trained)
+    assert simulator.outcome.never_trained == pytest.approx(2 / 3)
+
+
+@every_name
+@pytest.mark.parametrize("kind", ["fused", "threaded", "sequential"])
+def test_a_client_ends_its_first_round_alike_whomever_it_trains_beside(name: str, kind: str) -> None:
+    mine, ends = toy.rows_of(0, 1), []
+    for others in (toy.rows_of(2), toy.rows_of(3)):
+        simulator = toy.simulator(name, of=toy.deal([mine, others], [[0], [1]]), executor=kind, threads=2)
+        (update, _) = toy.learned(simulator, [0, 1], 1, kind)
+        ends.append({**update.shared, **update.local})
+    if kind == "fused":
+        assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-5) for key in ends[0])
+    else:
+        assert same(*ends)
+
+
+def test_the_distance_is_over_all_tensors_of_each_client() -> None:
+    w = {"prompt": torch.zeros(2, 1, 2), "head.weight": torch.ones(2, 2, 2), "head.bias": torch.zeros(2, 2)}
+    v = {key: value + torch.tensor([1.0, 3.0]).view(2, *[1] * (value.dim() - 1)) for key, value in w.items()}
+    own = dict(zip(PERSONAL, v.values(), strict=True))
+    assert squared_distance({**w, **own}).tolist() == [8.0, 72.0]  # of 2 + 4 + 2 numbers, each 1 and 3 away

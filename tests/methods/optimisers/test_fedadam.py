@@ -1,0 +1,64 @@
+"""Adam by hand, b1 = b2 = 1/2, tau 1, rate 2: v starts at 1, the server at 0.
+
+Round 1: delta 1, m 1/2, v (1 + 1) / 2 = 1, w 2 x 1/2 / (1 + 1) = 1/2. Round 2: delta 7, m (1/2 + 7) / 2 = 3.75,
+v (1 + 49) / 2 = 25, w 1/2 + 2 x 3.75 / (5 + 1) = 1.75.
+"""
+
+import pytest
+import torch
+
+from fedprompt.methods.optimisers.fedadam import FedAdam
+from tests import toy
+from tests.methods.contract import COHORT, copy, same
+
+
+def test_two_rounds_by_hand() -> None:
+    server = FedAdam(lr=2.0, beta1=0.5, beta2=0.5, tau=1.0)
+    start = {"w": torch.tensor([0.0])}
+    after, memory = server.server_step(start, {"w": torch.tensor([1.0])}, server.memory(start))
+    assert (after["w"].item(), memory["m.w"].item(), memory["v.w"].item()) == (0.5, 0.5, 1)
+    after, memory = server.server_step(after, {"w": torch.tensor([7.5])}, memory)
+    assert (after["w"].item(), memory["m.w"].item(), memory["v.w"].item()) == (1.75, 3.75, 25)
+
+
+@pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])
+def test_clients_start_the_next_round_from_where_the_server_stepped(plugin: str) -> None:
+    """And not from the average, beside which a server that keeps its step to itself would go."""
+    run, plain = (toy.simulator(name, of=toy.unequal(), rounds=2) for name in (f"head+{plugin}", "head"))
+    run.run()
+    plain.run()
+    for job in run.jobs(COHORT, 3):
+        assert same(job.shared, {name: run.server[name] for name in run.shared_names})
+        assert not any(torch.equal(value, plain.server[name]) for name, value in job.shared.items())
+
+
+def test_the_server_steps_from_where_it_was_through_its_own_moments() -> None:
+    run = toy.simulator("head+fedadam", rounds=1)
+    before = copy(run.server)
+    plain = toy.simulator("head", rounds=1)
+    run.run()
+    plain.run()
+    for name, value in before.items():
+        delta = plain.server[name] - value
+        m, v = 0.1 * delta, 0.99 * 1e-6 + 0.01 * delta.square()
+        torch.testing.assert_close(run.server[name], value + 0.01 * m / (v.sqrt() + 1e-3))
+
+
+@pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])
+def test_the_head_may_have_a_rate_of_its_own(plugin: str) -> None:
+    settings = {plugin: {"head_lr": 0.0}}
+    run, same_rate = (toy.simulator(f"fedvpt+{plugin}", rounds=1, settings=s) for s in (settings, None))
+    before = copy(run.server)
+    run.run()
+    same_rate.run()
+    moved = {name for name in before if not torch.equal(run.server[name], before[name])}
+    if plugin == "fedavgm":  # which takes the step back from where the average is
+        moved = {name for name in before if not torch.allclose(run.server[name], before[name], atol=1e-6)}
+    assert moved == {"prompt"}
+    assert torch.equal(run.server["prompt"], same_rate.server["prompt"])
+
+
+@pytest.mark.parametrize("plugin", ["fedadam", "fedyogi"])
+def test_moments_do_not_travel(plugin: str) -> None:
+    plain, adaptive = (toy.simulator(name, rounds=2).run() for name in ("head", f"head+{plugin}"))
+    assert (adaptive.upload_bytes, adaptive.download_bytes) == (plain.upload_bytes, plain.download_bytes)

@@ -1,0 +1,43 @@
+import torch
+
+from fedprompt.methods.optimisers.fedavgm import FedAvgM
+from tests import toy
+
+
+def test_two_rounds_by_hand() -> None:
+    """beta 1/2, lr 2. Round 1: delta 1, v 1, w 10 - 2 = 8. Round 2: clients reach 5, delta 3, v 3.5, w 8 - 7 = 1."""
+    server = FedAvgM(beta=0.5, lr=2.0)
+    memory = server.memory({"w": torch.tensor([10.0, 0.0])})
+    after, memory = server.server_step({"w": torch.tensor([10.0, 0.0])}, {"w": torch.tensor([9.0, 1.0])}, memory)
+    assert after["w"].tolist() == [8.0, 2.0]
+    after, memory = server.server_step(after, {"w": torch.tensor([5.0, 2.0])}, memory)
+    assert after["w"].tolist() == [1.0, 3.0]
+    assert memory["w"].tolist() == [3.5, -0.5]
+
+
+def test_the_momentum_starts_at_zero_and_covers_what_is_shared() -> None:
+    memory = FedAvgM(beta=0.9, lr=1.0).memory({"a": torch.ones(2, 3), "b": torch.ones(())})
+    assert {key: (value.shape, float(value.sum())) for key, value in memory.items()} == {"a": ((2, 3), 0), "b": ((), 0)}
+
+
+def test_the_first_round_is_plain_averaging_and_leaves_its_update_as_momentum() -> None:
+    simulator = toy.simulator("head+fedavgm", rounds=1)
+    start = simulator.server["head.weight"].clone()
+    simulator.run()
+    plain = toy.simulator("head", rounds=1)
+    plain.run()
+    torch.testing.assert_close(simulator.server["head.weight"], plain.server["head.weight"])
+    torch.testing.assert_close(simulator.optimiser_memory[0]["head.weight"], start - plain.server["head.weight"])
+
+
+def test_momentum_does_not_travel() -> None:
+    plain, momentum = (toy.simulator(name, rounds=2).run() for name in ("head", "head+fedavgm"))
+    assert (momentum.upload_bytes, momentum.download_bytes) == (plain.upload_bytes, plain.download_bytes)
+    assert momentum.parameters == plain.parameters
+
+
+def test_momentum_changes_the_second_round() -> None:
+    plain, momentum = (toy.simulator(name, rounds=2) for name in ("head", "head+fedavgm"))
+    plain.run()
+    momentum.run()
+    assert not torch.allclose(plain.server["head.weight"], momentum.server["head.weight"], atol=1e-3)

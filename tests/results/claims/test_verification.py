@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+
+from fedprompt.results.claims.verification import Cells, Check, Claim, read, verify
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records.frames import load
+
+
+def claim(cells=None, **check):
+    """A claim that `good` is ahead of every method on digits, unless it says otherwise."""
+    whole = {"kind": "beats_all", "method": "good", "metrics": ("seen.mean",)} | check
+    return Claim(
+        id="c", source="s", wording="w", cells=Cells(**(cells or {"datasets": ["digits"]})), check=Check(**whole)
+    )
+
+
+@pytest.fixture
+def finding(runs):
+    """What the runs written so far say of a claim."""
+    return lambda cells=None, **check: verify(load(runs), [claim(cells, **check)], np.random.default_rng(0))[0]
+
+
+@pytest.fixture
+def sweep(write):
+    """Writes six seeds of every named method at its mean, all shaken alike."""
+
+    def run(means, **record):
+        for seed in range(record.pop("seeds", 6)):
+            for method, mean in means.items():
+                write(method, seed=seed, seen=mean + 0.01 * seed, **record)
+
+    return run
+
+
+def test_ahead_of_every_method_in_every_cell_beyond_chance_is_supported(sweep, finding):
+    sweep({"good": 0.6, "fair": 0.5, "bad": 0.4})
+    sweep({"good": 0.6, "fair": 0.5, "bad": 0.4}, alpha=0.5)
+    found = finding()
+    assert found.verdict == "supported"
+    assert "ahead in 4 of 4 comparisons with 2 methods in 2 cells, 4 of them resolved" in found.reason
+    assert len(found.comparisons) == 6  # two rivals in two cells, and in their mean
+    assert found.elsewhere is None
+
+
+def test_one_rival_ahead_beyond_chance_contradicts(sweep, finding):
+    # Twelve comparisons would be too many for six seeds in a cell; over two cells 2/2^12 * 6 = 0.003 stands.
+    for alpha in (0.05, 0.5):
+        sweep({"good": 0.6, "bad": 0.4, "better": 0.7}, alpha=alpha)
+    found = finding()
+    assert found.verdict == "contradicted"
+    assert "furthest behind better in all cells: -10.0 points of seen.mean" in found.reason
+
+
+def test_few_seeds_resolve_nothing_and_the_finding_says_how_many_would(sweep, finding):
+    sweep({"good": 0.9, "bad": 0.1}, seeds=3)
+    found = finding()
+    assert found.verdict == "not resolved"
+    assert found.reason.endswith("3 seeds can reach p = 0.25 at best; 6 would do")
+
+
+def test_ahead_in_one_cell_and_level_in_another_is_not_resolved(sweep, write, finding):
+    sweep({"good": 0.6, "bad": 0.4})
+    for seed in range(6):
+        write("good", 0.5, seed, 0.5)
+        write("bad", 0.5, seed, 0.5 + 0.1 * (-1) ** seed)
+    assert finding().verdict == "not resolved"
+
+
+def test_both_clients_that_took_part_and_new_ones_must_agree(sweep, finding):
+    sweep({"good": 0.6, "bad": 0.4}, held_out=0.4)  # held-out clients level
+    assert finding(metrics=("seen.mean",)).verdict == "supported"
+    assert finding(metrics=("seen.mean", "held_out.mean")).verdict == "not resolved"
+
+
+def test_a_claim_on_other_data_is_not_tested_and_what_there_is_is_told_apart(sweep, finding):
+    sweep({"good": 0.6, "bad": 0.4})
+    found = finding({"datasets": ["cifar100"]})
+    assert (found.verdict, found.comparisons.empty) == ("not tested", True)
+    assert found.reason == "no finished pair of good and a rival on cifar100"
+    assert found.elsewhere.verdict == "supported"
+
+
+def test_a_claim_is_not_supported_by_half_of_its_data_sets_but_can_be_contradicted(sweep, finding):
+    sweep({"good": 0.6, "bad": 0.4})
+    half = {"datasets": ["digits", "cifar100"]}
+    found = finding(half)
+    assert found.verdict == "not tested"
+    assert found.reason.endswith("not measured: cifar100")
+    assert finding(half, method="bad").verdict == "contradicted"
+
+
+def test_a_named_rival_that_was_not_run_leaves_the_claim_open(sweep, finding):
+    sweep({"good": 0.6, "bad": 0.4})
+    found = finding(kind="beats", rivals=("bad", "absent"))
+    assert found.verdict == "not tested"
+    assert found.reason.endswith("not measured: absent")
+
+
+def test_within_grants_the_margin(sweep, finding):
+    sweep({"good": 0.6, "better": 0.605})
+    assert finding(kind="within", rivals=("better",), margin=0.01).verdict == "supported"
+    assert finding(kind="within", rivals=("better",), margin=0.001).verdict == "contradicted"
+    row = finding(kind="within", rivals=("better",), margin=0.01).comparisons.iloc[0]
+    assert (row["value"], row["lead"]) == (pytest.approx(-0.005), pytest.approx(0.005))
+
+
+def test_variants_of_the_method_are_no_rivals_but_namesakes_are():
+    rivals = claim().check.against(["good", "good:prior", "good+fedprox", "good tau=1", "good-deep", "bad"])
+    assert rivals == ["good-deep", "bad"]
+
+
+def test_failed_runs_and_other_backbones_are_no_evidence(sweep, write, finding):
+    sweep({"good": 0.6, "bad": 0.4}, config={"backbone": "toy"})
+    assert finding({"datasets": ["digits"], "backbones": ["vit_*"]}).verdict == "not tested"
+    assert finding({"datasets": ["digits"], "backbones": ["toy"]}).verdict == "supported"
+    write("good", alpha=0.5, error="stopped")
+    assert finding().verdict == "supported"
+
+
+def test_less_is_better_for_costs(sweep, write, finding):
+    for seed in range(6):
+        write("good", seed=seed, seconds={"total": 1.0 + seed})
+        write("bad", seed=seed, seconds={"total": 9.0 + seed})
+    found = finding(metrics=("seconds",))
+    assert found.verdict == "supported"
+    assert found.comparisons["value"].tolist() == pytest.approx([-8])
+
+
+def test_a_null_claim_is_supported_or_contradicted_in_at_most_five_of_a_hundred_draws(monkeypatch):
+    import pandas as pd
+
+    from fedprompt.results.claims.verification import assess
+    from fedprompt.results.statistics import inference as stats
+
+    monkeypatch.setattr(stats, "DRAWS", 10)  # no interval is asked for
+    generator = np.random.default_rng(3)
+    frame = pd.DataFrame([(s, m) for s in range(8) for m in ("good", "bad")], columns=["seed", "method"])
+    frame = frame.assign(status="done", cell="c", dataset="digits", partition="p", backbone="b")
+    verdicts = [
+        assess(claim(), frame.assign(**{"seen.mean": values}), generator).verdict
+        for values in generator.normal(size=(400, 16))
+    ]
+    assert 0 < np.mean([verdict != "not resolved" for verdict in verdicts]) <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+
+
+def test_our_own_claims_can_be_read_and_are_named_apart(write, runs):
+    write()
+    claims = read()
+    assert len({found.id for found in claims}) == len(claims)
+    assert {found.verdict for found in verify(load(runs), claims, np.random.default_rng(0))} == {"not tested"}
+    assert {"pep-fedpt-surpasses-all", "training-free-head-equals-prompts"} <= {found.id for found in claims}
+
+
+GOOD = "{id: c, source: s, wording: w, cells: {datasets: [digits]}, check: {kind: beats_all, method: m, metrics: [x]}}"
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("a: [", "cannot be read"),
+        ("a: 1", "is no list of claims"),
+        ("- {id: c}", r"0\.source"),
+        ("- " + GOOD.replace("beats_all", "wins"), r"0\.check\.kind"),
+        ("- " + GOOD.replace("datasets", "dataset"), r"0\.cells\.dataset"),
+        ("- " + GOOD.replace("beats_all", "beats"), "names no rivals"),
+        ("- " + GOOD.replace("metrics", "margin: 0.1, metrics"), "has a margin"),
+        ("- !!python/object/apply:os.getcwd []", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_list_of_claims_is_refused_with_its_place(tmp_path, content, named):
+    (tmp_path / "claims.yaml").write_text(content)
+    with pytest.raises(RecordError, match=named):
+        read(tmp_path / "claims.yaml")
+
+
+def test_a_claim_on_an_unknown_metric_is_refused(write, finding):
+    write()
+    with pytest.raises(RecordError, match=r"unknown metric of c 'seen.men': did you mean 'seen.mean'\?"):
+        finding(metrics=("seen.men",))

@@ -1,0 +1,55 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records import frames as records
+from fedprompt.results.records.export import export
+
+Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_row_a_run_with_its_metrics_and_settings(suffix: str, write: Write, runs: Path, tmp_path: Path) -> None:
+    write(seen=0.75, config={"lr": 0.5, "settings": {"fedvpt": {"tokens": 3}}})
+    write(seed=1, error="it broke")
+    path = tmp_path / f"all.{suffix}"
+    assert export(runs, path) == 2
+    frame = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
+    first, second = frame.sort_values("seed").to_dict("records")
+    assert (first["run_id"], first["seen.mean"], first["config.lr"]) == ("r000", 0.75, 0.5)
+    assert json.loads(first["config.settings"]) == {"fedvpt": {"tokens": 3}}
+    assert (second["status"], second["error"], second["config.seed"]) == ("failed", "it broke", 1)
+    assert pd.isna(second["seen.mean"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "runs"]
+
+
+def test_rows_of_rounds_and_of_clients(write: Write, runs: Path, tmp_path: Path) -> None:
+    write()
+    assert export(runs, tmp_path / "rounds.csv", "rounds") == 3
+    assert pd.read_csv(tmp_path / "rounds.csv")["round"].tolist() == [0, 1, 2]
+    assert export(runs, tmp_path / "clients.csv", "clients") == 4
+    counts = pd.read_csv(tmp_path / "clients.csv")["class_counts"].map(json.loads).tolist()
+    assert counts == [[4, 0, 0], [1, 2, 0], [0, 0, 5], [1, 0, 1]]
+
+
+def test_settings_stay_with_their_runs_whatever_the_order(write: Write, runs: Path, tmp_path: Path) -> None:
+    for seed in (2, 0, 1):
+        write(seed=seed, config={"lr": 10.0 + seed})
+    export(runs, tmp_path / "all.csv")
+    frame = pd.read_csv(tmp_path / "all.csv")
+    assert frame["run_id"].tolist() == records.load(runs)["run_id"].tolist()
+    assert (frame["config.lr"] == 10 + frame["seed"]).all()
+
+
+def test_what_cannot_be_exported_is_told(write: Write, runs: Path, tmp_path: Path) -> None:
+    write()
+    with pytest.raises(RecordError, match=r"neither \.parquet nor \.csv"):
+        export(runs, tmp_path / "all.xlsx")
+    with pytest.raises(RecordError, match="unknown kind of row 'round': did you mean 'rounds'"):
+        export(runs, tmp_path / "all.csv", "round")
+    with pytest.raises(RecordError, match=r"where\.csv cannot be written: "):
+        export(runs, tmp_path / "no" / "where.csv")

@@ -1,0 +1,80 @@
+from fedprompt.results.records.labels import label, short_names
+
+
+def record(method="m", dataset="digits", alpha=0.05, seed=0, partition="dirichlet", **config):
+    return {
+        "method": method, "dataset": dataset, "partition": partition, "alpha": alpha, "seed": seed,
+        "config": {"method": method, "dataset": dataset, "alpha": alpha, "seed": seed} | config,
+    }  # fmt: skip
+
+
+def cells(*records):
+    return [name.cell for name in label(records)]
+
+
+def test_equal_settings_are_not_named():
+    assert cells(record(rounds=20), record(rounds=20, seed=1)) == ["digits dirichlet(0.05)"] * 2
+
+
+def test_a_setting_that_differs_is_named_in_every_cell():
+    found = cells(record(rounds=20, lr=0.1), record(rounds=40, lr=0.1), record(rounds=20, lr=0.1, alpha=0.5))
+    assert found == [
+        "digits dirichlet(0.05) rounds=20",
+        "digits dirichlet(0.05) rounds=40",
+        "digits dirichlet(0.5) rounds=20",
+    ]
+
+
+def test_a_setting_that_follows_the_data_set_is_not_named():
+    found = cells(record(image_size=8), record(dataset="npz:/data/cifar.v1.npz", image_size=32))
+    assert found == ["digits dirichlet(0.05)", "npz:cifar.v1 dirichlet(0.05)"]
+
+
+def test_nested_settings_are_named_by_their_last_word():
+    found = cells(record(federation={"clients": 10}), record(federation={"clients": 20}))
+    assert found == ["digits dirichlet(0.05) clients=10", "digits dirichlet(0.05) clients=20"]
+
+
+def test_a_partition_without_alpha_is_named_plainly_and_shares_its_group():
+    first, second = label([record(), record(partition="iid", alpha=None)])
+    assert (second.cell, second.skew) == ("digits iid", "iid")
+    assert first.group == second.group == "digits"
+
+
+def test_a_setting_that_only_some_runs_have_is_named_where_it_is():
+    found = cells(record(), record(partition="pathological", alpha=None, classes_per_client=2))
+    assert found == ["digits dirichlet(0.05)", "digits pathological classes_per_client=2"]
+
+
+def test_settings_of_different_methods_do_not_split_a_cell():
+    names = label([record("a", settings={"tau": 0.1}), record("b", settings={"mu": 1.0})])
+    assert [(name.method, name.cell) for name in names] == [
+        ("a", "digits dirichlet(0.05)"),
+        ("b", "digits dirichlet(0.05)"),
+    ]
+
+
+def test_one_method_with_several_own_settings_is_several_methods():
+    names = label([record("a", settings={"tau": 0.1}), record("a", settings={"tau": 1.0}), record("b")])
+    assert [name.method for name in names] == ["a tau=0.1", "a tau=1", "b"]
+
+
+def test_own_settings_that_follow_the_cell_are_not_named():
+    names = label([record("a", settings={"layer": 4}), record("a", alpha=0.5, settings={"layer": 7})])
+    assert [name.method for name in names] == ["a", "a"]
+
+
+def test_where_a_run_was_computed_is_named_only_when_nothing_else_tells_two_runs_apart():
+    assert cells(record("a", device="cpu"), record("b", device="cuda")) == ["digits dirichlet(0.05)"] * 2
+    found = cells(record("a", device="cpu"), record("a", device="cuda"))
+    assert found == ["digits dirichlet(0.05) device=cpu", "digits dirichlet(0.05) device=cuda"]
+
+
+def test_paths_are_cut_to_the_shortest_tail_that_stays_unique():
+    names = ["digits", "npz:/a/x/c.npz", "npz:/a/y/c.npz", "npz:/a/y/d.npz"]
+    assert short_names(names) == {
+        "digits": "digits",
+        "npz:/a/x/c.npz": "npz:x/c",
+        "npz:/a/y/c.npz": "npz:y/c",
+        "npz:/a/y/d.npz": "npz:d",
+    }

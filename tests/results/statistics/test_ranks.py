@@ -1,0 +1,100 @@
+import numpy as np
+import pandas as pd
+import pytest
+import scikit_posthocs
+import scipy.stats
+
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records.frames import load
+from fedprompt.results.statistics.ranks import average_ranks, cliques, friedman, rank, wilcoxon_holm
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(5)
+
+
+def test_average_ranks_share_ties_and_put_the_best_first():
+    scores = pd.DataFrame({"low": [0.1, 0.2], "tie": [0.3, 0.9], "tied": [0.3, 0.1]})
+    # First row: 3, 1.5, 1.5; second: 2, 1, 3.
+    assert average_ranks(scores).to_dict() == {"tie": 1.25, "tied": 2.25, "low": 2.5}
+    assert average_ranks(scores, lower=True).index[0] == "low"
+
+
+def test_a_tie_is_one_though_the_sums_were_taken_in_another_order():
+    scores = pd.DataFrame({"a": [0.1 + 0.2], "b": [0.3]})
+    assert average_ranks(scores).tolist() == [1.5, 1.5]
+
+
+def test_friedman_agrees_with_the_chi_squared_form_for_many_cells(generator):
+    scores = pd.DataFrame(generator.normal([0, 0, 0.3], 1, (60, 3)))
+    assert friedman(scores, generator) == pytest.approx(
+        scipy.stats.friedmanchisquare(*scores.to_numpy().T).pvalue, abs=0.03
+    )
+
+
+def test_friedman_of_two_cells_in_accord_is_one_in_the_number_of_orders(generator):
+    # Whatever the first row's order, one of the 3! = 6 orders of the second agrees.
+    assert friedman(pd.DataFrame([[1, 2, 3], [1, 2, 3]]), generator) == pytest.approx(1 / 6, abs=0.03)
+    assert friedman(pd.DataFrame([[1, 1, 1], [1, 1, 1]]), generator) == 1
+
+
+def test_friedman_raises_a_false_alarm_in_five_of_a_hundred_null_draws(generator, monkeypatch):
+    monkeypatch.setattr("fedprompt.results.statistics.ranks.REORDERINGS", 199)
+    draws = generator.normal(size=(1_000, 6, 5))
+    rate = np.mean([friedman(pd.DataFrame(scores), generator) <= 0.05 for scores in draws])
+    assert rate == pytest.approx(0.05, abs=3 * 0.0069)
+
+
+def test_pairwise_wilcoxon_is_scikit_posthocs(generator):
+    scores = pd.DataFrame(generator.normal([0, 1, 2], 1, (8, 3)), columns=["c", "a", "b"])
+    peer = scikit_posthocs.posthoc_wilcoxon(scores.to_numpy().T.tolist(), p_adjust="holm").to_numpy()
+    found = wilcoxon_holm(scores)
+    assert list(found.index) == list(found.columns) == ["c", "a", "b"]
+    assert found.to_numpy() == pytest.approx(peer)
+
+
+def test_pairwise_wilcoxon_is_exact_with_ties_and_zeros():
+    scores = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [1.0, 1, 2, 2, 3, 7]})
+    peer = scipy.stats.wilcoxon(scores["a"], scores["b"], zero_method="pratt", method=scipy.stats.PermutationMethod())
+    assert wilcoxon_holm(scores).loc["a", "b"] == pytest.approx(peer.pvalue)
+
+
+def test_pairwise_wilcoxon_raises_one_false_alarm_in_at_most_five_of_a_hundred_families(generator):
+    draws = generator.normal(size=(1_000, 10, 4))
+    alarms = [wilcoxon_holm(pd.DataFrame(scores)).to_numpy().min() <= 0.05 for scores in draws]
+    assert 0 < np.mean(alarms) <= 0.05 + 3 * 0.0069
+
+
+def test_two_cells_resolve_no_pair():
+    pairwise = wilcoxon_holm(pd.DataFrame({"a": [1.0, 2], "b": [3.0, 5], "c": [3.0, 5]}))
+    assert pairwise.to_numpy().min() > 0.25
+
+
+def test_cliques_are_the_largest_groups_that_no_test_tells_apart():
+    names = list("abcd")
+    pairwise = pd.DataFrame(1.0, index=names, columns=names)
+    for one, other in ("ac", "ad", "bd"):
+        pairwise.loc[one, other] = pairwise.loc[other, one] = 0.01
+    ranks = pd.Series([1.0, 2, 3, 4], index=names)
+    assert cliques(ranks, pairwise) == [["a", "b"], ["b", "c"], ["c", "d"]]
+    pairwise.loc["b", "d"] = pairwise.loc["d", "b"] = 1
+    assert cliques(ranks, pairwise) == [["a", "b"], ["b", "c", "d"]]
+
+
+def test_methods_are_ranked_on_their_means_over_seeds_and_one_with_a_hole_is_left_out(write, runs, generator):
+    for alpha in (0.05, 0.5):
+        for seed in range(2):
+            write("good", alpha, seed, 0.9)
+            write("bad", alpha, seed, 0.1 + 0.7 * seed)
+    write("hole", 0.05, 0, 0.95)
+    found = rank(load(runs), "seen.mean", generator)
+    assert found.ranks.to_dict() == {"good": 1, "bad": 2}
+    assert (found.left_out, found.cells, found.cliques) == (["hole"], 2, [["good", "bad"]])
+    assert rank(load(runs), "seen.mean", generator, by=("cell", "seed")).cells == 4
+
+
+def test_a_single_method_cannot_be_ranked(write, runs, generator):
+    write("only")
+    with pytest.raises(RecordError, match=r"ranks of seen.mean need two methods with a value in every cell: 1 found"):
+        rank(load(runs), "seen.mean", generator)

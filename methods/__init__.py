@@ -1,6 +1,6 @@
 """WHAT is compared: the registry, the method contract, one file per method."""
 
-from fedprompt.methods.base import Method, Phase, State, Uploads, setting
+from fedprompt.methods.base import Method, Phase, State, Uploads, hyperparameter
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import register, register_optimiser
@@ -12,7 +12,7 @@ __all__ = [
     "Phase",
     "State",
     "Uploads",
+    "hyperparameter",
     "register",
     "register_optimiser",
-    "setting",
 ]

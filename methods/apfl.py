@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, hyperparameter
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels
 from fedprompt.methods.lazy import functional, torch
 from fedprompt.methods.registry import register
@@ -29,8 +29,8 @@ class APFL(TwoModels):
     with v = w, so that it predicts as w does whatever its alpha, and can adapt v.
     """
 
-    alpha: float = setting(0.5, "share of the personal model that every client starts with", low=0, high=1)
-    alpha_lr: float | None = setting(None, "learning rate of alpha; None: the run's; 0: alpha stays", low=0)
+    alpha: float = hyperparameter(0.5, "share of the personal model that every client starts with", low=0, high=1)
+    alpha_lr: float | None = hyperparameter(None, "learning rate of alpha; None: the run's; 0: alpha stays", low=0)
     no_decay = ("alpha",)
     seen_with = "the mixture of its personal and the averaged model, by its own alpha"
     held_out_with = "the averaged prompt and head"
@@ -71,5 +71,5 @@ class APFL(TwoModels):
             loss = loss + functional.cross_entropy(of_global, batch.labels, reduction="none")
         return loss
 
-    def settle(self, state: State) -> State:
+    def after_batch(self, state: State) -> State:
         return {"alpha": state["alpha"].clamp(0, 1)}

@@ -29,7 +29,7 @@ Streams = Callable[[str], "Generator"]
 """A purpose ("head", "prompt") to its random generator: the same for every method, so that runs are paired."""
 
 
-def setting(default: Any, meaning: str, *, low: float | None = None, high: float | None = None) -> Any:
+def hyperparameter(default: Any, meaning: str, *, low: float | None = None, high: float | None = None) -> Any:
     """A hyper-parameter of a method: its default, its meaning for `bench list`, and its inclusive limits."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "low": low, "high": high})
 
@@ -155,7 +155,7 @@ class Uploads:
         return torch.einsum("k,k...->...", weights, self.shared[name])
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(hyperparameter,))
 class Configured:
     """Annotated class attributes become the fields of an immutable object."""
 
@@ -167,7 +167,7 @@ class Configured:
     """Known differences from the paper; every record carries them."""
     version: ClassVar[int] = 1
     """Part of a run's identity: raised when a change of the code changes results."""
-    unfused: ClassVar[str] = ""
+    not_fusible: ClassVar[str] = ""
     """Why clients cannot train together in one pass, where they cannot: records say so."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -194,15 +194,15 @@ class Method(Configured):
     log_odds: ClassVar[bool] = True
     """Whether logits are log-probabilities up to a constant, to which the log of a prior may be added; if not, the
     prior correction only masks the classes that a client does not hold."""
-    keeps: ClassVar[tuple[str, ...]] = ()
+    personal_copies: ClassVar[tuple[str, ...]] = ()
     """Shared tensors of which a client that has trained predicts with its own copy, as its training left it."""
     no_decay: ClassVar[tuple[str, ...]] = ()
     """Trained tensors that weight decay leaves alone."""
     shares: ClassVar[bool] = True
     """Whether anything is trained together; if not, optimiser plug-ins have nothing to act on."""
-    unplugged: ClassVar[str] = ""
+    refuses_optimisers: ClassVar[str] = ""
     """Why no optimiser plug-in can act on what it shares, where none can."""
-    remade: ClassVar[str] = ""
+    rebuilt: ClassVar[str] = ""
     """Why a round's shared tensors are made anew, not moved from the last one's to an average, where they are: plug-ins
     that remember earlier rounds are refused."""
     selects: ClassVar[tuple[str, ...]] = ()
@@ -217,7 +217,7 @@ class Method(Configured):
         return None
 
     @property
-    def adapts(self) -> tuple[str, ...] | None:
+    def adapted(self) -> tuple[str, ...] | None:
         """What a held-out client trains under `--adapt-epochs`: None, its local tensors or, without any, the shared
         ones; empty, nothing, and the adapted result does not apply."""
         return None
@@ -272,11 +272,11 @@ class Method(Configured):
         """Untrained uploads [K, ...] of one batch, summed over a client's data at the start of its local update."""
         return {}
 
-    def absorb(self, statistics: State) -> State:
+    def transform_statistics(self, statistics: State) -> State:
         """What the server adds up of one client's statistics; as they came, unless overridden."""
         return statistics
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         """The server's tensors after statistics, summed over clients, have come in; returns only what changed."""
         return {}
 
@@ -288,11 +288,11 @@ class Method(Configured):
         return {}
 
     @property
-    def capacity(self) -> int | None:
+    def datastore_size(self) -> int | None:
         """How many of its training samples a client remembers, drawn at random; None: all."""
         return None
 
-    def remember(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def datastore(self, vit: Backbone, batch: Batch, state: State) -> State:
         """What a client keeps of its training samples to predict with, a row for each: [B, ...] of one batch.
 
         Made when it is to predict and never sent. `logits` then finds [K, N, ...] in its state, and beside them
@@ -300,18 +300,18 @@ class Method(Configured):
         """
         return {}
 
-    def rehearse(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def validation_statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         """Sums [K, ...] over the validation samples of clients that remember, which `logits` then finds in its state.
 
         They are for choosing what to predict with; a client without validation samples finds zeros.
         """
         return {}
 
-    def directions(self, gradients: State, received: State) -> State:
+    def adjust_gradients(self, gradients: State, received: State) -> State:
         """The gradients [K, ...] that a client follows, given those of its loss and what it received."""
         return gradients
 
-    def settle(self, state: State) -> State:
+    def after_batch(self, state: State) -> State:
         """The tensors [K, ...] that move otherwise than along a gradient, once the steps on a batch are taken.
 
         Returns only what changes; the rest, and what the server sent, stays as it is.
@@ -336,5 +336,5 @@ class Method(Configured):
     def combine(self, server: State, uploads: Uploads) -> State:
         """The server's tensors after a round: averages of the shared ones, statistics folded in."""
         averaged = {name: uploads.mean(name) for name in uploads.shared}
-        folded = self.fold(server, uploads.statistics) if uploads.statistics else {}
+        folded = self.apply_statistics(server, uploads.statistics) if uploads.statistics else {}
         return {**server, **averaged, **folded}

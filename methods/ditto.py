@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Phase, State, setting
+from fedprompt.methods.base import Backbone, Batch, Phase, State, hyperparameter
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels, squared_distance
 from fedprompt.methods.lazy import functional
 from fedprompt.methods.registry import register
@@ -26,8 +26,10 @@ class Ditto(TwoModels):
     batches from the first on, so that neither's numbers depend on the other.
     """
 
-    strength: float = setting(1.0, "weight lambda of the distance to what was received", low=0)
-    personal_epochs: int | None = setting(None, "local epochs of the personal model; None: those of a round", low=1)
+    strength: float = hyperparameter(1.0, "weight lambda of the distance to what was received", low=0)
+    personal_epochs: int | None = hyperparameter(
+        None, "local epochs of the personal model; None: those of a round", low=1
+    )
     seen_with = "its personal prompt and head"
     held_out_with = "the averaged prompt and head"
     deviations = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from fedprompt.methods.base import Backbone, Batch, State, setting
+from fedprompt.methods.base import Backbone, Batch, State, hyperparameter
 from fedprompt.methods.components.closed_form_head import ClosedForm, unseen
 from fedprompt.methods.lazy import functional, torch
 from fedprompt.methods.registry import register
@@ -31,7 +31,7 @@ def ridge_head(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
 class Fed3R(ClosedForm):
     """Ridge regression on the frozen cls feature: each client sends its Gram matrix and class sums once."""
 
-    ridge: float = setting(0.01, "lambda of the ridge regression", low=1e-8)
+    ridge: float = hyperparameter(0.01, "lambda of the ridge regression", low=1e-8)
 
     class_rows: ClassVar[tuple[str, ...]] = ("sum",)
     deviations: ClassVar[tuple[str, ...]] = (
@@ -43,7 +43,7 @@ class Fed3R(ClosedForm):
         own = (z * batch.mask.unsqueeze(1)).view(len(batch.counts), -1, vit.dim)
         return {"gram": own.mT @ own, "sum": batch.class_sums(z)}
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         """w = (G + lambda I)^-1 B with columns of unit length (section 4); a class that nobody holds is never chosen.
 
         Exact: the sums over clients are those over the pooled data, however it is split.

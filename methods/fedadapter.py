@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.lazy import functional, torch
 from fedprompt.methods.registry import register
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class FedAdapter(Method):
     """At every layer x + U gelu(D x + d) + u of the MLP's output x, and a linear head, averaged over clients."""
 
-    width: int = setting(64, "r, the width of the bottleneck", low=1)
+    width: int = hyperparameter(64, "r, the width of the bottleneck", low=1)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         """The way down [L, D, r] from uniform(-1/sqrt(D), 1/sqrt(D)); the way up [L, r, D] and both biases zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Phase, setting
+from fedprompt.methods.base import Phase, hyperparameter
 from fedprompt.methods.fedper import FedPer
 from fedprompt.methods.registry import register
 
@@ -23,7 +23,9 @@ class FedBABU(FedPer):
 
     seen_with = "the averaged prompt under the head that it tuned"
     held_out_with = "the averaged prompt under the head as it was drawn, which is chance"
-    tune_epochs: int | None = setting(5, "local epochs of the head before a prediction; None: those of a round", low=1)
+    tune_epochs: int | None = hyperparameter(
+        5, "local epochs of the head before a prediction; None: those of a round", low=1
+    )
     deviations = (
         "the body is the prompts alone, since the backbone is frozen",
         "the head is what every method starts from, of deviation 0.02; the paper's has that of PyTorch's linear layer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, State, setting
+from fedprompt.methods.base import Backbone, Batch, State, hyperparameter
 from fedprompt.methods.components.closed_form_head import class_means, unseen
 from fedprompt.methods.fed3r import Fed3R, ridge_head
 from fedprompt.methods.lazy import torch
@@ -26,7 +26,7 @@ class FedCOF(Fed3R):
     The server sums an outer product [D, D] per class, which takes 4 C D^2 bytes.
     """
 
-    gamma: float = setting(1.0, "added to the diagonal of each class's covariance", low=0)
+    gamma: float = hyperparameter(1.0, "added to the diagonal of each class's covariance", low=0)
 
     class_rows = ("sum", "count", "outer", "clients")
     deviations = (
@@ -37,13 +37,13 @@ class FedCOF(Fed3R):
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         return class_means(vit, batch)
 
-    def absorb(self, statistics: State) -> State:
+    def transform_statistics(self, statistics: State) -> State:
         """What becomes the spread: n_kc mu_kc mu_kc^T of each class of the client, and that it is one that holds it."""
         total, count = statistics["sum"], statistics["count"]
         outer = torch.einsum("ci,cj->cij", total, total / count)
         return {**statistics, "outer": outer, "clients": torch.ones_like(count)}
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         """The head of Fed3R with G = sum_c (n_c - 1) Sigma_c + N mu mu^T: the scatter between classes is left out."""
         count, total = statistics["count"], statistics["sum"]
         covariances = spread(statistics) + self.gamma * torch.eye(total.shape[1], device=total.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import best, classify, cosines, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.lazy import functional
@@ -28,11 +28,13 @@ class FedL2P(Method):
     """
 
     seen_with = held_out_with = "the averaged model, each sample with the prompts of the pool nearest to it"
-    pool: int = setting(20, "prompts in the pool", low=1)
-    chosen: int = setting(10, "prompts chosen for a sample", low=1)
-    tokens: int = setting(1, "tokens of each prompt", low=1)
-    pull: float = setting(0.5, "weight of the cosine between a sample and the keys chosen for it", low=0)
-    read: Literal["cls", "prompts"] = setting("cls", "what the head reads: cls, or the mean of the chosen prompts")
+    pool: int = hyperparameter(20, "prompts in the pool", low=1)
+    chosen: int = hyperparameter(10, "prompts chosen for a sample", low=1)
+    tokens: int = hyperparameter(1, "tokens of each prompt", low=1)
+    pull: float = hyperparameter(0.5, "weight of the cosine between a sample and the keys chosen for it", low=0)
+    read: Literal["cls", "prompts"] = hyperparameter(
+        "cls", "what the head reads: cls, or the mean of the chosen prompts"
+    )
     no_decay: ClassVar[tuple[str, ...]] = ("pool", "keys")
     selects: ClassVar[tuple[str, ...]] = ("pool", "keys")
     deviations: ClassVar[tuple[str, ...]] = (

@@ -23,7 +23,7 @@ class FedNCM(ClosedForm):
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         return class_means(vit, batch)
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         """w_c = m_c / |m_c| of the pooled mean m_c (section 4); a class that nobody holds is never predicted."""
         mean = statistics["sum"] / statistics["count"].clamp_min(1)
         return {"head.weight": functional.normalize(mean, dim=1), "unseen": unseen(statistics["count"].squeeze(1) > 0)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.components.prototypes import SUMS, gathered, none_known, renewed, squared_error
 from fedprompt.methods.fedvpt import FedVPT
@@ -32,13 +32,15 @@ class FedPAC(FedVPT):
     """
 
     personalised = True
-    remade = "fedpac combines each client's head anew"
-    adapts = HEAD
+    rebuilt = "fedpac combines each client's head anew"
+    adapted = HEAD
     seen_with = "averaged prompts and their own combination of heads"
     held_out_with = "averaged prompts and the mean of the clients' heads"
-    pull: float = setting(1.0, "lambda, weight of the squared distance to the global prototypes in the loss", low=0)
-    head_epochs: int | None = setting(1, "local epochs of the head, before the prompts'; None: the run's", low=1)
-    head_lr: float | None = setting(None, "learning rate of the head in its phase; None: the run's", low=0)
+    pull: float = hyperparameter(
+        1.0, "lambda, weight of the squared distance to the global prototypes in the loss", low=0
+    )
+    head_epochs: int | None = hyperparameter(1, "local epochs of the head, before the prompts'; None: the run's", low=1)
+    head_lr: float | None = hyperparameter(None, "learning rate of the head in its phase; None: the run's", low=0)
     class_rows = SUMS
     deviations = (
         "the body that is averaged is the prompts alone, since the backbone is frozen",

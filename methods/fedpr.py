@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from fedprompt.methods.base import Backbone, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.fedvpt_deep import FedVPTDeep
 from fedprompt.methods.lazy import torch
 from fedprompt.methods.registry import register
@@ -23,7 +23,9 @@ class FedPR(FedVPTDeep):
     The head trains freely. A held-out client predicts with the averaged prompts and head.
     """
 
-    frobenius: bool = setting(False, "divide prompt gradients by the projector's Frobenius norm, as the official code")
+    frobenius: bool = hyperparameter(
+        False, "divide prompt gradients by the projector's Frobenius norm, as the official code"
+    )
     no_decay = ("prompts",)  # decay would move them within their span
     deviations = (
         "ported from reconstruction with a frozen head on Swin to classification on ViT: a head trains and is averaged",
@@ -38,7 +40,7 @@ class FedPR(FedVPTDeep):
     def memory(self, vit: Backbone, rng: Streams) -> State:
         return {"projecting": torch.zeros(())}
 
-    def directions(self, gradients: State, received: State) -> State:
+    def adjust_gradients(self, gradients: State, received: State) -> State:
         """The gradients less their part in the span of the prompts that were received, layer by layer."""
         if "prompts" not in gradients:
             return gradients

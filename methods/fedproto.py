@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.components.prompts import classify, vpt_uniform
 from fedprompt.methods.components.prototypes import SUMS, gathered, nearest, none_known, renewed, squared_error
 from fedprompt.methods.lazy import functional
@@ -32,8 +32,10 @@ class FedProto(Local):
     held_out = True
     seen_with = "their own prompts and head (fedproto:nearest: their own prompts, the nearest global prototype)"
     held_out_with = "the initial prompts and the nearest global prototype"
-    pull: float = setting(1.0, "lambda, weight of the squared distance to the global prototypes in the loss", low=0)
-    predicts: Literal["head", "nearest"] = setting(
+    pull: float = hyperparameter(
+        1.0, "lambda, weight of the squared distance to the global prototypes in the loss", low=0
+    )
+    predicts: Literal["head", "nearest"] = hyperparameter(
         "head", "what seen clients predict with: see the paper's two results"
     )
     class_rows = SUMS

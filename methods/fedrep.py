@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Phase, setting
+from fedprompt.methods.base import Phase, hyperparameter
 from fedprompt.methods.fedper import FedPer
 from fedprompt.methods.registry import register
 
@@ -19,7 +19,9 @@ class FedRep(FedPer):
     A held-out client predicts with the averaged prompts and the mean of the clients' heads.
     """
 
-    head_epochs: int | None = setting(None, "local epochs of the head, before the prompts'; None: the run's", low=1)
+    head_epochs: int | None = hyperparameter(
+        None, "local epochs of the head, before the prompts'; None: the run's", low=1
+    )
     deviations = (
         "the representation that is averaged is the prompts alone, since the backbone is frozen",
         "the prompts train for the run's epochs; the paper's default is one, after ten of the head",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.lazy import functional, torch
@@ -31,8 +31,10 @@ class FedRoD(FedVPT):
     personalised = True
     seen_with = "averaged prompts; the averaged generic head plus their personal one"
     held_out_with = "averaged prompts and generic head"
-    gamma: float = setting(1.0, "exponent of the class counts in the balanced softmax; 0: plain cross-entropy", low=0)
-    personal: bool = setting(True, "a personal head beside the generic one")
+    gamma: float = hyperparameter(
+        1.0, "exponent of the class counts in the balanced softmax; 0: plain cross-entropy", low=0
+    )
+    personal: bool = hyperparameter(True, "a personal head beside the generic one")
     deviations = (
         "from the paper's equations: its official repository holds no code",
         "the body that is averaged is the prompts alone, since the backbone is frozen",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.registry import register
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class FedVPT(Method):
     """VPT-shallow: prompt tokens beside cls at the first layer, and a linear head, averaged over clients."""
 
-    tokens: int = setting(10, "prompt tokens at the first layer", low=1)
+    tokens: int = hyperparameter(10, "prompt tokens at the first layer", low=1)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompt": vpt_uniform(vit, (self.tokens,), rng), **linear_head(vit, rng)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, replace_after_cls, vpt_uniform
 from fedprompt.methods.registry import register
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class FedVPTDeep(Method):
     """VPT-deep: fresh prompt tokens at every layer, and a linear head, averaged over clients."""
 
-    tokens: int = setting(10, "prompt tokens at each layer", low=1)
-    mode: Literal["replace", "append"] = setting("replace", "replace the last layer's prompts (VPT), or add to them")
+    tokens: int = hyperparameter(10, "prompt tokens at each layer", low=1)
+    mode: Literal["replace", "append"] = hyperparameter(
+        "replace", "replace the last layer's prompts (VPT), or add to them"
+    )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompts": vpt_uniform(vit, (vit.depth, self.tokens), rng), **linear_head(vit, rng)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Phase, setting
+from fedprompt.methods.base import Phase, hyperparameter
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.registry import register
 
@@ -22,7 +22,7 @@ class FedVPTFineTuned(FedVPT):
     personalised = True
     seen_with = "the averaged prompt and head after epochs on its own data"
     held_out_with = "the averaged prompt and head as they are"
-    tune_epochs: int | None = setting(None, "local epochs before a prediction; None: those of a round", low=1)
+    tune_epochs: int | None = hyperparameter(None, "local epochs before a prediction; None: those of a round", low=1)
     deviations = ("on prompts and head of a frozen ViT; the paper fine-tunes whole networks",)
 
     @property

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class FlexLoRA(FedLoRA):
     """The server averages the products B A and sends on their best approximation of rank r; the head is averaged."""
 
-    remade = "flexlora factors the mean product anew, so that no entry of A or B has a past"
+    rebuilt = "flexlora factors the mean product anew, so that no entry of A or B has a past"
     deviations = (
         "one rank for all clients, where the paper suits each client's rank to its means",
         "on a Vision Transformer with a linear head; the paper tunes language models on instructions",

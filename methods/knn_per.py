@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, State, setting
+from fedprompt.methods.base import Backbone, Batch, State, hyperparameter
 from fedprompt.methods.components.prompts import classify
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.lazy import functional, torch
@@ -32,13 +32,15 @@ class KNNPer(FedVPT):
     """
 
     personalised = True
-    adapts = ()
+    adapted = ()
     seen_with = "the averaged model, mixed with a vote of their own nearest samples"
     held_out_with = "the averaged model"
-    lam: float = setting(0.5, "share of the vote, for clients without validation samples", low=0, high=1)
-    neighbours: int = setting(10, "nearest samples that vote", low=1)
-    scale: float = setting(1.0, "width of the kernel exp(-|z - z'|^2 / (D scale))", low=1e-6)
-    capacity: int | None = setting(None, "samples that a client remembers, drawn at random; None: all", low=1)
+    lam: float = hyperparameter(0.5, "share of the vote, for clients without validation samples", low=0, high=1)
+    neighbours: int = hyperparameter(10, "nearest samples that vote", low=1)
+    scale: float = hyperparameter(1.0, "width of the kernel exp(-|z - z'|^2 / (D scale))", low=1e-6)
+    datastore_size: int | None = hyperparameter(
+        None, "samples that a client remembers, drawn at random; None: all", low=1
+    )
     deviations = (
         "lam is chosen on validation samples, as the paper says; the official evaluation sweeps it on test data",
         "where lam was chosen on them, the accuracy on validation samples is that of the choice: a little too high",
@@ -46,10 +48,10 @@ class KNNPer(FedVPT):
         "not repeated from a peer: raw logits mixed with probabilities, and a capacity counted in batches",
     )
 
-    def remember(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def datastore(self, vit: Backbone, batch: Batch, state: State) -> State:
         return {"remembered.feature": self.feature(vit, batch, state), "remembered.label": batch.labels}
 
-    def rehearse(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def validation_statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         """How often each candidate of `GRID` is right, and how often there was a sample."""
         z = self.feature(vit, batch, state)
         model, vote = classify(batch, z, state).softmax(1), self.vote(batch, z, state)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Visit:
+class ClientContext:
     """A round's local training as a plug-in sees it: the shared tensors that the clients received, what its server side
     sent beside them, and what each client kept for it when it last trained; [K, ...] each."""
 
@@ -20,10 +20,10 @@ class Visit:
     sent: State
     kept: State
 
-    def first(self, number: int) -> Visit:
+    def first(self, number: int) -> ClientContext:
         """The first so many clients of it."""
         parts = (self.received, self.sent, self.kept)
-        return Visit(*({name: value[:number] for name, value in part.items()} for part in parts))
+        return ClientContext(*({name: value[:number] for name, value in part.items()} for part in parts))
 
 
 class Optimiser(Configured):
@@ -52,11 +52,11 @@ class Optimiser(Configured):
         """A term [K] added to each client's loss; both states hold the tensors in training, [K, ...] each."""
         return None
 
-    def directions(self, gradients: State, state: State, visit: Visit) -> State:
+    def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
         """The gradients [A, ...] that clients follow, given those of their loss and where they stand (`state`)."""
         return gradients
 
-    def finish(self, ended: State, reach: State, visit: Visit) -> tuple[State, State]:
+    def finish(self, ended: State, reach: State, visit: ClientContext) -> tuple[State, State]:
         """What clients keep and what they upload beside their shared tensors, [K, ...], after they `ended` training.
 
         `reach` [K, 1, ...] of every tensor that trained is how far a constant gradient of one would have moved it:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompt_mixing import Mixing, Prototypes, Similarity, soft_weights
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.components.prototypes import gathered
@@ -40,15 +40,15 @@ class PEPFedPT(Method):
     """
 
     seen_with = held_out_with = "the averaged model, class prompts mixed for each sample as `mixing` says"
-    shared_tokens: int = setting(10, "tokens of the shared prompt (n_S)", low=0)
-    class_tokens: int = setting(1, "tokens of each class prompt (n_C)", low=1)
-    layer: int | None = setting(None, "layer J that the mixed prompt enters (none: round(L/2) + 1)", low=2)
-    mixing: Mixing = setting("posterior", "rule for the weights: prior x prototype, or an ablation of it")
-    similarity: Similarity = setting("centred-cosine", "how a cls token is compared with prototypes")
-    tau: float = setting(0.1, "temperature of the cosine similarities", low=1e-6)
-    beta: float = setting(0.5, "share of the old prototype kept when a round's is folded in", low=0, high=1)
-    weights_gradient: bool = setting(False, "let the gradient flow through the weights")
-    first_prototypes: bool = setting(True, "one pass over the training clients before round 1")
+    shared_tokens: int = hyperparameter(10, "tokens of the shared prompt (n_S)", low=0)
+    class_tokens: int = hyperparameter(1, "tokens of each class prompt (n_C)", low=1)
+    layer: int | None = hyperparameter(None, "layer J that the mixed prompt enters (none: round(L/2) + 1)", low=2)
+    mixing: Mixing = hyperparameter("posterior", "rule for the weights: prior x prototype, or an ablation of it")
+    similarity: Similarity = hyperparameter("centred-cosine", "how a cls token is compared with prototypes")
+    tau: float = hyperparameter(0.1, "temperature of the cosine similarities", low=1e-6)
+    beta: float = hyperparameter(0.5, "share of the old prototype kept when a round's is folded in", low=0, high=1)
+    weights_gradient: bool = hyperparameter(False, "let the gradient flow through the weights")
+    first_prototypes: bool = hyperparameter(True, "one pass over the training clients before round 1")
 
     version = 2
     no_decay = ("class_prompts",)  # rows of absent classes have no gradient, and must not shrink either
@@ -153,7 +153,7 @@ class PEPFedPT(Method):
             sums["prototype.square"] = batch.class_sums(z.square().sum(1, keepdim=True))
         return sums
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         """mu_c <- beta mu_c + (1 - beta) mu_c of the round, for the classes seen; a first sight sets it."""
         total, count = statistics["prototype.sum"], statistics["prototype.count"]
         seen = count > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Phase, State, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, Phase, State, Uploads, hyperparameter
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels, squared_distance
 from fedprompt.methods.registry import register
 
@@ -23,11 +23,11 @@ class PFedMe(TwoModels):
     w_i of what it received moves towards theta by eta lambda of the way. The server goes beta of the way to their mean.
     """
 
-    strength: float = setting(15.0, "weight lambda of the distance between theta and w_i", low=0)
-    inner_steps: int = setting(5, "steps K of theta on a batch", low=1)
-    eta: float = setting(0.05, "learning rate of w_i", low=0)
-    beta: float = setting(1.0, "share of the way to the clients' mean that the server goes", low=0)
-    unplugged = "pfedme moves its averaged model by settling, not by steps that a plug-in could change"
+    strength: float = hyperparameter(15.0, "weight lambda of the distance between theta and w_i", low=0)
+    inner_steps: int = hyperparameter(5, "steps K of theta on a batch", low=1)
+    eta: float = hyperparameter(0.05, "learning rate of w_i", low=0)
+    beta: float = hyperparameter(1.0, "share of the way to the clients' mean that the server goes", low=0)
+    refuses_optimisers = "pfedme moves its averaged model by settling, not by steps that a plug-in could change"
     seen_with = "its personal prompt and head (theta)"
     held_out_with = "the averaged prompt and head (w)"
     deviations = (
@@ -47,7 +47,7 @@ class PFedMe(TwoModels):
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return super().loss(vit, batch, state) + batch.own(self.strength / 2 * squared_distance(state))
 
-    def settle(self, state: State) -> State:
+    def after_batch(self, state: State) -> State:
         share = self.eta * self.strength
         return {w: state[w] - share * (state[w] - state[own]) for w, own in zip(GLOBAL, PERSONAL, strict=True)}
 

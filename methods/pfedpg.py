@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.lazy import torch
 from fedprompt.methods.registry import register
@@ -33,13 +33,13 @@ class PFedPG(Method):
     personalised = True
     seen_with = "the prompts that it tuned last, else generated ones, under its own head"
     held_out_with = "the mean descriptor's prompts (:base, the base prompts) under the mean of the clients' heads"
-    keeps = ("prompt",)
-    remade = "pfedpg generates each client's prompts anew"
-    adapts = ("prompt", "head.weight", "head.bias")
-    tokens: int = setting(10, "prompt tokens at the first layer", low=1)
-    width: int = setting(64, "width of the generator's attention", low=1)
-    server_lr: float = setting(0.1, "learning rate of the generator and the descriptors", low=0)
-    newcomer: Literal["mean", "base"] = setting(
+    personal_copies = ("prompt",)
+    rebuilt = "pfedpg generates each client's prompts anew"
+    adapted = ("prompt", "head.weight", "head.bias")
+    tokens: int = hyperparameter(10, "prompt tokens at the first layer", low=1)
+    width: int = hyperparameter(64, "width of the generator's attention", low=1)
+    server_lr: float = hyperparameter(0.1, "learning rate of the generator and the descriptors", low=0)
+    newcomer: Literal["mean", "base"] = hyperparameter(
         "mean", "a held-out client's prompts: those of the mean descriptor of all who trained, or the base prompts"
     )
     deviations = (

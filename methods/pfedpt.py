@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.lazy import torch
@@ -31,10 +31,12 @@ class PFedPT(Method):
     personalised = True
     seen_with = "its own border, the averaged prompt and head"
     held_out_with = "the mean of the clients' borders, the averaged prompt and head"
-    width: int | None = setting(None, "pixels of the border at each edge; None: a sixteenth of the image's side", low=1)
-    tokens: int = setting(10, "averaged prompt tokens at the first layer", low=0)
-    border_epochs: int | None = setting(None, "local epochs of the border; None: those of a round", low=1)
-    border_lr: float = setting(1.0, "learning rate of the border", low=0)
+    width: int | None = hyperparameter(
+        None, "pixels of the border at each edge; None: a sixteenth of the image's side", low=1
+    )
+    tokens: int = hyperparameter(10, "averaged prompt tokens at the first layer", low=0)
+    border_epochs: int | None = hyperparameter(None, "local epochs of the border; None: those of a round", low=1)
+    border_lr: float = hyperparameter(1.0, "learning rate of the border", low=0)
     no_decay = ("border",)
     deviations = (
         "the model that is averaged is prompt tokens and head on a frozen ViT; the paper trains a whole network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.components.prompt_matching import fit
 from fedprompt.methods.components.prompts import cosines, linear_head, vpt_uniform
 from fedprompt.methods.fedl2p import FedL2P
@@ -28,10 +28,10 @@ class PFPT(FedL2P):
     common prompts that some client's were matched to, so its size changes. A held-out client predicts with that pool.
     """
 
-    pull: float = setting(0.01, "weight of the cosine between a projected feature and its prompts", low=0)
-    sweeps: int = setting(10, "turns of matching and estimation on the server, at most", low=1)
+    pull: float = hyperparameter(0.01, "weight of the cosine between a projected feature and its prompts", low=0)
+    sweeps: int = hyperparameter(10, "turns of matching and estimation on the server, at most", low=1)
     no_decay = selects = ("pool",)
-    remade = "pfpt infers its prompts anew, and changes their number"
+    rebuilt = "pfpt infers its prompts anew, and changes their number"
     deviations = (
         "reconstructed: a client's prompts are Gaussian around the centroids that are active there, with variances, "
         "activations and means in closed form; the official code trains networks for the first two by Adam, 50 steps",

@@ -139,9 +139,9 @@ class Recipe:
         return (*rows, *(f"{optimiser.name}.{row}" for optimiser in self.optimisers for row in rows))
 
     @property
-    def unfused(self) -> str:
+    def not_fusible(self) -> str:
         """Why its clients cannot train in one pass; empty where they can."""
-        return next((part.unfused for part in (self.method, *self.optimisers) if part.unfused), "")
+        return next((part.not_fusible for part in (self.method, *self.optimisers) if part.not_fusible), "")
 
     @property
     def versions(self) -> dict[str, int]:
@@ -212,11 +212,11 @@ def misfit(method: str, plugin: str) -> str:
     cls, optimiser = METHODS[method.partition(":")[0]], OPTIMISERS[plugin]
     if not cls.shares:
         return f"{cls.name} shares nothing that a plug-in could act on; drop +{plugin}"
-    if cls.unplugged:
-        return f"{cls.unplugged}; drop +{plugin}"
-    if cls.remade and not optimiser.within_round:
+    if cls.refuses_optimisers:
+        return f"{cls.refuses_optimisers}; drop +{plugin}"
+    if cls.rebuilt and not optimiser.within_round:
         others = ", ".join(sorted(name for name, other in OPTIMISERS.items() if other.within_round))
-        return f"{plugin} remembers earlier rounds, but {cls.remade}; drop it, or take one that does not ({others})"
+        return f"{plugin} remembers earlier rounds, but {cls.rebuilt}; drop it, or take one that does not ({others})"
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.components.prompts import best, classify, cosines, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.lazy import functional, torch
@@ -31,14 +31,18 @@ class SGPT(Method):
     """
 
     seen_with = held_out_with = "the averaged model, each sample with the group prompts nearest to it"
-    tokens: int = setting(1, "shared tokens at the first layer; one enters at each further one", low=1)
-    shared_layers: int | None = setting(None, "layers that shared prompts enter; None: a third of all", low=1)
-    group_layers: int | None = setting(None, "layers after them that group prompts enter; None: a fourth of all", low=1)
-    groups: int = setting(20, "groups, each with a key and one token a layer", low=1)
-    pull: float = setting(1.0, "weight of the cosine between a sample and its group's key", low=0)
-    momentum: float = setting(0.5, "share of the old group prompts that the server keeps", low=0, high=1)
-    key_momentum: float = setting(0.5, "share of the old keys that the server keeps", low=0, high=1)
-    enough: int = setting(50, "samples up to which a key's clients count alike, instead of by their samples", low=0)
+    tokens: int = hyperparameter(1, "shared tokens at the first layer; one enters at each further one", low=1)
+    shared_layers: int | None = hyperparameter(None, "layers that shared prompts enter; None: a third of all", low=1)
+    group_layers: int | None = hyperparameter(
+        None, "layers after them that group prompts enter; None: a fourth of all", low=1
+    )
+    groups: int = hyperparameter(20, "groups, each with a key and one token a layer", low=1)
+    pull: float = hyperparameter(1.0, "weight of the cosine between a sample and its group's key", low=0)
+    momentum: float = hyperparameter(0.5, "share of the old group prompts that the server keeps", low=0, high=1)
+    key_momentum: float = hyperparameter(0.5, "share of the old keys that the server keeps", low=0, high=1)
+    enough: int = hyperparameter(
+        50, "samples up to which a key's clients count alike, instead of by their samples", low=0
+    )
     no_decay = selects = ("group", "keys")
     deviations = (
         "group choice per sample; the official code takes a batch's most frequent group in training on domains",

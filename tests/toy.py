@@ -12,9 +12,9 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT, Precision
 from fedprompt.benchmark.simulation.batch import Batch, Clients
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import Job, Training, Update
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.benchmark.simulation.stacking import stack
 from fedprompt.data import federation as federations
 from fedprompt.data.dataset import DataSet
@@ -25,7 +25,7 @@ from fedprompt.methods.base import Method, State
 
 CLASSES, SIDE = 4, 16
 COLOURS = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [190, 190, 60]])
-TRAINING = Training(epochs=2, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
+TRAINING = LocalTraining(epochs=2, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
 
 
 @cache
@@ -78,7 +78,7 @@ def test_samples() -> Samples:
 def federation(clients: int = 5, held_out: int = 1, alpha: float = 0.5, seed: int = 0) -> Federation:
     """Clients with Dirichlet priors, one of them held out."""
     settings = PartitionSettings("dirichlet", alpha, clients, held_out)
-    return federations.build(dataset(), settings, Streams(dataset().identity, "toy", seed).numpy)
+    return federations.build(dataset(), settings, RandomStreams(dataset().identity, "toy", seed).numpy)
 
 
 def deal(trains: Sequence[Any], tests: Sequence[Any], held_out: Sequence[int] = ()) -> Federation:
@@ -129,21 +129,21 @@ def simulator(
     eval_every: int = 1,
     threads: int = 1,
     executor: Kind = "auto",
-    training: Training = TRAINING,
+    training: LocalTraining = TRAINING,
 ) -> Simulator:
     """A method, by its full name, on a toy federation (of five clients unless told), ready to run."""
-    protocol = Protocol(rounds, participation, eval_every, training, Executor(executor, threads))
-    streams = Streams(dataset().identity, "toy", seed)
+    protocol = RoundSettings(rounds, participation, eval_every, training, Executor(executor, threads))
+    streams = RandomStreams(dataset().identity, "toy", seed)
     recipe = registry.create(method, settings)
     return Simulator(recipe, vit(), train_samples(), test_samples(), of or federation(), streams, protocol)
 
 
-def clients_of(jobs: Sequence[Job]) -> Clients:
+def clients_of(jobs: Sequence[ClientTask]) -> Clients:
     """What a batch knows of the jobs' clients."""
     return Clients.of(np.stack([job.counts for job in jobs]), vit().device)
 
 
-def batch_of(method: Method, jobs: Sequence[Job], width: int = 60) -> tuple[Batch, State]:
+def batch_of(method: Method, jobs: Sequence[ClientTask], width: int = 60) -> tuple[Batch, State]:
     """A batch of up to `width` rows a client, and the state of its clients."""
     clients = clients_of(jobs)
     states = [{**job.shared, **job.memory, **job.local} for job in jobs]
@@ -151,7 +151,7 @@ def batch_of(method: Method, jobs: Sequence[Job], width: int = 60) -> tuple[Batc
     return batch, stack(states, clients, method.class_rows)
 
 
-def learned(simulator: Simulator, clients: Sequence[int], number: int, kind: Kind = "sequential") -> list[Update]:
+def learned(simulator: Simulator, clients: Sequence[int], number: int, kind: Kind = "sequential") -> list[ClientUpdate]:
     """What clients end with after training from where the simulator is, which it leaves as it was."""
     jobs = simulator.jobs(clients, number)
     training = simulator.protocol.training

@@ -10,7 +10,7 @@ SHARE = 0.6
 """Of the memory that is free, that the clients of one pass may take together; the rest is for what varies."""
 
 
-class Kept:
+class SavedActivations:
     """Counts, inside a `with` block, the `bytes` that autograd keeps for gradients, the frozen weights left out."""
 
     def __init__(self, vit: FrozenViT) -> None:
@@ -18,7 +18,7 @@ class Kept:
         self.sizes: dict[int, int] = {}
         self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
 
-    def __enter__(self) -> "Kept":
+    def __enter__(self) -> "SavedActivations":
         self.hooks.__enter__()
         return self
 

@@ -95,8 +95,8 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
         "held_out_with": cls.held_out_with,
         "uses_prior": method.uses_prior,
         "trained": bool(method.phases()),
-        "fused": not cls.unfused,
-        "unfused": cls.unfused,
+        "fused": not cls.not_fusible,
+        "unfused": cls.not_fusible,
         "no_plugins": [plugin for plugin in sorted(registry.OPTIMISERS) if registry.misfit(name, plugin)],
     }
     return row | facts | {"variants": list(cls.variants)}

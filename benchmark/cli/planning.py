@@ -27,9 +27,9 @@ def plan(
     timed here; a first estimate. Needs neither the weights nor a published data set.
     """
     from fedprompt.benchmark.planning.placeholder_data import identity
-    from fedprompt.benchmark.runs.precision import settled
+    from fedprompt.benchmark.runs.precision import resolve_precision
 
-    grid = settled(chosen.grid(identity))
+    grid = resolve_precision(chosen.grid(identity))
     pending = Store(out).pending(grid)
     answer: dict[str, Any] = {"runs": len(grid), "done": len(grid) - len(pending), "to_run": len(pending)}
     if pending:

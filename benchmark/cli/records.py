@@ -56,9 +56,9 @@ def prune(
     grid = None
     if outside:
         from fedprompt.benchmark.planning.placeholder_data import identity
-        from fedprompt.benchmark.runs.precision import settled
+        from fedprompt.benchmark.runs.precision import resolve_precision
 
-        grid = {config.run_id for config in settled(chosen.grid(identity))}
+        grid = {config.run_id for config in resolve_precision(chosen.grid(identity))}
     commit = describe()["git_commit"] if other_commits else None
     found = find(directory, failed=not keep_failed, unfinished=unfinished, grid=grid, commit=commit)
     total = count = 0

@@ -11,12 +11,12 @@ from fedprompt.benchmark.cli.sweep_options import term_options
 from fedprompt.benchmark.runs.store import Store
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.sweep.options import Terms
+    from fedprompt.benchmark.sweep.options import SweepOptions
 
 
 @term_options
 def retry(
-    terms: "Terms",
+    terms: "SweepOptions",
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="a directory of runs")],
     plugin: Annotated[list[str] | None, typer.Option(help="the plug-ins that the failed runs came with")] = None,
 ) -> int:

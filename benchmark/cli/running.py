@@ -18,8 +18,8 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.sweep.options import Terms
-    from fedprompt.benchmark.sweep.scheduler import Tally
+    from fedprompt.benchmark.sweep.options import SweepOptions
+    from fedprompt.benchmark.sweep.scheduler import SweepSummary
 
 DEFAULT_OUT = Path("runs/default")
 Out = Annotated[Path, typer.Option(help="directory of the runs", show_default=str(DEFAULT_OUT))]
@@ -35,11 +35,11 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="print the record as JSON")] = False,
 ) -> int:
     """One run in this process; it is kept in --out, and not repeated when it is there."""
-    from fedprompt.benchmark.runs.precision import settled
-    from fedprompt.benchmark.sweep.options import Terms
+    from fedprompt.benchmark.runs.precision import resolve_precision
+    from fedprompt.benchmark.sweep.options import SweepOptions
 
     seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
-    grid = settled(chosen.model_copy(update={"seeds": seeds}).grid())
+    grid = resolve_precision(chosen.model_copy(update={"seeds": seeds}).grid())
     if len(grid) != 1:
         raise ConfigError(
             f"bench run does one run, and this asks for {len(grid)}: use bench sweep, or name one --method."
@@ -47,7 +47,7 @@ def run(
     store, config = Store(out), grid[0]
     if not store.pending(grid):
         print(f"finished before; from {out / config.run_id}", file=sys.stderr)
-    work(grid, store, Terms(workers=1, checkpoint_every=checkpoint_every, tracker=tracker), chosen)
+    work(grid, store, SweepOptions(workers=1, checkpoint_every=checkpoint_every, tracker=tracker), chosen)
     entry = store.entry(config.run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
@@ -59,14 +59,14 @@ def run(
 
 @grid_options
 @term_options
-def sweep(chosen: Options, terms: "Terms", out: Out = DEFAULT_OUT, tracker: TrackerName = None) -> int:
+def sweep(chosen: Options, terms: "SweepOptions", out: Out = DEFAULT_OUT, tracker: TrackerName = None) -> int:
     """The grid methods x data sets x alphas x seeds, on Ray. The same command resumes, a wider one extends.
 
     Several sweeps into one directory share the work: a run is claimed by one of them, and waited for by the others.
     """
-    from fedprompt.benchmark.runs.precision import settled
+    from fedprompt.benchmark.runs.precision import resolve_precision
 
-    grid = settled(chosen.grid())
+    grid = resolve_precision(chosen.grid())
     store = Store(out)
     pending = store.pending(grid)
     print(f"{len(grid)} runs, {len(grid) - len(pending)} done before, in {out}", file=sys.stderr)
@@ -75,7 +75,7 @@ def sweep(chosen: Options, terms: "Terms", out: Out = DEFAULT_OUT, tracker: Trac
 
 
 def finish(
-    grid: Sequence[RunConfig], store: Store, terms: "Terms", shown: list[str], chosen: Options | None = None
+    grid: Sequence[RunConfig], store: Store, terms: "SweepOptions", shown: list[str], chosen: Options | None = None
 ) -> int:
     """Runs what is pending of a grid and shows the table of the runs named; returns the exit code."""
     tally = work(grid, store, terms, chosen)
@@ -88,7 +88,9 @@ def finish(
     return 1 if tally and (tally.failed or tally.unbegun) else 0
 
 
-def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Options | None = None) -> "Tally | None":
+def work(
+    grid: Sequence[RunConfig], store: Store, terms: "SweepOptions", chosen: Options | None = None
+) -> "SweepSummary | None":
     """Runs what is pending of a grid, the longest first, as long as nothing is wrong with any of it; None: nothing was.
 
     Notes what `chosen` gives to one method alone.
@@ -113,12 +115,12 @@ def work(grid: Sequence[RunConfig], store: Store, terms: "Terms", chosen: Option
     if not pending:
         return None
     from fedprompt.benchmark.sweep.order import longest_first
-    from fedprompt.benchmark.sweep.progress import Screen
+    from fedprompt.benchmark.sweep.progress import ConsoleProgress
     from fedprompt.benchmark.sweep.scheduler import run_all
 
     pending = longest_first(pending, store.entries())
-    with Screen(pending) as screen:
-        return run_all(pending, store, terms, trackers.Tracked(screen, track, store) if track else screen)
+    with ConsoleProgress(pending) as screen:
+        return run_all(pending, store, terms, trackers.TrackedProgress(screen, track, store) if track else screen)
 
 
 def _summary(result: dict, place: Path) -> None:  # type: ignore[type-arg]

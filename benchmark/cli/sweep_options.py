@@ -35,7 +35,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def term_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator for `command(terms: Terms, ...)`: gives it an option for each of the terms."""
+    """Decorator for `command(terms: SweepOptions, ...)`: gives it an option for each of the terms."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = [p.replace(kind=keyword) for p in inspect.signature(command).parameters.values() if p.name != "terms"]
     terms = [
@@ -45,12 +45,12 @@ def term_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
-        from fedprompt.benchmark.sweep.options import Terms, gpus_asked
+        from fedprompt.benchmark.sweep.options import SweepOptions, gpus_asked
 
         given = {name: values.pop(name) for name in OPTIONS}
         gpus, size_gpus = gpus_asked(given.pop("gpus_per_run"))
         cpus = given.pop("cpus_per_run")
-        return command(terms=Terms(cpus=cpus, gpus=gpus, size_gpus=size_gpus, **given), **values)
+        return command(terms=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, **given), **values)
 
     signature = [*own, *terms]
     wrapper.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]

@@ -44,14 +44,14 @@ def tune(
     data: one setting a method, for all cells and seeds of the grid. The same command resumes.
     """
     from fedprompt.benchmark.planning.placeholder_data import identity
-    from fedprompt.benchmark.runs.precision import settled
-    from fedprompt.benchmark.sweep.options import Terms
+    from fedprompt.benchmark.runs.precision import resolve_precision
+    from fedprompt.benchmark.sweep.options import SweepOptions
     from fedprompt.benchmark.tuning import search
     from fedprompt.benchmark.tuning import selection as tuning
 
     chosen, place = _with_validation(chosen, last), to or out / "tuned.yaml"
     tuning.check_place(place)
-    cells = settled(chosen.grid(identity if dry_run else None))
+    cells = resolve_precision(chosen.grid(identity if dry_run else None))
     axes = [search.axis(text) for text in grid or GRID]
     tried = search.trials(axes, tuning.recipes(cells), draws, draw_seed)
     runs = tuning.grid(cells, tried)
@@ -62,7 +62,7 @@ def tune(
     if dry_run:
         print(f"{len(every)} runs: {len(every) - to_run} done, {to_run} to run")
         return 0
-    work(every, store, Terms(workers, address=address))
+    work(every, store, SweepOptions(workers, address=address))
     judged = {
         method: [tuning.judge(store, own, configs, last) for own, configs in zip(tried[method], of, strict=True)]
         for method, of in runs.items()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # which itself needs this module
     from fedprompt.benchmark.config.options import RunConfig
 
 
-class LocalTraining(BaseModel):
+class LocalTrainingOptions(BaseModel):
     """How a client trains. What a round is, who takes part and who is scored is not here: all methods share that."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +27,7 @@ class LocalTraining(BaseModel):
     clip_norm: Annotated[float | None, Field(gt=0, description="bound on the norm of a client's gradient")] = None
 
 
-class Own(LocalTraining):
+class MethodOverrides(LocalTrainingOptions):
     """What one method has to itself; of the settings of local training only those that are given."""
 
     set: tuple[str, ...] = Field((), description="METHOD.FIELD=VALUE")
@@ -36,7 +36,9 @@ class Own(LocalTraining):
     @property
     def training(self) -> dict[str, Any]:
         """The given settings of local training."""
-        return {name: getattr(self, name) for name in LocalTraining.model_fields if name in self.model_fields_set}
+        return {
+            name: getattr(self, name) for name in LocalTrainingOptions.model_fields if name in self.model_fields_set
+        }
 
     @property
     def words(self) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class Own(LocalTraining):
         return {name.replace("_", "-"): value for name, value in self.training.items()} | fields
 
 
-def recipe(method: str, settings: Settings, own: Own | None) -> Recipe:
+def recipe(method: str, settings: Settings, own: MethodOverrides | None) -> Recipe:
     """The recipe of a method with the fields of `--set`, and over them those that it has to itself."""
     fields = registry.parse_settings(own.set if own else ())
     merged = {part: {**settings.get(part, {}), **fields.get(part, {})} for part in {**settings, **fields}}
@@ -67,10 +69,10 @@ def read_own(content: Any, source: str) -> dict[str, dict[str, Any]]:
 def _fields(method: str, own: Mapping[Any, Any], source: str) -> list[tuple[str, Any]]:
     fields = [(str(key).replace("-", "_"), value) for key, value in own.items()]
     for name, _ in fields:
-        if name not in Own.model_fields:
-            close = difflib.get_close_matches(name, Own.model_fields, n=1)
+        if name not in MethodOverrides.model_fields:
+            close = difflib.get_close_matches(name, MethodOverrides.model_fields, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            known = ", ".join(name.replace("_", "-") for name in Own.model_fields)
+            known = ", ".join(name.replace("_", "-") for name in MethodOverrides.model_fields)
             raise ConfigError(f"preset {source}: per-method {method}: no option {name!r}{hint}; a method has {known}.")
     return [(name, [value] if name == "set" and not isinstance(value, list) else value) for name, value in fields]
 
@@ -86,7 +88,7 @@ def without(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def own_settings(per_method: Mapping[str, Own], grid: Sequence["RunConfig"]) -> dict[str, dict[str, Any]]:
+def own_settings(per_method: Mapping[str, MethodOverrides], grid: Sequence["RunConfig"]) -> dict[str, dict[str, Any]]:
     """For each run with settings of its method alone: the options that it has so, and after how many trials."""
     owns = {config.run_id: per_method[config.method] for config in grid if config.method in per_method}
     return {

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED, identity
-from fedprompt.benchmark.config.method_overrides import LocalTraining, Own, read_own, recipe, without
+from fedprompt.benchmark.config.method_overrides import LocalTrainingOptions, MethodOverrides, read_own, recipe, without
 from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions, still_used
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data import registry as datasets
@@ -25,7 +25,7 @@ PRESETS = Path(__file__).parent / "presets"
 TRIALS = "tuning"  # the part of a preset in which `bench tune` keeps what it tried; nothing is read from it
 
 
-class Protocol(LocalTraining, PartitionOptions):
+class RunSettings(LocalTrainingOptions, PartitionOptions):
     """Settings that a run has one of, and that a grid does not vary. Defaults are those of the embedded default."""
 
     participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients in each round")] = 0.25
@@ -50,7 +50,7 @@ class Protocol(LocalTraining, PartitionOptions):
     )
 
 
-class RunConfig(Protocol):
+class RunConfig(RunSettings):
     """One run, resolved: method with every field's value, data set, heterogeneity and seed."""
 
     method: str
@@ -75,7 +75,7 @@ class RunConfig(Protocol):
         return self.settings_at(self.alpha, self.partition_hash)
 
 
-class Options(Protocol):
+class Options(RunSettings):
     """A grid of runs: the shared settings, and lists over which it spreads."""
 
     methods: tuple[str, ...] = Field(("all",), description="names, wildcards or 'all'")
@@ -84,7 +84,9 @@ class Options(Protocol):
     seeds: tuple[int, ...] = Field((0, 1, 2), description="seeds, one run each")
     set: tuple[str, ...] = Field((), description="METHOD.FIELD=VALUE")
     plugin: tuple[str, ...] = Field((), description="Python files with methods of your own")
-    per_method: dict[str, Own] = Field({}, description="settings that one method has to itself; of presets alone")
+    per_method: dict[str, MethodOverrides] = Field(
+        {}, description="settings that one method has to itself; of presets alone"
+    )
 
     def grid(self, identify: Callable[[str, Path | None, bool], str] | None = None) -> list[RunConfig]:
         """Every run of the grid, cell by cell; raises the error of whatever setting is wrong.
@@ -101,7 +103,7 @@ class Options(Protocol):
         if unused:
             raise ConfigError(f"--set {sorted(unused)[0]}.…: that method is not in this grid; add it to --methods.")
         root = None if self.data_root is None else Path(self.data_root)
-        shared = {name: getattr(self, name) for name in Protocol.model_fields}
+        shared = {name: getattr(self, name) for name in RunSettings.model_fields}
         shared["backbone_identity"] = identity(self.backbone, self.checkpoint)
         shared["plugins"] = tuple(os.path.abspath(file) for file in self.plugin)
         named = dict.fromkeys(self.datasets)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedprompt.benchmark.contract import toy
 from fedprompt.benchmark.simulation.batch import Batch, Clients
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import Job, Update
+from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate
 from fedprompt.benchmark.simulation.simulator import Outcome, Simulator
 from fedprompt.benchmark.simulation.stacking import stack
 from fedprompt.methods.base import State
@@ -70,15 +70,15 @@ class Case:
         """The tensors that some phase trains, or that move once the steps on a batch are taken."""
         names, phases = {*self.untrained.shared_names, *self.untrained.initial_local}, [*self.method.phases()]
         phases += [self.method.fine_tuning] if self.method.fine_tuning else []
-        settled = self.method.settle(self.batch(self.untrained.jobs(toy.SEEN, 1))[1])
+        settled = self.method.after_batch(self.batch(self.untrained.jobs(toy.SEEN, 1))[1])
         return {*settled, *(name for phase in phases for name in (names if phase.trains is None else phase.trains))}
 
-    def updates(self, simulator: Simulator, kind: Kind, number: int) -> list[Update]:
+    def updates(self, simulator: Simulator, kind: Kind, number: int) -> list[ClientUpdate]:
         """What the seen clients end with after training from where the simulator is, which stays as it was."""
         jobs = simulator.jobs(toy.SEEN, number)
         return Executor(kind).train(self.recipe, self.vit, simulator.train, jobs, toy.TRAINING)
 
-    def batch(self, jobs: Sequence[Job], width: int = 60) -> tuple[Batch, State]:
+    def batch(self, jobs: Sequence[ClientTask], width: int = 60) -> tuple[Batch, State]:
         """Up to `width` rows of each job's client, and their state."""
         clients = Clients.of(np.stack([job.counts for job in jobs]), self.vit.device)
         states = [{**job.shared, **job.memory, **job.local} for job in jobs]

@@ -125,8 +125,8 @@ def _gradients(case: Case, batch: Batch, state: State, phase: Phase | None, decl
 
 def fused(case: Case) -> str | None:
     """Clients that train in one pass end as clients that train one by one, and predict so."""
-    if case.recipe.unfused:
-        return f"it says why it cannot be: {case.recipe.unfused}"
+    if case.recipe.not_fusible:
+        return f"it says why it cannot be: {case.recipe.not_fusible}"
     jobs = [
         replace(job, shared={name: value * (1 + k / 10) for name, value in job.shared.items()})  # to each its own
         for k, job in enumerate(case.ran.jobs(toy.SEEN, ROUNDS + 1))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.registry import register
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class {class_name}(Method):
     """What trains, what travels and what stays with a client; what a held-out client predicts with."""
 
-    tokens: int = setting(4, "prompt tokens at the first layer", low=1)
+    tokens: int = hyperparameter(4, "prompt tokens at the first layer", low=1)
 
     deviations = ("what differs from the paper; every record carries it",)
 

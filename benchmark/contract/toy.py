@@ -9,9 +9,9 @@ from timm.models.vision_transformer import VisionTransformer
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import Training
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.benchmark.simulation.local_training import LocalTraining
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
@@ -23,7 +23,7 @@ TRAIN = ((6, 5, 5, 5), (5, 5, 0, 0), (0, 3, 6, 6), (4, 2, 4, 4))
 TEST = ((4, 4, 4, 4), (6, 6, 0, 0), (0, 2, 6, 6), (3, 2, 2, 2))
 """Samples of each class at each client: in batches of 8 they take unequal steps, each epoch ends in a short batch."""
 SEEN = (0, 1, 2)
-TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)
+TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)
 
 
 @cache
@@ -71,10 +71,10 @@ def federation() -> Federation:
 
 
 def simulator(
-    recipe: Recipe, frozen: FrozenViT, rounds: int = 3, kind: Kind = "sequential", training: Training = TRAINING
+    recipe: Recipe, frozen: FrozenViT, rounds: int = 3, kind: Kind = "sequential", training: LocalTraining = TRAINING
 ) -> Simulator:
     """A run of all three seen clients each round, ready to start; evaluated after every one."""
     made = dataset()
     train, test = Samples(made.train_x, made.train_y, frozen), Samples(made.test_x, made.test_y, frozen)
-    protocol = Protocol(rounds, 1.0, 1, training, Executor(kind))
-    return Simulator(recipe, frozen, train, test, federation(), Streams(made.identity, "toy", 0), protocol)
+    protocol = RoundSettings(rounds, 1.0, 1, training, Executor(kind))
+    return Simulator(recipe, frozen, train, test, federation(), RandomStreams(made.identity, "toy", 0), protocol)

@@ -1,1 +1,1 @@
-"""The same federated job in other frameworks, to see what this simulator gains: `python -m fedprompt.benchmark.frameworks`."""
+"""The same federated job in other frameworks: `python -m fedprompt.benchmark.frameworks`."""

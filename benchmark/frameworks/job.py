@@ -15,7 +15,7 @@ from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.frameworks import generated_data as made
 from fedprompt.benchmark.runs import execute as runner
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.data.files.json_files import write as write_json
 from fedprompt.methods import registry as methods
 
@@ -99,7 +99,7 @@ def build(plan: Plan, clients: int, seed: int, threads: int, folder: Path) -> Pa
     data = made.digits(folder / "data", clients * plan.images, clients * plan.tests, vit.image_size)
     own = _own_options(plan, clients, seed, data)
     config = options(own).grid()[0]
-    streams = Streams(config.data_identity, config.federation.label, config.seed)
+    streams = RandomStreams(config.data_identity, config.federation.label, config.seed)
     federation = runner.federation(config)
     place = folder / "jobs" / f"{plan.backbone}-{clients}-{seed}"
     place.mkdir(parents=True, exist_ok=True)
@@ -138,6 +138,6 @@ def _own_options(plan: Plan, clients: int, seed: int, data: Path) -> dict[str, A
     }
 
 
-def _cohort(streams: Streams, number: int, clients: int, count: int) -> list[int]:
+def _cohort(streams: RandomStreams, number: int, clients: int, count: int) -> list[int]:
     chosen = streams.numpy("cohort", number).choice(np.arange(clients), count, replace=False)
     return sorted(map(int, chosen))

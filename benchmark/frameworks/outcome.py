@@ -1,4 +1,4 @@
-"""What a contestant hands back, and the process in which it runs: `python -m fedprompt.benchmark.frameworks.outcome PEER JOB FILE`."""
+"""The result of one framework, and the process that computes it: `python -m ...outcome FRAMEWORK JOB FILE`."""
 
 import dataclasses
 import importlib

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from fedprompt.benchmark.backbone.memory_budget import Kept
+from fedprompt.benchmark.backbone.memory_budget import SavedActivations
 from fedprompt.benchmark.backbone.weights import RANDOM
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.hardware.devices import processors
@@ -15,7 +15,14 @@ from fedprompt.benchmark.planning import placeholder_data as stand_in
 from fedprompt.benchmark.planning.placeholder_data import BlankSamples
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.simulation.datastore import remembers
-from fedprompt.benchmark.simulation.local_training import Job, Training, Update, collect, learn, visits
+from fedprompt.benchmark.simulation.local_training import (
+    ClientTask,
+    ClientUpdate,
+    LocalTraining,
+    collect,
+    images_trained,
+    learn,
+)
 from fedprompt.benchmark.simulation.optimiser_hooks import tensor_of
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
@@ -52,16 +59,18 @@ def estimate(config: RunConfig) -> Estimate:
     job = replace(job, rows=np.resize(job.rows, wanted))  # repeats a small client's rows: only their number matters
     training = replace(protocol.training, epochs=1, batch_size=step)
     (first,) = learn(run.recipe, run.vit, run.train, [replace(job, rows=job.rows[:1])], training)  # fills caches
-    with Kept(run.vit) as kept:
+    with SavedActivations(run.vit) as kept:
         spent = _timed(lambda: learn(run.recipe, run.vit, run.train, [job], training))
     phases = run.method.phases()
-    train_second = spent / max(1, visits(phases, wanted, training))
+    train_second = spent / max(1, images_trained(phases, wanted, training))
     rows = np.arange(min(256, wanted, len(run.test.labels)))
     subjects = [replace(run.subjects(seen[:1])[0], rows=rows)]
     eval_second = _timed(lambda: score(run.recipe, run.vit, run.test, subjects)) / len(rows)
     clients = run.federation.clients
     trained = sum(len(clients[k].train) for k in seen)  # images of all seen clients
-    passed = sum(visits(phases, len(clients[k].train), protocol.training) for k in seen)  # in a round of all of them
+    passed = sum(
+        images_trained(phases, len(clients[k].train), protocol.training) for k in seen
+    )  # in a round of all of them
     tested = sum(len(client.test) + len(client.validation) for client in clients)
     tested += sum(len(client.train) for client in clients) if remembers(run.method) else 0
     evaluations = len(protocol.evaluated) if run.trains else 1
@@ -81,7 +90,7 @@ def estimate(config: RunConfig) -> Estimate:
     )
 
 
-def _tuning_seconds(run: Simulator, job: Job, training: Training) -> float:
+def _tuning_seconds(run: Simulator, job: ClientTask, training: LocalTraining) -> float:
     """Seconds of the whole run that clients train before they are scored: the seen ones where the method fine-tunes,
     once more for their validation samples, and held-out ones for their score after adaptation."""
     clients, tuned, seconds = run.federation.clients, run.method.fine_tuning, 0.0
@@ -93,13 +102,16 @@ def _tuning_seconds(run: Simulator, job: Job, training: Training) -> float:
         once = replace(phase, epochs=1)
         spent = _timed(partial(learn, run.recipe, run.vit, run.train, [job], training, (once,)))
         passed = sum(
-            visits([phase], len(clients[k].train), run.protocol.training) for p, who in due if p == phase for k in who
+            images_trained([phase], len(clients[k].train), run.protocol.training)
+            for p, who in due
+            if p == phase
+            for k in who
         )
-        seconds += passed * spent / max(1, visits([once], len(job.rows), training))
+        seconds += passed * spent / max(1, images_trained([once], len(job.rows), training))
     return seconds
 
 
-def _traffic(run: Simulator, job: Job, update: Update) -> tuple[int, int]:
+def _traffic(run: Simulator, job: ClientTask, update: ClientUpdate) -> tuple[int, int]:
     """Bytes up and down of the whole run: of the clients that it will sample, by the classes that each holds."""
     (statistics,) = collect(run.method, run.vit, run.train, [job])
     first = run.federation.seen if run.method.initial_statistics else ()

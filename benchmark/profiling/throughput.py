@@ -21,8 +21,8 @@ from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs.execute import use_threads
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import Job, Training, rows_a_pass
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining, rows_a_pass
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.scoring import Subject, score
 from fedprompt.methods import registry
 from fedprompt.methods.components.prompts import insert_after_cls
@@ -102,22 +102,22 @@ class _Bench:
         self.recipe = registry.create("fedvpt")
         self.shared = {
             name: value.to(vit.device)
-            for name, value in self.recipe.method.shared(vit, Streams("perf", "made", 0).torch).items()
+            for name, value in self.recipe.method.shared(vit, RandomStreams("perf", "made", 0).torch).items()
         }
         self.samples.tokens(torch.zeros(1, dtype=torch.int64))  # fills the cache
 
-    def jobs(self, batch: int, cohort: int) -> list[Job]:
+    def jobs(self, batch: int, cohort: int) -> list[ClientTask]:
         """Clients of `STEPS` full batches each."""
         rows = np.arange(cohort * batch * STEPS) % len(self.samples)
         counts = np.ones(self.vit.classes, dtype=np.int64)
         return [
-            Job(k, own, counts, self.shared, {}, {}, np.random.default_rng(k))
+            ClientTask(k, own, counts, self.shared, {}, {}, np.random.default_rng(k))
             for k, own in enumerate(np.split(rows, cohort))
         ]
 
-    def training(self, batch: int) -> Training:
+    def training(self, batch: int) -> LocalTraining:
         """One epoch."""
-        return Training(epochs=1, batch_size=batch, lr=0.05, momentum=0.9, weight_decay=1e-5)
+        return LocalTraining(epochs=1, batch_size=batch, lr=0.05, momentum=0.9, weight_decay=1e-5)
 
     def finish(self) -> None:
         """Waits for the device."""
@@ -181,7 +181,9 @@ def _executors(bench: _Bench, batch: int, cohort: int, repeats: int, found: Thro
     found.cells += [Cell(kind, batch, cohort, images / median(spent)) for kind, spent in seconds.items()]
 
 
-def bare_loop(vit: FrozenViT, samples: Samples, job: Job, training: Training, plain: bool = False) -> dict[str, Tensor]:
+def bare_loop(
+    vit: FrozenViT, samples: Samples, job: ClientTask, training: LocalTraining, plain: bool = False
+) -> dict[str, Tensor]:
     """One client's local epochs of `fedvpt` in plain torch; `plain` runs timm's own forward, from the pixels on.
 
     Returns the tensors it ends with, which equal the simulator's.

@@ -22,11 +22,11 @@ from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import Training
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
-from fedprompt.benchmark.sweep.options import Terms
-from fedprompt.benchmark.sweep.progress import Silent
+from fedprompt.benchmark.simulation.local_training import LocalTraining
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.sweep.options import SweepOptions
+from fedprompt.benchmark.sweep.progress import NoProgress
 from fedprompt.benchmark.sweep.scheduler import run_all
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
@@ -35,7 +35,7 @@ from fedprompt.methods import registry
 POOL, OWN, CLASSES, COHORT = 2_048, 32, 10, 10  # made images, those of a client, classes, clients a round
 
 
-class Forgetful(Samples):
+class UncachedSamples(Samples):
     """Samples that keep no activation: what a run would cost without the caches."""
 
     def tokens(self, rows: Tensor, layer: int = 1) -> Tensor:
@@ -66,7 +66,7 @@ def cache_gain(method: str = "head", rounds: int = 60) -> CacheGain:
     config = options({"methods": (method,), "seeds": (0,), "rounds": rounds}).grid()[0]
     dataset, vit = runner.dataset(config), runner.simulator(config).vit
     parts = (dataset.train_x, dataset.train_y), (dataset.test_x, dataset.test_y)
-    fresh, forgetful = ([kind(*part, vit) for part in parts] for kind in (Samples, Forgetful))
+    fresh, forgetful = ([kind(*part, vit) for part in parts] for kind in (Samples, UncachedSamples))
     seconds = []
     for train, test in (fresh, fresh, forgetful):
         run = runner.simulator(config)
@@ -96,7 +96,7 @@ def sweep_loss(runs: int = 60) -> SweepLoss:
     with tempfile.TemporaryDirectory() as folder:
         store, began = Store(folder), time.perf_counter()
         store.prepare()
-        if run_all(grid, store, Terms(processors()), Silent()).failed:
+        if run_all(grid, store, SweepOptions(processors()), NoProgress()).failed:
             raise RuntimeError("a run of the measured sweep failed")
         wall = time.perf_counter() - began
         results = [entry.result for entry in store.entries()]
@@ -140,9 +140,9 @@ def _at_scale(method: str, clients: int, rounds: int) -> Scale:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (POOL, vit.image_size, vit.image_size, 3), np.uint8)
     samples = Samples(images, np.arange(POOL) % CLASSES, vit)
-    training = Training(epochs=1, batch_size=16, lr=0.05, momentum=0.9, weight_decay=1e-5)
-    protocol = Protocol(rounds, COHORT / clients, rounds, training, Executor("sequential"))
-    streams = Streams("made", "iid", 0)
+    training = LocalTraining(epochs=1, batch_size=16, lr=0.05, momentum=0.9, weight_decay=1e-5)
+    protocol = RoundSettings(rounds, COHORT / clients, rounds, training, Executor("sequential"))
+    streams = RandomStreams("made", "iid", 0)
     run = Simulator(registry.create(method), vit, samples, samples, _federation(clients), streams, protocol)
     run.run()
     ends = [row["seconds"] for row in run.outcome.rounds]

@@ -35,7 +35,7 @@ SOURCES = (
 )
 """Folders whose code a run's numbers depend on, beside the file of a plug-in."""
 PER_CLIENT: dict[str, Callable[[Simulator], State]] = {
-    "local": lambda run: {**{name: run.server[name] for name in run.method.keeps}, **run.initial_local},
+    "local": lambda run: {**{name: run.server[name] for name in run.method.personal_copies}, **run.initial_local},
     "optimiser_local": lambda run: run.optimiser_initial,
 }
 """What a simulation holds for each client that has trained, by attribute, and a state of the same names and shapes."""
@@ -45,7 +45,7 @@ class CheckpointError(ValueError):
     """A checkpoint that a run cannot go on from."""
 
 
-class Head(BaseModel):
+class CheckpointHeader(BaseModel):
     """What a checkpoint says beside its tensors.
 
     `code` is a hash of the sources, `kernels` what computed it, `clients` who is in it, in the order in which they
@@ -71,7 +71,7 @@ class Head(BaseModel):
 def pack(run: Simulator, run_id: str, seconds: float, resumed: list[dict[str, Any]]) -> bytes:
     """The content of a checkpoint after the round that a simulation has reached, `seconds` after its start."""
     assert run.reached is not None, "a run is kept after a round"
-    head = Head(
+    head = CheckpointHeader(
         format=FORMAT,
         run_id=run_id,
         code=code_of(run),
@@ -98,7 +98,7 @@ def pack(run: Simulator, run_id: str, seconds: float, resumed: list[dict[str, An
     return save(tensors, {"head": text, "digest": _digest(text, tensors)})
 
 
-def unpack(content: bytes, run_id: str) -> tuple[Head, State]:
+def unpack(content: bytes, run_id: str) -> tuple[CheckpointHeader, State]:
     """What a checkpoint of the run holds. Raises `CheckpointError` for one that is damaged or another run's."""
     try:
         tensors = load(content)
@@ -112,14 +112,14 @@ def unpack(content: bytes, run_id: str) -> tuple[Head, State]:
             raise CheckpointError(f"has format {head['format']}, and this version writes {FORMAT}")
         if head["run_id"] != run_id:
             raise CheckpointError(f"is of another run, {head['run_id']}")
-        return Head.model_validate(head), tensors
+        return CheckpointHeader.model_validate(head), tensors
     except CheckpointError:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError("is truncated or no checkpoint") from error
 
 
-def restore(run: Simulator, head: Head, tensors: State) -> None:
+def restore(run: Simulator, head: CheckpointHeader, tensors: State) -> None:
     """Puts a fresh simulation where a checkpoint left it. Raises `CheckpointError`, the simulation as it was."""
     if head.code != code_of(run):
         raise CheckpointError("was written by other code, so the rounds to come would not be those it began")
@@ -128,7 +128,7 @@ def restore(run: Simulator, head: Head, tensors: State) -> None:
     def taken(part: str, names: State, exact: bool = True) -> State:
         found = {name: left.pop(f"{part}/{name}") for name in names if f"{part}/{name}" in left}
         for name, value in found.items():
-            if not _alike(value, names[name], exact and name not in run.method.keeps):
+            if not _alike(value, names[name], exact and name not in run.method.personal_copies):
                 raise CheckpointError(f"has a tensor of another shape or type: {part}/{name}")
         if exact and found.keys() != names.keys():
             raise CheckpointError(f"lacks {part}/{sorted(names.keys() - found.keys())[0]}")
@@ -172,7 +172,7 @@ def _of_clients(run: Simulator, left: State) -> State:
     }
 
 
-def _resume_executor(run: Simulator, head: Head) -> None:
+def _resume_executor(run: Simulator, head: CheckpointHeader) -> None:
     """The executor's choices go on where the machine is the same, but for the width that memory was too short for."""
     executor = run.executor
     if head.kernels == kernels(run.vit.device):

@@ -12,7 +12,7 @@ ASIDE = "checkpoint-set-aside.safetensors"
 log = logging.getLogger("bench")
 
 
-class Underway:
+class CheckpointFiles:
     """The runs of a store that are under way, each kept every so many seconds; 0: after every round."""
 
     def __init__(self, store: Store, every: float = CHECKPOINT_EVERY) -> None:

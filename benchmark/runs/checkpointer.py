@@ -30,7 +30,7 @@ class Checkpoints:
     every: float = CHECKPOINT_EVERY
 
 
-class Keeper:
+class Checkpointer:
     """A simulation's checkpoints: `resume` before it runs, `after` each round."""
 
     def __init__(self, run: Simulator, run_id: str, checkpoints: Checkpoints) -> None:

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fedprompt.benchmark.runs.locks import SILENCE, Claims, Owner, this_driver
+from fedprompt.benchmark.runs.locks import SILENCE, Owner, RunLocks, this_driver
 
 FOLDER = ".live"
 BEAT = 2.0
 """Seconds between two signs of life."""
 
 
-class Live:
+class DriverStatus:
     """A driver's presence in a directory, as a context: claims on its runs, and word of how far it has come.
 
     `describe` says the latter, as JSON takes it.
@@ -25,12 +25,12 @@ class Live:
 
     def __init__(self, directory: Path, describe: Callable[[], dict[str, Any]]) -> None:
         self.folder, self.describe = directory / FOLDER, describe
-        self.claims, self.owner = Claims(self.folder), this_driver()
+        self.claims, self.owner = RunLocks(self.folder), this_driver()
         self.file = self.folder / f"{self.owner.host}-{self.owner.pid}.json"
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._loop, daemon=True)
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> RunLocks:
         for driver, path in _drivers(self.folder):
             if driver.lives is False:
                 path.unlink(missing_ok=True)
@@ -66,14 +66,14 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Progress:
+class DriverProgress:
     """How far a driver has come, as it last said."""
 
     owner: Owner
     content: dict[str, Any]
 
 
-def under_way(directory: Path) -> list[Progress]:
+def under_way(directory: Path) -> list[DriverProgress]:
     """The living drivers of a directory, by what they last said of themselves."""
     found = []
     for owner, path in _drivers(directory / FOLDER):
@@ -81,7 +81,7 @@ def under_way(directory: Path) -> list[Progress]:
             content = json.loads(path.read_text(encoding="utf-8"))
             fresh = abs(time.time() - float(content.get("time", 0))) < SILENCE
             if fresh if owner.lives is None else owner.lives:
-                found.append(Progress(owner, content))
+                found.append(DriverProgress(owner, content))
     return found
 
 

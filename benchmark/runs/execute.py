@@ -19,11 +19,11 @@ from fedprompt.benchmark.config.options import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.hardware.devices import has_bf16
-from fedprompt.benchmark.runs.checkpointer import Checkpoints, Keeper
+from fedprompt.benchmark.runs.checkpointer import Checkpointer, Checkpoints
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import Training
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Outcome, Protocol, Simulator
+from fedprompt.benchmark.simulation.local_training import LocalTraining
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import Outcome, RoundSettings, Simulator
 from fedprompt.data import federation as federations
 from fedprompt.data import registry as datasets
 from fedprompt.data.dataset import DataSet
@@ -83,10 +83,10 @@ def assemble(
     halvings: int = 0,
 ) -> Simulator:
     """The simulation of a run on materials that are at hand; up to `threads` clients train side by side."""
-    training = Training(
+    training = LocalTraining(
         config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay, config.clip_norm
     )
-    protocol = Protocol(
+    protocol = RoundSettings(
         config.rounds,
         config.participation,
         config.eval_every,
@@ -94,7 +94,7 @@ def assemble(
         Executor(config.executor, threads, halvings=halvings),
         config.adapt_epochs,
     )
-    streams = Streams(config.data_identity, config.federation.label, config.seed)
+    streams = RandomStreams(config.data_identity, config.federation.label, config.seed)
     recipe, tested = methods.create(config.method, config.settings), train if clients.test_part == "train" else test
     return Simulator(recipe, vit, train, tested, clients, streams, protocol)
 
@@ -106,7 +106,7 @@ def federation(config: RunConfig) -> Federation:
 
 def federation_of(config: RunConfig, dataset: DataSet) -> Federation:
     """The clients of a run on a data set that is at hand, or on its stand-in."""
-    streams = Streams(config.data_identity, config.federation.label, config.seed)
+    streams = RandomStreams(config.data_identity, config.federation.label, config.seed)
     return federations.build(dataset, config.federation, streams.numpy)
 
 
@@ -126,7 +126,7 @@ def execute(
     began, clock = time.time(), time.perf_counter()
     memory.begin_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
-    keeper = Keeper(run, config.run_id, checkpoints or Checkpoints())
+    keeper = Checkpointer(run, config.run_id, checkpoints or Checkpoints())
     keeper.resume()
 
     def after(number: int) -> None:

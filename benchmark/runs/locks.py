@@ -46,7 +46,7 @@ def this_driver() -> Owner:
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunLock:
     """A claim as it is found: the run, what it is called, the owner, and whether that one lives, as far as one look
     can tell."""
 
@@ -56,7 +56,7 @@ class Claim:
     lives: bool
 
 
-class Claims:
+class RunLocks:
     """The claims in one folder, as one driver sees them. `held` are its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +64,7 @@ class Claims:
         self.heard: dict[str, tuple[tuple[int, int], float]] = {}
 
     def take(self, run_id: str, name: str = "") -> bool:
-        """Claims a run, from a dead owner too; False where a living one has it. Raises `OSError` on a full disk."""
+        """RunLocks a run, from a dead owner too; False where a living one has it. Raises `OSError` on a full disk."""
         path = self._path(run_id)
         if not self._create(path, name) and not (self._removed(path, run_id) and self._create(path, name)):
             return False
@@ -90,7 +90,7 @@ class Claims:
             with suppress(FileNotFoundError):  # taken over while this process was held up; the first to write counts
                 os.utime(self._path(run_id))
 
-    def of(self, run_id: str) -> Claim | None:
+    def of(self, run_id: str) -> RunLock | None:
         """The claim on a run, whoever's."""
         path = self._path(run_id)
         if (found := _read(path)) is None:
@@ -101,9 +101,9 @@ class Claims:
         except FileNotFoundError:
             return None
         lives = owner.lives if inode == state.st_ino else None
-        return Claim(run_id, name, owner, abs(time.time() - state.st_mtime) < SILENCE if lives is None else lives)
+        return RunLock(run_id, name, owner, abs(time.time() - state.st_mtime) < SILENCE if lives is None else lives)
 
-    def all(self) -> Iterator[Claim]:
+    def all(self) -> Iterator[RunLock]:
         """Every claim that can be read."""
         for path in sorted(self.folder.glob("*.claim")):
             if claim := self.of(path.stem):

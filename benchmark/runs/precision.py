@@ -19,7 +19,7 @@ TOKENS = 1_024  # of a timed step
 GAIN = 1.05  # that bf16 must bring, in time, to be worth its rounding
 
 
-def settled(grid: Sequence[RunConfig]) -> list[RunConfig]:
+def resolve_precision(grid: Sequence[RunConfig]) -> list[RunConfig]:
     """The runs with `auto` replaced by the precision that this machine is faster with; measured once a machine."""
     return [c.model_copy(update={"precision": _faster(c)}) if c.precision == "auto" else c for c in grid]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.checkpoint_files import ASIDE
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.locks import Claims
+from fedprompt.benchmark.runs.locks import RunLocks
 from fedprompt.benchmark.runs.store import UNFINISHED, Store, alive
 
 
@@ -43,7 +43,7 @@ def find(
     store, found = Store(directory), list[Waste]()
     stamps = {path.name: store.stamp(path.name) for path in directory.glob("*")}  # first: a record may be replaced now
     entries = {entry.run_id: entry for entry in store.entries()}
-    living = [claim for claim in Claims(directory / FOLDER).all() if claim.lives]
+    living = [claim for claim in RunLocks(directory / FOLDER).all() if claim.lives]
     claimed, writers = {claim.run_id for claim in living}, {(c.owner.host, str(c.owner.pid)) for c in living}
     for path, host, pid in store.unfinished():
         if (host, pid) not in writers and not (host == socket.gethostname() and alive(pid)):
@@ -73,7 +73,7 @@ def delete(waste: Waste) -> bool:
     Raises `ConfigError` where it cannot be deleted.
     """
     store, run_id = Store(waste.path.parent), waste.path.name
-    claims = Claims(store.directory / FOLDER)
+    claims = RunLocks(store.directory / FOLDER)
     if run_id.startswith(UNFINISHED) or run_id == ASIDE:
         _remove(waste.path)
         return True

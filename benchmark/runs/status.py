@@ -6,7 +6,7 @@ from typing import Any
 
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.runs.driver_status import FOLDER, under_way
-from fedprompt.benchmark.runs.locks import Claims
+from fedprompt.benchmark.runs.locks import RunLocks
 from fedprompt.benchmark.runs.store import Store
 
 SHOWN = ("run_id", "method", "dataset", "partition", "alpha", "seed", "error")
@@ -39,7 +39,7 @@ def _claimed(directory: Path, ended: set[str]) -> tuple[list[dict[str, Any]], li
     """The runs that a living driver has, with the rounds that it last told, and those whose driver is gone."""
     told = {run["run_id"]: run for driver in under_way(directory) for run in driver.content.get("running", [])}
     running, abandoned = [], []
-    for claim in Claims(directory / FOLDER).all():
+    for claim in RunLocks(directory / FOLDER).all():
         if claim.run_id in ended:  # written, and not given back yet
             continue
         row: dict[str, Any] = {"run_id": claim.run_id, "name": claim.name, "driver": str(claim.owner), "worker": ""}

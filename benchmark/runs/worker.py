@@ -11,7 +11,7 @@ from fedprompt.benchmark.runs.execute import Record, execute, failed
 
 
 @dataclass(frozen=True)
-class Job:
+class RunTask:
     """A run to be done: its attempt's number, and how often memory was short, which halves the fused clients."""
 
     config: RunConfig
@@ -25,22 +25,22 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunResult:
     """A run as its worker reports it: the job, its record, and the text of its log."""
 
-    job: Job
+    job: RunTask
     record: Record
     log: str = ""
 
 
-def guarded(
-    job: Job, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
-) -> Finished:
+def run_task(
+    job: RunTask, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
+) -> RunResult:
     """A run whose failure, of any kind, becomes a record; the traceback goes to its log.
 
     `progress` is told every round: its number, and the images trained on so far.
     """
     try:
-        return Finished(job, execute(job.config, threads, progress, job.halvings, checkpoints))
+        return RunResult(job, execute(job.config, threads, progress, job.halvings, checkpoints))
     except Exception as error:  # a method may raise anything, and the other runs go on
-        return Finished(job, failed(job.config, failures.cause(error), failures.kind(error)), traceback.format_exc())
+        return RunResult(job, failed(job.config, failures.cause(error), failures.kind(error)), traceback.format_exc())

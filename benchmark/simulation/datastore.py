@@ -30,7 +30,7 @@ NOTHING = np.empty(0, np.int64)
 
 def remembers(method: Method) -> bool:
     """Whether clients of this method look up samples of their own."""
-    return type(method).remember is not Method.remember
+    return type(method).datastore is not Method.datastore
 
 
 def recalled(run: Simulator, subjects: Sequence[Subject], newcomers: bool) -> list[Subject]:
@@ -54,7 +54,7 @@ def recalled(run: Simulator, subjects: Sequence[Subject], newcomers: bool) -> li
 
 def _some(run: Simulator, client: int, rows: np.ndarray) -> np.ndarray:
     """As many of a client's rows as it has room for: the same ones whenever it is asked."""
-    capacity = run.method.capacity
+    capacity = run.method.datastore_size
     if capacity is None or capacity >= len(rows):
         return rows
     return np.sort(run.streams.numpy("memory", client).choice(rows, capacity, replace=False))
@@ -62,7 +62,7 @@ def _some(run: Simulator, client: int, rows: np.ndarray) -> np.ndarray:
 
 def _remembering(run: Simulator, subjects: Sequence[Subject], rows: list[np.ndarray]) -> list[Subject]:
     kept: list[dict[str, list[Tensor]]] = [{} for _ in subjects]
-    for i, values in _of_clients(run, run.method.remember, subjects, rows):
+    for i, values in _of_clients(run, run.method.datastore, subjects, rows):
         for name, value in values.items():
             kept[i].setdefault(name, []).append(value)
     remembered = torch.arange(max(map(len, rows))) < torch.tensor([[len(own)] for own in rows])
@@ -75,7 +75,7 @@ def _remembering(run: Simulator, subjects: Sequence[Subject], rows: list[np.ndar
 
 def _rehearsed(run: Simulator, subjects: Sequence[Subject], rows: list[np.ndarray]) -> list[Subject]:
     sums: State = {}
-    for i, values in _of_clients(run, run.method.rehearse, subjects, rows, summed=True):
+    for i, values in _of_clients(run, run.method.validation_statistics, subjects, rows, summed=True):
         for name, value in values.items():
             if name not in sums:
                 sums[name] = value.new_zeros(len(subjects), *value.shape)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fedprompt.benchmark.simulation.datastore import AT_A_TIME, recalled, remembers
-from fedprompt.benchmark.simulation.local_training import Job
+from fedprompt.benchmark.simulation.local_training import ClientTask
 from fedprompt.benchmark.simulation.scoring import Scores, Subject, joined, score, summary
 from fedprompt.benchmark.simulation.stacking import whole
 from fedprompt.methods.base import Phase
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fedprompt.benchmark.simulation.simulator import Simulator
 
 
-class Judge:
+class Evaluator:
     """Fills the outcome of a simulation with what its clients score."""
 
     def __init__(self, run: Simulator) -> None:
@@ -96,7 +96,7 @@ class Judge:
             return None
         if not (last and run.protocol.adapt_epochs):
             return run.method.fine_tuning
-        names = run.method.adapts
+        names = run.method.adapted
         if names is None:
             names = tuple(run.initial_local) or run.shared_names
         return Phase(names, run.protocol.adapt_epochs) if names else None
@@ -114,11 +114,11 @@ class Judge:
             for full in [whole(update.shared, subject.state, torch.from_numpy(update.classes).to(device), rows)]
         ]
 
-    def _jobs(self, subjects: Sequence[Subject]) -> list[Job]:
+    def _jobs(self, subjects: Sequence[Subject]) -> list[ClientTask]:
         run = self.run
         own = (*run.shared_names, *run.initial_local)
         return [
-            Job(
+            ClientTask(
                 client=subject.client,
                 rows=run.federation.clients[subject.client].train,
                 counts=run.federation.counts[subject.client],

@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fedprompt.benchmark.backbone.memory_budget import Kept, budget, is_out_of_memory
+from fedprompt.benchmark.backbone.memory_budget import SavedActivations, budget, is_out_of_memory
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation.local_training import Job, Training, Update, learn
+from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, learn
 from fedprompt.methods.base import Phase
 from fedprompt.methods.registry import Recipe
 
@@ -43,10 +43,10 @@ class Executor:
         recipe: Recipe,
         vit: FrozenViT,
         samples: Samples,
-        jobs: Sequence[Job],
-        training: Training,
+        jobs: Sequence[ClientTask],
+        training: LocalTraining,
         phases: Sequence[Phase] | None = None,
-    ) -> list[Update]:
+    ) -> list[ClientUpdate]:
         """The updates of a cohort, in its order; of its method's phases unless others are named."""
         work = _Work(recipe, vit, samples, training, phases)
         if not self.used:
@@ -64,8 +64,8 @@ class Executor:
         """What the record says of it."""
         return {"asked": self.kind, "used": self.used, "fused_clients": self.width, "notes": self.notes}
 
-    def _choose(self, work: _Work, job: Job) -> None:
-        cuda, reason = work.vit.device.type == "cuda", work.recipe.unfused
+    def _choose(self, work: _Work, job: ClientTask) -> None:
+        cuda, reason = work.vit.device.type == "cuda", work.recipe.not_fusible
         apart = "threaded" if self.threads > 1 and not cuda else "sequential"
         if self.kind != "auto":
             self.used = self.kind
@@ -77,14 +77,14 @@ class Executor:
             self.used = apart
             self.notes.append(f"{work.recipe.name} cannot run fused: {reason}")
 
-    def _fused(self, work: _Work, jobs: Sequence[Job]) -> list[Update]:
+    def _fused(self, work: _Work, jobs: Sequence[ClientTask]) -> list[ClientUpdate]:
         """The cohort in as few passes as memory holds; who takes equally many steps goes together.
 
         Out of memory, half as many clients go into a pass from then on. The local batch never changes.
         """
         self.width = self.width or self._widest(work, jobs)
         order = sorted(range(len(jobs)), key=lambda k: -jobs[k].steps(work.training))
-        updates: dict[int, Update] = {}
+        updates: dict[int, ClientUpdate] = {}
         while len(updates) < len(jobs):
             chosen = order[len(updates) : len(updates) + self.width]
             try:
@@ -98,7 +98,7 @@ class Executor:
             updates |= dict(zip(chosen, found, strict=True))
         return [updates[k] for k in range(len(jobs))]
 
-    def _widest(self, work: _Work, jobs: Sequence[Job]) -> int:
+    def _widest(self, work: _Work, jobs: Sequence[ClientTask]) -> int:
         most = work.most(jobs)
         if not self.halvings:
             return most
@@ -114,27 +114,27 @@ class _Work:
     recipe: Recipe
     vit: FrozenViT
     samples: Samples
-    training: Training
+    training: LocalTraining
     phases: Sequence[Phase] | None
 
-    def learn(self, jobs: Sequence[Job]) -> list[Update]:
+    def learn(self, jobs: Sequence[ClientTask]) -> list[ClientUpdate]:
         return learn(self.recipe, self.vit, self.samples, jobs, self.training, self.phases)
 
-    def taste(self, job: Job) -> None:
+    def taste(self, job: ClientTask) -> None:
         """A step of one full batch and no more, repeating a small client's rows."""
         rows = np.resize(job.rows, self.training.batch_size)
         replace(self, training=replace(self.training, epochs=1)).learn([replace(job, rows=rows)])
 
-    def runs_backbone(self, job: Job) -> bool:
+    def runs_backbone(self, job: ClientTask) -> bool:
         """Whether a training step passes through any layer of the backbone; cached activations do not count."""
         self.taste(job)  # fills the caches
         before = self.vit.layers_run
         self.taste(job)
         return self.vit.layers_run > before
 
-    def most(self, jobs: Sequence[Job]) -> int:
+    def most(self, jobs: Sequence[ClientTask]) -> int:
         """How many clients fit a pass: those whose activations take the budget, by what one client's step keeps."""
-        with Kept(self.vit) as kept:
+        with SavedActivations(self.vit) as kept:
             self.taste(jobs[0])
         room = budget(self.vit.device)
         return len(jobs) if room is None else max(1, min(len(jobs), room // max(1, kept.bytes)))

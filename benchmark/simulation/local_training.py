@@ -16,7 +16,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch, Clients, passes
-from fedprompt.benchmark.simulation.optimiser_hooks import AtClients
+from fedprompt.benchmark.simulation.optimiser_hooks import ClientOptimisers
 from fedprompt.benchmark.simulation.stacking import stack, unstack
 from fedprompt.methods.base import Method, Phase, State
 from fedprompt.methods.errors import MethodError
@@ -27,7 +27,7 @@ TOKENS_A_PASS = {"cpu": 2_048, "cuda": 65_536}
 
 
 @dataclass(frozen=True)
-class Training:
+class LocalTraining:
     """How every client trains, unless a method's phase says otherwise; `clip_norm` bounds each client's gradient."""
 
     epochs: int
@@ -38,7 +38,7 @@ class Training:
     clip_norm: float | None = None
 
 
-def visits(phases: Sequence[Phase], samples: int, training: Training) -> int:
+def images_trained(phases: Sequence[Phase], samples: int, training: LocalTraining) -> int:
     """Images that pass through the training of a client with so many samples: each as often as a step takes it."""
     size, total = training.batch_size, 0
     for phase in phases:
@@ -48,7 +48,7 @@ def visits(phases: Sequence[Phase], samples: int, training: Training) -> int:
 
 
 @dataclass(frozen=True)
-class Job:
+class ClientTask:
     """One client's local update: its data, the tensors to start from, and the generator of its batch order.
 
     `shared` and `memory` are what the server sent, to be trained and not; `local` is the client's own. By
@@ -65,13 +65,13 @@ class Job:
     sent: State = field(default_factory=dict)
     kept: State = field(default_factory=dict)
 
-    def steps(self, training: Training) -> int:
+    def steps(self, training: LocalTraining) -> int:
         """Steps of its epochs, a short last batch of each included."""
         return training.epochs * -(-len(self.rows) // training.batch_size)
 
 
 @dataclass
-class Update:
+class ClientUpdate:
     """What a client ended with. `loss` and `notes` are means over its steps.
 
     Of the tensors that a method names in `class_rows`, only the rows of the client's own classes are here. For the
@@ -97,13 +97,13 @@ def rows_a_pass(vit: FrozenViT) -> int:
     return max(16, TOKENS_A_PASS[vit.device.type] // vit.tokens)
 
 
-def holders(jobs: Sequence[Job], vit: FrozenViT) -> Clients:
+def holders(jobs: Sequence[ClientTask], vit: FrozenViT) -> Clients:
     """What batches know of the jobs' clients."""
     return Clients.of(np.stack([job.counts for job in jobs]), vit.device)
 
 
 @torch.no_grad()
-def collect(method: Method, vit: FrozenViT, samples: Samples, jobs: Sequence[Job]) -> list[State]:
+def collect(method: Method, vit: FrozenViT, samples: Samples, jobs: Sequence[ClientTask]) -> list[State]:
     """Each client's statistics over all of its training data, with what it received."""
     if type(method).statistics is Method.statistics:
         return [{} for _ in jobs]
@@ -119,7 +119,7 @@ def _sums(
     method: Method,
     vit: FrozenViT,
     samples: Samples,
-    jobs: Sequence[Job],
+    jobs: Sequence[ClientTask],
     state_of: Callable[[list[int], Clients], State],
 ) -> list[State]:
     """What `call` gives for each client, summed over all of its training data."""
@@ -137,10 +137,10 @@ def learn(
     recipe: Recipe,
     vit: FrozenViT,
     samples: Samples,
-    jobs: Sequence[Job],
-    training: Training,
+    jobs: Sequence[ClientTask],
+    training: LocalTraining,
     phases: Sequence[Phase] | None = None,
-) -> list[Update]:
+) -> list[ClientUpdate]:
     """Trains K clients in one forward and backward pass a step, each from what it received; updates in their order.
 
     A client that has no batch left is no longer in the pass: its tensors, momentum and weight decay do not move.
@@ -158,13 +158,17 @@ def learn(
 class _Cohort:
     """Clients that train together, those with more steps first, so that those still in training are the first A."""
 
-    def __init__(self, recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: list[Job], training: Training) -> None:
+    def __init__(
+        self, recipe: Recipe, vit: FrozenViT, samples: Samples, jobs: list[ClientTask], training: LocalTraining
+    ) -> None:
         self.recipe, self.method, self.vit, self.samples = recipe, recipe.method, vit, samples
         self.jobs, self.training, self.clients = jobs, training, holders(jobs, vit)
         self.received = _state(self.method, jobs, self.clients)
-        self.settles = type(self.method).settle is not Method.settle
+        self.settles = type(self.method).after_batch is not Method.after_batch
         self.state = {k: v.clone() for k, v in self.received.items()} if self.settles else dict(self.received)
-        self.plugins = AtClients(recipe, jobs, self.clients, {name: self.received[name] for name in jobs[0].shared})
+        self.plugins = ClientOptimisers(
+            recipe, jobs, self.clients, {name: self.received[name] for name in jobs[0].shared}
+        )
         self.rngs = [deepcopy(job.rng) for job in jobs]
         self.losses, self.steps = torch.zeros(2, len(jobs), device=vit.device)
         self.images = np.zeros(len(jobs), dtype=np.int64)
@@ -174,7 +178,7 @@ class _Cohort:
         """One phase of local training."""
         names = _trained(phase, [*self.jobs[0].shared, *self.jobs[0].local])
         stepper = _Sgd(self.state, names, self.method.no_decay, phase, self.training)
-        directed = type(self.method).directions is not Method.directions
+        directed = type(self.method).adjust_gradients is not Method.adjust_gradients
         before = self.steps.clone()
         for rows, settled in self._schedule(phase):
             active = len(rows)
@@ -184,10 +188,10 @@ class _Cohort:
             loss = batch.means(self.method.loss(self.vit, batch, state))
             self._note(batch, loss.detach(), rows)
             gradients = stepper.gradients(self.plugins.penalised(loss, state, names), active)
-            gradients = self.plugins.directions(gradients, state)
+            gradients = self.plugins.adjust_gradients(gradients, state)
             if directed:
                 received = {name: value[:active] for name, value in self.received.items()}
-                gradients = self.method.directions(gradients, received)
+                gradients = self.method.adjust_gradients(gradients, received)
             stepper.step(gradients, active)
             if settled and self.settles:
                 self._settle(state, active)
@@ -197,7 +201,7 @@ class _Cohort:
     @torch.no_grad()
     def _settle(self, state: State, active: int) -> None:
         """Puts in place what the method moves of the first `active` clients' state beside the steps."""
-        for name, value in self.method.settle(state).items():
+        for name, value in self.method.after_batch(state).items():
             self.state[name][:active] = value
 
     def _note(self, batch: Batch, loss: Tensor, rows: list[np.ndarray]) -> None:
@@ -237,7 +241,7 @@ class _Cohort:
             lambda members, _: {name: value[members] for name, value in final.items()},
         )
 
-    def updates(self, for_server: bool) -> list[Update]:
+    def updates(self, for_server: bool) -> list[ClientUpdate]:
         """What each client ended with; `for_server`, with what it gathers for the server beside its tensors."""
         steps = self.steps.clamp_min(1)
         losses, notes = (self.losses / steps).tolist(), {k: (v / steps).tolist() for k, v in self.notes.items()}
@@ -255,7 +259,7 @@ class _Cohort:
         ends = [unstack(final, self.clients, k, rows) for k in range(len(self.jobs))]
         plugged = self.plugins.ends(final)
         return [
-            Update(
+            ClientUpdate(
                 client=job.client,
                 samples=len(job.rows),
                 classes=np.flatnonzero(job.counts),
@@ -276,7 +280,7 @@ class _Cohort:
 class _Sgd:
     """SGD with momentum and weight decay on stacked tensors [K, ...], as `torch.optim.SGD` does for each client."""
 
-    def __init__(self, state: State, names: list[str], no_decay: Sequence[str], phase: Phase, training: Training):
+    def __init__(self, state: State, names: list[str], no_decay: Sequence[str], phase: Phase, training: LocalTraining):
         self.names, self.training, self.lr = names, training, training.lr if phase.lr is None else phase.lr
         for name, value in state.items():
             state[name] = value.detach().clone().requires_grad_() if name in names else value.detach()
@@ -320,7 +324,7 @@ def _trained(phase: Phase, names: list[str]) -> list[str]:
     return list(phase.trains)
 
 
-def _state(method: Method, jobs: Sequence[Job], clients: Clients) -> State:
+def _state(method: Method, jobs: Sequence[ClientTask], clients: Clients) -> State:
     """All tensors of the jobs' clients, [K, ...]."""
     parts = [
         stack([getattr(j, part) for j in jobs], clients, method.class_rows) for part in ("shared", "memory", "local")

@@ -16,11 +16,11 @@ from torch import Tensor
 from fedprompt.benchmark.simulation.batch import Clients
 from fedprompt.benchmark.simulation.stacking import stack, unstack, whole
 from fedprompt.methods.base import State, Uploads
-from fedprompt.methods.optimiser import Optimiser, Visit
+from fedprompt.methods.optimiser import ClientContext, Optimiser
 from fedprompt.methods.registry import Recipe
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.simulation.local_training import Job, Update
+    from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate
 
 
 def initial(recipe: Recipe, shared: State) -> State:
@@ -34,7 +34,7 @@ def sent(recipe: Recipe, memory: Sequence[State]) -> State:
     return _joined([_tagged(optimiser, optimiser.sent(held)) for optimiser, held in pairs])
 
 
-def whole_of(part: State, update: Update, recipe: Recipe, shared: State) -> State:
+def whole_of(part: State, update: ClientUpdate, recipe: Recipe, shared: State) -> State:
     """A part of an update with the rows of all classes, zero for those that the client does not hold; a copy."""
     if not part:
         return {}
@@ -79,14 +79,14 @@ def reach(steps: int, lr: float, momentum: float) -> float:
     return lr * moved
 
 
-class AtClients:
+class ClientOptimisers:
     """The plug-ins of a recipe at the K clients of a cohort, during their local training."""
 
-    def __init__(self, recipe: Recipe, jobs: Sequence[Job], clients: Clients, received: State) -> None:
+    def __init__(self, recipe: Recipe, jobs: Sequence[ClientTask], clients: Clients, received: State) -> None:
         self.recipe, self.clients = recipe, clients
         came = stack([job.sent for job in jobs], clients, recipe.class_rows)
         kept = stack([job.kept for job in jobs], clients, recipe.class_rows)
-        self.visits = [Visit(received, _own(o, came), _own(o, kept)) for o in recipe.optimisers]
+        self.visits = [ClientContext(received, _own(o, came), _own(o, kept)) for o in recipe.optimisers]
         self.reach: State = {}
 
     def penalised(self, losses: Tensor, state: State, names: Sequence[str]) -> Tensor:
@@ -98,12 +98,12 @@ class AtClients:
         return losses
 
     @torch.no_grad()
-    def directions(self, gradients: State, state: State) -> State:
+    def adjust_gradients(self, gradients: State, state: State) -> State:
         """The gradients [A, ...] that the first A clients follow; those of local tensors are left as they are."""
         for optimiser, visit in self._visits(len(next(iter(gradients.values())))):
             shared = {name: value for name, value in gradients.items() if name in visit.received}
             here = {name: state[name].detach() for name in shared}
-            gradients = {**gradients, **optimiser.directions(shared, here, visit)}
+            gradients = {**gradients, **optimiser.adjust_gradients(shared, here, visit)}
         return gradients
 
     def trained(self, names: Sequence[str], steps: Sequence[int], lr: float, momentum: float) -> None:
@@ -127,7 +127,7 @@ class AtClients:
         clients, rows = self.clients, self.recipe.class_rows
         return [(unstack(kept, clients, k, rows), unstack(beside, clients, k, rows)) for k in range(len(clients))]
 
-    def _visits(self, active: int) -> list[tuple[Optimiser, Visit]]:
+    def _visits(self, active: int) -> list[tuple[Optimiser, ClientContext]]:
         everybody = active == len(self.clients)
         visits = self.visits if everybody else [visit.first(active) for visit in self.visits]
         return list(zip(self.recipe.optimisers, visits, strict=True))

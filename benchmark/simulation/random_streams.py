@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 
-class Streams:
+class RandomStreams:
     """Generators by purpose. A purpose always gives a fresh generator with the same draws."""
 
     def __init__(self, dataset: str, partition: str, seed: int) -> None:

@@ -12,10 +12,16 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation import optimiser_hooks as plugins
 from fedprompt.benchmark.simulation.datastore import remembers
-from fedprompt.benchmark.simulation.evaluator import Judge
+from fedprompt.benchmark.simulation.evaluator import Evaluator
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import Job, Training, Update, collect, visits
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.local_training import (
+    ClientTask,
+    ClientUpdate,
+    LocalTraining,
+    collect,
+    images_trained,
+)
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.scoring import Subject
 from fedprompt.benchmark.simulation.stacking import among_all, size, whole
 from fedprompt.data.federation import Federation
@@ -27,7 +33,7 @@ WARM_COHORT = 256  # clients whose first statistics are held at a time
 
 
 @dataclass(frozen=True)
-class Protocol:
+class RoundSettings:
     """How a federation is run: rounds, clients a round (a share of the seen ones), rounds between evaluations.
 
     After the last round held-out clients are also scored after `adapt_epochs` local epochs; 0: they are not.
@@ -36,7 +42,7 @@ class Protocol:
     rounds: int
     participation: float
     eval_every: int
-    training: Training
+    training: LocalTraining
     executor: Executor = field(default_factory=Executor)
     adapt_epochs: int = 0
 
@@ -82,8 +88,8 @@ class Simulator:
         train: Samples,
         test: Samples,
         federation: Federation,
-        streams: Streams,
-        protocol: Protocol,
+        streams: RandomStreams,
+        protocol: RoundSettings,
     ) -> None:
         self.recipe, self.method, self.vit = recipe, recipe.method, vit
         self.train, self.test, self.federation = train, test, federation
@@ -107,7 +113,7 @@ class Simulator:
         self.trains = bool(self.method.phases())
         if not self.trains:
             self.executor.used = "none: nothing is trained"
-        self.judge = Judge(self)
+        self.judge = Evaluator(self)
         self.layers_before = vit.layers_run
         self.reached: int | None = None  # the last finished round, 0 being before the first
         self.outcome = Outcome(
@@ -144,7 +150,9 @@ class Simulator:
     def announce(self) -> None:
         """Tells the samples how many rows this run will read of them, which settles what is worth keeping."""
         sizes = np.array([len(client.train) for client in self.federation.clients])
-        passed = np.array([visits(self.method.phases(), size, self.protocol.training) for size in sizes.tolist()])
+        passed = np.array(
+            [images_trained(self.method.phases(), size, self.protocol.training) for size in sizes.tolist()]
+        )
         rounds = range(1, self.protocol.rounds + 1) if self.trains else ()
         trained = sum(int(passed[self.cohort(number)].sum()) for number in rounds)
         gathered = int(sizes[self.federation.seen].sum()) if self.method.initial_statistics else 0
@@ -171,7 +179,7 @@ class Simulator:
         sent = self.method.download(self.server, client)
         return {name: value for name, value in sent.items() if name not in self.private_names}
 
-    def jobs(self, clients: Sequence[int] | np.ndarray, number: int) -> list[Job]:
+    def jobs(self, clients: Sequence[int] | np.ndarray, number: int) -> list[ClientTask]:
         """What the clients of a round are handed: their data, the server's current tensors, their own; counts bytes."""
         jobs = []
         sent = plugins.sent(self.recipe, self.optimiser_memory) if number else {}  # before round 1 nothing is trained
@@ -179,7 +187,7 @@ class Simulator:
             received = self._download(client)
             self._downloaded(client, received, sent)
             jobs.append(
-                Job(
+                ClientTask(
                     client=client,
                     rows=self.federation.clients[client].train,
                     counts=self.federation.counts[client],
@@ -220,12 +228,12 @@ class Simulator:
             for job, sums in zip(jobs, collect(self.method, self.vit, self.train, jobs), strict=True):
                 self._uploaded(sums)
                 self._pool(total, sums, np.flatnonzero(job.counts))
-        self.server = {**self.server, **self._placed(self.method.fold(self.server, total))}
+        self.server = {**self.server, **self._placed(self.method.apply_statistics(self.server, total))}
 
     def _pool(self, total: State, statistics: State, classes: np.ndarray) -> None:
         """Adds a client's statistics to the total, in place; rows of its classes to the rows of all classes."""
         rows = torch.from_numpy(classes).to(self.vit.device)
-        for name, value in self.method.absorb(statistics).items():
+        for name, value in self.method.transform_statistics(statistics).items():
             by_class = name in self.method.class_rows
             if name not in total:
                 total[name] = value.new_zeros((self.vit.classes, *value.shape[1:]) if by_class else value.shape)
@@ -242,7 +250,7 @@ class Simulator:
             self.outcome.images += update.images
             self._uploaded(update.shared, update.statistics, update.reports, update.beside)
             self.rounds_trained[update.client] += 1
-            own = {**update.local, **{name: update.shared[name] for name in self.method.keeps}}
+            own = {**update.local, **{name: update.shared[name] for name in self.method.personal_copies}}
             if own:
                 self.local[update.client] = {name: value.clone() for name, value in own.items()}
             if update.kept:
@@ -251,7 +259,7 @@ class Simulator:
         notes |= self._combine(updates)
         return float(np.mean([update.loss for update in updates])), notes
 
-    def _combine(self, updates: list[Update]) -> dict[str, float]:
+    def _combine(self, updates: list[ClientUpdate]) -> dict[str, float]:
         """The server's step; returns its diagnostics."""
         statistics: State = {}
         for update in updates:

@@ -23,7 +23,7 @@ def gpus_asked(text: str) -> tuple[float, bool]:
 
 
 @dataclass(frozen=True)
-class Terms:
+class SweepOptions:
     """`workers` runs at a time (None: as many as there is room for), each with `cpus` and `gpus`, a GPU's share too;
     with `size_gpus` that share is found from measured memory before the first run.
 

@@ -13,7 +13,7 @@ from fedprompt.benchmark.config.options import RunConfig
 PLAIN_EVERY = 10.0  # seconds between lines where no terminal shows the live view
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Whoever is told how a sweep goes on."""
 
     def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
@@ -29,7 +29,7 @@ class Watcher(Protocol):
         """All of it, as JSON takes it."""
 
 
-class Silent:
+class NoProgress:
     """A watcher that shows nothing."""
 
     def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
@@ -46,7 +46,7 @@ class Silent:
         return {}
 
 
-class Screen:
+class ConsoleProgress:
     """Tells runs done, the rounds of those running, images a second, and the time left. Used as a context."""
 
     def __init__(self, configs: Sequence[RunConfig]) -> None:
@@ -64,7 +64,7 @@ class Screen:
             self.progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self.bar = self.progress.add_task("runs", total=len(configs), note="")
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> "ConsoleProgress":
         if self.progress:
             self.progress.start()
         return self

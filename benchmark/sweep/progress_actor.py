@@ -1,7 +1,7 @@
 """Where Ray's workers tell how far they are and leave their checkpoints. The process that holds it loads no torch."""
 
 
-class Board:
+class ProgressActor:
     """The actor that workers tell their rounds, and that the driver asks for the news."""
 
     def __init__(self) -> None:

@@ -20,14 +20,14 @@ from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.runs import failures
-from fedprompt.benchmark.runs.checkpoint_files import Underway
+from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.execute import failed
-from fedprompt.benchmark.runs.worker import Finished, Job, guarded
+from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
 from fedprompt.benchmark.sweep.nodes import check
-from fedprompt.benchmark.sweep.options import Terms
-from fedprompt.benchmark.sweep.progress import Watcher
-from fedprompt.benchmark.sweep.progress_actor import Board
+from fedprompt.benchmark.sweep.options import SweepOptions
+from fedprompt.benchmark.sweep.progress import ProgressListener
+from fedprompt.benchmark.sweep.progress_actor import ProgressActor
 from fedprompt.benchmark.sweep.signals import Signals
 
 POLL = 0.5  # seconds between two looks at the board
@@ -39,13 +39,18 @@ class RayPool:
     """One task a run, at most `workers` at a time, or as many as the cluster holds. Used as a context."""
 
     def __init__(
-        self, terms: Terms, workers: int, configs: Sequence[RunConfig], watcher: Watcher, underway: Underway
+        self,
+        terms: SweepOptions,
+        workers: int,
+        configs: Sequence[RunConfig],
+        watcher: ProgressListener,
+        underway: CheckpointFiles,
     ) -> None:
         self.terms, self.workers, self.watcher, self.underway = terms, workers, watcher, underway
         self.threads = (terms.cpus or 1) if terms.address else terms.threads(workers)
         self.plugins = list(dict.fromkeys(file for config in configs for file in config.plugins))
         self.parcel: Path | None = None
-        self.running: dict[Any, Job] = {}
+        self.running: dict[Any, RunTask] = {}
         self.began: dict[str, float] = {}
         self.where: dict[str, str] = {}
         self.overdue: set[str] = set()
@@ -134,7 +139,7 @@ class RayPool:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self.board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
+        self.board = ray.remote(num_cpus=0)(ProgressActor).options(scheduling_strategy=here).remote()
 
     @property
     def room(self) -> bool:
@@ -148,7 +153,7 @@ class RayPool:
             self.workers = int(min(fits)) + 1
         return len(self.running) < self.workers
 
-    def start(self, job: Job) -> None:
+    def start(self, job: RunTask) -> None:
         """Hands a run to Ray."""
         places = {file: f"{n}/{Path(file).name}" for n, file in enumerate(self.plugins)} if self.parcel else {}
         if job.attempt > 1:  # what the attempt before handed in last may not be on disk yet
@@ -156,7 +161,7 @@ class RayPool:
         found, every = self.underway.found(job.config.run_id), self.underway.every
         self.running[self.task.remote(job, self.threads, self.board, places, found, every)] = job
 
-    def wait(self, signals: Signals) -> list[Finished]:
+    def wait(self, signals: Signals) -> list[RunResult]:
         """The runs that have ended; on a lost Ray, all that were running."""
         import ray
 
@@ -170,11 +175,11 @@ class RayPool:
         lost = any(f.record.result.get("error_kind") == failures.NODE_LOST for f in finished)
         return finished + (self._mended() if lost and not self.terms.address else [])
 
-    def drain(self, seconds: float) -> list[Finished]:
+    def drain(self, seconds: float) -> list[RunResult]:
         """The runs that end within so many seconds, without those that die meanwhile."""
         import ray
 
-        until, finished = time.monotonic() + seconds, list[Finished]()
+        until, finished = time.monotonic() + seconds, list[RunResult]()
         while self.running:
             done, _ = ray.wait(list(self.running), num_returns=1, timeout=max(0.0, until - time.monotonic()))
             if not done:
@@ -185,7 +190,7 @@ class RayPool:
         self._read_board()
         return finished
 
-    def _mended(self) -> list[Finished]:
+    def _mended(self) -> list[RunResult]:
         """Ray started anew on this machine, where it has died; what was running with it."""
         import ray
 
@@ -197,7 +202,7 @@ class RayPool:
         self._connect()
         return lost
 
-    def _collected(self, reference: Any) -> Finished:
+    def _collected(self, reference: Any) -> RunResult:
         import ray
 
         job = self.running.pop(reference)
@@ -212,12 +217,12 @@ class RayPool:
                 return self._failed(job, failures.TIME_LIMIT, said)
             return self._failed(job, failures.kind(error), failures.cause(error), str(error))
 
-    def _failed(self, job: Job, kind: str, error: str, log: str = "") -> Finished:
+    def _failed(self, job: RunTask, kind: str, error: str, log: str = "") -> RunResult:
         record = failed(job.config, error, kind)
         worker = self.where.get(job.config.run_id, "")
-        return Finished(job, replace(record, result=record.result | {"when": {"worker": worker}}), log or error)
+        return RunResult(job, replace(record, result=record.result | {"when": {"worker": worker}}), log or error)
 
-    def _own(self, finished: Finished, job: Job) -> Finished:
+    def _own(self, finished: RunResult, job: RunTask) -> RunResult:
         """A worker's report, under the configuration that it was given here: there plug-ins lay elsewhere."""
         result = finished.record.result | {"config": job.config.model_dump(mode="json")}
         if self.terms.address:  # the code was shipped from here, without its history
@@ -254,8 +259,8 @@ class RayPool:
 
 
 def _task(
-    job: Job, threads: int, board: Any, places: dict[str, str], found: bytes | None, checkpoint_every: float
-) -> Finished:
+    job: RunTask, threads: int, board: Any, places: dict[str, str], found: bytes | None, checkpoint_every: float
+) -> RunResult:
     """A run in a worker. `places` are the plug-ins' in the worker's directory, where they were shipped to it."""
     config, worker = job.config, f"{socket.gethostname()}:{os.getpid()}"
     board.post.remote(config.run_id, 0, 0, worker)
@@ -263,7 +268,7 @@ def _task(
     job = replace(job, config=config.model_copy(update={"plugins": plugins}))
     with _captured() as output:
         kept = Checkpoints(found, partial(board.keep.remote, config.run_id), checkpoint_every)
-        finished = guarded(job, threads, lambda *news: board.post.remote(config.run_id, *news, worker), kept)
+        finished = run_task(job, threads, lambda *news: board.post.remote(config.run_id, *news, worker), kept)
     result = {"when": {"worker": worker}} | finished.record.result
     if result["error_kind"] == failures.NO_DATA:
         result["error"] += f" (on node {socket.gethostname()})"

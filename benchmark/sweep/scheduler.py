@@ -13,14 +13,14 @@ from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import failures
-from fedprompt.benchmark.runs.checkpoint_files import Underway
-from fedprompt.benchmark.runs.driver_status import Live
+from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
+from fedprompt.benchmark.runs.driver_status import DriverStatus
 from fedprompt.benchmark.runs.execute import simulator
-from fedprompt.benchmark.runs.locks import Claims
+from fedprompt.benchmark.runs.locks import RunLocks
 from fedprompt.benchmark.runs.store import Store, reason
-from fedprompt.benchmark.runs.worker import Finished, Job, guarded
-from fedprompt.benchmark.sweep.options import Terms
-from fedprompt.benchmark.sweep.progress import Watcher
+from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
+from fedprompt.benchmark.sweep.options import SweepOptions
+from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
 
 GRACE = 5.0  # seconds in which runs may still end after SIGTERM
@@ -28,7 +28,7 @@ LOOK_AGAIN = 1.0  # seconds between two looks at the runs that another driver ha
 
 
 @dataclass
-class Tally:
+class SweepSummary:
     """How a sweep ended: runs that failed, here or by another driver meanwhile, and those that never began."""
 
     failed: int = 0
@@ -44,13 +44,13 @@ class Pool(Protocol):
     def room(self) -> bool:
         """Whether one more may begin."""
 
-    def start(self, job: Job) -> None:
+    def start(self, job: RunTask) -> None:
         """Begins a run."""
 
-    def wait(self, signals: Signals) -> list[Finished]:
+    def wait(self, signals: Signals) -> list[RunResult]:
         """The runs that have ended, after a moment at most where the process is free meanwhile."""
 
-    def drain(self, seconds: float) -> list[Finished]:
+    def drain(self, seconds: float) -> list[RunResult]:
         """The runs that end within so many seconds, at most."""
 
 
@@ -62,7 +62,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         simulator(config)
 
 
-def run_all(configs: Sequence[RunConfig], store: Store, terms: Terms, watcher: Watcher) -> Tally:
+def run_all(configs: Sequence[RunConfig], store: Store, terms: SweepOptions, watcher: ProgressListener) -> SweepSummary:
     """Runs what is pending, each written as soon as it ends, but for what other drivers do meanwhile.
 
     SIGTERM and Ctrl-C come through as `Terminated` and `KeyboardInterrupt` when what had finished is written.
@@ -70,67 +70,67 @@ def run_all(configs: Sequence[RunConfig], store: Store, terms: Terms, watcher: W
     workers = terms.at_a_time(len(configs))
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
-        underway = Underway(store, terms.checkpoint_every)
+        underway = CheckpointFiles(store, terms.checkpoint_every)
         pool: Pool
         if workers > 1 or terms.address or terms.run_timeout:  # only a process of its own can be ended in time
             from fedprompt.benchmark.sweep.ray_pool import RayPool
 
             pool = stack.enter_context(RayPool(terms, workers, configs, watcher, underway))
         else:
-            pool = _Here(watcher, underway)
-        claims = stack.enter_context(Live(store.directory, watcher.describe))
-        return _Sweep(configs, store, terms, watcher, claims, pool, signals).run()
+            pool = _InProcessPool(watcher, underway)
+        claims = stack.enter_context(DriverStatus(store.directory, watcher.describe))
+        return _Scheduler(configs, store, terms, watcher, claims, pool, signals).run()
 
 
-class _Here:
+class _InProcessPool:
     """This process, in which one run goes on at a time."""
 
-    def __init__(self, watcher: Watcher, underway: Underway) -> None:
-        self.watcher, self.underway, self.running = watcher, underway, list[Job]()
+    def __init__(self, watcher: ProgressListener, underway: CheckpointFiles) -> None:
+        self.watcher, self.underway, self.running = watcher, underway, list[RunTask]()
 
     @property
     def room(self) -> bool:
         return not self.running
 
-    def start(self, job: Job) -> None:
+    def start(self, job: RunTask) -> None:
         self.running.append(job)
 
-    def wait(self, signals: Signals) -> list[Finished]:
+    def wait(self, signals: Signals) -> list[RunResult]:
         job = self.running[0]
         self.watcher.round_done(job.config.run_id, 0)
         with signals.open():
             told = partial(self.watcher.round_done, job.config.run_id)
-            finished = guarded(job, processors(), told, self.underway.of(job.config.run_id))
+            finished = run_task(job, processors(), told, self.underway.of(job.config.run_id))
         self.running.clear()
         return [finished]
 
-    def drain(self, seconds: float) -> list[Finished]:
+    def drain(self, seconds: float) -> list[RunResult]:
         return []
 
 
-class _Sweep:
+class _Scheduler:
     """The driver's part: which run begins when, what becomes of its end, and what others have."""
 
     def __init__(
         self,
         configs: Sequence[RunConfig],
         store: Store,
-        terms: Terms,
-        watcher: Watcher,
-        claims: Claims,
+        terms: SweepOptions,
+        watcher: ProgressListener,
+        claims: RunLocks,
         pool: Pool,
         signals: Signals,
     ) -> None:
         self.store, self.terms, self.watcher, self.claims = store, terms, watcher, claims
         self.pool, self.signals = pool, signals
-        self.waiting = deque(Job(config) for config in configs)
-        self.elsewhere: list[Job] = []
+        self.waiting = deque(RunTask(config) for config in configs)
+        self.elsewhere: list[RunTask] = []
         self.before = {config.run_id: store.stamp(config.run_id) for config in configs}
         self.logs: dict[str, str] = {}
-        self.tally = Tally()
+        self.tally = SweepSummary()
         self.looked, self.told = 0.0, False
 
-    def run(self) -> Tally:
+    def run(self) -> SweepSummary:
         """Until every run has ended, or no other may begin."""
         try:
             while self._begin() or self.elsewhere:
@@ -153,7 +153,7 @@ class _Sweep:
             self.pool.start(job)
         return bool(self.pool.running)
 
-    def _next(self) -> Job | None:
+    def _next(self) -> RunTask | None:
         if not self.waiting and self.elsewhere and time.monotonic() - self.looked > LOOK_AGAIN:
             self.looked = time.monotonic()
             self.waiting.extend(self.elsewhere)
@@ -165,7 +165,7 @@ class _Sweep:
                 return job
         return None
 
-    def _ours(self, job: Job) -> bool:
+    def _ours(self, job: RunTask) -> bool:
         """Whether a run is this driver's to do: claimed, and not ended by another one meanwhile."""
         run_id = job.config.run_id
         if run_id in self.claims.held:  # a further attempt
@@ -189,7 +189,7 @@ class _Sweep:
             self.told = True
             self.watcher.note(f"waiting for {len(self.waiting)} runs under way elsewhere: {', '.join(sorted(owners))}")
 
-    def _settle(self, finished: Finished) -> None:
+    def _settle(self, finished: RunResult) -> None:
         """Writes a run's end, or has it tried again."""
         job, result = finished.job, finished.record.result
         short = result.get("error_kind") == failures.OUT_OF_MEMORY
@@ -200,7 +200,7 @@ class _Sweep:
             return
         self._write(finished)
 
-    def _write(self, finished: Finished) -> None:
+    def _write(self, finished: RunResult) -> None:
         run_id, record = finished.job.config.run_id, finished.record
         entry = self.store.entry(run_id)
         if entry is None or entry.status != "done":  # else this process was held up, and another took its run over
@@ -208,7 +208,7 @@ class _Sweep:
             self.store.write(record, self._log(finished))
         self._ended(run_id)
 
-    def _log(self, finished: Finished) -> str:
+    def _log(self, finished: RunResult) -> str:
         earlier, job = self.logs.get(finished.job.config.run_id, ""), finished.job
         heading = f"--- attempt {job.attempt} ---\n" if earlier or job.attempt > 1 else ""
         return earlier + heading + finished.log + ("\n" if finished.log and not finished.log.endswith("\n") else "")

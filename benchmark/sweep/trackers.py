@@ -8,7 +8,7 @@ from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.sweep.progress import Watcher
+from fedprompt.benchmark.sweep.progress import ProgressListener
 
 Rows = list[dict[str, Any]]
 Tracker = Callable[[str, Mapping[str, Any], Rows], None]
@@ -30,10 +30,10 @@ def tracker(name: str, folder: Path) -> Tracker:
     return make(folder)
 
 
-class Tracked:
+class TrackedProgress:
     """A watcher that also hands every finished run to a tracker."""
 
-    def __init__(self, watcher: Watcher, track: Tracker, store: Store) -> None:
+    def __init__(self, watcher: ProgressListener, track: Tracker, store: Store) -> None:
         self.watcher, self.track, self.store = watcher, track, store
         self.round_done, self.note, self.describe = watcher.round_done, watcher.note, watcher.describe
 

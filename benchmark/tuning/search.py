@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from fedprompt.benchmark.config.method_overrides import LocalTraining, Own
+from fedprompt.benchmark.config.method_overrides import LocalTrainingOptions, MethodOverrides
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.methods import registry
 from fedprompt.methods.registry import Recipe
 
@@ -36,7 +36,7 @@ class Axis:
 
     def draws(self, count: int, seed: int) -> list[Any]:
         """So many values, each drawn uniformly; the same ones for every method. Whole ends give whole numbers."""
-        rng = Streams("tune", self.text, seed).numpy("draws")
+        rng = RandomStreams("tune", self.text, seed).numpy("draws")
         if self.ends is None:
             return [self.values[k] for k in rng.integers(len(self.values), size=count)]
         whole = all(isinstance(end, int) for end in self.ends)
@@ -64,7 +64,9 @@ def axis(text: str) -> Axis:
     return Axis(text, name, ends=ends, log=log)
 
 
-def trials(axes: Sequence[Axis], recipes: Sequence[Recipe], draws: int | None, seed: int) -> dict[str, list[Own]]:
+def trials(
+    axes: Sequence[Axis], recipes: Sequence[Recipe], draws: int | None, seed: int
+) -> dict[str, list[MethodOverrides]]:
     """What is tried of each method, in order: the product of all values, or `draws` random draws.
 
     A field is tried with its own method alone. A method that trains nothing has no use for options of local training:
@@ -90,7 +92,7 @@ def trials(axes: Sequence[Axis], recipes: Sequence[Recipe], draws: int | None, s
     return found
 
 
-def _trials(axes: Sequence[Axis], recipe: Recipe, draws: int | None, seed: int) -> list[Own]:
+def _trials(axes: Sequence[Axis], recipe: Recipe, draws: int | None, seed: int) -> list[MethodOverrides]:
     trains = bool(recipe.method.phases())
     mine = [one for one in axes if (one.owner in recipe.settings if one.owner else trains)]
     if draws is None:
@@ -101,10 +103,10 @@ def _trials(axes: Sequence[Axis], recipe: Recipe, draws: int | None, seed: int) 
     return tried if trains else list({str(own): own for own in tried}.values())
 
 
-def _own(point: dict[str, Any]) -> Own:
+def _own(point: dict[str, Any]) -> MethodOverrides:
     fields = tuple(f"{name}={_written(value)}" for name, value in point.items() if "." in name)
     given: dict[str, Any] = {name: value for name, value in point.items() if "." not in name}
-    return Own(**given | ({"set": fields} if fields else {}))
+    return MethodOverrides(**given | ({"set": fields} if fields else {}))
 
 
 def _written(value: Any) -> str:
@@ -116,10 +118,10 @@ def _checked(name: str, word: str) -> Any:
     if "." in name:
         owner, _, field = name.partition(".")
         return registry.parse_settings([f"{name}={word}"])[owner][field]
-    if name not in LocalTraining.model_fields:
-        known = ", ".join(known.replace("_", "-") for known in LocalTraining.model_fields)
+    if name not in LocalTrainingOptions.model_fields:
+        known = ", ".join(known.replace("_", "-") for known in LocalTrainingOptions.model_fields)
         raise ConfigError(f"--grid {name}: what can be tuned is {known}, and METHOD.FIELD.")
     try:
-        return getattr(LocalTraining(**{name: word}), name)  # type: ignore[arg-type]
+        return getattr(LocalTrainingOptions(**{name: word}), name)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigError(f"--grid {name}={word}: {error.errors()[0]['msg'].lower()}.") from error

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from fedprompt.benchmark.config.method_overrides import Own, recipe
+from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe
 from fedprompt.benchmark.config.options import TRIALS, Options, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
@@ -29,7 +29,7 @@ RULE = (
 class Trial:
     """A setting of a method and what came of it: `score` is its mean validation accuracy, None where a run failed."""
 
-    own: Own
+    own: MethodOverrides
     runs: tuple[str, ...]
     failed: int
     score: float | None
@@ -40,7 +40,9 @@ def recipes(cells: Sequence[RunConfig]) -> list[Recipe]:
     return [registry.create(name, settings) for name, settings in {c.method: c.settings for c in cells}.items()]
 
 
-def grid(cells: Sequence[RunConfig], tried: Mapping[str, Sequence[Own]]) -> dict[str, list[list[RunConfig]]]:
+def grid(
+    cells: Sequence[RunConfig], tried: Mapping[str, Sequence[MethodOverrides]]
+) -> dict[str, list[list[RunConfig]]]:
     """The runs of every method's every trial: all its runs of a grid with the settings of the trial."""
     found: dict[str, list[list[RunConfig]]] = {}
     for method, trials in tried.items():
@@ -51,7 +53,7 @@ def grid(cells: Sequence[RunConfig], tried: Mapping[str, Sequence[Own]]) -> dict
     return found
 
 
-def judge(store: Store, own: Own, runs: Sequence[RunConfig], last: int) -> Trial:
+def judge(store: Store, own: MethodOverrides, runs: Sequence[RunConfig], last: int) -> Trial:
     """A trial whose runs have ended; its score is the mean over them of their last evaluations. Reads no test score."""
     entries = [store.entry(config.run_id) for config in runs]
     failed = sum(entry is None or entry.status != "done" for entry in entries)

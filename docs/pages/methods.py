@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from docs.pages.page import Page, definitions, plain, sections, table
 from fedprompt.benchmark.cli.listing import method_row
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.methods import registry
 from fedprompt.methods.base import Backbone, State
 
@@ -33,7 +33,7 @@ def pages() -> list[tuple[str, list[Page]]]:
 def tensors(name: str) -> dict[str, State]:
     """A method's initial tensors on a ViT-B/16 with 100 classes, by who holds them; the keys of `HOLDERS`."""
     method, vit = registry.METHODS[name](), cast(Backbone, VIT)
-    rng = Streams("reference", "none", 0).torch
+    rng = RandomStreams("reference", "none", 0).torch
     made = (method.shared(vit, rng), method.local(vit, rng), method.memory(vit, rng), method.private(vit, rng, CLIENTS))
     return dict(zip(HOLDERS, made, strict=True))
 

@@ -24,7 +24,7 @@ def plain(text: str) -> str:
 
 
 def definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    """Terms in code, each with its meaning below it: narrow enough for a phone, where a table is not."""
+    """SweepOptions in code, each with its meaning below it: narrow enough for a phone, where a table is not."""
     return "\n".join(f"`{term}`\n:   {meaning}\n" for term, meaning in pairs)
 
 

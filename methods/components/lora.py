@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, setting
+from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.lazy import torch
@@ -21,8 +21,8 @@ class LoRA(Method):
     Which of A, B and the head are shared, local or fixed is what the methods built on it differ in.
     """
 
-    rank: int = setting(4, "rank r of the update B A", low=1)
-    alpha: float = setting(16.0, "the update is scaled by alpha / r", low=0)
+    rank: int = hyperparameter(4, "rank r of the update B A", low=1)
+    alpha: float = hyperparameter(16.0, "the update is scaled by alpha / r", low=0)
 
     def check(self, vit: Backbone) -> None:
         if self.rank > vit.dim:

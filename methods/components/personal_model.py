@@ -22,7 +22,7 @@ class TwoModels(FedVPT):
     """
 
     personalised = True
-    adapts = PERSONAL
+    adapted = PERSONAL
 
     def local(self, vit: Backbone, rng: Streams) -> State:
         return personal_copy(self.shared(vit, rng))

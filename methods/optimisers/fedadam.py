@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from fedprompt.methods.base import State, setting
+from fedprompt.methods.base import State, hyperparameter
 from fedprompt.methods.lazy import torch
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.optimisers.server_rates import rate
@@ -23,11 +23,11 @@ class FedAdam(Optimiser):
     delta is the mean client update; as in the paper m and v are not corrected for their start, which is 0 and tau^2.
     """
 
-    lr: float = setting(0.01, "learning rate of the server: about the most that a value moves in a round", low=0)
-    head_lr: float | None = setting(None, "learning rate of the server for the head; None: lr", low=0)
-    beta1: float = setting(0.9, "decay of the first moment", low=0, high=1)
-    beta2: float = setting(0.99, "decay of the second moment", low=0, high=1)
-    tau: float = setting(1e-3, "adaptivity: what is added to the root of the second moment", low=1e-12)
+    lr: float = hyperparameter(0.01, "learning rate of the server: about the most that a value moves in a round", low=0)
+    head_lr: float | None = hyperparameter(None, "learning rate of the server for the head; None: lr", low=0)
+    beta1: float = hyperparameter(0.9, "decay of the first moment", low=0, high=1)
+    beta2: float = hyperparameter(0.99, "decay of the second moment", low=0, high=1)
+    tau: float = hyperparameter(1e-3, "adaptivity: what is added to the root of the second moment", low=1e-12)
 
     deviations: ClassVar[tuple[str, ...]] = (
         "the mean client update is weighted by sample counts; the paper's Algorithm 2 has the plain mean",

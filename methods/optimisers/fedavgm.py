@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedprompt.methods.base import State, setting
+from fedprompt.methods.base import State, hyperparameter
 from fedprompt.methods.lazy import torch
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.optimisers.server_rates import rate
@@ -13,9 +13,9 @@ from fedprompt.methods.registry import register_optimiser
 class FedAvgM(Optimiser):
     """The server steps with momentum along the mean client update: v <- beta v + delta, w <- w - lr v."""
 
-    beta: float = setting(0.9, "momentum of the server", low=0, high=1)
-    lr: float = setting(1.0, "learning rate of the server", low=0)
-    head_lr: float | None = setting(None, "learning rate of the server for the head; None: lr", low=0)
+    beta: float = hyperparameter(0.9, "momentum of the server", low=0, high=1)
+    lr: float = hyperparameter(1.0, "learning rate of the server", low=0)
+    head_lr: float | None = hyperparameter(None, "learning rate of the server for the head; None: lr", low=0)
 
     version = 2
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fedprompt.methods.base import State, Uploads, setting
+from fedprompt.methods.base import State, Uploads, hyperparameter
 from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import Optimiser, Visit
+from fedprompt.methods.optimiser import ClientContext, Optimiser
 from fedprompt.methods.registry import register_optimiser
 
 
@@ -16,7 +16,7 @@ class FedDyn(Optimiser):
     keeps -h/alpha. With alpha = 0 there is nothing to correct, and the server continues from the mean.
     """
 
-    alpha: float = setting(0.1, "weight of the quadratic term, and rate of the linear one", low=0)
+    alpha: float = hyperparameter(0.1, "weight of the quadratic term, and rate of the linear one", low=0)
 
     deviations = (
         "clients' tensors are averaged by sample counts, where the paper takes the plain mean; alpha is one for all as "
@@ -31,13 +31,13 @@ class FedDyn(Optimiser):
     def local(self, shared: State) -> State:
         return {name: torch.zeros_like(value) for name, value in shared.items()}
 
-    def directions(self, gradients: State, state: State, visit: Visit) -> State:
+    def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
         return {
             name: value - visit.kept[name] + self.alpha * (state[name] - visit.received[name])
             for name, value in gradients.items()
         }
 
-    def finish(self, ended: State, reach: State, visit: Visit) -> tuple[State, State]:
+    def finish(self, ended: State, reach: State, visit: ClientContext) -> tuple[State, State]:
         kept = {name: dual - self.alpha * (ended[name] - visit.received[name]) for name, dual in visit.kept.items()}
         return kept, {}
 

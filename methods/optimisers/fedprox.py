@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import State, setting
+from fedprompt.methods.base import State, hyperparameter
 from fedprompt.methods.lazy import torch
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import register_optimiser
@@ -18,7 +18,7 @@ class FedProx(Optimiser):
     """Adds mu/2 |w - w_t|^2 over the shared tensors to the client's loss (its equation 2)."""
 
     within_round = True
-    mu: float = setting(0.01, "weight of the proximal term", low=0)
+    mu: float = hyperparameter(0.01, "weight of the proximal term", low=0)
 
     def penalty(self, state: State, received: State) -> Tensor | None:
         if not state:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedprompt.methods.base import State, Uploads
 from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import Optimiser, Visit
+from fedprompt.methods.optimiser import ClientContext, Optimiser
 from fedprompt.methods.registry import register_optimiser
 
 
@@ -37,10 +37,10 @@ class Scaffold(Optimiser):
     def local(self, shared: State) -> State:
         return {name: torch.zeros_like(value) for name, value in shared.items()}
 
-    def directions(self, gradients: State, state: State, visit: Visit) -> State:
+    def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
         return {name: value + (visit.sent[name] - visit.kept[name]) for name, value in gradients.items()}
 
-    def finish(self, ended: State, reach: State, visit: Visit) -> tuple[State, State]:
+    def finish(self, ended: State, reach: State, visit: ClientContext) -> tuple[State, State]:
         drift = {name: (visit.received[name] - ended[name]) / moved for name, moved in reach.items()}
         changes = {name: value - visit.sent[name] for name, value in drift.items()}
         return {**visit.kept, **{name: visit.kept[name] + value for name, value in changes.items()}}, changes

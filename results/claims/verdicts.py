@@ -19,7 +19,7 @@ def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate) -> str:
-    """The rows of `fedprompt.results.statistics.pairs.differences` of two methods, a line a cell, and what the pairs could resolve."""
+    """The rows of `pairs.differences` of two methods, a line a cell, and what the pairs could resolve."""
     cells = frame[frame["cell"] != ALL_CELLS]
     shown = cells if len(cells) == 1 else frame
     share = "." in metric and not metric.endswith(".clients")
@@ -41,7 +41,7 @@ def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Es
 
 
 def clients(frame: pd.DataFrame, a: str, b: str) -> str:
-    """The rows of `fedprompt.results.statistics.pairs.per_client`, a line a run, and what they do not say."""
+    """The rows of `pairs.per_client`, a line a run, and what they do not say."""
     lines = [f"{a} minus {b}, accuracy of seen clients, points; clients paired within one run, a run a line"]
     for row in as_json(frame):
         lines.append(f"  {row['cell']} seed {row['seed']}: {_numbers(row, 100, 'clients')}")

@@ -1,4 +1,4 @@
-"""Claims of papers, read as data, against what was measured."""
+"""RunLocks of papers, read as data, against what was measured."""
 
 import re
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ METRIC = "seen.mean"
 def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
     """Average ranks of the methods over cells; a bar joins those that are not told apart at 5 %.
 
-    Of the mean of the seen clients, over seeds; see `fedprompt.results.statistics.ranks.rank`. Methods that lack a cell are left out.
+    Of the mean of the seen clients, over seeds; see `ranks.rank`. Methods that lack a cell are left out.
     """
     from scikit_posthocs import critical_difference_diagram  # which loads pyplot, that other figures do without
 

@@ -64,7 +64,7 @@ def _trials(frame: pd.DataFrame) -> dict[str, int]:
 def difference_table(
     frame: pd.DataFrame, metrics: Sequence[str], reference: str, generator: np.random.Generator | None = None
 ) -> pd.DataFrame:
-    """Every method minus the reference, in the same shape: the statistics are those of `fedprompt.results.statistics.pairs.differences`.
+    """Every method minus the reference, in the same shape: the statistics are those of `pairs.differences`.
 
     Raises RecordError for an unknown metric or method.
     """

@@ -160,7 +160,7 @@ def test_a_node_without_the_data_says_so_by_name(cluster: Any, tmp_path: Path) -
 def test_a_worker_s_output_and_a_plugin_travel_to_and_from_a_cluster(cluster: Any, tmp_path: Path) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(
-        "from fedprompt.methods.base import Method\nfrom fedprompt.methods.head import Head\nfrom fedprompt.methods.registry import register\n\n"
+        "from fedprompt.methods import Method, register\nfrom fedprompt.methods.head import Head\n\n"
         '@register("own", paper="none", year=2025, family="head")\nclass Own(Head):\n    "Says something."\n'
         "    def combine(self, server, uploads):\n        print('from', __file__)\n"
         "        return super().combine(server, uploads)\n"

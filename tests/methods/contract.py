@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedprompt.benchmark.simulation.local_training import Job, Training
+from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining
 from fedprompt.benchmark.simulation.simulator import Outcome, Simulator
 from fedprompt.methods import registry
 from fedprompt.methods.base import Method, State
 from fedprompt.methods.optimiser import Optimiser
 from tests import toy
 
-TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)
+TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)
 ROUNDS = 2
 COHORT = [0, 1, 2]
 SIZES = np.array([21, 10, 15])
@@ -85,14 +85,14 @@ def declared(name: str) -> tuple[State, State]:
     return method.shared(toy.vit(), streams.torch), method.local(toy.vit(), streams.torch)
 
 
-def received_bytes(name: str, job: Job) -> int:
+def received_bytes(name: str, job: ClientTask) -> int:
     """Bytes of what a client is sent: of the rows of classes those that it holds."""
     rows, held = begun(name).recipe.class_rows, np.flatnonzero(job.counts)
     sent = {**job.shared, **job.memory, **job.sent}
     return sum((value[held] if key in rows else value).numpy().nbytes for key, value in sent.items())
 
 
-def whole(name: str, key: str, sent: torch.Tensor, job: Job) -> np.ndarray:
+def whole(name: str, key: str, sent: torch.Tensor, job: ClientTask) -> np.ndarray:
     """A shared tensor as a client leaves it: rows of classes that it does not hold are those it was offered."""
     if key not in begun(name).method.class_rows:
         return sent.double().numpy()

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import Training
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.benchmark.simulation.local_training import LocalTraining
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.methods.base import Backbone, Batch, Method, State
-from fedprompt.methods.base import Streams as Generators
+from fedprompt.methods.base import RandomStreams as Generators
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import Recipe
 from tests import toy
@@ -35,8 +35,8 @@ class Quadratic(Method):
 def simulator(optimiser: Optimiser, rounds: int, momentum: float = 0.0, method: Quadratic | None = None) -> Simulator:
     """Two clients of as many samples, each in every round: two steps of learning rate 1/2 from zero, on all samples."""
     of = toy.deal([toy.rows_of(0), toy.rows_of(1)], [toy.rows_of(0, part="test"), toy.rows_of(1, part="test")])
-    training = Training(epochs=2, batch_size=60, lr=0.5, momentum=momentum, weight_decay=0.0)
-    protocol = Protocol(rounds, 1.0, rounds, training, Executor("sequential"))
+    training = LocalTraining(epochs=2, batch_size=60, lr=0.5, momentum=momentum, weight_decay=0.0)
+    protocol = RoundSettings(rounds, 1.0, rounds, training, Executor("sequential"))
     recipe = Recipe(f"quadratic+{optimiser.name}", method or Quadratic(), (optimiser,))
-    streams = Streams(toy.dataset().identity, "toy", 0)
+    streams = RandomStreams(toy.dataset().identity, "toy", 0)
     return Simulator(recipe, toy.vit(), toy.train_samples(), toy.test_samples(), of, streams, protocol)

@@ -10,17 +10,17 @@ from math import log, sqrt
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import Job, Training, Update, learn
+from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, learn
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
-ONE_STEP = Training(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.5)
+ONE_STEP = LocalTraining(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.5)
 MIXED = sqrt(3) / (sqrt(3) + 1)  # softmax of (ln 3 / 2, 0): how far half of each model trusts the wrong class
 OUT = -1e4
 
 
-def by_hand(**settings: float) -> tuple[Simulator, Job]:
+def by_hand(**settings: float) -> tuple[Simulator, ClientTask]:
     simulator = toy.simulator("apfl", of=toy.unequal(), settings={"apfl": settings})
     (job,) = simulator.jobs([0], 1)
     shared = {**job.shared, "head.weight": torch.zeros(4, 24), "head.bias": torch.tensor([0.0, 0.0, OUT, OUT])}
@@ -29,7 +29,7 @@ def by_hand(**settings: float) -> tuple[Simulator, Job]:
     return simulator, replace(job, rows=toy.rows_of(1)[:5], shared=shared, local=local)
 
 
-def trained(simulator: Simulator, job: Job, phase: int, training: Training = ONE_STEP) -> Update:
+def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTraining = ONE_STEP) -> ClientUpdate:
     phases = simulator.method.phases()[phase : phase + 1]
     (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training, phases)
     return update

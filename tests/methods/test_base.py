@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fedprompt.methods import registry
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Uploads, hyperparameter
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.optimiser import Optimiser
 from tests import toy
@@ -33,7 +33,7 @@ def test_the_server_averages_what_is_shared_and_keeps_the_rest() -> None:
 
 def test_statistics_are_folded_in_beside_the_averages() -> None:
     class Folding(Method):
-        def fold(self, server: State, statistics: State) -> State:
+        def apply_statistics(self, server: State, statistics: State) -> State:
             return {"table": server["table"] + statistics["count"]}
 
     server = {"w": torch.zeros(1), "table": torch.tensor([5.0])}
@@ -75,10 +75,10 @@ def test_a_plugin_that_says_nothing_changes_nothing() -> None:
 
 def test_fields_are_listed_in_their_order_with_those_of_the_parent_first() -> None:
     class Parent(Method):
-        tokens: int = setting(10, "tokens")
+        tokens: int = hyperparameter(10, "tokens")
 
     class Child(Parent):
-        width: float = setting(0.5, "width")
+        width: float = hyperparameter(0.5, "width")
 
     assert list(Child(tokens=10, width=2.0).fields().items()) == [("tokens", 10), ("width", 2.0)]
 

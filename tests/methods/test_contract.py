@@ -14,7 +14,7 @@ import torch
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation.datastore import remembers
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import learn, visits
+from fedprompt.benchmark.simulation.local_training import images_trained, learn
 from fedprompt.methods import registry
 from fedprompt.methods.base import Method, State
 from tests import toy
@@ -94,8 +94,8 @@ def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str
     simulator, executor = begun(name), Executor("fused")
     arguments = simulator.recipe, simulator.vit, simulator.train, simulator.jobs(COHORT, 3), TRAINING
     together, alone = executor.train(*arguments), Executor("sequential").train(*arguments)
-    assert executor.used == ("sequential" if simulator.recipe.unfused else "fused")
-    assert bool(executor.notes) == bool(simulator.recipe.unfused)
+    assert executor.used == ("sequential" if simulator.recipe.not_fusible else "fused")
+    assert bool(executor.notes) == bool(simulator.recipe.not_fusible)
     for one, other in zip(together, alone, strict=True):
         for part in ("shared", "local", "statistics", "notes", "kept", "beside"):
             close(getattr(one, part), getattr(other, part), 1e-4)
@@ -104,15 +104,15 @@ def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str
     for updates in (together, alone):
         assert [update.client for update in updates] == COHORT
         assert [update.samples for update in updates] == SIZES.tolist()
-    images = [visits(simulator.method.phases(), size, TRAINING) for size in SIZES.tolist()]
+    images = [images_trained(simulator.method.phases(), size, TRAINING) for size in SIZES.tolist()]
     assert [update.images for update in together] == [update.images for update in alone] == images
 
 
 @every_name
 def test_logits_of_many_clients_are_those_of_each(name: str) -> None:
     simulator = begun(name)
-    if simulator.recipe.unfused:
-        pytest.skip(f"its clients never meet in one pass: {simulator.recipe.unfused}")
+    if simulator.recipe.not_fusible:
+        pytest.skip(f"its clients never meet in one pass: {simulator.recipe.not_fusible}")
     jobs = simulator.jobs(COHORT, 3)
     together = simulator.method.logits(simulator.vit, *toy.batch_of(simulator.method, jobs, width=12)).view(3, 12, -1)
     for k, job in enumerate(jobs):
@@ -224,7 +224,7 @@ def test_training_leaves_what_was_received_as_it_was(name: str) -> None:
     before = [copy(state) for state in [*held, simulator.server]]
     generators = [job.rng.bit_generator.state for job in jobs]
     learn(simulator.recipe, simulator.vit, simulator.train, jobs[:1], TRAINING)
-    if not simulator.recipe.unfused:
+    if not simulator.recipe.not_fusible:
         learn(simulator.recipe, simulator.vit, simulator.train, jobs[1:], TRAINING)
     assert all(map(same, [*held, simulator.server], before))
     assert [job.rng.bit_generator.state for job in jobs] == generators
@@ -233,7 +233,7 @@ def test_training_leaves_what_was_received_as_it_was(name: str) -> None:
 @every_name
 def test_predictions_do_not_read_the_labels(name: str) -> None:
     simulator = begun(name)
-    jobs = simulator.jobs(COHORT[:1] if simulator.recipe.unfused else COHORT, 3)
+    jobs = simulator.jobs(COHORT[:1] if simulator.recipe.not_fusible else COHORT, 3)
     batch, state = toy.batch_of(simulator.method, jobs)
     plain = simulator.method.logits(simulator.vit, batch, state)
     batch.labels = (batch.labels + 1) % toy.CLASSES

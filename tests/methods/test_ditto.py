@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import Training, learn
+from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
@@ -14,7 +14,7 @@ CLIPPED = replace(toy.TRAINING, clip_norm=0.5)
 
 def test_the_proximal_step_by_hand() -> None:
     """One step is v - lr (g + lambda (v - w)), and v - lr g with lambda = 0: they differ by lr lambda (v - w)."""
-    training = Training(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.0)
+    training = LocalTraining(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.0)
     ends = []
     for strength in (0.0, 2.0):
         simulator = toy.simulator("ditto", of=toy.unequal(), settings={"ditto": {"strength": strength}})
@@ -30,7 +30,7 @@ def test_the_proximal_step_by_hand() -> None:
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, training: Training) -> None:
+def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, training: LocalTraining) -> None:
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": strength}}, **arguments)
     fedvpt = toy.simulator("fedvpt", **arguments)
@@ -41,7 +41,7 @@ def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, traini
 
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
-def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: Training) -> None:
+def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: LocalTraining) -> None:
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": 0.0}}, **arguments)
     local = toy.simulator("local", **arguments)

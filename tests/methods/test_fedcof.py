@@ -65,7 +65,7 @@ def sent(clients: int, samples: int, factor: torch.Tensor, rng: torch.Generator)
     for _ in range(clients):
         z = 3 + torch.randn(len(factor), samples, factor.shape[1], generator=rng) @ factor.mT
         statistics = {"sum": z.sum(1), "count": torch.full((len(factor), 1), float(samples))}
-        for name, value in method().absorb(statistics).items():
+        for name, value in method().transform_statistics(statistics).items():
             total[name] = total.get(name, 0) + value
     return total
 

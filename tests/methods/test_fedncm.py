@@ -8,8 +8,8 @@ import torch
 from sklearn.preprocessing import normalize
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.data.federation import Federation
 from fedprompt.methods import registry
 from tests import toy
@@ -87,7 +87,7 @@ def test_the_backbone_sees_each_image_once_over_all_rounds_and_not_at_all_in_a_s
             Samples(data.train_x, data.train_y, vit, identity="toy:train"),
             Samples(data.test_x, data.test_y, vit, identity="toy:test"),
         )
-        streams, protocol = Streams("toy", "toy", 0), Protocol(4, 1.0, 1, toy.TRAINING)
+        streams, protocol = RandomStreams("toy", "toy", 0), RoundSettings(4, 1.0, 1, toy.TRAINING)
         return Simulator(registry.create(name), vit, *parts, toy.unequal(), streams, protocol).run().backbone_passes
 
     assert [passes(), passes()] == [60 + 30, 0]

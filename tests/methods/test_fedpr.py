@@ -41,7 +41,7 @@ def test_what_is_left_of_a_gradient_is_its_least_squares_residual() -> None:
     prompts, gradient = rng.normal(size=(2, 2, LAYERS, TOKENS, WIDTH)).astype(np.float32)
     received = {"prompts": torch.from_numpy(prompts), "projecting": torch.ones(2)}
     head = torch.ones(2, 4)
-    kept = create("fedpr").method.directions({"prompts": torch.from_numpy(gradient), "head.bias": head}, received)
+    kept = create("fedpr").method.adjust_gradients({"prompts": torch.from_numpy(gradient), "head.bias": head}, received)
     assert kept["head.bias"] is head
     for k in range(2):
         for layer in range(LAYERS):
@@ -56,7 +56,7 @@ def test_the_official_scaling_divides_by_the_projectors_norm() -> None:
     prompts, gradient = (torch.from_numpy(rng.normal(size=(1, 1, TOKENS, WIDTH)).astype(np.float32)) for _ in range(2))
     received = {"prompts": prompts, "projecting": torch.ones(1)}
     plain, scaled = (
-        create(name).method.directions({"prompts": gradient}, received)["prompts"]
+        create(name).method.adjust_gradients({"prompts": gradient}, received)["prompts"]
         for name in ("fedpr", "fedpr:frobenius")
     )
     own = prompts[0, 0].numpy()

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fedprompt.benchmark.simulation.local_training import Training, learn
+from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
 from tests import toy
 
 
@@ -28,7 +28,7 @@ def test_a_client_predicts_after_epochs_on_its_own_data() -> None:
     (subject,) = tuned.judge._tuned(tuned.subjects(np.array([1])), tuned.method.fine_tuning)
     (job,) = plain.jobs([1], 9)
     job.rng.bit_generator.state = plain.streams.numpy("adaptation", 1).bit_generator.state
-    training = Training(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
+    training = LocalTraining(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
     (update,) = learn(plain.recipe, plain.vit, plain.train, [job], training)
     assert all(torch.equal(subject.state[key], value) for key, value in update.shared.items())
     assert len(update.shared) == 3

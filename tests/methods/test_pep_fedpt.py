@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation.batch import Batch, Clients
-from fedprompt.benchmark.simulation.local_training import Job, Training, collect
+from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining, collect
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.stacking import stack
@@ -18,11 +18,13 @@ from fedprompt.methods.errors import MethodError
 from tests import toy
 
 DIM, CLASSES = 24, toy.CLASSES
-TRAINING = Training(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.1)
-ONE_STEP = Training(epochs=1, batch_size=60, lr=0.1, momentum=0.9, weight_decay=0.1)
+TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.1)
+ONE_STEP = LocalTraining(epochs=1, batch_size=60, lr=0.1, momentum=0.9, weight_decay=0.1)
 
 
-def pep(variant: str = "", rounds: int = 0, training: Training = TRAINING, of: Any = None, **fields: Any) -> Simulator:
+def pep(
+    variant: str = "", rounds: int = 0, training: LocalTraining = TRAINING, of: Any = None, **fields: Any
+) -> Simulator:
     """PEP-FedPT after so many rounds; none still gathers the first prototypes."""
     name = f"pep-fedpt:{variant}" if variant else "pep-fedpt"
     federation = of or toy.unequal()
@@ -31,7 +33,9 @@ def pep(variant: str = "", rounds: int = 0, training: Training = TRAINING, of: A
     return simulator
 
 
-def logits_and_state(simulator: Simulator, jobs: list[Job], names: tuple[str, ...]) -> tuple[Tensor, Batch, State]:
+def logits_and_state(
+    simulator: Simulator, jobs: list[ClientTask], names: tuple[str, ...]
+) -> tuple[Tensor, Batch, State]:
     """Logits of the jobs' clients on all their rows, and the state behind them, where `names` take gradients."""
     batch, state = toy.batch_of(simulator.method, jobs)
     state = {key: value.clone().requires_grad_(key in names) for key, value in state.items()}
@@ -261,7 +265,7 @@ def test_the_server_sets_a_prototype_at_first_sight_and_blends_it_later() -> Non
     server = {"prototypes": torch.tensor([[4.0, 8.0], [0, 0], [1, 2]]), "known": torch.tensor([1.0, 0.0, 1.0])}
     sums = torch.tensor([[0.0, 8.0], [3.0, 6.0], [0, 0]])
     counts = torch.tensor([[2.0], [3.0], [0.0]])
-    folded = method.fold(server, {"prototype.sum": sums, "prototype.count": counts})
+    folded = method.apply_statistics(server, {"prototype.sum": sums, "prototype.count": counts})
     # 3/4 of (4, 8) and 1/4 of (0, 4); the mean (1, 2) alone; what was there
     assert folded["prototypes"].tolist() == [[3.0, 7.0], [1.0, 2.0], [1.0, 2.0]]
     assert folded["known"].tolist() == [1, 1, 1]
@@ -276,9 +280,9 @@ def test_the_pooled_variance_is_the_mean_square_within_classes_and_blended_too()
         "prototype.square": torch.tensor([[20.0], [50.0], [0.0]]),
     }
     nothing = {"prototypes": torch.zeros(3, 2), "known": torch.zeros(3), "variance": torch.ones(())}
-    first = method.fold(nothing, statistics)
+    first = method.apply_statistics(nothing, statistics)
     assert float(first["variance"]) == pytest.approx(10 / (3 * 2))
-    later = method.fold({**nothing, "known": torch.ones(3), "variance": torch.tensor(2.0)}, statistics)
+    later = method.apply_statistics({**nothing, "known": torch.ones(3), "variance": torch.tensor(2.0)}, statistics)
     assert float(later["variance"]) == pytest.approx(0.75 * 2 + 0.25 * 10 / 6)
 
 

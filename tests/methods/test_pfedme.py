@@ -6,7 +6,7 @@ from math import exp
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import Training, learn
+from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
 from fedprompt.methods.base import Phase
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
@@ -27,7 +27,7 @@ def test_inner_steps_and_outer_move_by_hand() -> None:
     shared = {**job.shared, "head.weight": head[0], "head.bias": head[1]}
     local = {**job.local, "personal.head.weight": head[0], "personal.head.bias": head[1]}
     job = replace(job, rows=toy.rows_of(1)[:4], shared=shared, local=local)
-    training = Training(epochs=1, batch_size=2, lr=0.1, momentum=0.0, weight_decay=0.0)
+    training = LocalTraining(epochs=1, batch_size=2, lr=0.1, momentum=0.0, weight_decay=0.0)
     phase = Phase(("personal.head.bias",), repeats=2)
     (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training, (phase,))
     t = w = 0.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fedprompt.methods import registry
-from fedprompt.methods.base import Method, setting
+from fedprompt.methods.base import Method, hyperparameter
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import (
@@ -23,12 +23,12 @@ from fedprompt.methods.registry import (
 )
 
 PLUGIN = """
-from fedprompt.methods.base import Method, setting
+from fedprompt.methods.base import Method, hyperparameter
 from fedprompt.methods.registry import register
 
 @register("{name}", paper="none", year=2026, family="test", variants={{"wide": {{"width": 7}}}})
 class Mine(Method):
-    width: int = setting(3, "width", low=1)
+    width: int = hyperparameter(3, "width", low=1)
 """
 
 
@@ -295,7 +295,7 @@ def test_a_broken_entry_point_is_kept_aside_and_the_others_load(
 def test_registering_records_where_a_method_comes_from() -> None:
     @register("ours", paper="A paper", year=2020, family="a family")
     class Ours(Method):
-        width: int = setting(3, "width", low=1)
+        width: int = hyperparameter(3, "width", low=1)
 
     @register_optimiser("step", paper="Another", year=2021)
     class Step(Optimiser):
@@ -324,7 +324,8 @@ def test_every_variant_changes_the_method(name: str) -> None:
 
 
 def test_listing_methods_does_not_import_torch() -> None:
-    code = "import sys; from fedprompt.methods.registry import discover, create; discover(); create('pep-fedpt:prior+fedprox')"
+    code = "import sys; from fedprompt.methods.registry import discover, create; discover()"
+    code += "; create('pep-fedpt:prior+fedprox')"
     heavy = "sys.exit(' '.join({'torch', 'timm', 'numpy', 'pandas', 'ray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""

@@ -119,7 +119,7 @@ def test_the_number_of_threads_changes_no_bit(
 
 
 def make(name: str, images: int = 10) -> torch.Tensor:
-    """Kept activations of 4 bytes an image times 25, the row's number everywhere."""
+    """SavedActivations activations of 4 bytes an image times 25, the row's number everywhere."""
     return activations.kept(name, (images, 25), lambda rows: rows.view(-1, 1).expand(-1, 25).double(), 1)
 
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from fedprompt.benchmark.backbone import memory_budget as memory
-from fedprompt.benchmark.backbone.memory_budget import Kept, budget, is_out_of_memory
+from fedprompt.benchmark.backbone.memory_budget import SavedActivations, budget, is_out_of_memory
 from tests import toy
 
 CPU = torch.device("cpu")
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 def test_what_autograd_keeps_is_counted_once_a_tensor() -> None:
     x = torch.ones(3, 5, requires_grad=True)
-    with Kept(toy.vit()) as kept:
+    with SavedActivations(toy.vit()) as kept:
         y = x.exp()  # keeps its result
         (y * y).sum()  # keeps y again, twice
     assert kept.bytes == 3 * 5 * 4
@@ -20,17 +20,17 @@ def test_what_autograd_keeps_is_counted_once_a_tensor() -> None:
 def test_frozen_weights_are_no_part_of_it() -> None:
     weight = toy.vit().model.blocks[0].mlp.fc1.weight
     x = torch.ones(2, weight.shape[1], requires_grad=True)
-    with Kept(toy.vit()) as kept:
+    with SavedActivations(toy.vit()) as kept:
         functional.linear(x, weight)
     assert kept.bytes == 0
-    with Kept(toy.vit()) as kept:
+    with SavedActivations(toy.vit()) as kept:
         functional.linear(x, weight.clone())
     assert kept.bytes == weight.nbytes
 
 
 def test_outside_the_block_nothing_is_counted() -> None:
     x = torch.ones(4, requires_grad=True)
-    with Kept(toy.vit()) as kept:
+    with SavedActivations(toy.vit()) as kept:
         pass
     x.exp()
     assert kept.bytes == 0
@@ -38,7 +38,7 @@ def test_outside_the_block_nothing_is_counted() -> None:
 
 def test_gradients_are_the_same_inside() -> None:
     x = torch.arange(3.0, requires_grad=True)
-    with Kept(toy.vit()):
+    with SavedActivations(toy.vit()):
         (x**3).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [0, 3, 12]

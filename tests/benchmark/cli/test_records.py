@@ -9,9 +9,9 @@ import pytest
 
 from fedprompt.benchmark.cli.grid_options import _split
 from fedprompt.benchmark.runs import prune
-from fedprompt.benchmark.runs.checkpoint_files import Underway
+from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.locks import Claims, Owner
+from fedprompt.benchmark.runs.locks import Owner, RunLocks
 from fedprompt.benchmark.runs.reproduce import command_of
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.results.records.files import own_settings
@@ -113,19 +113,19 @@ def test_pruning_by_grid_and_by_commit_leaves_the_rest(bench: Bench, runs: Path)
 
 
 def test_a_run_that_was_cut_off_is_pruned_only_when_that_was_said(bench: Bench, runs: Path) -> None:
-    Underway(Store(runs)).keep("f" * 16, b"a checkpoint")
+    CheckpointFiles(Store(runs)).keep("f" * 16, b"a checkpoint")
     assert "f" * 16 not in bench("prune", runs).out
     assert f"{runs / ('f' * 16)}: cut off" in bench("prune", runs, "--unfinished").out
 
 
 def test_what_a_living_sweep_works_on_is_not_pruned(bench: Bench, runs: Path) -> None:
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
-    Underway(Store(runs)).keep("f" * 16, b"a checkpoint")
-    claims = Claims(runs / FOLDER)
+    CheckpointFiles(Store(runs)).keep("f" * 16, b"a checkpoint")
+    claims = RunLocks(runs / FOLDER)
     assert claims.take(failed)
     assert claims.take("f" * 16)
     Store(runs).unfinished_place(failed).mkdir()
-    elsewhere = Claims(runs / FOLDER)
+    elsewhere = RunLocks(runs / FOLDER)
     elsewhere.owner = Owner("far-host", 7, "far-host boot ns", "1")
     assert elsewhere.take("e" * 16)
     (runs / ".unfinished-far-host-7-old").mkdir()
@@ -138,7 +138,7 @@ def test_what_a_living_sweep_works_on_is_not_pruned(bench: Bench, runs: Path) ->
 
 def test_a_run_that_is_taken_up_or_written_between_finding_and_deleting_stays(runs: Path) -> None:
     (waste,) = prune.find(runs)
-    claims = Claims(runs / FOLDER)
+    claims = RunLocks(runs / FOLDER)
     assert claims.take(waste.path.name)
     assert not prune.delete(waste)
     assert claims.of(waste.path.name) is not None, "the other's claim was given back"

@@ -10,8 +10,8 @@ import pytest
 
 from fedprompt.benchmark.cli import results as reading
 from fedprompt.benchmark.runs import driver_status as live
-from fedprompt.benchmark.runs.driver_status import Live, Progress, under_way
-from fedprompt.benchmark.runs.locks import Claims, this_driver
+from fedprompt.benchmark.runs.driver_status import DriverProgress, DriverStatus, under_way
+from fedprompt.benchmark.runs.locks import RunLocks, this_driver
 from tests.benchmark.conftest import Bench, config, refused
 
 
@@ -166,9 +166,9 @@ def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_mad
     result["environment"]["git_commit"] = "abc123"
     place.write_text(json.dumps(result))
     running = {"run_id": "one", "name": "head iid seed 1", "round": 3, "rounds": 8, "worker": "node-7:99"}
-    with Live(tmp_path / "runs", lambda: {"running": [running]}) as claims:
+    with DriverStatus(tmp_path / "runs", lambda: {"running": [running]}) as claims:
         claims.take("one", "head iid seed 1")
-        gone = Claims(claims.folder)
+        gone = RunLocks(claims.folder)
         gone.owner = replace(gone.owner, pid=999_999_999)
         gone.take("two", "head iid seed 2")
         gone.take(config().run_id, "written, and not given back")
@@ -189,7 +189,11 @@ def test_status_follows_a_sweep_until_it_has_ended(
     bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
-    told = [[Progress(this_driver(), now)], [Progress(this_driver(), now | {"finished": 4, "seconds_left": 0.0})], []]
+    told = [
+        [DriverProgress(this_driver(), now)],
+        [DriverProgress(this_driver(), now | {"finished": 4, "seconds_left": 0.0})],
+        [],
+    ]
     monkeypatch.setattr(live, "under_way", lambda _: told.pop(0) if told else [])
     monkeypatch.setattr(reading, "FOLLOW_EVERY", 0.0)
     said = bench("status", directory, "--follow")

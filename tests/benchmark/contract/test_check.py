@@ -10,7 +10,7 @@ from fedprompt.benchmark.contract import check, toy
 from fedprompt.benchmark.contract.case import Case
 from fedprompt.benchmark.contract.check import CHECKS, FIRST, Finding
 from fedprompt.methods import registry
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, setting
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls
 from fedprompt.methods.fedper import FedPer
 from fedprompt.methods.fedvpt import FedVPT
@@ -86,7 +86,7 @@ class LostTensors(FedVPT):
 
 @caught_by("described", says="a docstring, the meaning of width")
 class Undescribed(FedVPT):
-    width: int = setting(1, "")
+    width: int = hyperparameter(1, "")
 
 
 @caught_by("frozen_backbone", "repeatable", says="the run changed norm.bias")
@@ -155,7 +155,7 @@ class OverwritesTheMean(FedVPT):
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         return {"count": batch.class_sums(torch.ones(len(batch.labels), 1)).sum((1, 2))}
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         return {"head.bias": server["head.bias"] + 0.01 * statistics["count"]}
 
 

@@ -6,7 +6,7 @@ import torch
 
 from fedprompt.benchmark.profiling import throughput as perf
 from fedprompt.benchmark.profiling.throughput import bare_loop, measure, operations
-from fedprompt.benchmark.simulation.local_training import Job, learn
+from fedprompt.benchmark.simulation.local_training import ClientTask, learn
 from tests import toy
 
 
@@ -14,7 +14,7 @@ from tests import toy
 def test_the_bare_loop_ends_where_the_simulator_does(plain: bool) -> None:
     run = toy.simulator("fedvpt")
     (job,) = run.jobs([1], 1)
-    job = Job(**{**vars(job), "client": 7, "rng": np.random.default_rng(7)})  # whose order the bare loop takes
+    job = ClientTask(**{**vars(job), "client": 7, "rng": np.random.default_rng(7)})  # whose order the bare loop takes
     training = toy.Training(epochs=1, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
     (update,) = learn(run.recipe, run.vit, run.train, [job], training)
     bare = bare_loop(run.vit, run.train, job, training, plain)

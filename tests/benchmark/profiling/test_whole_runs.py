@@ -3,12 +3,14 @@
 import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.profiling.whole_runs import COHORT, OWN, Forgetful, _at_scale, _federation
+from fedprompt.benchmark.profiling.whole_runs import COHORT, OWN, UncachedSamples, _at_scale, _federation
 from tests import toy
 
 
 def test_samples_that_keep_nothing_give_what_the_others_keep() -> None:
-    kept, forgetful = (kind(toy.dataset().train_x, toy.dataset().train_y, toy.vit()) for kind in (Samples, Forgetful))
+    kept, forgetful = (
+        kind(toy.dataset().train_x, toy.dataset().train_y, toy.vit()) for kind in (Samples, UncachedSamples)
+    )
     rows = torch.tensor([3, 0, 59])
     for layer in (1, 3):
         torch.testing.assert_close(forgetful.tokens(rows, layer), kept.tokens(rows, layer), rtol=1e-4, atol=1e-5)
@@ -17,7 +19,7 @@ def test_samples_that_keep_nothing_give_what_the_others_keep() -> None:
 
 def test_samples_that_keep_nothing_run_the_backbone_each_time() -> None:
     vit = toy.fresh_vit()
-    samples = Forgetful(toy.dataset().train_x, toy.dataset().train_y, vit)
+    samples = UncachedSamples(toy.dataset().train_x, toy.dataset().train_y, vit)
     for times in (1, 2):
         samples.features(torch.tensor([1, 2]))
         assert vit.layers_run == times * 2 * vit.depth

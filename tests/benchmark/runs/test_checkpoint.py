@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 
 from fedprompt.benchmark.runs import checkpoint
-from fedprompt.benchmark.runs.checkpoint import CheckpointError, Head, pack, restore, unpack
+from fedprompt.benchmark.runs.checkpoint import CheckpointError, CheckpointHeader, pack, restore, unpack
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import registry
 from tests import toy
@@ -167,7 +167,7 @@ def test_a_head_with_more_or_less_than_it_should_hold_is_no_checkpoint() -> None
     for edit in (lambda head, _: head.pop("notes"), lambda head, _: head.update(more=1)):
         with pytest.raises(CheckpointError, match="no checkpoint"):
             unpack(changed(edit), "id")
-    assert set(Head.model_fields) > {"outcome", "rounds_trained"}
+    assert set(CheckpointHeader.model_fields) > {"outcome", "rounds_trained"}
 
 
 def test_losses_that_are_no_numbers_come_back() -> None:

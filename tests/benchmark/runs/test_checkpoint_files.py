@@ -10,7 +10,7 @@ import pytest
 
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.runs.checkpoint import unpack
-from fedprompt.benchmark.runs.checkpoint_files import ASIDE, Underway
+from fedprompt.benchmark.runs.checkpoint_files import ASIDE, CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.execute import Record, execute, failed
 from fedprompt.benchmark.runs.store import CHECKPOINT, Store
@@ -39,7 +39,7 @@ def cut(run: RunConfig, store: Store, rounds: Sequence[int]) -> None:
     """Attempts at a run, each of which ends after the next of these rounds."""
     for number in rounds:
         with pytest.raises(_PowerCutError):
-            execute(run, 1, cut_after(number), checkpoints=Underway(store, 0).of(run.run_id))
+            execute(run, 1, cut_after(number), checkpoints=CheckpointFiles(store, 0).of(run.run_id))
 
 
 def measured(record: Record) -> str:
@@ -67,7 +67,7 @@ def test_a_run_that_is_cut_off_again_and_again_leaves_the_record_of_an_undisturb
     assert files(store, run) == [CHECKPOINT]
     assert store.entries() == []
     assert store.pending([run]) == [run]
-    record = execute(run, 1, checkpoints=Underway(store, 0).of(run.run_id))
+    record = execute(run, 1, checkpoints=CheckpointFiles(store, 0).of(run.run_id))
     assert measured(record) == measured(execute(run))
     assert [again["after_round"] for again in record.result["when"]["resumed"]] == [0, 1, 3]
     store.write(record)
@@ -78,7 +78,7 @@ def test_a_directory_of_runs_goes_on_wherever_it_is_copied_to(store: Store, tmp_
     run = run_of()
     cut(run, store, (2,))
     shutil.copytree(store.directory, tmp_path / "else" / "where")
-    other = Underway(Store(tmp_path / "else" / "where"))
+    other = CheckpointFiles(Store(tmp_path / "else" / "where"))
     record = execute(run, 1, checkpoints=other.of(run.run_id))
     assert [again["after_round"] for again in record.result["when"]["resumed"]] == [2]
     assert measured(record) == measured(execute(run))
@@ -97,14 +97,14 @@ def test_a_failed_run_keeps_its_checkpoint_for_the_next_attempt(store: Store) ->
     cut(run, store, (1,))
     store.write(failed(run, "WorkerDied: killed"))
     assert CHECKPOINT in files(store, run)
-    record = execute(run, 1, checkpoints=Underway(store).of(run.run_id))
+    record = execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id))
     assert [again["after_round"] for again in record.result["when"]["resumed"]] == [1]
 
 
 def test_late_news_of_a_run_that_is_done_leaves_no_checkpoint(store: Store) -> None:
     run = run_of()
     store.write(execute(run))
-    Underway(store).keep(run.run_id, b"late")
+    CheckpointFiles(store).keep(run.run_id, b"late")
     assert CHECKPOINT not in files(store, run)
 
 
@@ -124,7 +124,7 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(
     path = store.directory / run.run_id / CHECKPOINT
     path.write_bytes(spoil(path.read_bytes()))
     with caplog.at_level(logging.WARNING):
-        assert Underway(store).found(run.run_id) is None
+        assert CheckpointFiles(store).found(run.run_id) is None
     assert caplog.messages == [f"{path} {reason}; it is set aside, and the run starts afresh"]
     assert files(store, run) == [ASIDE]
 
@@ -133,7 +133,7 @@ def test_the_checkpoint_of_another_run_is_set_aside(store: Store, caplog: pytest
     run, other = run_of(), run_of(lr=0.1)
     cut(run, store, (1,))
     shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
-    assert Underway(store).found(other.run_id) is None
+    assert CheckpointFiles(store).found(other.run_id) is None
     assert f"is of another run, {run.run_id}" in caplog.text
 
 
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_other_code_is_told_of_and_the_run_starts_afresh(
     run = run_of()
     cut(run, store, (1,))
     monkeypatch.setattr("fedprompt.benchmark.runs.checkpoint.code_of", lambda _: "changed")
-    record = execute(run, 1, checkpoints=Underway(store).of(run.run_id))
+    record = execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id))
     assert record.result["when"]["resumed"] == []
     assert f"the checkpoint of run {run.run_id} was written by other code" in caplog.text
 
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     run = run_of()
-    record = execute(run, 1, checkpoints=Underway(store, 0).of(run.run_id))
+    record = execute(run, 1, checkpoints=CheckpointFiles(store, 0).of(run.run_id))
     assert record.result["status"] == "done"
     assert "no checkpoint of run" in caplog.text
     assert files(store, run) == []
@@ -165,7 +165,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(
 def test_rounds_that_are_kept_read_as_tables_do(store: Store) -> None:
     run = run_of()
     cut(run, store, (2,))
-    place = store.write(execute(run, 1, checkpoints=Underway(store).of(run.run_id)))
+    place = store.write(execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id)))
     undisturbed = Store(store.directory.parent / "other")
     undisturbed.prepare()
     expected = undisturbed.write(execute(run))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.runs import driver_status as module
-from fedprompt.benchmark.runs.driver_status import FOLDER, Live, under_way
-from fedprompt.benchmark.runs.locks import Claims
+from fedprompt.benchmark.runs.driver_status import FOLDER, DriverStatus, under_way
+from fedprompt.benchmark.runs.locks import RunLocks
 from tests.benchmark.runs.test_locks import DEAD, ELSEWHERE
 
 
@@ -25,7 +25,7 @@ def until(condition: object, seconds: float = 10) -> None:
 
 
 def test_a_driver_tells_how_far_it_is_and_goes_without_a_trace(tmp_path: Path) -> None:
-    with Live(tmp_path, lambda: {"runs": 3}) as claims:
+    with DriverStatus(tmp_path, lambda: {"runs": 3}) as claims:
         claims.take("run")
         before = os.stat(tmp_path / FOLDER / "run.claim").st_mtime_ns
         until(lambda: under_way(tmp_path))
@@ -38,9 +38,9 @@ def test_a_driver_tells_how_far_it_is_and_goes_without_a_trace(tmp_path: Path) -
 
 
 def test_of_two_drivers_the_first_to_end_leaves_the_other_s_claims(tmp_path: Path) -> None:
-    other = Claims(tmp_path / FOLDER)
+    other = RunLocks(tmp_path / FOLDER)
     other.take("theirs")
-    with Live(tmp_path, dict) as claims:
+    with DriverStatus(tmp_path, dict) as claims:
         claims.take("mine")
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["theirs.claim"]
 
@@ -52,7 +52,7 @@ def test_what_a_dead_driver_told_is_not_believed_and_is_cleared_away(tmp_path: P
         (tmp_path / FOLDER / f"{name}.json").write_text(json.dumps(content))
     (tmp_path / FOLDER / "broken.json").write_text("{")
     assert [progress.owner for progress in under_way(tmp_path)] == [ELSEWHERE]
-    with Live(tmp_path, dict):
+    with DriverStatus(tmp_path, dict):
         pass
     assert not (tmp_path / FOLDER / "a.json").exists()
     assert (tmp_path / FOLDER / "b.json").exists()
@@ -67,6 +67,6 @@ def test_a_full_disk_keeps_no_half_word(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with Live(tmp_path, dict):
+    with DriverStatus(tmp_path, dict):
         until(lambda: tried)
     assert list(tmp_path.iterdir()) == []

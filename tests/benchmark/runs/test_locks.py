@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.runs import locks as module
-from fedprompt.benchmark.runs.locks import SILENCE, Claims, Owner, this_driver
+from fedprompt.benchmark.runs.locks import SILENCE, Owner, RunLocks, this_driver
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> Claims:
-    return Claims(tmp_path / "live")
+def claims(tmp_path: Path) -> RunLocks:
+    return RunLocks(tmp_path / "live")
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return move
 
 
-def plant(claims: Claims, owner: Owner, run_id: str = "run") -> Path:
+def plant(claims: RunLocks, owner: Owner, run_id: str = "run") -> Path:
     """The claim of another driver."""
-    other = Claims(claims.folder)
+    other = RunLocks(claims.folder)
     other.owner = owner
     assert other.take(run_id, "its name")
     return claims.folder / f"{run_id}.claim"
@@ -44,21 +44,21 @@ DEAD = replace(this_driver(), pid=999_999_999)  # no process has so high a numbe
 LATER = replace(this_driver(), start="1")  # its number was given to another process since
 
 
-def test_a_run_is_claimed_by_one(claims: Claims) -> None:
+def test_a_run_is_claimed_by_one(claims: RunLocks) -> None:
     assert claims.take("run")
-    assert not Claims(claims.folder).take("run")
-    assert Claims(claims.folder).take("other")
+    assert not RunLocks(claims.folder).take("run")
+    assert RunLocks(claims.folder).take("other")
     claims.release("run")
-    assert Claims(claims.folder).take("run")
+    assert RunLocks(claims.folder).take("run")
 
 
-def test_of_many_drivers_at_once_one_gets_a_run(claims: Claims) -> None:
+def test_of_many_drivers_at_once_one_gets_a_run(claims: RunLocks) -> None:
     won: list[int] = []
     barrier = threading.Barrier(8)
 
     def contend(number: int) -> None:
         barrier.wait()
-        if Claims(claims.folder).take("run"):
+        if RunLocks(claims.folder).take("run"):
             won.append(number)
 
     for owner in (None, DEAD):  # a free run, and one that has to be taken over
@@ -75,7 +75,7 @@ def test_of_many_drivers_at_once_one_gets_a_run(claims: Claims) -> None:
 
 
 @pytest.mark.parametrize("owner", [DEAD, LATER])
-def test_the_run_of_a_dead_process_is_taken_over_at_once(owner: Owner, claims: Claims) -> None:
+def test_the_run_of_a_dead_process_is_taken_over_at_once(owner: Owner, claims: RunLocks) -> None:
     plant(claims, owner)
     assert claims.take("run")
     found = claims.of("run")
@@ -83,10 +83,10 @@ def test_the_run_of_a_dead_process_is_taken_over_at_once(owner: Owner, claims: C
     assert found.owner == this_driver()
 
 
-def test_a_process_that_ended_and_that_nobody_asked_about_is_dead(claims: Claims) -> None:
+def test_a_process_that_ended_and_that_nobody_asked_about_is_dead(claims: RunLocks) -> None:
     code = (
         "import sys; from pathlib import Path; from fedprompt.benchmark.runs.locks import Claims;"
-        "Claims(Path(sys.argv[1])).take('run'); print('taken', flush=True); sys.stdin.read()"
+        "RunLocks(Path(sys.argv[1])).take('run'); print('taken', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(claims.folder)], cwd=Path(__file__).parents[3],
@@ -101,7 +101,7 @@ def test_a_process_that_ended_and_that_nobody_asked_about_is_dead(claims: Claims
 
 
 def test_a_driver_elsewhere_is_dead_when_it_is_silent_long_enough(
-    claims: Claims, steady: Callable[[float], None]
+    claims: RunLocks, steady: Callable[[float], None]
 ) -> None:
     path = plant(claims, ELSEWHERE)
     assert not claims.take("run")
@@ -116,7 +116,7 @@ def test_a_driver_elsewhere_is_dead_when_it_is_silent_long_enough(
     assert claims.take("run")
 
 
-def test_a_claim_from_the_future_is_no_deadlock(claims: Claims, steady: Callable[[float], None]) -> None:
+def test_a_claim_from_the_future_is_no_deadlock(claims: RunLocks, steady: Callable[[float], None]) -> None:
     path = plant(claims, ELSEWHERE)
     os.utime(path, (10**10, 10**10))  # the clock was set back since
     assert not claims.take("run")
@@ -125,7 +125,7 @@ def test_a_claim_from_the_future_is_no_deadlock(claims: Claims, steady: Callable
 
 
 def test_a_claim_that_was_never_finished_is_taken_over_after_a_while(
-    claims: Claims, steady: Callable[[float], None]
+    claims: RunLocks, steady: Callable[[float], None]
 ) -> None:
     claims.folder.mkdir()
     (claims.folder / "run.claim").touch()
@@ -136,19 +136,19 @@ def test_a_claim_that_was_never_finished_is_taken_over_after_a_while(
 
 
 def test_a_copied_claim_says_nothing_of_the_living_owner_of_the_original(
-    claims: Claims, steady: Callable[[float], None]
+    claims: RunLocks, steady: Callable[[float], None]
 ) -> None:
     assert claims.take("run")
-    copy = Claims(claims.folder.with_name("copy"))
+    copy = RunLocks(claims.folder.with_name("copy"))
     shutil.copytree(claims.folder, copy.folder)
     assert not copy.take("run")
     steady(SILENCE + 1)
     claims.beat()
     assert copy.take("run")
-    assert not Claims(claims.folder).take("run")
+    assert not RunLocks(claims.folder).take("run")
 
 
-def test_what_another_has_taken_over_is_not_given_back(claims: Claims) -> None:
+def test_what_another_has_taken_over_is_not_given_back(claims: RunLocks) -> None:
     assert claims.take("run")
     path = claims.folder / "run.claim"
     path.unlink()
@@ -158,7 +158,7 @@ def test_what_another_has_taken_over_is_not_given_back(claims: Claims) -> None:
     assert json.loads(path.read_text())["host"] == "other-host"
 
 
-def test_what_the_dead_left_is_cleared_and_the_living_s_is_not(claims: Claims) -> None:
+def test_what_the_dead_left_is_cleared_and_the_living_s_is_not(claims: RunLocks) -> None:
     plant(claims, DEAD, "one")
     plant(claims, this_driver(), "two")
     plant(claims, ELSEWHERE, "three")
@@ -166,7 +166,7 @@ def test_what_the_dead_left_is_cleared_and_the_living_s_is_not(claims: Claims) -
     assert [claim.run_id for claim in claims.all()] == ["three", "two"]
 
 
-def test_a_claim_names_its_run_and_its_owner(claims: Claims) -> None:
+def test_a_claim_names_its_run_and_its_owner(claims: RunLocks) -> None:
     claims.take("run", "head dirichlet(0.5) seed 0")
     (found,) = claims.all()
     assert (found.run_id, found.name, found.lives) == ("run", "head dirichlet(0.5) seed 0", True)
@@ -175,7 +175,9 @@ def test_a_claim_names_its_run_and_its_owner(claims: Claims) -> None:
     assert asdict(this_driver()).items() <= content.items()
 
 
-def test_a_claim_that_does_not_fit_on_the_disk_leaves_nothing(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_does_not_fit_on_the_disk_leaves_nothing(
+    claims: RunLocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

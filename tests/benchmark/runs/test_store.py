@@ -147,7 +147,8 @@ def test_what_is_unfinished_names_its_writer(name: str, host: str, pid: str, sto
 
 def test_what_several_sweeps_note_of_their_runs_at_once_is_all_kept(store: Store) -> None:
     code = (
-        "import sys; from fedprompt.benchmark.runs.store import Store; store = Store(sys.argv[1]); sys.stdin.readline()\n"
+        "import sys; from fedprompt.benchmark.runs.store import Store\n"
+        "store = Store(sys.argv[1]); sys.stdin.readline()\n"
         "for n in range(100): store.note_own({f'{sys.argv[2]}-{n}': {'trials': n}})"
     )
     both = [

@@ -3,7 +3,7 @@ import pytest
 
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs import worker as attempt
-from fedprompt.benchmark.runs.worker import Job, guarded
+from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.data.errors import DataError
 from tests.benchmark.conftest import config
 
@@ -27,7 +27,7 @@ def test_an_error_becomes_a_row_with_its_kind_its_cause_in_a_line_and_its_traceb
         raise error
 
     monkeypatch.setattr(attempt, "execute", breaks)
-    finished = guarded(Job(config()), 1, lambda *_: None)
+    finished = run_task(RunTask(config()), 1, lambda *_: None)
     result = finished.record.result
     assert (result["status"], result["error_kind"]) == ("failed", kind)
     assert "\n" not in result["error"]
@@ -39,7 +39,7 @@ def test_an_error_becomes_a_row_with_its_kind_its_cause_in_a_line_and_its_traceb
 def test_progress_tells_rounds_and_images() -> None:
     told: list[tuple[int, int]] = []
     run = config(rounds=2)
-    record = guarded(Job(run), 1, lambda *news: told.append(news)).record
+    record = run_task(RunTask(run), 1, lambda *news: told.append(news)).record
     assert record.result["error_kind"] is None
     assert [number for number, _ in told] == [0, 1, 2]
     images = [count for _, count in told]
@@ -57,7 +57,7 @@ def test_ray_s_errors_have_their_kinds() -> None:
 
 
 def test_each_lack_of_memory_halves_the_fused_clients() -> None:
-    runs = [guarded(Job(config(participation=1.0, executor="fused"), 1, n), 1, lambda *_: None) for n in (0, 1, 9)]
+    runs = [run_task(RunTask(config(participation=1.0, executor="fused"), 1, n), 1, lambda *_: None) for n in (0, 1, 9)]
     facts = [run.record.result["executor"] for run in runs]
     assert [fact["fused_clients"] for fact in facts] == [16, 8, 1]  # of 16 seen clients
     assert facts[0]["notes"] == []

@@ -12,7 +12,7 @@ from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation import executor as module
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import Job, Update, learn
+from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, learn
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods.base import Method, State
 from fedprompt.methods.fedvpt import FedVPT
@@ -25,23 +25,23 @@ CLIENTS = range(4)
 class Alone(FedVPT):
     """A method whose clients cannot train together."""
 
-    unfused = "its tokens differ in number"
+    not_fusible = "its tokens differ in number"
 
 
 def started(name: str) -> Simulator:
     return toy.simulator(name)
 
 
-def trained(executor: Executor, of: Simulator, recipe: Recipe | None = None) -> list[Update]:
+def trained(executor: Executor, of: Simulator, recipe: Recipe | None = None) -> list[ClientUpdate]:
     jobs = of.jobs(CLIENTS, 1)
     return executor.train(recipe or of.recipe, of.vit, of.train, jobs, toy.TRAINING)
 
 
-def tensors(updates: list[Update]) -> list[State]:
+def tensors(updates: list[ClientUpdate]) -> list[State]:
     return [{**update.shared, **update.local, **update.statistics} for update in updates]
 
 
-def close(one: list[Update], other: list[Update]) -> None:
+def close(one: list[ClientUpdate], other: list[ClientUpdate]) -> None:
     """Float sums in another order: near, client by client."""
     assert [update.client for update in one] == [update.client for update in other] == list(CLIENTS)
     for a, b in zip(tensors(one), tensors(other), strict=True):
@@ -120,8 +120,8 @@ class Narrow:
         self.most, self.error, self.asked = most, error, list[int]()
 
     def __call__(
-        self, recipe: Recipe, vit: Any, samples: Any, jobs: list[Job], training: Any, phases: Any = None
-    ) -> list[Update]:
+        self, recipe: Recipe, vit: Any, samples: Any, jobs: list[ClientTask], training: Any, phases: Any = None
+    ) -> list[ClientUpdate]:
         self.asked.append(len(jobs))
         if len(jobs) > self.most:
             raise self.error
@@ -173,7 +173,7 @@ def test_a_pass_holds_as_many_clients_as_the_memory_takes(
 ) -> None:
     of = started("fedvpt")
     job = of.jobs([0], 1)[0]
-    with memory.Kept(of.vit) as kept:
+    with memory.SavedActivations(of.vit) as kept:
         module._Work(of.recipe, of.vit, of.train, toy.TRAINING, None).taste(job)
     narrow = Narrow(4, MemoryError())
     monkeypatch.setattr(module, "learn", narrow)
@@ -187,7 +187,9 @@ def test_those_who_take_equally_many_steps_go_together(monkeypatch: pytest.Monke
     of = toy.simulator("head", of=toy.deal(rows, [[0]] * 4))
     cohorts: list[list[int]] = []
 
-    def spy(recipe: Recipe, vit: Any, samples: Any, jobs: list[Job], training: Any, phases: Any) -> list[Update]:
+    def spy(
+        recipe: Recipe, vit: Any, samples: Any, jobs: list[ClientTask], training: Any, phases: Any
+    ) -> list[ClientUpdate]:
         cohorts.append([job.client for job in jobs])
         return learn(recipe, vit, samples, jobs, training)
 

@@ -11,13 +11,13 @@ from torch.nn import functional
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation import local_training as module
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.local_training import Job, Training, Update, collect, learn
+from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, collect, learn
 from fedprompt.methods.base import Method, Phase, State, Streams
 from fedprompt.methods.optimisers.fedprox import FedProx
 from fedprompt.methods.registry import Recipe
 from tests import toy
 
-TRAINING = Training(epochs=2, batch_size=4, lr=0.1, momentum=0.9, weight_decay=0.1)
+TRAINING = LocalTraining(epochs=2, batch_size=4, lr=0.1, momentum=0.9, weight_decay=0.1)
 
 
 class Linear(Method):
@@ -48,9 +48,9 @@ class Sums(Linear):
         return {"sum": batch.class_sums(features), "count": batch.class_sums(torch.ones(len(features), 1))}
 
 
-def job(client: int, rows: list[int], seed: int | None = None) -> Job:
+def job(client: int, rows: list[int], seed: int | None = None) -> ClientTask:
     rng = torch.Generator().manual_seed(client)
-    return Job(
+    return ClientTask(
         client=client,
         rows=np.array(rows),
         counts=np.bincount(toy.dataset().train_y[rows], minlength=toy.CLASSES),
@@ -61,12 +61,12 @@ def job(client: int, rows: list[int], seed: int | None = None) -> Job:
     )
 
 
-def train(method: Method, *jobs: Job, training: Training = TRAINING) -> list[Update]:
+def train(method: Method, *jobs: ClientTask, training: LocalTraining = TRAINING) -> list[ClientUpdate]:
     return learn(Recipe("toy", method), toy.vit(), toy.train_samples(), jobs, training)
 
 
 def by_hand(
-    of: Job, *phases: tuple[tuple[str, ...], int, float], mu: float = 0.0, clip: float | None = None
+    of: ClientTask, *phases: tuple[tuple[str, ...], int, float], mu: float = 0.0, clip: float | None = None
 ) -> tuple[State, list[float]]:
     """Plain torch: (tensors that train, epochs, rate) after one another; ends with tensors and the losses of steps."""
     state = {name: value.clone().requires_grad_() for name, value in {**of.shared, **of.local}.items()}
@@ -88,7 +88,7 @@ def by_hand(
     return {name: value.detach() for name, value in state.items()}, losses
 
 
-def close(update: Update, state: State) -> None:
+def close(update: ClientUpdate, state: State) -> None:
     torch.testing.assert_close(update.shared["weight"], state["weight"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(update.local["shift"], state["shift"], rtol=1e-4, atol=1e-5)
 
@@ -129,7 +129,7 @@ def test_the_gradient_of_each_client_is_clipped_by_its_own_norm_over_all_tensors
 
 def test_a_clipped_step_is_as_long_as_the_bound_allows() -> None:
     """One step without decay: the bound times the rate where the gradient is longer, the gradient where it is not."""
-    one = Training(epochs=1, batch_size=60, lr=0.5, momentum=0.9, weight_decay=0.0)
+    one = LocalTraining(epochs=1, batch_size=60, lr=0.5, momentum=0.9, weight_decay=0.0)
     client = job(0, list(range(20)))
 
     def step(limit: float | None) -> float:

@@ -8,7 +8,7 @@ import pytest
 from fedprompt.benchmark.simulation.executor import Kind
 from fedprompt.methods import registry
 from fedprompt.methods.base import State
-from fedprompt.methods.optimiser import Optimiser, Visit
+from fedprompt.methods.optimiser import ClientContext, Optimiser
 from fedprompt.methods.registry import Recipe
 from tests import toy
 from tests.methods import quadratic
@@ -92,7 +92,7 @@ class Told(Optimiser):
     name = "told"
     seen: ClassVar[list[tuple[set[str], set[str]]]] = []
 
-    def directions(self, gradients: State, state: State, visit: Visit) -> State:
+    def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
         Told.seen.append((set(gradients), set(visit.received)))
         return gradients
 

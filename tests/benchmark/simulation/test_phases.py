@@ -6,19 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import Training, Update, learn, visits
+from fedprompt.benchmark.simulation.local_training import ClientUpdate, LocalTraining, images_trained, learn
 from fedprompt.methods.base import Phase, State
 from fedprompt.methods.registry import Recipe
 from tests import toy
 from tests.benchmark.simulation.test_local_training import Linear, job
 from tests.methods.contract import same
 
-TRAINING = Training(epochs=2, batch_size=4, lr=0.1, momentum=0.9, weight_decay=0.0)
+TRAINING = LocalTraining(epochs=2, batch_size=4, lr=0.1, momentum=0.9, weight_decay=0.0)
 PLAIN = Recipe("linear", Linear())
 ROWS = list(range(10))
 
 
-def trained(phases: Sequence[Phase], training: Training = TRAINING, rows: Sequence[int] = ROWS) -> Update:
+def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: Sequence[int] = ROWS) -> ClientUpdate:
     (update,) = learn(PLAIN, toy.vit(), toy.train_samples(), [job(0, list(rows))], training, phases)
     return update
 
@@ -39,7 +39,7 @@ def trained(phases: Sequence[Phase], training: Training = TRAINING, rows: Sequen
 )
 def test_images_of_a_clients_training_are_told_beforehand(phases: list[Phase], images: int) -> None:
     """Ten samples in batches of 4, 4 and 2, for two epochs."""
-    assert visits(phases, 10, TRAINING) == images
+    assert images_trained(phases, 10, TRAINING) == images
     assert trained(phases).images == images
 
 
@@ -72,7 +72,7 @@ class Counting(Linear):
     def phases(self) -> tuple[Phase, ...]:
         return (Phase(("shift",), repeats=3),)
 
-    def settle(self, state: State) -> State:
+    def after_batch(self, state: State) -> State:
         return {"weight": state["weight"] + 1}
 
 
@@ -94,7 +94,7 @@ def test_a_method_settles_once_a_batch_for_the_clients_that_still_have_one(toget
 class Clamped(Linear):
     """Keeps the shift that it trains between -0.1 and 0.1."""
 
-    def settle(self, state: State) -> State:
+    def after_batch(self, state: State) -> State:
         return {"shift": state["shift"].clamp(-0.1, 0.1)}
 
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import Training
-from fedprompt.benchmark.simulation.random_streams import Streams
-from fedprompt.benchmark.simulation.simulator import Outcome, Protocol, Simulator
+from fedprompt.benchmark.simulation.local_training import LocalTraining
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.simulator import Outcome, RoundSettings, Simulator
 from fedprompt.data.federation import Federation
-from fedprompt.methods.base import Method, State, setting
-from fedprompt.methods.base import Streams as Generators
+from fedprompt.methods.base import Method, State, hyperparameter
+from fedprompt.methods.base import RandomStreams as Generators
 from fedprompt.methods.registry import Recipe
 from tests import toy
 
@@ -45,7 +45,7 @@ class Own(Pull):
     """The same, kept by each client."""
 
     personalised = True
-    shift: float = setting(0.0, "where the parameters begin")
+    shift: float = hyperparameter(0.0, "where the parameters begin")
 
     def shared(self, vit: FrozenViT, rng: Generators) -> State:  # type: ignore[override]
         return {}
@@ -60,7 +60,7 @@ class Alone(Own):
     held_out = False
 
 
-ONE_STEP = Training(epochs=2, batch_size=100, lr=0.2, momentum=0.5, weight_decay=0.1)
+ONE_STEP = LocalTraining(epochs=2, batch_size=100, lr=0.2, momentum=0.5, weight_decay=0.1)
 
 
 def simulate(
@@ -69,7 +69,7 @@ def simulate(
     rounds: int = 2,
     participation: float = 1.0,
     eval_every: int = 1,
-    training: Training = ONE_STEP,
+    training: LocalTraining = ONE_STEP,
     seed: int = 0,
     executor: Kind = "auto",
 ) -> Simulator:
@@ -79,12 +79,12 @@ def simulate(
         toy.train_samples(),
         toy.test_samples(),
         federation,
-        Streams("toy", "toy", seed),
-        Protocol(rounds, participation, eval_every, training, Executor(executor)),
+        RandomStreams("toy", "toy", seed),
+        RoundSettings(rounds, participation, eval_every, training, Executor(executor)),
     )
 
 
-def pulled(w: np.ndarray, rows: np.ndarray, training: Training = ONE_STEP) -> tuple[np.ndarray, list[float]]:
+def pulled(w: np.ndarray, rows: np.ndarray, training: LocalTraining = ONE_STEP) -> tuple[np.ndarray, list[float]]:
     """One client's local epochs, each one step over all of its samples: what it ends with, and its losses."""
     targets, velocity, losses = TARGET[toy.dataset().train_y[rows]], np.zeros(2), []
     for _ in range(training.epochs):
@@ -270,7 +270,7 @@ def test_statistics_and_memory_travel_too_and_of_class_rows_those_of_a_clients_c
 class Seen(Pull):
     """Notes the batches it is trained on."""
 
-    rate: float = setting(1.0, "scale of the loss")
+    rate: float = hyperparameter(1.0, "scale of the loss")
     log: tuple[list[list[int]], ...] = ([],)
 
     def loss(self, vit: FrozenViT, batch: Batch, state: State) -> Tensor:  # type: ignore[override]

@@ -13,12 +13,12 @@ from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation import evaluator as judges
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.executor import Kind
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.scoring import score
-from fedprompt.benchmark.simulation.simulator import Protocol, Simulator
+from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.methods import registry
 from fedprompt.methods.base import Phase, State
-from fedprompt.methods.base import Streams as Generators
+from fedprompt.methods.base import RandomStreams as Generators
 from tests import toy
 from tests.benchmark.simulation.test_simulator import ONE_STEP, TARGET, Own, Pull, simulate, three_clients
 
@@ -50,7 +50,7 @@ class Table(Pull):
     def statistics(self, vit: FrozenViT, batch: Batch, state: State) -> State:  # type: ignore[override]
         return {"sum": batch.class_sums(torch.ones(len(batch.labels), 1))}
 
-    def fold(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server: State, statistics: State) -> State:
         return {"total": server["total"] + statistics["sum"]}
 
 
@@ -108,5 +108,7 @@ def test_passes_of_the_backbone_are_counted_in_whole_images() -> None:
     data = toy.dataset()
     parts = [Samples(x, y, vit) for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y))]
     recipe = registry.create("head")
-    run = Simulator(recipe, vit, *parts, toy.federation(), Streams("toy", "toy", 0), Protocol(4, 1.0, 1, ONE_STEP))
+    run = Simulator(
+        recipe, vit, *parts, toy.federation(), RandomStreams("toy", "toy", 0), RoundSettings(4, 1.0, 1, ONE_STEP)
+    )
     assert run.run().backbone_passes == 60 + 30

@@ -5,7 +5,7 @@ import pytest
 
 from fedprompt.benchmark.runs.execute import failed
 from fedprompt.benchmark.sweep import progress as watch
-from fedprompt.benchmark.sweep.progress import Screen
+from fedprompt.benchmark.sweep.progress import ConsoleProgress
 from tests.benchmark.conftest import config, configs
 
 
@@ -32,7 +32,7 @@ def done(seed: int) -> tuple[str, dict[str, Any]]:
 
 def test_the_time_left_follows_runs_and_rounds_done(clock: Clock) -> None:
     runs = configs(seeds=(0, 1, 2, 3), rounds=10)
-    screen = Screen(runs)
+    screen = ConsoleProgress(runs)
     assert screen.left() is None
     clock.now += 30
     screen.round_done(runs[0].run_id, 5)
@@ -42,7 +42,7 @@ def test_the_time_left_follows_runs_and_rounds_done(clock: Clock) -> None:
 
 def test_a_run_that_ended_counts_once(clock: Clock) -> None:
     runs = configs(seeds=(0, 1))
-    screen = Screen(runs)
+    screen = ConsoleProgress(runs)
     clock.now += 10
     screen.round_done(runs[0].run_id, 1)
     screen.run_done(*done(0))
@@ -52,7 +52,7 @@ def test_a_run_that_ended_counts_once(clock: Clock) -> None:
 
 def test_without_a_terminal_a_line_comes_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     runs = configs(seeds=(0, 1), rounds=4)
-    with Screen(runs) as screen:
+    with ConsoleProgress(runs) as screen:
         screen.round_done(runs[0].run_id, 1)
         assert capsys.readouterr().err == ""
         clock.now += 10
@@ -65,7 +65,7 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(clock: Clock, capsys:
 
 
 def test_the_last_line_is_always_shown(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Screen(configs(seeds=(0, 1))) as screen:
+    with ConsoleProgress(configs(seeds=(0, 1))) as screen:
         screen.run_done(*done(0))
         assert capsys.readouterr().err == ""
         clock.now += 1
@@ -74,7 +74,7 @@ def test_the_last_line_is_always_shown(clock: Clock, capsys: pytest.CaptureFixtu
 
 
 def test_a_failure_is_shown_at_once_and_as_it_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with Screen(configs(seeds=(0, 1))) as screen:
+    with ConsoleProgress(configs(seeds=(0, 1))) as screen:
         screen.run_done(config().run_id, failed(config(), "ValueError: [red] brackets " + "and length " * 20).result)
     said = capsys.readouterr().err
     assert "failed: head dirichlet(0.5) seed 0: ValueError: [red] brackets " + "and length " * 20 in said
@@ -82,7 +82,7 @@ def test_a_failure_is_shown_at_once_and_as_it_is(clock: Clock, capsys: pytest.Ca
 
 def test_long_times_are_told_in_minutes(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     runs = configs(seeds=(0, 1))
-    with Screen(runs) as screen:
+    with ConsoleProgress(runs) as screen:
         clock.now += 120
         screen.run_done(*done(0))
     assert "about 2 min left" in capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_long_times_are_told_in_minutes(clock: Clock, capsys: pytest.CaptureFixt
 
 def test_rounds_told_by_another_thread_meanwhile_do_no_harm() -> None:
     runs = configs(seeds=(0, 1))
-    screen = Screen(runs)
+    screen = ConsoleProgress(runs)
     screen.round_done(runs[0].run_id, 1)
     screen.round_done(runs[1].run_id, 1)
 
@@ -105,7 +105,7 @@ def test_rounds_told_by_another_thread_meanwhile_do_no_harm() -> None:
 
 def test_images_a_second_are_those_of_all_runs_since_the_beginning(clock: Clock) -> None:
     runs = configs(seeds=(0, 1, 2), rounds=10)
-    screen = Screen(runs)
+    screen = ConsoleProgress(runs)
     clock.now += 10
     screen.round_done(runs[0].run_id, 10, 300)
     screen.run_done(runs[0].run_id, {"status": "done"})

@@ -16,18 +16,18 @@ from fedprompt.benchmark.runs import store as storing
 from fedprompt.benchmark.runs import worker as attempt
 from fedprompt.benchmark.runs.driver_status import FOLDER
 from fedprompt.benchmark.runs.execute import Record, failed
-from fedprompt.benchmark.runs.locks import Claims
+from fedprompt.benchmark.runs.locks import RunLocks
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.runs.worker import Job, guarded
+from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module
-from fedprompt.benchmark.sweep.options import Terms
-from fedprompt.benchmark.sweep.progress import Silent
-from fedprompt.benchmark.sweep.scheduler import Tally, preflight, run_all
+from fedprompt.benchmark.sweep.options import SweepOptions
+from fedprompt.benchmark.sweep.progress import NoProgress
+from fedprompt.benchmark.sweep.scheduler import SweepSummary, preflight, run_all
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, Bench, configs
 
 
-class Witness(Silent):
+class Witness(NoProgress):
     """A watcher that writes down what it is told."""
 
     def __init__(self, store: Store) -> None:
@@ -63,7 +63,7 @@ def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, mon
     monkeypatch.setattr(attempt, "execute", fake)
     runs = configs(seeds=(0, 1, 2))
     witness = Witness(store)
-    assert run_all(runs, store, Terms(1), witness) == Tally(failed=1)
+    assert run_all(runs, store, SweepOptions(1), witness) == SweepSummary(failed=1)
     assert witness.runs == [run.run_id for run in runs]
     assert witness.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
     statuses = {run.seed: store.entry(run.run_id) for run in runs}
@@ -84,7 +84,7 @@ def test_each_run_is_written_as_soon_as_it_ends(store: Store, monkeypatch: pytes
         return fake(config, *rest)
 
     monkeypatch.setattr(attempt, "execute", peek)
-    run_all(configs(seeds=(0, 2, 3)), store, Terms(1), Witness(store))
+    run_all(configs(seeds=(0, 2, 3)), store, SweepOptions(1), Witness(store))
     assert seen == [0, 1, 2]
 
 
@@ -94,7 +94,7 @@ def test_an_interruption_is_no_failed_run(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(attempt, "execute", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        guarded(Job(configs()[0]), 1, lambda *_: None)
+        run_task(RunTask(configs()[0]), 1, lambda *_: None)
 
 
 def test_each_distinct_job_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_a_run_that_a_living_other_has_is_waited_for_and_not_run_twice(
 ) -> None:
     runs = configs(seeds=(0, 2, 3))
     ran: list[int] = []
-    other = Claims(store.directory / FOLDER)
+    other = RunLocks(store.directory / FOLDER)
     assert other.take(runs[0].run_id)
     assert other.take(runs[1].run_id)
 
@@ -130,7 +130,7 @@ def test_a_run_that_a_living_other_has_is_waited_for_and_not_run_twice(
     monkeypatch.setattr(attempt, "execute", during)
     monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
     witness = Witness(store)
-    assert run_all(runs, store, Terms(1), witness) == Tally()
+    assert run_all(runs, store, SweepOptions(1), witness) == SweepSummary()
     assert ran == [3, 2]
     assert witness.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
     entry = store.entry(runs[0].run_id)
@@ -144,7 +144,7 @@ def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
 ) -> None:
     runs = configs(seeds=(0, 2))
     store.write(failed(runs[1], "before"))  # which is no reason to leave it
-    other = Claims(store.directory / FOLDER)
+    other = RunLocks(store.directory / FOLDER)
     assert other.take(runs[1].run_id)
 
     def during(config: RunConfig, *rest: Any) -> Record:
@@ -155,7 +155,7 @@ def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
 
     monkeypatch.setattr(attempt, "execute", during)
     monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
-    assert run_all(runs, store, Terms(1), Witness(store)) == Tally(failed=1)
+    assert run_all(runs, store, SweepOptions(1), Witness(store)) == SweepSummary(failed=1)
 
 
 def test_who_was_held_up_leaves_the_record_of_who_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_who_was_held_up_leaves_the_record_of_who_took_over(store: Store, monkey
         return record
 
     monkeypatch.setattr(attempt, "execute", overtaken)
-    assert run_all([run], store, Terms(1), Witness(store)) == Tally()
+    assert run_all([run], store, SweepOptions(1), Witness(store)) == SweepSummary()
     entry = store.entry(run.run_id)
     assert entry is not None
     assert entry.result["by"] == "the other"
@@ -186,11 +186,11 @@ def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log
 
     monkeypatch.setattr(attempt, "execute", short)
     (run,) = configs()
-    assert run_all([run], store, Terms(1, retries=1), Witness(store)) == Tally(failed=1)
+    assert run_all([run], store, SweepOptions(1, retries=1), Witness(store)) == SweepSummary(failed=1)
     assert halvings == [0, 1]
     assert store.pending([run]) == [run]
     witness = Witness(store)
-    assert run_all([run], store, Terms(1, retries=2), witness) == Tally()
+    assert run_all([run], store, SweepOptions(1, retries=2), witness) == SweepSummary()
     assert halvings == [0, 1, 0, 1, 2]
     assert len(witness.notes) == 2
     entry = store.entry(run.run_id)
@@ -205,10 +205,10 @@ def test_no_run_begins_after_so_many_failures(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(attempt, "execute", fake)
     runs = configs(seeds=(0, 1, 2, 3))  # the second fails
     witness = Witness(store)
-    assert run_all(runs, store, Terms(1, max_failures=1), witness) == Tally(failed=1, unbegun=2)
+    assert run_all(runs, store, SweepOptions(1, max_failures=1), witness) == SweepSummary(failed=1, unbegun=2)
     assert witness.runs == [runs[0].run_id, runs[1].run_id]
     assert "--max-failures 1 reached: 2 runs will not begin" in witness.notes[0]
-    assert run_all(runs[2:], store, Terms(1, max_failures=1), witness) == Tally()
+    assert run_all(runs[2:], store, SweepOptions(1, max_failures=1), witness) == SweepSummary()
 
 
 def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
@@ -220,15 +220,15 @@ def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
     monkeypatch.setattr(attempt, "execute", fake)
     runs = configs(seeds=(0, 2))
     with monkeypatch.context() as broken:
-        broken.setattr(Claims, "_create", full)
+        broken.setattr(RunLocks, "_create", full)
         with pytest.raises(ConfigError, match=r"no run can be claimed in .*: no space left on device"):
-            run_all(runs, store, Terms(1), Witness(store))
+            run_all(runs, store, SweepOptions(1), Witness(store))
     with monkeypatch.context() as broken:
         broken.setattr(storing, "_write_files", full)
         with pytest.raises(ConfigError, match="cannot be written: no space left on device"):
-            run_all(runs, store, Terms(1), Witness(store))
+            run_all(runs, store, SweepOptions(1), Witness(store))
     assert list(store.directory.iterdir()) == []
-    assert run_all(runs, store, Terms(1), Witness(store)) == Tally()
+    assert run_all(runs, store, SweepOptions(1), Witness(store)) == SweepSummary()
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
     monkeypatch.setattr(store, "write", signalled)
     runs = configs(seeds=(0, 2))
     with pytest.raises(raised):
-        run_all(runs, store, Terms(1), Witness(store))
+        run_all(runs, store, SweepOptions(1), Witness(store))
     assert store.pending(runs) == runs[1:]
     assert not (store.directory / FOLDER).exists()
     assert signal.getsignal(number) == before
@@ -267,7 +267,7 @@ def test_a_signal_interrupts_a_run_in_this_process(store: Store, monkeypatch: py
 
     monkeypatch.setattr(attempt, "execute", signalled)
     with pytest.raises(Terminated):
-        run_all(configs(), store, Terms(1), Witness(store))
+        run_all(configs(), store, SweepOptions(1), Witness(store))
     assert list(store.directory.iterdir()) == []
 
 

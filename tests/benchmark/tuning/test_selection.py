@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fedprompt.benchmark.config.method_overrides import Own
+from fedprompt.benchmark.config.method_overrides import MethodOverrides
 from fedprompt.benchmark.config.options import RunConfig, options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.execute import failed
@@ -36,15 +36,15 @@ def test_a_score_is_the_mean_over_runs_of_their_last_evaluations(store: Store) -
     runs = configs(seeds=(0, 1))
     keep(store, runs[0], 0.9, NAN, 0.5, NAN, 0.3)
     keep(store, runs[1], 0.9, NAN, 0.6, NAN, 0.8)
-    assert judge(store, Own(), runs, last=1).score == pytest.approx((0.3 + 0.8) / 2)
-    assert judge(store, Own(), runs, last=2).score == pytest.approx((0.4 + 0.7) / 2)
+    assert judge(store, MethodOverrides(), runs, last=1).score == pytest.approx((0.3 + 0.8) / 2)
+    assert judge(store, MethodOverrides(), runs, last=2).score == pytest.approx((0.4 + 0.7) / 2)
 
 
 def test_a_trial_with_a_failed_or_missing_run_has_no_score(store: Store) -> None:
     runs = configs(seeds=(0, 1, 2))
     keep(store, runs[0], 0.9)
     keep(store, runs[1])
-    found = judge(store, Own(), runs, last=1)
+    found = judge(store, MethodOverrides(), runs, last=1)
     assert (found.score, found.failed) == (None, 2)
 
 
@@ -52,11 +52,11 @@ def test_without_validation_samples_there_is_nothing_to_choose_by(store: Store) 
     (run,) = configs()
     keep(store, run, NAN)
     with pytest.raises(ConfigError, match="--validation"):
-        judge(store, Own(), [run], last=1)
+        judge(store, MethodOverrides(), [run], last=1)
 
 
 def trial(score: float | None, **own: Any) -> Trial:
-    return Trial(Own(**own), ("id",), int(score is None), score)
+    return Trial(MethodOverrides(**own), ("id",), int(score is None), score)
 
 
 def test_the_best_is_chosen_of_equal_ones_the_first_and_never_one_that_failed() -> None:
@@ -69,11 +69,11 @@ def test_the_best_is_chosen_of_equal_ones_the_first_and_never_one_that_failed() 
 
 def test_the_runs_of_a_trial_are_those_of_the_grid_with_its_settings() -> None:
     cells = configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1), set=("fedvpt.tokens=4",))
-    own = Own(lr=0.7, set=("fedvpt.tokens=2",))
+    own = MethodOverrides(lr=0.7, set=("fedvpt.tokens=2",))
     (runs,) = tuning.grid(cells, {"fedvpt": [own]})["fedvpt"]
     wanted = {"methods": ("fedvpt",), "alpha": (0.1, 1.0), "seeds": (0, 1), "lr": 0.7, "set": ("fedvpt.tokens=2",)}
     assert runs == configs(**wanted)
-    (runs,) = tuning.grid(cells, {"fedvpt": [Own(lr=0.7)]})["fedvpt"]
+    (runs,) = tuning.grid(cells, {"fedvpt": [MethodOverrides(lr=0.7)]})["fedvpt"]
     assert runs[0].settings["fedvpt"]["tokens"] == 4
 
 

@@ -29,7 +29,7 @@ def test_a_held_out_client_adapts_its_own_model_and_nothing_else(name: str) -> N
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     before = simulator.subjects(simulator.federation.held_out)
-    (after,) = simulator.judge._tuned(before, Phase(simulator.method.adapts, epochs=1))
+    (after,) = simulator.judge._tuned(before, Phase(simulator.method.adapted, epochs=1))
     moved = {key for key, value in before[0].state.items() if not torch.equal(value, after.state[key])}
     assert moved - {*GLOBAL} == {*PERSONAL}
     assert all(torch.equal(simulator.server[key], before[0].state[key]) for key in GLOBAL)

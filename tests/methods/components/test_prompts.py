@@ -4,11 +4,11 @@ import numpy as np
 import torch
 
 from fedprompt.benchmark.simulation.batch import Batch, Clients
-from fedprompt.benchmark.simulation.random_streams import Streams
+from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, replace_after_cls, vpt_uniform
 from tests import toy
 
-STREAMS = Streams("data", "partition", 0)
+STREAMS = RandomStreams("data", "partition", 0)
 SEQUENCE = torch.arange(5.0).view(1, 5, 1)
 PROMPTS = torch.tensor([[[-1.0], [-2.0]]])
 

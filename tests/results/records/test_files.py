@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-import fedprompt.results
+from fedprompt import results
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.export import export
 
@@ -16,7 +16,7 @@ def test_what_was_exported_is_loaded_like_the_directory_with_the_settings_beside
     loaded, original = results.load(file), results.load(runs)
     pd.testing.assert_frame_equal(loaded[list(original)], original, check_dtype=False)
     assert loaded["config.lr"].tolist() == [0.01] * 3
-    assert results.table.leaderboard(loaded).equals(results.table.leaderboard(original))
+    assert results.leaderboard(loaded).equals(results.leaderboard(original))
 
 
 def test_of_an_exported_file_the_named_runs_alone_are_loaded(write, runs, tmp_path):

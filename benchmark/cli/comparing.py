@@ -25,7 +25,7 @@ def compare(
     published: Annotated[bool, typer.Option("--published", help="published numbers beside measured ones")] = False,
     as_json: Json = False,
 ) -> None:
-    """A minus B: paired difference, interval and test, per cell and overall; or published numbers beside ours."""
+    """A minus B: paired difference, interval and test, per setting and overall; or published numbers beside ours."""
     import numpy as np
 
     from fedprompt.results.claims import literature, verdicts

@@ -80,7 +80,7 @@ def reproduce(
     data_root: Annotated[str | None, typer.Option(help="folder of the data sets, where it has moved")] = None,
     as_json: Json = False,
 ) -> int:
-    """Runs one cell again from its record, apart from its directory, and compares bit for bit; 1 where it differs."""
+    """Runs one setting again from its record, apart from its directory, and compares bit for bit; 1 where it differs."""
     from fedprompt.benchmark.runs.reproduce import SHOWN, command_of, config_of, entry_of
     from fedprompt.benchmark.runs.reproduce import reproduce as again
 

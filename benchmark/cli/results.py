@@ -38,9 +38,9 @@ def status(
     for run in left:
         print(f"  abandoned: {run['name']} by {run['driver']}, which is gone; the same sweep takes it over")
     for row in found["failures"]:
-        cell = row["partition"] if row["alpha"] is None else f"{row['partition']}({row['alpha']:g})"
+        setting = row["partition"] if row["alpha"] is None else f"{row['partition']}({row['alpha']:g})"
         kind = "failed" if row["error_kind"] in (None, "exception") else f"failed ({row['error_kind']})"
-        print(f"  {kind}: {row['method']} on {row['dataset']} {cell} seed {row['seed']}: {row['error']}")
+        print(f"  {kind}: {row['method']} on {row['dataset']} {setting} seed {row['seed']}: {row['error']}")
         print(f"    {row['log']}")
     for commit, runs in found["other_commits"].items():
         print(
@@ -75,7 +75,7 @@ def table(
     reference: Annotated[str | None, typer.Option(help="paired differences to this method in place of means")] = None,
     as_json: Json = False,
 ) -> None:
-    """Methods by cells: mean and spread over seeds. Holes show as holes, failed runs as failed."""
+    """Methods by settings: mean and spread over seeds. Holes show as holes, failed runs as failed."""
     from fedprompt.results.errors import unknown
     from fedprompt.results.records import frames as records
     from fedprompt.results.tables import leaderboard as tables

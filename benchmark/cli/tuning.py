@@ -41,7 +41,7 @@ def tune(
     """Tries the same number of settings for every method, and writes the best of each as a preset for sweeps.
 
     Chosen on the clients' validation samples (--validation, 0.2 of their training samples unless said), never on test
-    data: one setting a method, for all cells and seeds of the grid. The same command resumes.
+    data: one setting a method, for all settings and seeds of the grid. The same command resumes.
     """
     from fedprompt.benchmark.planning.placeholder_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
@@ -51,10 +51,10 @@ def tune(
 
     chosen, place = _with_validation(chosen, last), to or out / "tuned.yaml"
     tuning.check_place(place)
-    cells = resolve_precision(chosen.grid(identity if dry_run else None))
+    settings = resolve_precision(chosen.grid(identity if dry_run else None))
     axes = [search.axis(text) for text in grid or GRID]
-    tried = search.trials(axes, tuning.recipes(cells), draws, draw_seed)
-    runs = tuning.grid(cells, tried)
+    tried = search.trials(axes, tuning.recipes(settings), draws, draw_seed)
+    runs = tuning.grid(settings, tried)
     every = list({config.run_id: config for of in runs.values() for own in of for config in own}.values())
     store = Store(out)
     to_run = len(store.pending(every))

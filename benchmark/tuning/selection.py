@@ -20,7 +20,7 @@ from fedprompt.methods.registry import Recipe
 HEAD = "# Written by `bench tune`; `bench sweep --preset {name}` uses it, and options on the line win.\n"
 NOT_CARRIED = {"per_method", "seeds", "validation"}  # a sweep trains on the validation samples too, with its own seeds
 RULE = (
-    "one setting a method: that of the highest mean, over all cells and seeds, of the seen clients' mean accuracy on "
+    "one setting a method: that of the highest mean, over all settings and seeds, of the seen clients' mean accuracy on "
     "validation samples, averaged over the last evaluations of a run; of equal ones the first; none with a failed run"
 )
 
@@ -35,18 +35,18 @@ class Trial:
     score: float | None
 
 
-def recipes(cells: Sequence[RunConfig]) -> list[Recipe]:
+def recipes(settings: Sequence[RunConfig]) -> list[Recipe]:
     """The methods of a grid, in order."""
-    return [registry.create(name, settings) for name, settings in {c.method: c.settings for c in cells}.items()]
+    return [registry.create(name, settings) for name, settings in {c.method: c.settings for c in settings}.items()]
 
 
 def grid(
-    cells: Sequence[RunConfig], tried: Mapping[str, Sequence[MethodOverrides]]
+    settings: Sequence[RunConfig], tried: Mapping[str, Sequence[MethodOverrides]]
 ) -> dict[str, list[list[RunConfig]]]:
     """The runs of every method's every trial: all its runs of a grid with the settings of the trial."""
     found: dict[str, list[list[RunConfig]]] = {}
     for method, trials in tried.items():
-        mine = [config for config in cells if config.method == method]
+        mine = [config for config in settings if config.method == method]
         for own in trials:
             update = {**own.training, "settings": recipe(method, mine[0].settings, own).settings}
             found.setdefault(method, []).append([config.model_copy(update=update) for config in mine])

@@ -31,7 +31,7 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> str:
     """A Markdown table, its last `right` columns set to the right, as numbers are."""
     rule = ["---"] * (len(head) - right) + ["---:"] * right
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)) + "\n"
+    return "\n".join(f"| {' | '.join(settings)} |" for settings in (head, rule, *rows)) + "\n"
 
 
 def sections(*parts: str) -> str:

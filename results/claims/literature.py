@@ -20,8 +20,8 @@ def published() -> pd.DataFrame:
     for table in yaml.safe_load(NUMBERS.read_text(encoding="utf-8")):
         facts = {key: table[key] for key in ("source", "protocol", "comparable", "metric")}
         for method, values in table["rows"].items():
-            for cell, value in zip(table["columns"], values, strict=True):
-                rows.append(facts | {"method": method, "alpha": float("nan")} | cell | {"published": value / 100})
+            for setting, value in zip(table["columns"], values, strict=True):
+                rows.append(facts | {"method": method, "alpha": float("nan")} | setting | {"published": value / 100})
     return pd.DataFrame(rows)
 
 

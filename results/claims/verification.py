@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from fedprompt.results.errors import RecordError, unknown
 from fedprompt.results.statistics import inference as stats
-from fedprompt.results.statistics.pairs import ALL_CELLS, ALPHA, lower_is_better, paired, reach
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, lower_is_better, paired, reach
 
 OURS = Path(__file__).with_name("claims.yaml")
 Verdict = Literal["supported", "contradicted", "not resolved", "not tested"]
@@ -23,7 +23,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Cells(_Strict):
+class Settings(_Strict):
     """Where a claim holds: shell patterns on the data set, the partition and the backbone."""
 
     datasets: tuple[str, ...] = ("*",)
@@ -47,7 +47,7 @@ class Cells(_Strict):
 
 
 class Check(_Strict):
-    """What must hold in every cell and for every metric.
+    """What must hold in every setting and for every metric.
 
     `beats_all`: the method is ahead of every other one; `beats`: of the rivals; `within`: of the rivals less `margin`.
     """
@@ -71,14 +71,14 @@ class Claim(_Strict):
     id: str
     source: str
     wording: str
-    cells: Cells
+    settings: Settings
     check: Check
 
 
 class Finding(NamedTuple):
     """What the measurements say of a claim, in one word and a sentence, with every comparison.
 
-    `elsewhere` is the same check on the cells that the claim does not speak of: no verdict on the claim.
+    `elsewhere` is the same check on the settings that the claim does not speak of: no verdict on the claim.
     """
 
     claim: Claim
@@ -116,7 +116,7 @@ def verify(runs: pd.DataFrame, claims: Sequence[Claim], generator: np.random.Gen
         for metric in claim.check.metrics:
             if metric not in runs.select_dtypes("number"):
                 raise unknown(f"metric of {claim.id}", metric, runs.select_dtypes("number").columns)
-        own = claim.cells.of(runs)
+        own = claim.settings.of(runs)
         finding = assess(claim, own, generator)
         other = assess(claim, runs.drop(own.index), generator, beyond=True)
         findings.append(finding._replace(elsewhere=None if other.verdict == "not tested" else other))
@@ -124,22 +124,22 @@ def verify(runs: pd.DataFrame, claims: Sequence[Claim], generator: np.random.Gen
 
 
 def assess(claim: Claim, runs: pd.DataFrame, generator: np.random.Generator, beyond: bool = False) -> Finding:
-    """The finding on these runs alone; `beyond` the claim's own cells nothing is missing.
+    """The finding on these runs alone; `beyond` the claim's own settings nothing is missing.
 
-    Supported: in every cell, for every metric and rival, the method is ahead and p <= 0.05. All must hold, so none is
-    corrected (an intersection-union test). Contradicted: some comparison, in a cell or in the mean over all cells, is
+    Supported: in every setting, for every metric and rival, the method is ahead and p <= 0.05. All must hold, so none is
+    corrected (an intersection-union test). Contradicted: some comparison, in a setting or in the mean over all settings, is
     resolved the other way after Holm over all of them. Not tested: no pair, or a data set is missing.
     """
     rows = _comparisons(claim.check, runs, generator)
-    missing = [] if beyond else claim.cells.missing(runs)
+    missing = [] if beyond else claim.settings.missing(runs)
     if rows.empty:
-        reason = f"no finished pair of {claim.check.method} and a rival on {', '.join(claim.cells.datasets)}"
+        reason = f"no finished pair of {claim.check.method} and a rival on {', '.join(claim.settings.datasets)}"
         return Finding(claim, "not tested", reason, rows)
-    cells = rows[rows["cell"] != ALL_CELLS]
-    absent = [name for name in claim.check.rivals if name not in set(cells["rival"])]
+    settings = rows[rows["setting"] != ALL_SETTINGS]
+    absent = [name for name in claim.check.rivals if name not in set(settings["rival"])]
     if ((rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)).any():
         verdict: Verdict = "contradicted"
-    elif not ((cells["lead"] > 0) & (cells["p"] <= ALPHA)).all():
+    elif not ((settings["lead"] > 0) & (settings["p"] <= ALPHA)).all():
         verdict = "not resolved"
     else:
         verdict = "not tested" if missing or absent else "supported"
@@ -148,31 +148,31 @@ def assess(claim: Claim, runs: pd.DataFrame, generator: np.random.Generator, bey
 
 
 def _reason(check: Check, rows: pd.DataFrame, verdict: Verdict) -> str:
-    cells = rows[rows["cell"] != ALL_CELLS]
+    settings = rows[rows["setting"] != ALL_SETTINGS]
     allowed = f" (or within {100 * check.margin:g} points)" * (check.margin > 0)
-    ahead, resolved = cells["lead"] > 0, cells["p"] <= ALPHA
-    rivals, places = cells["rival"].nunique(), cells["cell"].nunique()
+    ahead, resolved = settings["lead"] > 0, settings["p"] <= ALPHA
+    rivals, places = settings["rival"].nunique(), settings["setting"].nunique()
     text = (
-        f"{check.method} is ahead{allowed} in {ahead.sum()} of {len(cells)} comparisons with "
-        f"{_count(rivals, 'method')} in {_count(places, 'cell')}, {(ahead & resolved).sum()} of them resolved"
+        f"{check.method} is ahead{allowed} in {ahead.sum()} of {len(settings)} comparisons with "
+        f"{_count(rivals, 'method')} in {_count(places, 'setting')}, {(ahead & resolved).sum()} of them resolved"
     )
-    behind = rows[(rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)] if verdict == "contradicted" else cells[~ahead]
+    behind = rows[(rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)] if verdict == "contradicted" else settings[~ahead]
     if len(behind):
         worst = behind.iloc[int(behind["lead"].argmin())]
-        text += f"; furthest behind {worst['rival']} in {worst['cell']}: {100 * worst['value']:+.1f} points of "
+        text += f"; furthest behind {worst['rival']} in {worst['setting']}: {100 * worst['value']:+.1f} points of "
         text += f"{worst['metric']}, p = {worst['p_holm']:.2g} after Holm over {len(rows)}"
-    if verdict == "not resolved" and (why := reach(int(cells["n"].min()))):
+    if verdict == "not resolved" and (why := reach(int(settings["n"].min()))):
         text += f"; {why}"
     return text
 
 
 def _comparisons(check: Check, runs: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
-    """One row a metric, rival and cell, and one over all cells where there are several.
+    """One row a metric, rival and setting, and one over all settings where there are several.
 
     `value` is the method minus the rival, `lead` how far ahead that is with the margin granted; low, high and p are
     those of the lead.
     """
-    columns = ["metric", "rival", "cell", "value", "lead", "low", "high", "n", "p", "least"]
+    columns = ["metric", "rival", "setting", "value", "lead", "low", "high", "n", "p", "least"]
     rows: list[dict[str, Any]] = []
     if (runs["status"] == "done").any() and check.method in set(runs["method"]):
         for metric in check.metrics:
@@ -180,13 +180,16 @@ def _comparisons(check: Check, runs: pd.DataFrame, generator: np.random.Generato
             sign = -1 if lower_is_better(metric) else 1
             for rival in check.against(list(table.columns)):
                 both = sign * table[[check.method, rival]].dropna()
-                parts = list(both.groupby(level="cell", sort=False))
-                for cell, part in [*parts, *[(ALL_CELLS, both)] * (len(parts) > 1)]:
+                parts = list(both.groupby(level="setting", sort=False))
+                for setting, part in [*parts, *[(ALL_SETTINGS, both)] * (len(parts) > 1)]:
                     found = stats.paired_difference(
-                        part[check.method] + check.margin, part[rival], generator, part.index.get_level_values("cell")
+                        part[check.method] + check.margin,
+                        part[rival],
+                        generator,
+                        part.index.get_level_values("setting"),
                     )
                     value = sign * (found.value - check.margin)
-                    rows.append(dict(zip(columns, (metric, rival, cell, value, *found), strict=True)))
+                    rows.append(dict(zip(columns, (metric, rival, setting, value, *found), strict=True)))
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(p_holm=stats.holm(frame["p"].to_numpy(dtype=float)))
 

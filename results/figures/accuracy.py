@@ -21,14 +21,14 @@ ACCURACY = "accuracy of seen clients (%)"
 def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
     """Mean accuracy of the seen clients against the partition: a point a method, its interval over seeds as a bar.
 
-    Dirichlet alphas ascending, then the other partitions, iid last. One panel for each group of cells that differ in
+    Dirichlet alphas ascending, then the other partitions, iid last. One panel for each group of settings that differ in
     nothing but their partition; with many methods one for each partition, a row a method.
     """
     done = finished(runs)
     methods, styles = ranking(done, "seen.mean"), styles or assign(runs["method"])
-    data = with_intervals(done, ["group", "partition", "alpha", "skew", "cell", "method"], "seen.mean")
+    data = with_intervals(done, ["group", "partition", "alpha", "skew", "setting", "method"], "seen.mean")
     figure = (_rows if len(methods) > CROWD else _columns)(data, methods, styles, columns)
-    figure.data = data.drop(columns="cell")
+    figure.data = data.drop(columns="setting")
     return figure
 
 
@@ -71,12 +71,12 @@ def _ordered(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) -> Plot:
-    cells = list(_ordered(data)["cell"])
-    across = min(2 * columns, len(cells))
-    figure, axes = panels(cells, ACCURACY, "", columns, 0.7 + 0.125 * len(methods), row=across)
+    settings = list(_ordered(data)["setting"])
+    across = min(2 * columns, len(settings))
+    figure, axes = panels(settings, ACCURACY, "", columns, 0.7 + 0.125 * len(methods), row=across)
     coloured = highlighted(methods)
-    for i, (axis, cell) in enumerate(zip(axes, cells, strict=True)):
-        mine = data[data["cell"] == cell].set_index("method").reindex(methods)
+    for i, (axis, setting) in enumerate(zip(axes, settings, strict=True)):
+        mine = data[data["setting"] == setting].set_index("method").reindex(methods)
         for row, (method, reach) in enumerate(zip(methods, bars(mine).T, strict=True)):
             look = styles[method] if method in coloured else styles[method]._replace(colour="0.5")
             axis.errorbar(
@@ -94,13 +94,13 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) 
 
 @styled
 def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients over the rounds: mean over seeds, its interval as a band; one panel a cell.
+    """Mean accuracy of the seen clients over the rounds: mean over seeds, its interval as a band; one panel a setting.
 
-    With many methods a panel a family and cell, without bands, where the cells are few enough for that.
+    With many methods a panel a family and setting, without bands, where the settings are few enough for that.
     """
     summary = with_intervals if rounds["method"].nunique() <= CROWD else over_seeds  # a crowd has no room for bands
-    data = summary(rounds, ["cell", "method", "round"], "seen_mean").sort_values(["cell", "method", "round"])
-    last = data.groupby(["cell", "method"]).tail(1)
+    data = summary(rounds, ["setting", "method", "round"], "seen_mean").sort_values(["setting", "method", "round"])
+    last = data.groupby(["setting", "method"]).tail(1)
     methods, styles = ranking(last, "mean"), styles or assign(rounds["method"])
     shown = data.assign(accuracy=100 * data["mean"])
     lines = Lines(shown, methods, styles, families(rounds), ("round", "accuracy"), ("round", ACCURACY), columns)
@@ -113,21 +113,23 @@ def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, col
 
 @styled
 def seen_and_held_out(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the clients held out against that of the clients trained on: a point a method, a panel a cell.
+    """Mean accuracy of the clients held out against that of the clients trained on: a point a method, a panel a setting.
 
     Above the diagonal a method does better on clients that it never met.
     """
     done = finished(runs)
-    held = over_seeds(done, ["cell", "method"], "held_out.mean").rename(columns={"mean": "held_out", "std": "spread"})
-    seen = over_seeds(done, ["cell", "method"], "seen.mean").rename(columns={"mean": "seen", "std": "seen_std"})
-    data = seen.merge(held.rename(columns={"spread": "held_out_std"}).drop(columns="seeds"), on=["cell", "method"])
+    held = over_seeds(done, ["setting", "method"], "held_out.mean").rename(
+        columns={"mean": "held_out", "std": "spread"}
+    )
+    seen = over_seeds(done, ["setting", "method"], "seen.mean").rename(columns={"mean": "seen", "std": "seen_std"})
+    data = seen.merge(held.rename(columns={"spread": "held_out_std"}).drop(columns="seeds"), on=["setting", "method"])
     methods, styles = ranking(data, "seen"), styles or assign(runs["method"])
-    cells = list(dict.fromkeys(data["cell"]))
+    settings = list(dict.fromkeys(data["setting"]))
     across = columns if len(methods) > CROWD else 2 * columns - 1
     ylabel, height = "accuracy of held-out clients (%)", 0.95 * WIDTHS[columns] / across
-    figure, axes = panels(cells, ACCURACY, ylabel, columns, height, row=across)
-    for axis, cell in zip(axes, cells, strict=True):
-        mine = data[data["cell"] == cell]
+    figure, axes = panels(settings, ACCURACY, ylabel, columns, height, row=across)
+    for axis, setting in zip(axes, settings, strict=True):
+        mine = data[data["setting"] == setting]
         points(axis, mine.assign(x=100 * mine["seen"], y=100 * mine["held_out"]), methods, styles)
         axis.axline((50, 50), slope=1, color="0.6", linewidth=0.8, zorder=0)
     legend(figure, methods, styles, lines=False)

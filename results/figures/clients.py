@@ -16,17 +16,17 @@ from fedprompt.results.statistics.selection import ranking
 
 @styled
 def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Accuracy of every seen client, worst first, all seeds pooled; one panel a cell, x the share of clients.
+    """Accuracy of every seen client, worst first, all seeds pooled; one panel a setting, x the share of clients.
 
-    With many methods a panel a family and cell, where the cells are few enough for that.
+    With many methods a panel a family and setting, where the settings are few enough for that.
     """
     seen = clients[~clients["held_out"]].dropna(subset=["accuracy"])
     if seen.empty:
         raise MissingDataError("no seen client has test samples: there is no accuracy to draw")
-    data = seen.sort_values(["cell", "method", "accuracy", "seed", "client"])
-    order = data.groupby(["cell", "method"])["accuracy"]
+    data = seen.sort_values(["setting", "method", "accuracy", "seed", "client"])
+    order = data.groupby(["setting", "method"])["accuracy"]
     share = 100 * (order.cumcount() + 0.5) / order.transform("size")
-    data = data.assign(share=share)[["cell", "method", "seed", "client", "share", "accuracy"]]
+    data = data.assign(share=share)[["setting", "method", "seed", "client", "share", "accuracy"]]
     methods, styles = ranking(data, "accuracy"), styles or assign(clients["method"])
     shown, labels = data.assign(accuracy=100 * data["accuracy"]), ("seen clients, worst first (%)", ACCURACY)
     lines = Lines(shown, methods, styles, families(clients), ("share", "accuracy"), labels, columns)
@@ -37,22 +37,24 @@ def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int
 
 @styled
 def partition(holders: pd.DataFrame, columns: int = 2) -> Plot:
-    """Who holds which classes: training samples by client and class, held-out clients last; one panel a cell.
+    """Who holds which classes: training samples by client and class, held-out clients last; one panel a setting.
 
-    The partition shown is that of the cell's first seed.
+    The partition shown is that of the setting's first seed.
     """
-    runs = holders.sort_values("seed", kind="stable").drop_duplicates("cell").set_index("cell")["run_id"]
-    cells = list(dict.fromkeys(holders["cell"]))
-    figure, axes = panels(cells, "client", "class", columns, 2.6, row=columns)
-    shown = {cell: holders[holders["run_id"] == runs[cell]].sort_values(["held_out", "client"]) for cell in cells}
-    grids = {cell: np.stack(list(rows["class_counts"])).T for cell, rows in shown.items()}
+    runs = holders.sort_values("seed", kind="stable").drop_duplicates("setting").set_index("setting")["run_id"]
+    settings = list(dict.fromkeys(holders["setting"]))
+    figure, axes = panels(settings, "client", "class", columns, 2.6, row=columns)
+    shown = {
+        setting: holders[holders["run_id"] == runs[setting]].sort_values(["held_out", "client"]) for setting in settings
+    }
+    grids = {setting: np.stack(list(rows["class_counts"])).T for setting, rows in shown.items()}
     norm = LogNorm(1, max(2, *(grid.max() for grid in grids.values())))
-    for axis, cell in zip(axes, cells, strict=True):
-        counts = np.ma.masked_equal(grids[cell], 0)
+    for axis, setting in zip(axes, settings, strict=True):
+        counts = np.ma.masked_equal(grids[setting], 0)
         image = axis.imshow(counts, norm=norm, cmap="viridis_r", origin="lower", aspect="auto", interpolation="nearest")
-        _clients_axis(axis, shown[cell])
+        _clients_axis(axis, shown[setting])
     figure.colorbar(image, ax=axes, label="training samples", aspect=40, ticks=LogLocator(subs=(1, 2, 5)), format="%d")
-    figure.data = pd.concat([_held(shown[cell], grids[cell]) for cell in cells], ignore_index=True)
+    figure.data = pd.concat([_held(shown[setting], grids[setting]) for setting in settings], ignore_index=True)
     return figure
 
 
@@ -75,5 +77,5 @@ def _clients_axis(axis: Axes, rows: pd.DataFrame) -> None:
 def _held(rows: pd.DataFrame, grid: np.ndarray) -> pd.DataFrame:
     """One row for each client and class of which it has training samples."""
     label, place = np.nonzero(grid)
-    names = rows[["cell", "seed", "client", "held_out"]].iloc[place].reset_index(drop=True)
-    return names.assign(label=label, samples=grid[label, place]).sort_values(["cell", "client", "label"])
+    names = rows[["setting", "seed", "client", "held_out"]].iloc[place].reset_index(drop=True)
+    return names.assign(label=label, samples=grid[label, place]).sort_values(["setting", "client", "label"])

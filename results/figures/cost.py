@@ -11,23 +11,23 @@ from fedprompt.results.statistics.selection import finished, over_seeds, ranking
 
 @styled
 def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients against what all clients of a run upload; a point a method, a panel a cell.
+    """Mean accuracy of the seen clients against what all clients of a run upload; a point a method, a panel a setting.
 
     The grey steps join the methods that no other beats with less traffic. What uploads nothing stands at 0.
     """
     done = finished(runs)
-    data = over_seeds(done, ["cell", "method"], "seen.mean")
-    traffic = over_seeds(done, ["cell", "method"], "upload_mb")[["cell", "method", "mean"]]
-    data = data.merge(traffic.rename(columns={"mean": "upload_mb"}), on=["cell", "method"])
+    data = over_seeds(done, ["setting", "method"], "seen.mean")
+    traffic = over_seeds(done, ["setting", "method"], "upload_mb")[["setting", "method", "mean"]]
+    data = data.merge(traffic.rename(columns={"mean": "upload_mb"}), on=["setting", "method"])
     data["on_front"] = _on_front(data)
     methods, styles = ranking(data, "mean"), styles or assign(runs["method"])
-    cells = list(dict.fromkeys(data["cell"]))
+    settings = list(dict.fromkeys(data["setting"]))
     crowd = len(methods) > CROWD
     figure, axes = panels(
-        cells, "uploaded in a run (MB)", ACCURACY, columns, 2.9 if crowd else 2.3, row=columns if crowd else None
+        settings, "uploaded in a run (MB)", ACCURACY, columns, 2.9 if crowd else 2.3, row=columns if crowd else None
     )
-    for axis, cell in zip(axes, cells, strict=True):
-        mine = data[data["cell"] == cell]
+    for axis, setting in zip(axes, settings, strict=True):
+        mine = data[data["setting"] == setting]
         sent = mine.loc[mine["upload_mb"] > 0, "upload_mb"]
         least = 10 ** np.floor(np.log10(sent.min())) if len(sent) else 1.0
         axis.set_xscale("symlog", linthresh=least, linscale=0.4)
@@ -41,7 +41,7 @@ def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns:
 
 
 def _on_front(data: pd.DataFrame) -> pd.Series:
-    """Whether no method of the same cell is at least as accurate for less traffic."""
-    ordered = data.sort_values(["cell", "upload_mb", "mean"], ascending=[True, True, False])
-    before = ordered.groupby("cell")["mean"].transform(lambda means: means.cummax().shift(fill_value=-1))
+    """Whether no method of the same setting is at least as accurate for less traffic."""
+    ordered = data.sort_values(["setting", "upload_mb", "mean"], ascending=[True, True, False])
+    before = ordered.groupby("setting")["mean"].transform(lambda means: means.cummax().shift(fill_value=-1))
     return ordered["mean"] > before

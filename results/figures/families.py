@@ -1,4 +1,4 @@
-"""Lines of many methods in small multiples: a row a family, a column a cell, all other methods in grey behind."""
+"""Lines of many methods in small multiples: a row a family, a column a setting, all other methods in grey behind."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 
 from fedprompt.results.figures.style import WIDTHS, Plot, Style, Styles, brief
 
-FEW_CELLS = 2  # for each column of the page: more panels side by side would be too narrow
+FEW_SETTINGS = 2  # for each column of the page: more panels side by side would be too narrow
 TOGETHER = 8  # methods in colour in one panel, at most
 HEIGHT = 1.3  # inches of a panel: what the names of so many methods need
 
 
 class Lines(NamedTuple):
-    """What is drawn: the columns `axes` of `data`, a line a method and cell, under these `labels` of the axes.
+    """What is drawn: the columns `axes` of `data`, a line a method and setting, under these `labels` of the axes.
 
     `families` names each method's; the figure is as wide as so many `columns` of a page.
     """
@@ -34,21 +34,21 @@ class Lines(NamedTuple):
 def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
     """The figure and its panels; the rows of a family's panels end in the names of its methods, best first.
 
-    All panels have the same axes. One cell alone leaves room for two families side by side.
+    All panels have the same axes. One setting alone leaves room for two families side by side.
     """
     data, methods, styles, families, axes, labels, columns = lines
-    cells, groups = list(dict.fromkeys(data["cell"])), grouped(methods, families)
-    beside = max(1, columns // len(cells))
-    down, across = -(-len(groups) // beside), len(cells) * beside
+    settings, groups = list(dict.fromkeys(data["setting"])), grouped(methods, families)
+    beside = max(1, columns // len(settings))
+    down, across = -(-len(groups) // beside), len(settings) * beside
     figure = Plot(figsize=(WIDTHS[columns], HEIGHT * down + 0.5), layout="constrained")
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for place, (title, names) in enumerate(groups):
-        row, left = place // beside, place % beside * len(cells)
-        panels = grid[row, left : left + len(cells)]
-        for axis, cell in zip(panels, cells, strict=True):
-            _panel(axis, data[data["cell"] == cell], methods, names, styles, axes)
-            if row == 0 and len(cells) > 1:
-                axis.set_title(fill(cell, int(14 * WIDTHS[columns] / (across + 1)), break_long_words=False))
+        row, left = place // beside, place % beside * len(settings)
+        panels = grid[row, left : left + len(settings)]
+        for axis, setting in zip(panels, settings, strict=True):
+            _panel(axis, data[data["setting"] == setting], methods, names, styles, axes)
+            if row == 0 and len(settings) > 1:
+                axis.set_title(fill(setting, int(14 * WIDTHS[columns] / (across + 1)), break_long_words=False))
         _names(panels[-1], title, names, styles)
     drawn = [axis for axis in grid.flat if axis.lines]
     for axis in grid.flat:

@@ -1,11 +1,11 @@
-"""Lines of many methods: in one panel a cell while they are few, in small multiples by family when they are many."""
+"""Lines of many methods: in one panel a setting while they are few, in small multiples by family when they are many."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fedprompt.results.figures.families import FEW_CELLS, Lines, by_family, curve
+from fedprompt.results.figures.families import FEW_SETTINGS, Lines, by_family, curve
 from fedprompt.results.figures.style import CROWD, FAINT, Plot, Style, Styles, end_labels, highlighted, legend, panels
 
 HEIGHTS = 2.4, 3.3  # inches of a panel of few and of many methods
@@ -22,16 +22,16 @@ def families(rows: pd.DataFrame) -> dict[str, str]:
 def curves(lines: Lines, note: str = "", ends_apart: bool = True) -> tuple[Plot, list[Axes]]:
     """The figure of these lines, and its panels.
 
-    Few methods have a panel a cell, a band from `low` to `high` (shares) where `data` has these and a `note` on them.
-    Many are drawn by family; of many cells the best in colour, named at their ends where these are `ends_apart`.
+    Few methods have a panel a setting, a band from `low` to `high` (shares) where `data` has these and a `note` on them.
+    Many are drawn by family; of many settings the best in colour, named at their ends where these are `ends_apart`.
     """
     data, methods, styles, _, axes, labels, columns = lines
-    cells, crowd = list(dict.fromkeys(data["cell"])), len(methods) > CROWD
-    if crowd and len(cells) <= FEW_CELLS * columns:
+    settings, crowd = list(dict.fromkeys(data["setting"])), len(methods) > CROWD
+    if crowd and len(settings) <= FEW_SETTINGS * columns:
         return by_family(lines)
-    figure, places = panels(cells, *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
-    for axis, cell in zip(places, cells, strict=True):
-        _lines(axis, data[data["cell"] == cell], methods, styles, axes, ends_apart)
+    figure, places = panels(settings, *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
+    for axis, setting in zip(places, settings, strict=True):
+        _lines(axis, data[data["setting"] == setting], methods, styles, axes, ends_apart)
     coloured = highlighted(methods)
     if not crowd:
         legend(figure, methods, styles, note=note)

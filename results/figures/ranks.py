@@ -1,4 +1,4 @@
-"""The critical-difference diagram: who ranks where over all cells, and what is not told apart."""
+"""The critical-difference diagram: who ranks where over all settings, and what is not told apart."""
 
 from itertools import combinations
 from textwrap import fill
@@ -18,15 +18,15 @@ METRIC = "seen.mean"
 
 @styled
 def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Average ranks of the methods over cells; a bar joins those that are not told apart at 5 %.
+    """Average ranks of the methods over settings; a bar joins those that are not told apart at 5 %.
 
-    Of the mean of the seen clients, over seeds; see `ranks.rank`. Methods that lack a cell are left out.
+    Of the mean of the seen clients, over seeds; see `ranks.rank`. Methods that lack a setting are left out.
     """
     from scikit_posthocs import critical_difference_diagram  # which loads pyplot, that other figures do without
 
     done = finished(runs)
-    if done["cell"].nunique() < 2 or done["method"].nunique() < 2:
-        raise MissingDataError("average ranks need two methods in each of two cells or more")
+    if done["setting"].nunique() < 2 or done["method"].nunique() < 2:
+        raise MissingDataError("average ranks need two methods in each of two settings or more")
     found, styles = rank(done, METRIC, np.random.default_rng(0)), styles or assign(runs["method"])
     ranks, one = found.ranks, columns == 1
     label = fill(_scale(found), 44 if one else 120)
@@ -51,9 +51,11 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
 def _scale(found: Ranking) -> str:
     """What the ranks rest on, which a caption cannot know."""
     pairs = len(found.ranks) * (len(found.ranks) - 1) // 2
-    blind = f"; {found.cells} cells cannot resolve any of {pairs} pairs" * (least_p(found.cells) * pairs > ALPHA)
+    blind = f"; {found.settings} settings cannot resolve any of {pairs} pairs" * (
+        least_p(found.settings) * pairs > ALPHA
+    )
     missing = f"; left out: {', '.join(found.left_out)}" * bool(found.left_out)
-    return f"average rank (1 is best) over {found.cells} cells, Friedman p = {found.friedman:.2g}{blind}{missing}"
+    return f"average rank (1 is best) over {found.settings} settings, Friedman p = {found.friedman:.2g}{blind}{missing}"
 
 
 def _listed(found: Ranking) -> pd.DataFrame:

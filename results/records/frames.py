@@ -15,7 +15,7 @@ from fedprompt.results.records.labels import Label, flat, label, text
 
 SPLITS = ("seen", "held_out", "held_out_unlabelled", "held_out_adapted", "validation")
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients")
-NAMES = ["run_id", "method", "family", "cell", "alpha", "seed"]  # of its run, in a row of a round or a client
+NAMES = ["run_id", "method", "family", "setting", "alpha", "seed"]  # of its run, in a row of a round or a client
 
 
 class Runs:
@@ -59,8 +59,8 @@ class Runs:
         return self._stacked("clients.parquet", self.done, columns)
 
     def holders(self) -> pd.DataFrame:
-        """The clients of each cell's first finished run, by seed: every run of a cell and seed has the same."""
-        first = self.done.sort_values("seed", kind="stable").drop_duplicates("cell").sort_index()
+        """The clients of each setting's first finished run, by seed: every run of a setting and seed has the same."""
+        first = self.done.sort_values("seed", kind="stable").drop_duplicates("setting").sort_index()
         return self._stacked("clients.parquet", first)
 
     def _stacked(self, file: str, runs: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -69,12 +69,12 @@ class Runs:
         names = runs[NAMES].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
         return pd.concat([rows, names.reset_index(drop=True)], axis=1)
 
-    def swept(self, setting: str) -> pd.DataFrame:
+    def swept(self, option: str) -> pd.DataFrame:
         """See `swept`."""
-        values = [setting_of(record["config"], setting) for record in self._read]
+        values = [option_of(record["config"], option) for record in self._read]
         if len({value for value in values if value is not None}) < 2:
-            raise MissingDataError(f"no two runs differ in {setting}")
-        frame, order = self._named(setting)
+            raise MissingDataError(f"no two runs differ in {option}")
+        frame, order = self._named(option)
         return frame.assign(value=pd.Series([values[row] for row in order], index=frame.index, dtype=object))
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
@@ -88,29 +88,29 @@ class Runs:
 
 
 def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row a run, ordered by cell, method and seed, of a sweep's directory or of what `bench export` made of one.
+    """One row a run, ordered by setting, method and seed, of a sweep's directory or of what `bench export` made of one.
 
     Accuracies (`seen.mean`, `held_out.worst`, ..., `prior.seen.mean` with prior-corrected logits) are shares in [0, 1],
     NaN where a run failed or has no such clients; `upload_mb` and `download_mb` are 10^6 bytes of the whole run,
-    `seconds` its wall-clock. `cell` names what was measured, `group` the same without `skew`, the partition; a method
-    that was run with several of its own settings is named with them, and its `family` is empty where its record names
-    none. `trials` is how many settings were tried before a method's own were chosen, NaN where none were. Of `run_ids`,
-    those without a record yet are left out. An exported file has the settings as well, as `config.NAME`. Raises
+    `seconds` its wall-clock. `setting` names what was measured, `group` the same without `skew`, the partition; a method
+    that was run with several of its own options is named with them, and its `family` is empty where its record names
+    none. `trials` is how many options were tried before a method's own were chosen, NaN where none were. Of `run_ids`,
+    those without a record yet are left out. An exported file has the options as well, as `config.NAME`. Raises
     RecordError for a directory without runs, a file that holds none, and for a record that cannot be read.
     """
     if Path(source).suffix in files.EXPORTED:
-        runs = files.exported(Path(source), ["run_id", "method", "cell", "seed", "status"])
+        runs = files.exported(Path(source), ["run_id", "method", "setting", "seed", "status"])
         return runs if run_ids is None else runs[runs["run_id"].isin(set(run_ids))].reset_index(drop=True)
     return Runs(source, run_ids).frame
 
 
 def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """The rounds of every finished run, one row a round, with run_id, method, family, cell, alpha and seed."""
+    """The rounds of every finished run, one row a round, with run_id, method, family, setting, alpha and seed."""
     return Runs(directory, run_ids).rounds()
 
 
 def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """The clients of every finished run, one row a client, with run_id, method, family, cell, alpha and seed."""
+    """The clients of every finished run, one row a client, with run_id, method, family, setting, alpha and seed."""
     return Runs(directory, run_ids).clients()
 
 
@@ -119,20 +119,20 @@ def configs(directory: str | Path, run_ids: Iterable[str]) -> list[dict[str, Any
     return [files.record(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
 
 
-def swept(directory: str | Path, setting: str, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """`load` with the `value` of one setting as text, missing where a run has no such setting, `default` for none.
+def swept(directory: str | Path, option: str, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+    """`load` with the `value` of one option as text, missing where a run has no such option, `default` for none.
 
-    Neither method nor cell is named with it, nor a method with its variant, so that runs that differ in nothing but
-    this setting share both. Raises MissingDataError where no two runs differ in it.
+    Neither method nor setting is named with it, nor a method with its variant, so that runs that differ in nothing but
+    this option share both. Raises MissingDataError where no two runs differ in it.
     """
-    return Runs(directory, run_ids).swept(setting)
+    return Runs(directory, run_ids).swept(option)
 
 
-def setting_of(config: dict[str, Any], setting: str) -> str | None:
-    """A setting's value as text, of the protocol or of the method; None where there is no such setting."""
-    for settings in (config, *(config.get("settings") or {}).values()):
-        if setting in settings:
-            return text(settings[setting]) or "default"
+def option_of(config: dict[str, Any], option: str) -> str | None:
+    """A setting's value as text, of the protocol or of the method; None where there is no such option."""
+    for options in (config, *(config.get("settings") or {}).values()):
+        if option in options:
+            return text(options[option]) or "default"
     return None
 
 

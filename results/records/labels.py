@@ -1,4 +1,4 @@
-"""Names for what was measured, such that runs of unlike settings never share a name."""
+"""Names for what was measured, such that runs of unlike options never share a name."""
 
 import re
 from collections import defaultdict
@@ -23,61 +23,61 @@ PLACEMENT = frozenset(
 
 
 class Label(NamedTuple):
-    """The names of one run: its method, its group (the cell without the partition), its partition, its cell."""
+    """The names of one run: its method, its group (the setting without the partition), its partition, its setting."""
 
     method: str
     group: str
     skew: str
-    cell: str
+    setting: str
 
 
 def label(
-    records: Sequence[Record], without: str | None = None, settings: list[dict[str, str]] | None = None
+    records: Sequence[Record], without: str | None = None, options: list[dict[str, str]] | None = None
 ) -> list[Label]:
-    """The label of every record, in order; `settings`, their flat configurations, where the caller has them.
+    """The label of every record, in order; `options`, their flat configurations, where the caller has them.
 
-    A setting is named where it differs among the runs of one data set, a method's own setting where it differs among
-    that method's runs of one cell. An option that some run was given for its method alone (`own_settings`) is such a
-    setting of its own. `without` names one that never is; a method's variant is then left out as well, as the settings
+    A option is named where it differs among the runs of one data set, a method's own option where it differs among
+    that method's runs of one setting. An option that some run was given for its method alone (`own_settings`) is such a
+    option of its own. `without` names one that never is; a method's variant is then left out as well, as the options
     that it stands for are named.
     """
-    settings = settings or [flat(record.get("config") or {}) for record in records]
+    options = options or [flat(record.get("config") or {}) for record in records]
     if without is not None:
         records = [{**record, "method": re.sub(r":[^+]*", "", record["method"])} for record in records]
-        return _label(records, settings, PLACEMENT, without)
-    labels = _label(records, settings, PLACEMENT)
-    runs = [(name.method, name.cell, record["seed"]) for name, record in zip(labels, records, strict=True)]
-    return labels if len(set(runs)) == len(runs) else _label(records, settings, frozenset())
+        return _label(records, options, PLACEMENT, without)
+    labels = _label(records, options, PLACEMENT)
+    runs = [(name.method, name.setting, record["seed"]) for name, record in zip(labels, records, strict=True)]
+    return labels if len(set(runs)) == len(runs) else _label(records, options, frozenset())
 
 
 def _label(
-    records: Sequence[Record], settings: list[dict[str, str]], ignored: frozenset[str], without: str | None = None
+    records: Sequence[Record], options: list[dict[str, str]], ignored: frozenset[str], without: str | None = None
 ) -> list[Label]:
     chosen = {key for record in records for key in (record.get("own_settings") or {}).get("options", ())}
 
-    def own_setting(key: str) -> bool:
+    def own_option(key: str) -> bool:
         return key in chosen or _own(key)
 
     datasets = short_names(record["dataset"] for record in records)
     shared = _differing(
         [record["dataset"] for record in records],
-        settings,
-        lambda key: not own_setting(key) and key not in NAMED | ignored,
+        options,
+        lambda key: not own_option(key) and key not in NAMED | ignored,
         without,
     )
-    cells = []
-    for record, values in zip(records, settings, strict=True):
+    settings = []
+    for record, values in zip(records, options, strict=True):
         alpha = record.get("alpha")
         skew = record["partition"] if alpha is None else f"{record['partition']}({text(alpha)})"
         dataset, extras = datasets[record["dataset"]], _extras(values, shared)
-        cells.append((dataset + extras, skew, f"{dataset} {skew}{extras}"))
+        settings.append((dataset + extras, skew, f"{dataset} {skew}{extras}"))
     own: dict[str, list[str]] = {}
     for method in {record["method"] for record in records}:
         mine = [i for i, record in enumerate(records) if record["method"] == method]
-        own[method] = _differing([cells[i][2] for i in mine], [settings[i] for i in mine], own_setting, without)
+        own[method] = _differing([settings[i][2] for i in mine], [options[i] for i in mine], own_option, without)
     return [
-        Label(record["method"] + _extras(values, own[record["method"]]), *cell)
-        for record, values, cell in zip(records, settings, cells, strict=True)
+        Label(record["method"] + _extras(values, own[record["method"]]), *setting)
+        for record, values, setting in zip(records, options, settings, strict=True)
     ]
 
 
@@ -114,7 +114,7 @@ def _own(key: str) -> bool:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Every setting of a configuration by its dotted name, as text."""
+    """Every option of a configuration by its dotted name, as text."""
     found: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -126,15 +126,15 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _differing(
     groups: Sequence[Hashable],
-    settings: Sequence[Mapping[str, str]],
+    options: Sequence[Mapping[str, str]],
     wanted: Callable[[str], bool],
     without: str | None,
 ) -> list[str]:
-    """The wanted settings, `without` one, that take more than one value within some group."""
-    keys = sorted(key for key in set().union(*settings) if wanted(key) and key.rpartition(".")[2] != without)
-    keys = [key for key in keys if len({values.get(key, "") for values in settings}) > 1]  # few are left to compare
+    """The wanted options, `without` one, that take more than one value within some group."""
+    keys = sorted(key for key in set().union(*options) if wanted(key) and key.rpartition(".")[2] != without)
+    keys = [key for key in keys if len({values.get(key, "") for values in options}) > 1]  # few are left to compare
     seen: dict[tuple[str, Hashable], set[str]] = defaultdict(set)
-    for group, values in zip(groups, settings, strict=True):
+    for group, values in zip(groups, options, strict=True):
         for key in keys:
             seen[key, group].add(values.get(key, ""))
     return [key for key in keys if any(len(seen[key, group]) > 1 for group in set(groups))]

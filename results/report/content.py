@@ -48,12 +48,12 @@ def looks(styles: Styles) -> dict[str, dict[str, str]]:
 
 
 def curves(rounds: pd.DataFrame) -> dict[str, dict[str, dict[str, list[float | None]]]]:
-    """By cell and method: `round`, and `mean` and `std` of the seen clients' accuracy in percent, over seeds."""
-    data = over_seeds(rounds, ["cell", "method", "round"], "seen_mean").sort_values(["cell", "method", "round"])
+    """By setting and method: `round`, and `mean` and `std` of the seen clients' accuracy in percent, over seeds."""
+    data = over_seeds(rounds, ["setting", "method", "round"], "seen_mean").sort_values(["setting", "method", "round"])
     found: dict[str, dict[str, Any]] = {}
-    for (cell, method), rows in data.groupby(["cell", "method"], sort=False):
+    for (setting, method), rows in data.groupby(["setting", "method"], sort=False):
         kept = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, POINTS).round().astype(int))]
-        found.setdefault(str(cell), {})[str(method)] = {
+        found.setdefault(str(setting), {})[str(method)] = {
             "round": kept["round"].tolist(),
             "mean": percent(kept["mean"]),
             "std": percent(kept["std"]),
@@ -62,38 +62,40 @@ def curves(rounds: pd.DataFrame) -> dict[str, dict[str, dict[str, list[float | N
 
 
 def sorted_clients(clients: pd.DataFrame) -> dict[str, dict[str, list[float | None]]]:
-    """By cell and method: the accuracy in percent at each of `SHARES` of the seen clients, worst first."""
+    """By setting and method: the accuracy in percent at each of `SHARES` of the seen clients, worst first."""
     seen = clients[~clients["held_out"].astype(bool)].dropna(subset=["accuracy"])
     found: dict[str, dict[str, Any]] = {}
-    for (cell, method), rows in seen.groupby(["cell", "method"], sort=False):
-        found.setdefault(str(cell), {})[str(method)] = percent(pd.Series(np.quantile(rows["accuracy"], SHARES)))
+    for (setting, method), rows in seen.groupby(["setting", "method"], sort=False):
+        found.setdefault(str(setting), {})[str(method)] = percent(pd.Series(np.quantile(rows["accuracy"], SHARES)))
     return found
 
 
 def costs(done: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
-    """By cell and method: accuracy in percent, MB uploaded, seconds; means over seeds."""
-    means = done.groupby(["cell", "method"], sort=False)[["seen.mean", "held_out.mean", "upload_mb", "seconds"]].mean()
+    """By setting and method: accuracy in percent, MB uploaded, seconds; means over seeds."""
+    means = done.groupby(["setting", "method"], sort=False)[
+        ["seen.mean", "held_out.mean", "upload_mb", "seconds"]
+    ].mean()
     found: dict[str, dict[str, Any]] = {}
     for row in means.reset_index().to_dict("records"):
         seen, held = percent(pd.Series([row["seen.mean"], row["held_out.mean"]]))
         cost = {"upload_mb": number(row["upload_mb"], 4), "seconds": number(row["seconds"], 2)}
-        found.setdefault(row["cell"], {})[row["method"]] = {"seen": seen, "held_out": held, **cost}
+        found.setdefault(row["setting"], {})[row["method"]] = {"seen": seen, "held_out": held, **cost}
     return found
 
 
 def partitions(clients: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """By cell, of its first run: `clients` shown, their `held_out` and `counts` [classes][clients], `of` how many.
+    """By setting, of its first run: `clients` shown, their `held_out` and `counts` [classes][clients], `of` how many.
 
     Of many clients every n-th is shown, of many classes neighbours are added up.
     """
-    first = clients.sort_values("seed", kind="stable").drop_duplicates("cell").set_index("cell")["run_id"]
+    first = clients.sort_values("seed", kind="stable").drop_duplicates("setting").set_index("setting")["run_id"]
     found = {}
-    for cell, run_id in first.items():
+    for setting, run_id in first.items():
         rows = clients[clients["run_id"] == run_id].sort_values(["held_out", "client"])
         shown = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, CLIENTS).round().astype(int))]
         counts = np.stack(list(shown["class_counts"])).T
         edges = np.unique(np.linspace(0, len(counts), min(len(counts), CLASSES) + 1).round().astype(int))[:-1]
-        found[str(cell)] = {
+        found[str(setting)] = {
             "clients": shown["client"].tolist(),
             "held_out": shown["held_out"].astype(bool).tolist(),
             "counts": np.add.reduceat(counts, edges).tolist(),

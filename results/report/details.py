@@ -32,7 +32,7 @@ def _entry(run: dict[Any, Any], folder: Path, record: dict[str, Any], pool: Pool
     return {
         "id": run["run_id"],
         "method": run["method"],
-        "cell": run["cell"],
+        "setting": run["setting"],
         "seed": int(run["seed"]),
         "error": record.get("error"),
         "values": [None if pd.isna(run[name]) else number(100 * run[name], 2) for name in METRICS],

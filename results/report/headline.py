@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.figures.style import SOUGHT
-from fedprompt.results.statistics.pairs import ALL_CELLS, UNRESOLVED, differences, reach
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, UNRESOLVED, differences, reach
 from fedprompt.results.statistics.selection import finished, ranking
 
 SEEN, CORRECTED = "seen.mean", "prior.seen.mean"
@@ -13,14 +13,18 @@ SEEN, CORRECTED = "seen.mean", "prior.seen.mean"
 def headline(runs: pd.DataFrame) -> list[str]:
     """What a reader should take away, as two to four plain sentences computed from the runs.
 
-    Methods count that have a value in every cell. Raises RecordError where no run is finished.
+    Methods count that have a value in every setting. Raises RecordError where no run is finished.
     """
     done = finished(runs)
     order = _order(done, SEEN)
     if not order:
-        return ["No method has finished a run in every cell: there is no overall winner."]
+        return ["No method has finished a run in every setting: there is no overall winner."]
     best, means = order[0], _means(done, SEEN)
-    over = f"over {done['cell'].nunique()} cells" if done["cell"].nunique() > 1 else f"on {done['cell'].iloc[0]}"
+    over = (
+        f"over {done['setting'].nunique()} settings"
+        if done["setting"].nunique() > 1
+        else f"on {done['setting'].iloc[0]}"
+    )
     sentences = [
         f"{best} has the highest mean accuracy of seen clients {over}: {100 * means[best]:.1f} % "
         f"({_seeds(done[done['method'] == best])}). {_lead(done, SEEN, order)}".strip()
@@ -40,7 +44,7 @@ def _lead(done: pd.DataFrame, metric: str, order: list[str]) -> str:
         return ""
     first, second = order[:2]
     found = differences(done, metric, first, np.random.default_rng(0), order)
-    rivals = found[found["cell"] == ALL_CELLS].set_index("method")
+    rivals = found[found["setting"] == ALL_SETTINGS].set_index("method")
     row = rivals.loc[second]
     lead = f"It leads {second} by {-100 * row['value']:.1f} points"
     # Differences are rival minus first: what is low for the rival is high for the first.
@@ -71,18 +75,18 @@ def _corrected(done: pd.DataFrame, best: str) -> list[str]:
 
 
 def _order(done: pd.DataFrame, metric: str) -> list[str]:
-    """The methods with a value in every cell, best first."""
+    """The methods with a value in every setting, best first."""
     valued = done.dropna(subset=[metric])
-    cells = valued.groupby("method")["cell"].nunique()
-    return [name for name in ranking(done, metric) if cells.get(name, 0) == done["cell"].nunique()]
+    settings = valued.groupby("method")["setting"].nunique()
+    return [name for name in ranking(done, metric) if settings.get(name, 0) == done["setting"].nunique()]
 
 
 def _means(done: pd.DataFrame, metric: str) -> "pd.Series[float]":
-    return done.groupby(["method", "cell"])[metric].mean().groupby("method").mean()
+    return done.groupby(["method", "setting"])[metric].mean().groupby("method").mean()
 
 
 def _seeds(runs: pd.DataFrame) -> str:
-    counts = runs.groupby("cell")["seed"].nunique()
+    counts = runs.groupby("setting")["seed"].nunique()
     low, high = int(counts.min()), int(counts.max())
     return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
 

@@ -15,8 +15,8 @@
   const data = JSON.parse(await unpack("data"));
   const head = [...$("board").tHead.rows[0].cells], filters = [...$("board").tHead.rows[1].cells].map((c) => c.firstChild);
   const rows = [...$("board").tBodies[0].rows];
-  const CELLS = 3; // columns before the cells
-  let metric = 0, sorted = CELLS - 1, direction = -1;
+  const SETTINGS = 3; // columns before the settings
+  let metric = 0, sorted = SETTINGS - 1, direction = -1;
 
   // ---- the leaderboard -------------------------------------------------------------------------------------------
   const mean = (numbers) => numbers.reduce((sum, x) => sum + x, 0) / numbers.length;
@@ -29,8 +29,8 @@
 
   function value(row, column) {
     if (column < 2) return row.cells[column].textContent.toLowerCase();
-    if (column === CELLS - 1) return overall(+row.dataset.row);
-    if (column < CELLS + data.cells.length) return places(+row.dataset.row)[column - CELLS].mean;
+    if (column === SETTINGS - 1) return overall(+row.dataset.row);
+    if (column < SETTINGS + data.settings.length) return places(+row.dataset.row)[column - SETTINGS].mean;
     const number = parseFloat(row.cells[column].textContent);
     return Number.isNaN(number) ? null : number;
   }
@@ -53,8 +53,8 @@
   function fill() {
     for (const row of rows) {
       const i = +row.dataset.row, all = overall(i);
-      row.cells[CELLS - 1].textContent = all === null ? "-" : all.toFixed(1);
-      places(i).forEach((place, j) => row.cells[CELLS + j].replaceChildren(entry(place, i, j)));
+      row.cells[SETTINGS - 1].textContent = all === null ? "-" : all.toFixed(1);
+      places(i).forEach((place, j) => row.cells[SETTINGS + j].replaceChildren(entry(place, i, j)));
     }
   }
 
@@ -145,15 +145,15 @@
   }
 
   function detail(row, column) {
-    const method = data.methods[row], cell = data.cells[column];
-    const runs = data.runs.filter((run) => run.method === method && run.cell === cell);
+    const method = data.methods[row], setting = data.settings[column];
+    const runs = data.runs.filter((run) => run.method === method && run.setting === setting);
     if (!runs.length) return;
     const lines = runs.map((run) => [
       run.seed, ...run.values.map((x) => shown(x)), shown(run.upload_mb), shown(run.seconds),
     ]);
     const blocks = runs.map(behind);
     blocks[0].open = runs.length === 1;
-    open(`${method} in ${cell}`, table(["seed", ...data.metrics, "MB up", "seconds"], lines), ...blocks);
+    open(`${method} in ${setting}`, table(["seed", ...data.metrics, "MB up", "seconds"], lines), ...blocks);
   }
 
   document.addEventListener("click", (event) => {
@@ -199,16 +199,16 @@
   function heat() {
     const z = data.methods.map((_, i) => places(i).map((place) => place.mean));
     draw("heat", [{
-      type: "heatmap", x: data.cells.map((_, i) => i), y: data.methods.map((_, i) => i), z, colorscale: "Viridis",
+      type: "heatmap", x: data.settings.map((_, i) => i), y: data.methods.map((_, i) => i), z, colorscale: "Viridis",
       xgap: 1, ygap: 1, hoverongaps: false, colorbar: { title: { text: "%" }, thickness: 12 },
-      text: data.methods.map((m) => data.cells.map((c) => `${plain(m)}<br>${plain(c)}`)),
+      text: data.methods.map((m) => data.settings.map((c) => `${plain(m)}<br>${plain(c)}`)),
       hovertemplate: "%{text}<br>%{z:.1f} %<extra></extra>",
     }], {
       height: 130 + 19 * data.methods.length,
       xaxis: axis("", {
-        tickvals: data.cells.map((_, i) => i), ticktext: data.cells.map(plain), showgrid: false,
-        showticklabels: innerWidth >= 640 || data.cells.length <= 10, // else they would cover one another
-        tickangle: innerWidth < 640 || data.cells.length > 6 ? 90 : 0,
+        tickvals: data.settings.map((_, i) => i), ticktext: data.settings.map(plain), showgrid: false,
+        showticklabels: innerWidth >= 640 || data.settings.length <= 10, // else they would cover one another
+        tickangle: innerWidth < 640 || data.settings.length > 6 ? 90 : 0,
       }),
       yaxis: axis("", {
         tickvals: data.methods.map((_, i) => i), ticktext: data.methods.map(plain), autorange: "reversed", showgrid: false,
@@ -220,8 +220,8 @@
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const tables = {};
 
-  function curves(cell) {
-    const found = data.curves[cell] ?? {}, methods = data.methods.filter((m) => found[m]);
+  function curves(setting) {
+    const found = data.curves[setting] ?? {}, methods = data.methods.filter((m) => found[m]);
     draw("curves", methods.map((m) => ({
       ...look(m), name: plain(m), x: found[m].round, y: found[m].mean, customdata: found[m].std.map((x) => x ?? 0),
       mode: found[m].round.length > 12 ? "lines" : "lines+markers", hovertemplate: "%{y:.1f} ±%{customdata:.1f} % in round %{x}",
@@ -231,8 +231,8 @@
     tables.curves = () => table(["method", ...rounds], methods.map((m) => [m, ...rounds.map((r) => at(m, r))]));
   }
 
-  function clients(cell) {
-    const found = data.clients[cell] ?? {}, methods = data.methods.filter((m) => found[m]);
+  function clients(setting) {
+    const found = data.clients[setting] ?? {}, methods = data.methods.filter((m) => found[m]);
     draw("clients", methods.map((m) => ({
       ...look(m), name: plain(m), x: data.shares, y: found[m], mode: "lines",
       hovertemplate: "%{x:.0f} % of the clients have %{y:.1f} % or less",
@@ -242,8 +242,8 @@
       ["method", ...kept.map((i) => `${data.shares[i]} %`)], methods.map((m) => [m, ...kept.map((i) => found[m][i])]));
   }
 
-  function costs(cell) {
-    const found = data.costs[cell] ?? {}, methods = data.methods.filter((m) => found[m] && found[m].seen !== null);
+  function costs(setting) {
+    const found = data.costs[setting] ?? {}, methods = data.methods.filter((m) => found[m] && found[m].seen !== null);
     const sent = methods.map((m) => found[m].upload_mb).filter((x) => x > 0);
     const least = sent.length ? Math.min(...sent) / 3 : 1;
     draw("costs", methods.map((m) => ({
@@ -256,8 +256,8 @@
       methods.map((m) => [m, ...["seen", "held_out", "upload_mb", "seconds"].map((k) => shown(found[m][k]))]));
   }
 
-  function partition(cell) {
-    const found = data.partitions[cell];
+  function partition(setting) {
+    const found = data.partitions[setting];
     if (!found) return draw("partition", [], {});
     const names = found.clients.map((_, i) => i), seen = found.held_out.indexOf(true);
     const z = found.counts.map((row) => row.map((x) => x || null));
@@ -277,14 +277,14 @@
 
   function pictures() {
     if (!window.Plotly) return;
-    const cell = data.cells[+$("cell").value];
+    const setting = data.settings[+$("setting").value];
     heat();
     tables.partition = () => table(
-      ["client", ...data.partitions[cell].classes.map((c) => `class ${c}`)],
-      data.partitions[cell].clients.map((c, j) => [
-        `${c}${data.partitions[cell].held_out[j] ? " (held out)" : ""}`, ...data.partitions[cell].counts.map((row) => row[j]),
+      ["client", ...data.partitions[setting].classes.map((c) => `class ${c}`)],
+      data.partitions[setting].clients.map((c, j) => [
+        `${c}${data.partitions[setting].held_out[j] ? " (held out)" : ""}`, ...data.partitions[setting].counts.map((row) => row[j]),
       ]));
-    for (const picture of [curves, clients, costs, partition]) picture(cell);
+    for (const picture of [curves, clients, costs, partition]) picture(setting);
     for (const block of document.querySelectorAll("[data-numbers]")) numbers(block);
   }
 
@@ -294,7 +294,7 @@
   }
 
   for (const block of document.querySelectorAll("[data-numbers]")) block.addEventListener("toggle", () => numbers(block));
-  $("cell").addEventListener("change", pictures);
+  $("setting").addEventListener("change", pictures);
   $("metric").addEventListener("change", () => {
     metric = +$("metric").value;
     fill();

@@ -51,7 +51,7 @@ def build(directory: str | Path) -> str:
     methods += sorted(set(runs["method"]) - set(methods))
     table = leaderboard(runs)
     data = {
-        "cells": list(dict.fromkeys(runs["cell"])),
+        "settings": list(dict.fromkeys(runs["setting"])),
         "methods": methods,
         "bold": highlighted(methods),
         "metrics": list(content.METRICS.values()),
@@ -71,7 +71,7 @@ def build(directory: str | Path) -> str:
         sentences=headline(runs),
         tuning=tuning_notes(table),
         counts={"done": len(done), "failed": int((runs["status"] != "done").sum()), "methods": len(methods)},
-        cells=data["cells"],
+        settings=data["settings"],
         methods=methods,
         families=_families(runs),
         metrics=list(content.METRICS.values()),
@@ -85,55 +85,55 @@ def build(directory: str | Path) -> str:
 
 
 def board(runs: pd.DataFrame, methods: list[str]) -> list[list[list[dict[str, Any]]]]:
-    """[metric][method][cell]: what a place of the leaderboard shows, for each of `content.METRICS`.
+    """[metric][method][setting]: what a place of the leaderboard shows, for each of `content.METRICS`.
 
     `mean` and `std` in percent (None: no value), `seeds`, `failed`, and `open`: whether the paired difference to the
-    best of the cell, Holm-corrected over all, is not resolved.
+    best of the setting, Holm-corrected over all, is not resolved.
     """
-    cells = list(dict.fromkeys(runs["cell"]))
-    return [_places(runs, metric, methods, cells) for metric in content.METRICS]
+    settings = list(dict.fromkeys(runs["setting"]))
+    return [_places(runs, metric, methods, settings) for metric in content.METRICS]
 
 
-def _places(runs: pd.DataFrame, metric: str, methods: list[str], cells: list[str]) -> list[list[dict[str, Any]]]:
+def _places(runs: pd.DataFrame, metric: str, methods: list[str], settings: list[str]) -> list[list[dict[str, Any]]]:
     done = runs[runs["status"] == "done"]
     found = {
-        (str(method), str(cell)): (float(part[metric].mean()), float(part[metric].std()), part["seed"].nunique())
-        for (method, cell), part in done.groupby(["method", "cell"])
+        (str(method), str(setting)): (float(part[metric].mean()), float(part[metric].std()), part["seed"].nunique())
+        for (method, setting), part in done.groupby(["method", "setting"])
     }
-    failed = runs[runs["status"] != "done"].groupby(["method", "cell"]).size()
-    open_ = _open(done, metric, cells)
+    failed = runs[runs["status"] != "done"].groupby(["method", "setting"]).size()
+    open_ = _open(done, metric, settings)
     rows = []
     for method in methods:
         row = []
-        for cell in cells:
-            mean, std, seeds = found.get((method, cell), (np.nan, np.nan, 0))
+        for setting in settings:
+            mean, std, seeds = found.get((method, setting), (np.nan, np.nan, 0))
             row.append(
                 {
                     "mean": content.number(100 * mean, 2),
                     "std": content.number(100 * std, 2),
                     "seeds": int(seeds),
-                    "failed": int(failed.get((method, cell), 0)),
-                    "best": (method, cell) in open_ and open_[method, cell] is None,
-                    "open": bool(open_.get((method, cell))),
+                    "failed": int(failed.get((method, setting), 0)),
+                    "best": (method, setting) in open_ and open_[method, setting] is None,
+                    "open": bool(open_.get((method, setting))),
                 }
             )
         rows.append(row)
     return rows
 
 
-def _open(done: pd.DataFrame, metric: str, cells: list[str]) -> dict[tuple[str, str], bool | None]:
-    """By method and cell, whether its difference to the cell's best is unresolved; None for the best itself."""
+def _open(done: pd.DataFrame, metric: str, settings: list[str]) -> dict[tuple[str, str], bool | None]:
+    """By method and setting, whether its difference to the setting's best is unresolved; None for the best itself."""
     found: dict[tuple[str, str], bool | None] = {}
-    for cell in cells:
-        part = done[(done["cell"] == cell)].dropna(subset=[metric])
+    for setting in settings:
+        part = done[(done["setting"] == setting)].dropna(subset=[metric])
         if part.empty:
             continue
         best = str(part.groupby("method")[metric].mean().idxmax())
-        found[best, cell] = None
+        found[best, setting] = None
         if part["method"].nunique() > 1:
             rows = differences(part, metric, best, np.random.default_rng(0))
-            rows = rows[rows["cell"] == cell]
-            found |= {(m, cell): not p <= ALPHA for m, p in zip(rows["method"], rows["p_holm"], strict=True)}
+            rows = rows[rows["setting"] == setting]
+            found |= {(m, setting): not p <= ALPHA for m, p in zip(rows["method"], rows["p_holm"], strict=True)}
     return found
 
 

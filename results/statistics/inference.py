@@ -54,7 +54,7 @@ def pairs_needed(comparisons: int = 1, alpha: float = 1 - LEVEL) -> int:
 
 
 def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: ArrayLike | None = None) -> Estimate:
-    """The mean with its bootstrap interval; with `strata` (the cell of each value), every stratum weighs the same.
+    """The mean with its bootstrap interval; with `strata` (the setting of each value), every stratum weighs the same.
 
     Resamples within strata. Percentiles are expanded for the number of values (Hesterberg, What Teachers Should Know
     About the Bootstrap, Am. Stat. 2015): the plain percentiles of six seeds miss the mean in one case of seven.
@@ -78,10 +78,10 @@ def bootstrap_bounds(values: Floats, generator: np.random.Generator) -> tuple[Fl
 
 
 def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.random.Generator) -> Estimate:
-    """The mean of the middle half of all values, with a bootstrap interval that resamples within `strata` (cells).
+    """The mean of the middle half of all values, with a bootstrap interval that resamples within `strata` (settings).
 
     Agarwal et al., Deep RL at the Edge of the Statistical Precipice, NeurIPS 2021: neither one easy nor one hopeless
-    cell decides it.
+    setting decides it.
     """
     numbers, groups = _stratified(values, strata)
     return _interval(numbers, groups, generator, lambda drawn: np.asarray(stats.trim_mean(drawn, 0.25, axis=-1)))
@@ -108,11 +108,11 @@ def paired_difference(
 ) -> Difference:
     """Mean of `values` minus `reference`, pair by pair, with interval and sign-flip p.
 
-    With `strata` (the cell of each pair) it is the mean over cells of each cell's mean difference.
+    With `strata` (the setting of each pair) it is the mean over settings of each setting's mean difference.
     """
     numbers, groups = _stratified(np.subtract(values, reference), strata)
     estimate = bootstrap_mean(numbers, generator, groups)
-    p = sign_flip(cell_weighted(numbers, groups))
+    p = sign_flip(setting_weighted(numbers, groups))
     return Difference(estimate.value, estimate.low, estimate.high, estimate.n, p, least_p(estimate.n))
 
 
@@ -147,8 +147,8 @@ def holm(p: ArrayLike) -> Floats:
     return adjusted
 
 
-def cell_weighted(values: ArrayLike, strata: ArrayLike) -> Floats:
-    """The values times weights of mean 1 that give every stratum (cell) the same say in their mean."""
+def setting_weighted(values: ArrayLike, strata: ArrayLike) -> Floats:
+    """The values times weights of mean 1 that give every stratum (setting) the same say in their mean."""
     numbers, groups = _stratified(values, strata)
     return numbers * _weights(groups)
 

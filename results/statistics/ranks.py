@@ -1,4 +1,4 @@
-"""Ranks over cells: average ranks, Friedman's test, and what a critical-difference diagram shows."""
+"""Ranks over settings: average ranks, Friedman's test, and what a critical-difference diagram shows."""
 
 from typing import NamedTuple
 
@@ -18,28 +18,32 @@ class Ranking(NamedTuple):
     """Average ranks (1 is best), Friedman's p, pairwise Wilcoxon p after Holm, and who stands together.
 
     `cliques` are the largest groups, in order of rank, of which no two methods are resolved. `left_out` names the
-    methods that have no value in some cell.
+    methods that have no value in some setting.
     """
 
     ranks: "pd.Series[float]"
     friedman: float
     pairwise: pd.DataFrame
     cliques: list[list[str]]
-    cells: int
+    settings: int
     left_out: list[str]
 
 
-def rank(runs: pd.DataFrame, metric: str, generator: np.random.Generator, by: tuple[str, ...] = ("cell",)) -> Ranking:
-    """The methods ranked in every cell, on their means over seeds (Demsar, JMLR 2006; Benavoli et al., JMLR 2016).
+def rank(
+    runs: pd.DataFrame, metric: str, generator: np.random.Generator, by: tuple[str, ...] = ("setting",)
+) -> Ranking:
+    """The methods ranked in every setting, on their means over seeds (Demsar, JMLR 2006; Benavoli et al., JMLR 2016).
 
-    `by=("cell", "seed")` ranks every pair of runs instead: more power, but the seeds of a cell are no independent data
-    sets, so it speaks of these cells alone. Raises RecordError for fewer than two methods in common to all cells.
+    `by=("setting", "seed")` ranks every pair of runs instead: more power, but the seeds of a setting are no independent data
+    sets, so it speaks of these settings alone. Raises RecordError for fewer than two methods in common to all settings.
     """
     scores = paired(runs, metric).groupby(level=list(by), sort=False).mean()
     complete = scores.dropna(axis=1)
     left_out = [str(name) for name in scores if name not in complete]
     if complete.shape[1] < 2:
-        raise RecordError(f"ranks of {metric} need two methods with a value in every cell: {complete.shape[1]} found")
+        raise RecordError(
+            f"ranks of {metric} need two methods with a value in every setting: {complete.shape[1]} found"
+        )
     ranks = average_ranks(complete, lower_is_better(metric))
     pairwise = wilcoxon_holm(complete)
     return Ranking(ranks, friedman(complete, generator), pairwise, cliques(ranks, pairwise), len(complete), left_out)
@@ -51,10 +55,10 @@ def average_ranks(scores: pd.DataFrame, lower: bool = False) -> "pd.Series[float
 
 
 def friedman(scores: pd.DataFrame, generator: np.random.Generator) -> float:
-    """p of "all columns rank alike", rows being cells: Friedman's statistic among random reorderings of each row.
+    """p of "all columns rank alike", rows being settings: Friedman's statistic among random reorderings of each row.
 
-    Of 2,000 reorderings and the observed one: the chi-squared form is wrong for a handful of cells, and Iman and
-    Davenport's F calls two cells that agree by chance a certainty.
+    Of 2,000 reorderings and the observed one: the chi-squared form is wrong for a handful of settings, and Iman and
+    Davenport's F calls two settings that agree by chance a certainty.
     """
     ranks = scores.round(DIGITS).rank(axis=1).to_numpy()
     shuffled = generator.permuted(np.broadcast_to(ranks, (REORDERINGS, *ranks.shape)), axis=2)

@@ -20,9 +20,9 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking(frame: pd.DataFrame, value: str) -> list[str]:
-    """The methods of the frame by their mean over cells of `value`, highest first; those without a value last."""
-    cells = frame.groupby(["method", "cell"])[value].mean()
-    means = cells.groupby("method").mean().reset_index()
+    """The methods of the frame by their mean over settings of `value`, highest first; those without a value last."""
+    settings = frame.groupby(["method", "setting"])[value].mean()
+    means = settings.groupby("method").mean().reset_index()
     return list(means.sort_values([value, "method"], ascending=[False, True])["method"])
 
 

@@ -1,4 +1,4 @@
-"""Tables -> the strings that a reader sees, cell by cell, and the notes below them."""
+"""Tables -> the strings that a reader sees, setting by setting, and the notes below them."""
 
 import math
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from fedprompt.results.statistics.inference import LEVEL, least_p
-from fedprompt.results.statistics.pairs import ALL_CELLS, ALPHA, UNRESOLVED, lower_is_better, reach
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, UNRESOLVED, lower_is_better, reach
 
 PER_RUN = "per run"
 PRIOR_NOTES = [
@@ -28,9 +28,9 @@ class Entry(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The columns of one cell."""
+    """The columns of one setting."""
 
-    cell: str
+    setting: str
     headings: list[str]
     columns: list[list[Entry]]
 
@@ -66,13 +66,13 @@ def families(frame: pd.DataFrame) -> list[str]:
 
 
 def blocks(frame: pd.DataFrame) -> list[Block]:
-    """The table as strings, cell by cell; the costs are the last block."""
+    """The table as strings, setting by setting; the costs are the last block."""
     column = _difference_column if is_difference(frame) else _column
     found = []
-    for cell in frame.columns.unique("cell"):
-        metrics = list(frame[cell].columns.unique("metric"))
-        columns = [column(frame[cell][metric], metric) for metric in metrics]
-        found.append(Block(cell, [heading(metric) for metric in metrics], columns))
+    for setting in frame.columns.unique("setting"):
+        metrics = list(frame[setting].columns.unique("metric"))
+        columns = [column(frame[setting][metric], metric) for metric in metrics]
+        found.append(Block(setting, [heading(metric) for metric in metrics], columns))
     return found
 
 
@@ -100,13 +100,15 @@ def notes(frame: pd.DataFrame) -> list[str]:
 
 def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
     first = pd.DataFrame(frame.xs(metric, axis=1, level="metric")).swaplevel(axis=1)
-    seeds, failed = (pd.DataFrame(first[name]).drop(columns=ALL_CELLS, errors="ignore") for name in ("seeds", "failed"))
+    seeds, failed = (
+        pd.DataFrame(first[name]).drop(columns=ALL_SETTINGS, errors="ignore") for name in ("seeds", "failed")
+    )
     most = int(seeds.to_numpy().max())
     lines = [f"{most} seed{'s' * (most != 1)}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
     fewer = [
-        f"{method} in {cell}: {count}" + f" ({lost} failed)" * bool(lost)
-        for cell in seeds
-        for method, count, lost in zip(methods(frame), seeds[cell], failed[cell], strict=True)
+        f"{method} in {setting}: {count}" + f" ({lost} failed)" * bool(lost)
+        for setting in seeds
+        for method, count, lost in zip(methods(frame), seeds[setting], failed[setting], strict=True)
         if 0 < count < most
     ]
     if fewer:
@@ -114,27 +116,29 @@ def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
             "Fewer seeds: " + "; ".join(fewer[:SHOWN]) + f"; and {len(fewer) - SHOWN} more" * (len(fewer) > SHOWN)
         )
     if most > 1 and len(frame) > 1 and (why := reach(most, len(frame) - 1)):
-        lines.append(f"Within a cell no method is resolved from the best: {why}")
+        lines.append(f"Within a setting no method is resolved from the best: {why}")
     return lines
 
 
 def _difference_notes(frame: pd.DataFrame) -> list[str]:
-    cells = frame.columns.unique("cell")
+    settings = frame.columns.unique("setting")
     counts = pd.DataFrame(frame.xs("n", axis=1, level="statistic"))
-    within = counts.drop(columns=ALL_CELLS, level="cell", errors="ignore")
+    within = counts.drop(columns=ALL_SETTINGS, level="setting", errors="ignore")
     metrics = len(frame.columns.unique("metric"))
     most, tests = int(within.to_numpy().max()), within.size // metrics
     lines = [
-        f"Differences to {frame.attrs['reference']} in points (costs as they are), paired by cell and seed; sign "
+        f"Differences to {frame.attrs['reference']} in points (costs as they are), paired by setting and seed; sign "
         f"flips, Holm over the {tests} comparisons of a metric; bootstrap intervals of {_percent(most)}"
     ]
     if most and (why := reach(most, tests)):
-        lines.append(f"Within a cell nothing is resolved: {why}")
-    if ALL_CELLS in cells:
-        pairs = int(counts[ALL_CELLS].to_numpy().max())
-        lines.append(f"{ALL_CELLS}: mean over cells, Holm over {len(frame)} methods, each cell-and-seed a pair")
+        lines.append(f"Within a setting nothing is resolved: {why}")
+    if ALL_SETTINGS in settings:
+        pairs = int(counts[ALL_SETTINGS].to_numpy().max())
+        lines.append(
+            f"{ALL_SETTINGS}: mean over settings, Holm over {len(frame)} methods, each setting-and-seed a pair"
+        )
         if pairs and (why := reach(pairs, len(frame), "pair")):
-            lines.append(f"Over all cells nothing is resolved: {why}")
+            lines.append(f"Over all settings nothing is resolved: {why}")
     return lines
 
 

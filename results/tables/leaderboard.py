@@ -1,4 +1,4 @@
-"""Tidy frame -> tables: methods by cells and metrics, as they are or as differences to a reference."""
+"""Tidy frame -> tables: methods by settings and metrics, as they are or as differences to a reference."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from fedprompt.results.errors import RecordError, unknown
 from fedprompt.results.statistics import inference as stats
-from fedprompt.results.statistics.pairs import ALL_CELLS, differences, lower_is_better, paired
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, differences, lower_is_better, paired
 from fedprompt.results.statistics.selection import ranking
 from fedprompt.results.tables.entries import PER_RUN
 from fedprompt.results.tables.render import render
@@ -21,33 +21,33 @@ COSTS = ("upload_mb", "seconds")
 def leaderboard(
     frame: pd.DataFrame, metrics: Sequence[str] = METRICS, generator: np.random.Generator | None = None
 ) -> pd.DataFrame:
-    """One row a method, best mean over cells of the first metric first; columns (cell, metric, statistic).
+    """One row a method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
     The statistics are `mean`, `std` (sample; NaN for one seed) and the bootstrap interval `low`, `high` over the
     `seeds` finished runs, how many runs `failed`, and `p_best`: of the difference to the best of the column, paired and
     Holm-corrected over the column. A hole has no seed and no failure, a metric that does not apply has seeds but no
-    mean. Under "all cells" stands the first metric's mean over cells (NaN where a cell is missing), with the pairs of
+    mean. Under "all settings" stands the first metric's mean over settings (NaN where a setting is missing), with the pairs of
     all; the last columns, under "per run", hold the mean upload and wall-clock of a method's finished runs. Raises
     RecordError for an unknown metric.
     """
     _check(frame, metrics)
     generator = generator or np.random.default_rng(0)
-    done, cells = frame[frame["status"] == "done"], list(frame["cell"].unique())
+    done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
-    for cell in cells:
+    for setting in settings:
         for metric in metrics:
-            found = _summary(frame[frame["cell"] == cell], metric, generator)
-            columns |= {(cell, metric, name): values for name, values in found.items()}
-    in_cells = done.groupby("method")["cell"].nunique()
-    everywhere = frame[frame["method"].isin(in_cells.index[in_cells == len(cells)])]
-    if len(cells) > 1 and not everywhere.empty:
+            found = _summary(frame[frame["setting"] == setting], metric, generator)
+            columns |= {(setting, metric, name): values for name, values in found.items()}
+    in_settings = done.groupby("method")["setting"].nunique()
+    everywhere = frame[frame["method"].isin(in_settings.index[in_settings == len(settings)])]
+    if len(settings) > 1 and not everywhere.empty:
         found = _summary(everywhere, metrics[0], generator)
-        columns |= {(ALL_CELLS, metrics[0], name): values for name, values in found.items() if name != "std"}
+        columns |= {(ALL_SETTINGS, metrics[0], name): values for name, values in found.items() if name != "std"}
     for cost in COSTS:
         if cost not in metrics:
             columns[PER_RUN, cost, "mean"] = done.groupby("method")[cost].mean()
     table = pd.DataFrame(columns, index=pd.Index(_order(frame, done, metrics[0]), name="method"))
-    table.columns.names = ["cell", "metric", "statistic"]
+    table.columns.names = ["setting", "metric", "statistic"]
     counts = [column for column in table.columns if column[2] in ("seeds", "failed")]
     table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
     table.attrs["trials"] = _trials(frame)
@@ -73,12 +73,12 @@ def difference_table(
     parts = {}
     for metric in metrics:
         long = differences(frame, metric, reference, generator)
-        for cell, part in long.groupby("cell", sort=False):
-            if cell != ALL_CELLS or frame["cell"].nunique() > 1:
-                parts[str(cell), metric] = part.set_index("method").drop(columns="cell")
-    ordered = sorted(parts, key=lambda key: list(dict.fromkeys(cell for cell, _ in parts)).index(key[0]))
+        for setting, part in long.groupby("setting", sort=False):
+            if setting != ALL_SETTINGS or frame["setting"].nunique() > 1:
+                parts[str(setting), metric] = part.set_index("method").drop(columns="setting")
+    ordered = sorted(parts, key=lambda key: list(dict.fromkeys(setting for setting, _ in parts)).index(key[0]))
     done = frame[frame["status"] == "done"]
-    table = pd.concat({key: parts[key] for key in ordered}, axis=1, names=["cell", "metric", "statistic"])
+    table = pd.concat({key: parts[key] for key in ordered}, axis=1, names=["setting", "metric", "statistic"])
     table = table.reindex([name for name in _order(frame, done, metrics[0]) if name != reference])
     table.index.name = "method"
     table.attrs |= {"reference": reference, "trials": _trials(frame)}
@@ -123,7 +123,7 @@ def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -
     done = frame[frame["status"] == "done"]
     groups = done.groupby("method")
     means = {
-        str(name): stats.bootstrap_mean(runs[metric].dropna(), generator, runs.loc[runs[metric].notna(), "cell"])
+        str(name): stats.bootstrap_mean(runs[metric].dropna(), generator, runs.loc[runs[metric].notna(), "setting"])
         for name, runs in groups
     }
     failed = frame[frame["status"] == "failed"].groupby("method").size()
@@ -147,7 +147,7 @@ def _against_best(frame: pd.DataFrame, metric: str, means: dict[str, float]) -> 
     p = {}
     for name in values.index.drop([best]):
         both = table[[best, name]].dropna()
-        gaps = stats.cell_weighted(both[best] - both[name], both.index.get_level_values("cell"))
+        gaps = stats.setting_weighted(both[best] - both[name], both.index.get_level_values("setting"))
         p[name] = stats.sign_flip(gaps) if len(gaps) else np.nan
     return pd.Series(stats.holm(list(p.values())), index=list(p), dtype=float)
 

@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 
 from fedprompt.results.errors import unknown
-from fedprompt.results.statistics.pairs import ALL_CELLS
+from fedprompt.results.statistics.pairs import ALL_SETTINGS
 from fedprompt.results.tables.entries import (
     PER_RUN,
     Block,
@@ -24,10 +24,10 @@ OPEN = "†"
 
 
 def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
-    """A table as `text` (of at most `width` columns where one cell fits), `md`, `latex`, `csv` or `json`.
+    """A table as `text` (of at most `width` columns where one setting fits), `md`, `latex`, `csv` or `json`.
 
     The first three show percent, mark the best of each column and end with notes; csv and json hold the numbers as they
-    are, one row for each method, cell and metric. Raises RecordError for an unknown format.
+    are, one row for each method, setting and metric. Raises RecordError for an unknown format.
     """
     writers: dict[str, Callable[[pd.DataFrame], str]] = {
         "text": partial(_text, width=width),
@@ -44,9 +44,9 @@ def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
 def _text(frame: pd.DataFrame, width: int) -> str:
     rows, found = methods(frame), blocks(frame)
     margin = max(len(name) for name in ["method", *rows])
-    # The narrower gap is worth it only where it brings more cells side by side.
-    cells = [block for block in found if block.cell not in (ALL_CELLS, PER_RUN)]
-    gap = min((2, 1), key=lambda gap: len(_pages(cells, width - margin, gap)))
+    # The narrower gap is worth it only where it brings more settings side by side.
+    settings = [block for block in found if block.setting not in (ALL_SETTINGS, PER_RUN)]
+    gap = min((2, 1), key=lambda gap: len(_pages(settings, width - margin, gap)))
     pages = []
     for page in _pages(found, width - margin, gap):
         columns = [_lines(block, gap) for block in page]
@@ -76,17 +76,17 @@ def _pages(found: Sequence[Block], width: int, gap: int) -> list[list[Block]]:
 
 
 def _lines(block: Block, gap: int) -> list[str]:
-    """A cell's columns, aligned and of one width: its name, its headings, its rows."""
+    """A setting's columns, aligned and of one width: its name, its headings, its rows."""
     columns = []
     for name, column in zip(block.headings, block.columns, strict=True):
         # The mark stands where the space before the spread would, so that it costs no width.
         spread = max(len(entry.spread) for entry in column)
         shown = [entry.value + _mark(entry) + entry.spread.ljust(spread) for entry in column]
-        size = max(len(name), *(len(cell.rstrip()) for cell in shown))
-        columns.append([" " * gap + cell[:size].rjust(size) for cell in [name, *shown]])
+        size = max(len(name), *(len(entry.rstrip()) for entry in shown))
+        columns.append([" " * gap + entry[:size].rjust(size) for entry in [name, *shown]])
     rows = ["".join(row) for row in zip(*columns, strict=True)]
-    size = max(len(rows[0]), gap + len(block.cell))
-    return [" " * gap + block.cell.center(size - gap), *(row.rjust(size) for row in rows)]
+    size = max(len(rows[0]), gap + len(block.setting))
+    return [" " * gap + block.setting.center(size - gap), *(row.rjust(size) for row in rows)]
 
 
 def _mark(entry: Entry) -> str:
@@ -95,7 +95,7 @@ def _mark(entry: Entry) -> str:
 
 def _markdown(frame: pd.DataFrame) -> str:
     found = blocks(frame)
-    names = ["method", *(f"{block.cell}: {name}" for block in found for name in block.headings)]
+    names = ["method", *(f"{block.setting}: {name}" for block in found for name in block.headings)]
     rows = [names, ["---", *["---:"] * (len(names) - 1)]]
     for i, (method, family) in enumerate(zip(methods(frame), families(frame), strict=True)):
         entries = [column[i] for block in found for column in block.columns]
@@ -104,8 +104,8 @@ def _markdown(frame: pd.DataFrame) -> str:
             for entry in entries
         ]
         rows += [[f"*{family}*", *[""] * len(entries)]] * bool(family)
-        rows.append([method, *(cell.strip() for cell in shown)])
-    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+        rows.append([method, *(entry.strip() for entry in shown)])
+    lines = ["| " + " | ".join(entry.replace("|", r"\|") for entry in row) + " |" for row in rows]
     return "\n".join([*lines, "", "  \n".join([*notes(frame), *legend(frame, "Bold", OPEN)])]) + "\n"
 
 
@@ -114,7 +114,7 @@ def _latex(frame: pd.DataFrame) -> str:
     spans, rules, start = [], [], 2
     for block in found:
         end = start + len(block.headings) - 1
-        spans.append(rf"\multicolumn{{{len(block.headings)}}}{{c}}{{{_escaped(block.cell)}}}")
+        spans.append(rf"\multicolumn{{{len(block.headings)}}}{{c}}{{{_escaped(block.setting)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
         start = end + 1
     rows = [["method", *(_escaped(name) for block in found for name in block.headings)]]
@@ -168,9 +168,9 @@ def _escaped(plain: str) -> str:
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each method, cell and metric, in the table's order, with the columns of the statistics."""
-    long = frame.stack(["cell", "metric"], future_stack=True).reset_index()
-    names = [*frame.index.names, "cell", "metric"]
+    """One row for each method, setting and metric, in the table's order, with the columns of the statistics."""
+    long = frame.stack(["setting", "metric"], future_stack=True).reset_index()
+    names = [*frame.index.names, "setting", "metric"]
     if is_difference(frame):
         return long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
     counts = long[["seeds", "failed"]].astype("Int64")

@@ -9,7 +9,7 @@ from tests.benchmark.conftest import Bench, refused
 def test_two_methods_are_compared_pair_by_pair(bench: Bench, directory: Path) -> None:
     said = bench("compare", directory, "head", "fedvpt")
     assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("head minus fedvpt, seen.mean, points; runs paired by cell and seed")
+    assert said.out.startswith("head minus fedvpt, seen.mean, points; runs paired by setting and seed")
     found = json.loads(bench("compare", directory, "head", "fedvpt", "--json").out)
     assert (found["unit"], found["differences"][0]["n"]) == ("run", 1)  # the second seed of fedvpt failed
 
@@ -31,7 +31,7 @@ def test_claims_are_held_against_the_runs(bench: Bench, directory: Path, tmp_pat
     assert (said.code, said.err) == (0, "")
     assert "pep-fedpt-surpasses-all: not tested" in said.out
     check = "{kind: beats, method: head, rivals: [fedvpt], metrics: [seen.mean]}"
-    (tmp_path / "mine.yaml").write_text(f"[{{id: mine, source: s, wording: w, cells: {{}}, check: {check}}}]")
+    (tmp_path / "mine.yaml").write_text(f"[{{id: mine, source: s, wording: w, settings: {{}}, check: {check}}}]")
     (found,) = json.loads(bench("verify", directory, "--claims", tmp_path / "mine.yaml", "--json").out)
     assert (found["id"], found["verdict"], found["comparisons"][0]["n"]) == ("mine", "not resolved", 1)
 

@@ -71,10 +71,10 @@ def test_a_table_in_json_holds_the_means_over_seeds(bench: Bench, directory: Pat
     assert (row["seeds"], row["failed"]) == (2, 0)
 
 
-def test_methods_of_one_sweep_share_their_cells(bench: Bench, directory: Path) -> None:
+def test_methods_of_one_sweep_share_their_settings(bench: Bench, directory: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(bench("table", directory, "--format", "csv").out)))
     assert {row["method"] for row in rows} == {"head", "fedvpt"}
-    assert {row["cell"] for row in rows} - {"per run"} == {"digits dirichlet(0.5)"}
+    assert {row["setting"] for row in rows} - {"per run"} == {"digits dirichlet(0.5)"}
 
 
 def test_a_metric_can_be_chosen(bench: Bench, directory: Path) -> None:

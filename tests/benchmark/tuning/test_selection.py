@@ -68,12 +68,12 @@ def test_the_best_is_chosen_of_equal_ones_the_first_and_never_one_that_failed() 
 
 
 def test_the_runs_of_a_trial_are_those_of_the_grid_with_its_settings() -> None:
-    cells = configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1), set=("fedvpt.tokens=4",))
+    settings = configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1), set=("fedvpt.tokens=4",))
     own = MethodOverrides(lr=0.7, set=("fedvpt.tokens=2",))
-    (runs,) = tuning.grid(cells, {"fedvpt": [own]})["fedvpt"]
+    (runs,) = tuning.grid(settings, {"fedvpt": [own]})["fedvpt"]
     wanted = {"methods": ("fedvpt",), "alpha": (0.1, 1.0), "seeds": (0, 1), "lr": 0.7, "set": ("fedvpt.tokens=2",)}
     assert runs == configs(**wanted)
-    (runs,) = tuning.grid(cells, {"fedvpt": [MethodOverrides(lr=0.7)]})["fedvpt"]
+    (runs,) = tuning.grid(settings, {"fedvpt": [MethodOverrides(lr=0.7)]})["fedvpt"]
     assert runs[0].settings["fedvpt"]["tokens"] == 4
 
 

@@ -20,18 +20,18 @@ def compared(runs, generator, metric="seen.mean"):
     return verdicts.comparison(frame, "a", "b", metric, pairs.probability_of_improvement(load(runs), metric, "a", "b"))
 
 
-def test_a_comparison_gives_every_cell_its_numbers_and_says_what_is_resolved(write, runs, generator):
+def test_a_comparison_gives_every_setting_its_numbers_and_says_what_is_resolved(write, runs, generator):
     for alpha in (0.05, 0.5):
         for seed in range(6):
             write("a", alpha, seed, 0.7 + 0.01 * seed)
             write("b", alpha, seed, 0.5 + 0.01 * seed)
     lines = compared(runs, generator).splitlines()
-    assert lines[0] == "a minus b, seen.mean, points; runs paired by cell and seed"
+    assert lines[0] == "a minus b, seen.mean, points; runs paired by setting and seed"
     numbers = "+20 [+20, +20]  6 pairs, p = 0.031, 0.062 after Holm: not resolved"
     assert lines[1] == f"  digits dirichlet(0.05)  {numbers}"
     assert (
         lines[3]
-        == "  all cells               +20 [+20, +20]  12 pairs, p = 0.00049, 0.00049 after Holm: better, resolved"
+        == "  all settings               +20 [+20, +20]  12 pairs, p = 0.00049, 0.00049 after Holm: better, resolved"
     )
     assert lines[4].startswith("  a is the better in 100% of 12 pairs (95 % exact interval 74% to 100%)")
 
@@ -41,7 +41,7 @@ def test_a_comparison_of_few_seeds_says_what_they_can_reach(write, runs, generat
         for seed in range(2):
             write(name, seed=seed, seen=seen)
     assert "not resolved: 2 pairs can reach p = 0.5 at best; 6 would do" in compared(runs, generator)
-    assert "all cells" not in compared(runs, generator)
+    assert "all settings" not in compared(runs, generator)
 
 
 def test_costs_are_not_shown_as_points(write, runs, generator):
@@ -65,19 +65,19 @@ def test_a_comparison_by_clients_says_that_it_is_of_two_trained_models(write, ru
     assert "not of another seed" in text
 
 
-def test_other_cells_are_told_apart_from_the_verdict(write, runs, generator):
+def test_other_settings_are_told_apart_from_the_verdict(write, runs, generator):
     for seed in range(2):
         write("pep-fedpt", seed=seed, seen=0.6)
         write("fedvpt", seed=seed, seen=0.5)
     found = verify(load(runs), read()[:1], generator)
     text = verdicts.findings(found)
-    verdict, other = text.split("  Of other cells, which the claim does not speak of and which do not decide it:\n")
+    verdict, other = text.split("  Of other settings, which the claim does not speak of and which do not decide it:\n")
     assert verdict.startswith("pep-fedpt-surpasses-all: not tested\n")
     assert "digits" not in verdict
     assert "on digits dirichlet(0.05): pep-fedpt is ahead in 1 of 1 comparisons" in other
     whole = json.loads(json.dumps(verdicts.finding_json(found[0])))
     assert (whole["verdict"], whole["comparisons"]) == ("not tested", [])
-    assert whole["on_other_cells"]["comparisons"][0]["value"] == pytest.approx(0.1)
+    assert whole["on_other_settings"]["comparisons"][0]["value"] == pytest.approx(0.1)
 
 
 def test_published_numbers_are_shown_with_what_keeps_them_apart(write, runs):

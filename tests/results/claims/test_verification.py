@@ -1,23 +1,27 @@
 import numpy as np
 import pytest
 
-from fedprompt.results.claims.verification import Cells, Check, Claim, read, verify
+from fedprompt.results.claims.verification import Check, Claim, Settings, read, verify
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.frames import load
 
 
-def claim(cells=None, **check):
+def claim(settings=None, **check):
     """A claim that `good` is ahead of every method on digits, unless it says otherwise."""
     whole = {"kind": "beats_all", "method": "good", "metrics": ("seen.mean",)} | check
     return Claim(
-        id="c", source="s", wording="w", cells=Cells(**(cells or {"datasets": ["digits"]})), check=Check(**whole)
+        id="c",
+        source="s",
+        wording="w",
+        settings=Settings(**(settings or {"datasets": ["digits"]})),
+        check=Check(**whole),
     )
 
 
 @pytest.fixture
 def finding(runs):
     """What the runs written so far say of a claim."""
-    return lambda cells=None, **check: verify(load(runs), [claim(cells, **check)], np.random.default_rng(0))[0]
+    return lambda settings=None, **check: verify(load(runs), [claim(settings, **check)], np.random.default_rng(0))[0]
 
 
 @pytest.fixture
@@ -32,23 +36,23 @@ def sweep(write):
     return run
 
 
-def test_ahead_of_every_method_in_every_cell_beyond_chance_is_supported(sweep, finding):
+def test_ahead_of_every_method_in_every_setting_beyond_chance_is_supported(sweep, finding):
     sweep({"good": 0.6, "fair": 0.5, "bad": 0.4})
     sweep({"good": 0.6, "fair": 0.5, "bad": 0.4}, alpha=0.5)
     found = finding()
     assert found.verdict == "supported"
-    assert "ahead in 4 of 4 comparisons with 2 methods in 2 cells, 4 of them resolved" in found.reason
-    assert len(found.comparisons) == 6  # two rivals in two cells, and in their mean
+    assert "ahead in 4 of 4 comparisons with 2 methods in 2 settings, 4 of them resolved" in found.reason
+    assert len(found.comparisons) == 6  # two rivals in two settings, and in their mean
     assert found.elsewhere is None
 
 
 def test_one_rival_ahead_beyond_chance_contradicts(sweep, finding):
-    # Twelve comparisons would be too many for six seeds in a cell; over two cells 2/2^12 * 6 = 0.003 stands.
+    # Twelve comparisons would be too many for six seeds in a setting; over two settings 2/2^12 * 6 = 0.003 stands.
     for alpha in (0.05, 0.5):
         sweep({"good": 0.6, "bad": 0.4, "better": 0.7}, alpha=alpha)
     found = finding()
     assert found.verdict == "contradicted"
-    assert "furthest behind better in all cells: -10.0 points of seen.mean" in found.reason
+    assert "furthest behind better in all settings: -10.0 points of seen.mean" in found.reason
 
 
 def test_few_seeds_resolve_nothing_and_the_finding_says_how_many_would(sweep, finding):
@@ -58,7 +62,7 @@ def test_few_seeds_resolve_nothing_and_the_finding_says_how_many_would(sweep, fi
     assert found.reason.endswith("3 seeds can reach p = 0.25 at best; 6 would do")
 
 
-def test_ahead_in_one_cell_and_level_in_another_is_not_resolved(sweep, write, finding):
+def test_ahead_in_one_setting_and_level_in_another_is_not_resolved(sweep, write, finding):
     sweep({"good": 0.6, "bad": 0.4})
     for seed in range(6):
         write("good", 0.5, seed, 0.5)
@@ -135,7 +139,7 @@ def test_a_null_claim_is_supported_or_contradicted_in_at_most_five_of_a_hundred_
     monkeypatch.setattr(stats, "DRAWS", 10)  # no interval is asked for
     generator = np.random.default_rng(3)
     frame = pd.DataFrame([(s, m) for s in range(8) for m in ("good", "bad")], columns=["seed", "method"])
-    frame = frame.assign(status="done", cell="c", dataset="digits", partition="p", backbone="b")
+    frame = frame.assign(status="done", setting="c", dataset="digits", partition="p", backbone="b")
     verdicts = [
         assess(claim(), frame.assign(**{"seen.mean": values}), generator).verdict
         for values in generator.normal(size=(400, 16))
@@ -151,7 +155,9 @@ def test_our_own_claims_can_be_read_and_are_named_apart(write, runs):
     assert {"pep-fedpt-surpasses-all", "training-free-head-equals-prompts"} <= {found.id for found in claims}
 
 
-GOOD = "{id: c, source: s, wording: w, cells: {datasets: [digits]}, check: {kind: beats_all, method: m, metrics: [x]}}"
+GOOD = (
+    "{id: c, source: s, wording: w, settings: {datasets: [digits]}, check: {kind: beats_all, method: m, metrics: [x]}}"
+)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +167,7 @@ GOOD = "{id: c, source: s, wording: w, cells: {datasets: [digits]}, check: {kind
         ("a: 1", "is no list of claims"),
         ("- {id: c}", r"0\.source"),
         ("- " + GOOD.replace("beats_all", "wins"), r"0\.check\.kind"),
-        ("- " + GOOD.replace("datasets", "dataset"), r"0\.cells\.dataset"),
+        ("- " + GOOD.replace("datasets", "dataset"), r"0\.settings\.dataset"),
         ("- " + GOOD.replace("beats_all", "beats"), "names no rivals"),
         ("- " + GOOD.replace("metrics", "margin: 0.1, metrics"), "has a margin"),
         ("- !!python/object/apply:os.getcwd []", "cannot be read"),

@@ -113,7 +113,7 @@ def test_partition_shows_counts_by_class_and_client_and_marks_the_held_out(grid)
     (image,) = axis.images
     assert image.get_array().filled(0).tolist() == [[4, 1, 0, 1], [0, 2, 0, 0], [0, 0, 5, 1]]
     assert [text.get_text() for text in axis.texts] == ["held-out"]
-    # One row a client and class held, in each of three cells.
+    # One row a client and class held, in each of three settings.
     assert len(figure.data) == 3 * 6
     assert set(figure.data["seed"]) == {0}
 
@@ -210,7 +210,7 @@ def test_thirty_methods_are_all_named_within_the_figure(write, runs, columns):
 
 
 def test_names_at_the_ends_of_thirty_lines_do_not_cover_one_another(write, runs):
-    for alpha in range(1, 6):  # more cells than small multiples by family have room for
+    for alpha in range(1, 6):  # more settings than small multiples by family have room for
         for i in range(30):
             write(f"method-{i:02d}", float(alpha), seen=0.5 + 0.0001 * i)
     figure = accuracy_over_rounds(rounds(runs))
@@ -266,11 +266,11 @@ def test_variants_of_the_mixing_rule_are_one_method_of_that_ablation(write, runs
     assert data["method"].tolist() == ["pep-fedpt"] * 2
 
 
-def test_participation_is_no_part_of_a_cells_name_in_its_ablation(write, runs):
+def test_participation_is_no_part_of_a_settings_name_in_its_ablation(write, runs):
     for share in (0.05, 0.5):
         write("fedvpt", config={"participation": share})
     data = FIGURES["ablation_participation"](partial(swept, runs)).data
-    assert data[["cell", "value"]].to_numpy().tolist() == [
+    assert data[["setting", "value"]].to_numpy().tolist() == [
         ["digits dirichlet(0.05)", "0.05"],
         ["digits dirichlet(0.05)", "0.5"],
     ]
@@ -294,7 +294,7 @@ def test_a_figure_without_data_is_left_out_with_a_line_and_is_an_error_by_name(g
         draw(grid, ["soft_weights"])
 
 
-def test_all_figures_read_a_record_once_and_the_class_counts_of_one_run_a_cell(write, runs, monkeypatch):
+def test_all_figures_read_a_record_once_and_the_class_counts_of_one_run_a_setting(write, runs, monkeypatch):
     for seed in range(3):
         write("fedvpt", seed=seed)
     read = []
@@ -316,7 +316,7 @@ def test_a_page_has_one_or_two_columns(grid):
         draw(grid, columns=3)
 
 
-def test_the_critical_difference_diagram_ranks_methods_over_cells(write, runs):
+def test_the_critical_difference_diagram_ranks_methods_over_settings(write, runs):
     for alpha, best in ((0.05, "a"), (0.5, "a"), (None, "b")):
         for method in ("a", "b", "c"):
             write(method, alpha, seen=0.9 if method == best else 0.3 if method == "c" else 0.5)
@@ -326,13 +326,13 @@ def test_the_critical_difference_diagram_ranks_methods_over_cells(write, runs):
         ["a", "c", pytest.approx(4 / 3), 3],
         ["b", "c", pytest.approx(5 / 3), 3],
     ]
-    assert "3 cells cannot resolve any of 3 pairs" in figure.axes[0].get_xlabel()  # 3 x 2 / 2^3 > .05
+    assert "3 settings cannot resolve any of 3 pairs" in figure.axes[0].get_xlabel()  # 3 x 2 / 2^3 > .05
 
 
-def test_ranks_of_one_cell_are_no_diagram(write, runs):
+def test_ranks_of_one_setting_are_no_diagram(write, runs):
     write("a")
     write("b")
-    with pytest.raises(RecordError, match="two cells"):
+    with pytest.raises(RecordError, match="two settings"):
         critical_difference(load(runs))
 
 

@@ -23,7 +23,7 @@ def test_methods_without_a_family_are_grouped_all_the_same():
 
 @pytest.fixture
 def many(write, runs):
-    """Twelve methods of two families in two cells."""
+    """Twelve methods of two families in two settings."""
     for alpha in (0.05, 0.5):
         for i, name in enumerate(NAMES):
             write(name, alpha, seen=0.5 - 0.01 * i, family=FAMILIES[name])
@@ -35,7 +35,7 @@ def test_every_method_of_a_crowd_is_a_named_line_in_one_row_of_panels(many, draw
     figure = draw(read(many))
     drawn = [axis for axis in figure.axes if axis.lines]
     rows = [{line.get_label() for line in axis.lines if line.get_label() in NAMES} for axis in drawn]
-    assert rows[0] == rows[1]  # the same methods in both cells
+    assert rows[0] == rows[1]  # the same methods in both settings
     assert sorted(name for row in rows[::2] for name in row) == NAMES
     legends = [axis.get_legend() for axis in drawn if axis.get_legend()]
     assert [{text.get_text() for text in legend.get_texts()} for legend in legends] == rows[1::2]

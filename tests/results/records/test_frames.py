@@ -12,7 +12,7 @@ from fedprompt.results.records.frames import Runs, clients, load, rounds, swept
 def test_a_record_becomes_one_row_with_bytes_in_megabytes(write, runs):
     write(method="pep-fedpt", alpha=0.5, seed=3, seen=0.75)
     (row,) = load(runs).to_dict("records")
-    assert (row["method"], row["cell"], row["alpha"], row["seed"]) == ("pep-fedpt", "digits dirichlet(0.5)", 0.5, 3)
+    assert (row["method"], row["setting"], row["alpha"], row["seed"]) == ("pep-fedpt", "digits dirichlet(0.5)", 0.5, 3)
     assert (row["seen.mean"], row["held_out.mean"], row["prior.seen.mean"]) == (0.75, 0.4, 0.85)
     assert (row["upload_mb"], row["download_mb"], row["seconds"]) == (2.5, 4.0, 4.0)
     assert (row["shared_parameters"], row["images_per_second"]) == (7680, 100)
@@ -66,7 +66,7 @@ def test_rounds_and_clients_carry_the_names_of_their_run(write, runs):
         *(("a", 0, 0), ("a", 0, 1), ("a", 0, 2)),
         *(("b", 1, 0), ("b", 1, 1), ("b", 1, 2)),
     ]
-    assert set(each["cell"]) == {"digits dirichlet(0.05)"}
+    assert set(each["setting"]) == {"digits dirichlet(0.05)"}
     holders = clients(runs)
     assert len(holders) == 8
     assert set(holders["run_id"]) == {"r000", "r001"}
@@ -157,7 +157,7 @@ def test_named_columns_alone_are_read_and_one_that_a_run_lacks_is_missing_there(
     older = write(method="b") / "clients.parquet"
     whole[["client", "held_out"]].to_parquet(older)
     read = Runs(runs).clients(["client", "accuracy"])
-    assert list(read) == ["client", "accuracy", "run_id", "method", "family", "cell", "alpha", "seed"]
+    assert list(read) == ["client", "accuracy", "run_id", "method", "family", "setting", "alpha", "seed"]
     assert read["client"].tolist() == [0, 1, 2, 3] * 2
     assert read["accuracy"].isna().tolist() == [False, False, True, False, *[True] * 4]
     assert read["method"].tolist() == ["a"] * 4 + ["b"] * 4
@@ -172,7 +172,7 @@ def test_columns_of_one_methods_diagnostics_are_missing_in_anothers_rounds(write
     assert read["test_own"].isna().tolist() == [False] * 3 + [True] * 3
 
 
-def test_the_holders_are_the_clients_of_each_cells_first_seed(write, runs):
+def test_the_holders_are_the_clients_of_each_settings_first_seed(write, runs):
     for alpha, seed in ((0.5, 1), (0.05, 2), (0.05, 1), (0.5, 3)):
         write(alpha=alpha, seed=seed)
     write(alpha=0.5, seed=0, error="stopped")

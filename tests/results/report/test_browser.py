@@ -60,7 +60,7 @@ def methods(page):
 
 def test_a_click_on_a_heading_sorts_and_another_turns_it_round(page):
     assert methods(page) == ["pep-fedpt", "fedvpt", NASTY, "local"]
-    heading = page.locator("#board thead th", has_text="all cells")
+    heading = page.locator("#board thead th", has_text="all settings")
     assert heading.get_attribute("aria-sort") == "descending"
     heading.locator("button").click()
     assert methods(page) == [NASTY, "fedvpt", "pep-fedpt", "local"]  # what has no value stays last
@@ -90,7 +90,7 @@ def test_a_number_opens_its_runs_and_escape_closes_them(page):
     assert not detail.is_visible()
 
 
-def test_a_failed_cell_opens_its_error_as_text(page):
+def test_a_failed_setting_opens_its_error_as_text(page):
     page.get_by_role("button", name="failed").press("Enter")
     assert "out of <i>memory</i>" in page.locator("#detail").inner_text()
 
@@ -102,8 +102,8 @@ def test_another_metric_changes_the_numbers_and_the_colours(page):
     assert page.locator("#board tbody tr").first.locator("td").nth(1).inner_text() == "75.0"
 
 
-def test_the_chosen_cell_is_drawn_and_its_numbers_can_be_read(page):
-    page.get_by_label("Cell for the pictures below").select_option("digits dirichlet(0.5)")
+def test_the_chosen_setting_is_drawn_and_its_numbers_can_be_read(page):
+    page.get_by_label("Setting for the pictures below").select_option("digits dirichlet(0.5)")
     assert page.evaluate("document.getElementById('curves').data[0].y.at(-1)") == pytest.approx(70)
     page.locator("[data-numbers=curves] summary").click()
     rows = page.locator("[data-numbers=curves] tbody tr")

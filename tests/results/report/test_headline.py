@@ -47,15 +47,15 @@ def test_the_method_that_the_benchmark_is_about_is_placed(write, runs):
     assert headline(load(runs))[-1] == "pep-fedpt is 3rd of 3, 20.0 points below the best."
 
 
-def test_a_method_that_lacks_a_cell_wins_nothing(write, runs):
+def test_a_method_that_lacks_a_setting_wins_nothing(write, runs):
     write("a", 0.05, seen=0.9)
     for alpha in (0.05, 0.5):
         write("b", alpha, seen=0.5)
     assert headline(load(runs))[0].startswith("b has the highest")
-    assert "over 2 cells" in headline(load(runs))[0]
+    assert "over 2 settings" in headline(load(runs))[0]
 
 
-def test_no_method_in_every_cell_is_said(write, runs):
+def test_no_method_in_every_setting_is_said(write, runs):
     write("a", 0.05)
     write("b", 0.5)
-    assert headline(load(runs)) == ["No method has finished a run in every cell: there is no overall winner."]
+    assert headline(load(runs)) == ["No method has finished a run in every setting: there is no overall winner."]

@@ -88,17 +88,17 @@ def test_one_value_has_no_interval_and_none_has_no_mean(generator):
     assert none.n == 0
 
 
-def test_every_cell_weighs_the_same_however_many_seeds_it_has(generator):
+def test_every_setting_weighs_the_same_however_many_seeds_it_has(generator):
     found = stats.bootstrap_mean([1, 1, 1, 5], generator, ["a", "a", "a", "b"])
     assert found.value == pytest.approx(3)
-    # Within each cell all values agree, so no resample differs.
+    # Within each setting all values agree, so no resample differs.
     assert (found.low, found.high) == pytest.approx((3, 3))
 
 
-def test_cells_far_apart_do_not_widen_the_interval(generator):
+def test_settings_far_apart_do_not_widen_the_interval(generator):
     noise = generator.normal(0, 1, 20)
-    cells = np.repeat([0, 1], 10)
-    near, far = (stats.bootstrap_mean(noise + gap * cells, np.random.default_rng(1), cells) for gap in (0, 100))
+    settings = np.repeat([0, 1], 10)
+    near, far = (stats.bootstrap_mean(noise + gap * settings, np.random.default_rng(1), settings) for gap in (0, 100))
     assert far.high - far.low == pytest.approx(near.high - near.low)
 
 
@@ -153,10 +153,10 @@ def test_sign_flips_raise_a_false_alarm_in_five_of_a_hundred_null_draws(generato
     assert rate == pytest.approx(exact, abs=SAMPLING)
 
 
-@pytest.mark.parametrize(("cells", "seeds"), [(1, 10), (1, 20), (3, 6), (6, 3)])
-def test_bootstrap_intervals_miss_the_mean_in_five_of_a_hundred_null_draws(generator, few_resamples, cells, seeds):
-    strata = np.repeat(np.arange(cells), seeds)
-    draws = generator.normal(size=(NULLS, cells * seeds))
+@pytest.mark.parametrize(("settings", "seeds"), [(1, 10), (1, 20), (3, 6), (6, 3)])
+def test_bootstrap_intervals_miss_the_mean_in_five_of_a_hundred_null_draws(generator, few_resamples, settings, seeds):
+    strata = np.repeat(np.arange(settings), seeds)
+    draws = generator.normal(size=(NULLS, settings * seeds))
     found = [stats.bootstrap_mean(x, generator, strata) for x in draws]
     assert np.mean([not e.low <= 0 <= e.high for e in found]) == pytest.approx(0.05, abs=SAMPLING)
 
@@ -171,8 +171,8 @@ def test_few_seeds_miss_the_mean_as_often_as_the_interval_says(generator, few_re
 
 
 def test_interquartile_intervals_miss_in_at_most_five_of_a_hundred_null_draws(generator, few_resamples):
-    cells = np.repeat(np.arange(3), 6)
-    found = [stats.interquartile_mean(x, cells, generator) for x in generator.normal(size=(NULLS, 18))]
+    settings = np.repeat(np.arange(3), 6)
+    found = [stats.interquartile_mean(x, settings, generator) for x in generator.normal(size=(NULLS, 18))]
     assert np.mean([not e.low <= 0 <= e.high for e in found]) == pytest.approx(0.05, abs=SAMPLING)
 
 

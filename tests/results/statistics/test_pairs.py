@@ -15,8 +15,8 @@ def generator():
 
 
 @pytest.fixture
-def two_cells(write, runs):
-    """Six seeds of `good` and `bad` in each cell; `good` ahead by 0.1, 0.2, ... and, with alpha 0.5, by 0.1 more."""
+def two_settings(write, runs):
+    """Six seeds of `good` and `bad` in each setting; `good` ahead by 0.1, 0.2, ... and, with alpha 0.5, by 0.1 more."""
     for alpha, more in ((0.05, 0.0), (0.5, 0.1)):
         for seed in range(6):
             write("bad", alpha, seed, 0.1 + 0.01 * seed**2)
@@ -24,7 +24,7 @@ def two_cells(write, runs):
     return load(runs)
 
 
-def test_runs_are_paired_by_cell_and_seed(write, runs, generator):
+def test_runs_are_paired_by_setting_and_seed(write, runs, generator):
     for seed, seen in ((0, 0.5), (1, 0.7), (2, 0.9)):
         write("a", 0.05, seed, seen)
     for seed, seen in ((1, 0.6), (2, 0.7), (3, 0.0)):
@@ -35,14 +35,14 @@ def test_runs_are_paired_by_cell_and_seed(write, runs, generator):
     assert (row["p"], row["least"]) == (0.5, 0.5)
 
 
-def test_all_cells_is_the_mean_over_cells_with_the_pairs_of_all(two_cells, generator):
-    found = pairs.differences(two_cells, "seen.mean", "bad", generator).set_index("cell")
-    assert found["value"].to_dict() == pytest.approx({LOW: 0.07, HIGH: 0.17, pairs.ALL_CELLS: 0.12})
-    assert found["n"].to_dict() == {LOW: 6, HIGH: 6, pairs.ALL_CELLS: 12}
-    assert found.loc[pairs.ALL_CELLS, "p"] == 2 / 2**12
-    # Holm over the two cells: 2 * 0.03125 for both; over the one row of all cells: nothing to correct.
-    assert found["p_holm"].to_dict() == pytest.approx({LOW: 0.0625, HIGH: 0.0625, pairs.ALL_CELLS: 2 / 2**12})
-    assert found["verdict"].to_dict() == {LOW: "not resolved", HIGH: "not resolved", pairs.ALL_CELLS: "better"}
+def test_all_settings_is_the_mean_over_settings_with_the_pairs_of_all(two_settings, generator):
+    found = pairs.differences(two_settings, "seen.mean", "bad", generator).set_index("setting")
+    assert found["value"].to_dict() == pytest.approx({LOW: 0.07, HIGH: 0.17, pairs.ALL_SETTINGS: 0.12})
+    assert found["n"].to_dict() == {LOW: 6, HIGH: 6, pairs.ALL_SETTINGS: 12}
+    assert found.loc[pairs.ALL_SETTINGS, "p"] == 2 / 2**12
+    # Holm over the two settings: 2 * 0.03125 for both; over the one row of all settings: nothing to correct.
+    assert found["p_holm"].to_dict() == pytest.approx({LOW: 0.0625, HIGH: 0.0625, pairs.ALL_SETTINGS: 2 / 2**12})
+    assert found["verdict"].to_dict() == {LOW: "not resolved", HIGH: "not resolved", pairs.ALL_SETTINGS: "better"}
 
 
 def test_an_interval_does_not_depend_on_who_else_is_compared(write, runs):
@@ -52,12 +52,12 @@ def test_an_interval_does_not_depend_on_who_else_is_compared(write, runs):
     frame = load(runs)
     alone = pairs.differences(frame, "seen.mean", "a", np.random.default_rng(0), ["c"])
     among = pairs.differences(frame, "seen.mean", "a", np.random.default_rng(0))
-    columns = ["cell", "value", "low", "high"]
+    columns = ["setting", "value", "low", "high"]
     assert alone[columns].values.tolist() == among.loc[among["method"] == "c", columns].values.tolist()
 
 
-def test_less_is_better_for_costs_and_spreads(two_cells, generator):
-    frame = two_cells.assign(seconds=two_cells["seen.mean"])
+def test_less_is_better_for_costs_and_spreads(two_settings, generator):
+    frame = two_settings.assign(seconds=two_settings["seen.mean"])
     assert pairs.differences(frame, "seconds", "bad", generator)["verdict"].iloc[-1] == "worse"
     assert pairs.lower_is_better("prior.seen.std")
     assert not pairs.lower_is_better("held_out.worst")
@@ -83,11 +83,11 @@ def test_what_n_pairs_cannot_reach_is_said_with_what_would():
 
 def test_a_null_table_of_differences_raises_one_false_alarm_in_at_most_five_of_a_hundred(generator):
     frame = pd.DataFrame([(s, m) for s in range(10) for m in "rab"], columns=["seed", "method"])
-    frame = frame.assign(status="done", cell="c")
+    frame = frame.assign(status="done", setting="c")
     alarms = 0
     for values in generator.normal(size=(200, 30)):
         found = pairs.differences(frame.assign(x=values), "x", "r", generator)
-        alarms += (found.loc[found["cell"] == "c", "verdict"] != "not resolved").any()
+        alarms += (found.loc[found["setting"] == "c", "verdict"] != "not resolved").any()
     assert alarms / 200 <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
 
 
@@ -106,16 +106,16 @@ def test_clients_are_compared_within_one_run_and_named_so(write, runs, generator
         pairs.per_client(clients(runs), "c", "b", generator)
 
 
-def test_interquartile_means_come_highest_first(two_cells, generator):
-    found = pairs.interquartile_means(two_cells, "seen.mean", generator)
+def test_interquartile_means_come_highest_first(two_settings, generator):
+    found = pairs.interquartile_means(two_settings, "seen.mean", generator)
     assert found["method"].tolist() == ["good", "bad"]
-    # bad in both cells: 0.10 0.11 0.14 0.19 0.26 0.35 twice; the middle six: 0.11 0.14 0.14 0.19 0.19 0.26.
+    # bad in both settings: 0.10 0.11 0.14 0.19 0.26 0.35 twice; the middle six: 0.11 0.14 0.14 0.19 0.19 0.26.
     assert found["value"].iloc[1] == pytest.approx(1.03 / 6)
-    assert found["cells"].tolist() == [2, 2]
+    assert found["settings"].tolist() == [2, 2]
 
 
-def test_an_unknown_reference_or_metric_gets_the_nearest_name(two_cells, generator):
+def test_an_unknown_reference_or_metric_gets_the_nearest_name(two_settings, generator):
     with pytest.raises(RecordError, match=r"unknown method 'goood': did you mean 'good'\?"):
-        pairs.differences(two_cells, "seen.mean", "goood", generator)
+        pairs.differences(two_settings, "seen.mean", "goood", generator)
     with pytest.raises(RecordError, match=r"unknown metric 'seen.men': did you mean 'seen.mean'\?"):
-        pairs.paired(two_cells, "seen.men")
+        pairs.paired(two_settings, "seen.men")

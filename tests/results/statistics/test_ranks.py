@@ -26,14 +26,14 @@ def test_a_tie_is_one_though_the_sums_were_taken_in_another_order():
     assert average_ranks(scores).tolist() == [1.5, 1.5]
 
 
-def test_friedman_agrees_with_the_chi_squared_form_for_many_cells(generator):
+def test_friedman_agrees_with_the_chi_squared_form_for_many_settings(generator):
     scores = pd.DataFrame(generator.normal([0, 0, 0.3], 1, (60, 3)))
     assert friedman(scores, generator) == pytest.approx(
         scipy.stats.friedmanchisquare(*scores.to_numpy().T).pvalue, abs=0.03
     )
 
 
-def test_friedman_of_two_cells_in_accord_is_one_in_the_number_of_orders(generator):
+def test_friedman_of_two_settings_in_accord_is_one_in_the_number_of_orders(generator):
     # Whatever the first row's order, one of the 3! = 6 orders of the second agrees.
     assert friedman(pd.DataFrame([[1, 2, 3], [1, 2, 3]]), generator) == pytest.approx(1 / 6, abs=0.03)
     assert friedman(pd.DataFrame([[1, 1, 1], [1, 1, 1]]), generator) == 1
@@ -66,7 +66,7 @@ def test_pairwise_wilcoxon_raises_one_false_alarm_in_at_most_five_of_a_hundred_f
     assert 0 < np.mean(alarms) <= 0.05 + 3 * 0.0069
 
 
-def test_two_cells_resolve_no_pair():
+def test_two_settings_resolve_no_pair():
     pairwise = wilcoxon_holm(pd.DataFrame({"a": [1.0, 2], "b": [3.0, 5], "c": [3.0, 5]}))
     assert pairwise.to_numpy().min() > 0.25
 
@@ -90,11 +90,13 @@ def test_methods_are_ranked_on_their_means_over_seeds_and_one_with_a_hole_is_lef
     write("hole", 0.05, 0, 0.95)
     found = rank(load(runs), "seen.mean", generator)
     assert found.ranks.to_dict() == {"good": 1, "bad": 2}
-    assert (found.left_out, found.cells, found.cliques) == (["hole"], 2, [["good", "bad"]])
-    assert rank(load(runs), "seen.mean", generator, by=("cell", "seed")).cells == 4
+    assert (found.left_out, found.settings, found.cliques) == (["hole"], 2, [["good", "bad"]])
+    assert rank(load(runs), "seen.mean", generator, by=("setting", "seed")).settings == 4
 
 
 def test_a_single_method_cannot_be_ranked(write, runs, generator):
     write("only")
-    with pytest.raises(RecordError, match=r"ranks of seen.mean need two methods with a value in every cell: 1 found"):
+    with pytest.raises(
+        RecordError, match=r"ranks of seen.mean need two methods with a value in every setting: 1 found"
+    ):
         rank(load(runs), "seen.mean", generator)

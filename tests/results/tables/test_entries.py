@@ -26,13 +26,13 @@ def test_where_nothing_was_tuned_the_table_says_nothing_of_it(write, runs):
     assert "uned" not in render(leaderboard(load(runs)), "text")
 
 
-def test_methods_with_learning_rates_of_their_own_share_a_cell(write, runs):
+def test_methods_with_learning_rates_of_their_own_share_a_setting(write, runs):
     first = write("a", config={"lr": 0.1}).name
     write("b", config={"lr": 0.3})
-    assert load(runs)["cell"].nunique() == 2
+    assert load(runs)["setting"].nunique() == 2
     marks(runs, **{first: {"options": ["lr"], "trials": 4}})
     assert list(load(runs)["method"]) == ["a", "b"]
-    assert load(runs)["cell"].nunique() == 1
+    assert load(runs)["setting"].nunique() == 1
 
 
 def test_the_tuned_and_the_untuned_value_of_a_method_are_two_rows(write, runs):

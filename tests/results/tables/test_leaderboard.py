@@ -16,7 +16,7 @@ LOW, HIGH = "digits dirichlet(0.05)", "digits dirichlet(0.5)"
 
 @pytest.fixture
 def board(write, runs):
-    """Two methods done in both cells, one that failed in one and is not run in the other, one without held-out."""
+    """Two methods done in both settings, one that failed in one and is not run in the other, one without held-out."""
     for seed, seen in enumerate((0.5, 0.6, 0.7)):
         write("fedvpt", 0.05, seed, seen)
     write("fedvpt", 0.5, 0, 0.8)
@@ -35,7 +35,7 @@ def test_mean_std_and_seeds_agree_with_hand_computation(board):
     assert math.isnan(board.loc["fedvpt", (HIGH, "seen.mean", "std")])
 
 
-def test_methods_are_ordered_by_their_mean_over_cells_not_over_runs(board):
+def test_methods_are_ordered_by_their_mean_over_settings_not_over_runs(board):
     # fedvpt: (0.6 + 0.8) / 2 = 0.7; a_b: (0.9 + 0.7) / 2 = 0.8; the failed one last.
     assert list(board.index) == ["a_b&50%", "fedvpt", "zero"]
 
@@ -77,7 +77,7 @@ def test_notes_leave_out_what_does_not_appear(write, runs):
     assert "1 seed; accuracies in percent\n*: best" in text
 
 
-def test_two_cells_of_four_metrics_and_three_seeds_stand_side_by_side_in_100_columns(write, runs):
+def test_two_settings_of_four_metrics_and_three_seeds_stand_side_by_side_in_100_columns(write, runs):
     for alpha in (0.05, 0.5):
         for seed in range(3):
             write("pep-fedpt:prior", alpha, seed, 0.5 + 0.01 * seed, 0.4 - 0.02 * seed)
@@ -87,7 +87,7 @@ def test_two_cells_of_four_metrics_and_three_seeds_stand_side_by_side_in_100_col
     assert max(map(len, lines)) <= 100
 
 
-def test_cells_that_do_not_fit_follow_below(board):
+def test_settings_that_do_not_fit_follow_below(board):
     lines = render(board, "text", width=60).splitlines()
     assert [line.strip().split("  ")[0] for line in lines if line.startswith("   ")] == [
         LOW,
@@ -105,16 +105,16 @@ def test_lower_is_better_for_the_spread_over_clients(write, runs):
 
 
 def test_csv_holds_the_unrounded_numbers(board):
-    rows = pd.read_csv(io.StringIO(render(board, "csv"))).set_index(["method", "cell", "metric"])
+    rows = pd.read_csv(io.StringIO(render(board, "csv"))).set_index(["method", "setting", "metric"])
     assert list(rows.columns) == ["mean", "std", "low", "high", "p_best", "seeds", "failed"]
     assert len(rows) == 3 * (2 * 4 + 1 + 2)
-    for (cell, metric, statistic), column in board.items():
+    for (setting, metric, statistic), column in board.items():
         for method, value in column.items():
-            assert rows.loc[(method, cell, metric), statistic] == pytest.approx(value, rel=1e-12, nan_ok=True)
+            assert rows.loc[(method, setting, metric), statistic] == pytest.approx(value, rel=1e-12, nan_ok=True)
 
 
 def test_json_holds_numbers_and_null(board):
-    rows = {(row["method"], row["cell"], row["metric"]): row for row in json.loads(render(board, "json"))}
+    rows = {(row["method"], row["setting"], row["metric"]): row for row in json.loads(render(board, "json"))}
     row = rows["fedvpt", LOW, "seen.mean"]
     assert (row["mean"], row["std"]) == (pytest.approx(0.6), pytest.approx(0.1))
     assert (row["seeds"], row["failed"]) == (3, 0)
@@ -132,7 +132,7 @@ def test_latex_is_escaped_and_balanced(board):
     assert r"\cmidrule(lr){2-5} \cmidrule(lr){6-9} \cmidrule(lr){10-10} \cmidrule(lr){11-12}" in latex
 
 
-def test_markdown_rows_have_as_many_cells_as_the_heading(write, runs):
+def test_markdown_rows_have_as_many_settings_as_the_heading(write, runs):
     write("a|b")
     lines = render(leaderboard(load(runs)), "md").splitlines()[:3]
     assert [line.replace(r"\|", "").count("|") for line in lines] == [8, 8, 8]
@@ -169,13 +169,13 @@ def test_where_no_seeds_could_resolve_anything_a_note_says_so_once_and_nothing_i
     assert "†" not in text
     # Two comparisons: Holm doubles 2/2^3; 2/2^7 * 2 = 0.031.
     assert (
-        "Within a cell no method is resolved from the best: 3 seeds can reach p = 0.25 at best, 0.5 after Holm over 2 "
+        "Within a setting no method is resolved from the best: 3 seeds can reach p = 0.25 at best, 0.5 after Holm over 2 "
         "comparisons; 7 would do"
     ) in text
 
 
-def test_all_cells_hold_the_mean_over_cells_of_methods_that_have_them_all(board):
-    column = board["all cells"]["seen.mean"]["mean"]
+def test_all_settings_hold_the_mean_over_settings_of_methods_that_have_them_all(board):
+    column = board["all settings"]["seen.mean"]["mean"]
     assert column["fedvpt"] == pytest.approx(0.7)
     assert math.isnan(column["zero"])
 
@@ -225,13 +225,13 @@ def test_differences_to_a_reference_show_sign_interval_and_what_is_resolved(sixt
         difference_table(sixteen, ["seen.mean"], "furst")
 
 
-def test_forty_methods_and_six_cells_stay_within_the_width(write, runs):
+def test_forty_methods_and_six_settings_stay_within_the_width(write, runs):
     for alpha in (0.01, 0.05, 0.1, 0.5, 1.0, 10.0):
         for method in range(40):
             write(f"method-{method:02d}", alpha, 0, 0.01 * method)
     lines = render(leaderboard(load(runs)), "text").splitlines()
     assert max(len(line) for line in lines if "±" not in line) <= 100
-    assert sum(line.startswith("method-39") for line in lines) == 4  # two cells side by side, then means and costs
+    assert sum(line.startswith("method-39") for line in lines) == 4  # two settings side by side, then means and costs
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed: the table is not compiled")

@@ -19,7 +19,7 @@ from torch import Tensor
 from fedprompt.benchmark.contract import toy
 from fedprompt.benchmark.contract.case import ROUNDS, Case, ContractError, demand, unlike
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.datastore import remembers
+from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.methods.base import Method, Phase, State
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import Recipe
@@ -68,10 +68,10 @@ def depends(case: Case) -> str | None:
     simulator, phases = case.untrained, case.method.phases()
     if not phases:
         return "nothing is trained"
-    declared = [*simulator.shared_names, *simulator.initial_local]
+    declared = [*simulator.state.server.shared, *simulator.state.initial_local]
     demand({*declared} - case.trained, "no phase trains {}")
     demand(case.trained - {*declared}, "a phase trains {}, which is neither shared nor local")
-    batch, state = case.batch(simulator.jobs(toy.SEEN, 1))
+    batch, state = case.batch(simulator.make_tasks(toy.SEEN, 1))
     for phase in phases:
         names = declared if phase.trains is None else phase.trains
         used = _gradients(case, batch, state, phase, declared)
@@ -87,13 +87,13 @@ def runs(case: Case) -> str | None:
 
 def gradients(case: Case) -> str | None:
     """Every tensor that is declared gets a gradient in each of its rows."""
-    if not case.ran.trains:
+    if not case.ran.context.trains:
         return "nothing is trained"
-    declared = [*case.ran.shared_names, *case.ran.initial_local]
+    declared = [*case.ran.state.server.shared, *case.ran.state.initial_local]
     counts = np.bincount(toy.dataset().train_y)
     rows = np.arange(len(toy.dataset().train_y))
     reached: dict[str, Tensor] = {}
-    for job in case.ran.jobs(toy.SEEN, ROUNDS + 1):
+    for job in case.ran.make_tasks(toy.SEEN, ROUNDS + 1):
         batch, state = case.batch([replace(job, rows=rows, counts=counts)])
         for phase in [*case.method.phases(), case.method.fine_tuning]:
             for name, value in _gradients(case, batch, state, phase, declared).items():
@@ -128,19 +128,19 @@ def fused(case: Case) -> str | None:
     if case.recipe.not_fusible:
         return f"it says why it cannot be: {case.recipe.not_fusible}"
     jobs = [
-        replace(job, shared={name: value * (1 + k / 10) for name, value in job.shared.items()})  # to each its own
-        for k, job in enumerate(case.ran.jobs(toy.SEEN, ROUNDS + 1))
+        replace(job, state=replace(job.state, shared={n: v * (1 + k / 10) for n, v in job.state.shared.items()}))
+        for k, job in enumerate(case.ran.make_tasks(toy.SEEN, ROUNDS + 1))
     ]
     batch, state = case.batch(jobs, width=10)
     with torch.no_grad():
         together = case.method.logits(case.vit, batch, state)
         alone = torch.cat([case.method.logits(case.vit, *case.batch([job], width=10)) for job in jobs])
     demand(unlike({"logits": together}, {"logits": alone}, close=True), "{} of many clients are not those of each")
-    if not case.ran.trains:
+    if not case.ran.context.trains:
         return None
     ends = [case.updates(case.ran, kind, ROUNDS + 1) for kind in ("fused", "sequential")]
     for one, other in zip(*ends, strict=True):
-        for part in ("shared", "local", "statistics", "reports", "kept", "beside"):
+        for part in ("shared", "local", "statistics", "reports", "optimiser_local", "optimiser_upload"):
             differ = unlike(getattr(one, part), getattr(other, part), close=True)
             demand(differ, f"{part} {{}} of client {one.client} depend on whom it trains beside")
     return None
@@ -148,29 +148,29 @@ def fused(case: Case) -> str | None:
 
 def starts_from_now(case: Case) -> str | None:
     """A sampled client starts from what the server holds now, which the rounds have changed."""
-    if not case.ran.shared_names:
+    if not case.ran.state.server.shared:
         return "nothing is shared"
-    initial, shared = case.started[2], set(case.ran.shared_names)
-    for job in case.ran.jobs(toy.SEEN, ROUNDS + 1):
-        demand(shared - job.shared.keys(), "the download lacks {}")
-        same = [name for name in shared & case.trained if not unlike({name: initial[name]}, job.shared)]
+    initial, shared = case.started[2], set(case.ran.state.server.shared)
+    for job in case.ran.make_tasks(toy.SEEN, ROUNDS + 1):
+        demand(shared - job.state.shared.keys(), "the download lacks {}")
+        same = [name for name in shared & case.trained if not unlike({name: initial[name]}, job.state.shared)]
         demand(same, f"{{}} that client {job.client} receives is still the initial one after {ROUNDS} rounds")
         if type(case.method).download is Method.download:
-            demand(unlike(job.shared, case.ran.server), "{} that a client receives is not the server's")
+            demand(unlike(job.state.shared, case.ran.state.server.tensors), "{} that a client receives is not the server's")
     return None
 
 
 def local_stays(case: Case) -> str | None:
     """What is local stays with its client."""
-    local = set(case.ran.initial_local)
+    local = set(case.ran.state.initial_local)
     if not local:
         return "nothing is local"
-    demand(local & set(case.ran.shared_names), "{} is declared both shared and local")
-    demand(local & case.ran.server.keys(), "the server holds {}")
+    demand(local & set(case.ran.state.server.shared), "{} is declared both shared and local")
+    demand(local & case.ran.state.server.tensors.keys(), "the server holds {}")
     for update in case.updates(case.ran, "sequential", ROUNDS + 1):
         sent = {**update.statistics, **update.reports}
         demand(local & sent.keys(), "{} is sent as a statistic or report")
-        held = [*update.local.values(), *case.ran.local[update.client].values()]
+        held = [*update.local.values(), *case.ran.state.local[update.client].values()]
         copies = [name for name, value in sent.items() if any(not unlike({name: value}, {name: own}) for own in held)]
         demand(copies, "the statistic or report {} is a local tensor under another name")
     return None
@@ -178,7 +178,7 @@ def local_stays(case: Case) -> str | None:
 
 def weighted_mean(case: Case) -> str | None:
     """Where the server only averages, it takes the mean weighted by sample counts."""
-    if not case.ran.shared_names or not case.ran.trains:
+    if not case.ran.state.server.shared or not case.ran.context.trains:
         return "nothing is averaged"
     plain = all(type(o).server_step is Optimiser.server_step for o in case.recipe.optimisers)
     if type(case.method).combine is not Method.combine or not plain:
@@ -187,15 +187,17 @@ def weighted_mean(case: Case) -> str | None:
     once.run()
     updates = case.updates(before, "sequential", 1)
     mean: State = {}
-    for name in before.shared_names:
-        total = torch.zeros_like(before.server[name], dtype=torch.float64)
+    for name in before.state.server.shared:
+        total = torch.zeros_like(before.state.server[name], dtype=torch.float64)
         for update in updates:
-            whole = before.server[name].clone()
+            whole = before.state.server[name].clone()
             rows = torch.from_numpy(update.classes) if name in case.method.class_rows else slice(None)
             whole[rows] = update.shared[name]
             total += whole.double() * update.samples
-        mean[name] = (total / sum(update.samples for update in updates)).to(before.server[name])
-    demand(unlike(mean, once.server, close=True), "{} is not the mean of what the clients sent; see fold and combine")
+        mean[name] = (total / sum(update.samples for update in updates)).to(before.state.server[name])
+    demand(
+        unlike(mean, once.state.server.shared, close=True), "{} is not the mean of what the clients sent; see combine"
+    )
     return None
 
 
@@ -203,7 +205,7 @@ def blind_to_labels(case: Case) -> str | None:
     """A prediction does not read the labels."""
     if "oracle" in case.recipe.name:
         return "an oracle reads them"
-    batch, state = case.batch(case.ran.jobs(toy.SEEN, ROUNDS + 1))
+    batch, state = case.batch(case.ran.make_tasks(toy.SEEN, ROUNDS + 1))
     with torch.no_grad():
         plain = case.method.logits(case.vit, batch, state)
         batch.labels = (batch.labels + 1) % toy.CLASSES
@@ -216,7 +218,8 @@ def repeatable(case: Case) -> str | None:
     """The same seed gives the same numbers."""
     again = case.new()
     outcome = again.run()
-    demand(unlike(case.ran.server, again.server), "a second run ends with another {}; draw from the generators given")
+    differ = unlike(case.ran.state.server.tensors, again.state.server.tensors)
+    demand(differ, "a second run ends with another {}; draw from the generators given")
     scores = [[row["seen_mean"] for row in o.rounds] for o in (case.outcome, outcome)]
     if scores[0] != scores[1]:
         raise ContractError(f"a second run scores {scores[1]}, not {scores[0]}; draw from the generators given")
@@ -236,7 +239,7 @@ def held_out(case: Case) -> str | None:
         return "it says that it cannot"
     if case.outcome.metrics["held_out"] is None:
         raise ContractError("it has no result")
-    batch, state = case.batch(case.ran.jobs([3], ROUNDS + 1))
+    batch, state = case.batch(case.ran.make_tasks([3], ROUNDS + 1))
     with torch.no_grad():
         logits = case.method.logits(case.vit, batch, state)
     if logits.shape != (len(batch.labels), toy.CLASSES) or logits.isnan().any():
@@ -249,7 +252,9 @@ def held_out(case: Case) -> str | None:
 def learns(case: Case) -> str | None:
     """It learns: seen clients are right more often than before the first round, and than by chance."""
     first, last = (case.outcome.rounds[i]["seen_mean"] for i in (0, -1))
-    untaught = not case.ran.trains or remembers(case.method)  # then the first model predicts from samples already
+    untaught = not case.ran.context.trains or has_datastore(
+        case.method
+    )  # then the first model predicts already
     floor = 1 / toy.CLASSES if untaught else max(first, 1 / toy.CLASSES)
     if not last > floor:
         raise ContractError(f"{last:.0%} right after {ROUNDS} rounds on four colours, {first:.0%} before")

@@ -8,10 +8,11 @@ from timm.models.vision_transformer import VisionTransformer
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import LocalTraining
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
@@ -76,5 +77,5 @@ def simulator(
     """A run of all three seen clients each round, ready to start; evaluated after every one."""
     made = dataset()
     train, test = Samples(made.train_x, made.train_y, frozen), Samples(made.test_x, made.test_y, frozen)
-    protocol = RoundSettings(rounds, 1.0, 1, training, Executor(kind))
-    return Simulator(recipe, frozen, train, test, federation(), RandomStreams(made.identity, "toy", 0), protocol)
+    streams, settings = RandomStreams(made.identity, "toy", 0), RoundSettings(rounds, 1.0, 1, training)
+    return Simulator(recipe, frozen, train, test, federation(), streams, settings, Executor(kind))

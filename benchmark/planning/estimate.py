@@ -14,18 +14,12 @@ from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.planning import placeholder_data as stand_in
 from fedprompt.benchmark.planning.placeholder_data import BlankSamples
 from fedprompt.benchmark.runs import execute as runner
-from fedprompt.benchmark.simulation.datastore import remembers
-from fedprompt.benchmark.simulation.local_training import (
-    ClientTask,
-    ClientUpdate,
-    LocalTraining,
-    collect,
-    images_trained,
-    learn,
-)
-from fedprompt.benchmark.simulation.optimiser_hooks import tensor_of
+from fedprompt.benchmark.simulation.datastore import has_datastore
+from fedprompt.benchmark.simulation.local_training import collect_statistics, train_clients
+from fedprompt.benchmark.simulation.optimisers import tensor_name
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 
 TIMED_STEPS = 3
 TIMED_TOKENS = 512  # of a timed step: one of ViT-B/16 takes two images, which are a second or two
@@ -51,77 +45,77 @@ class Estimate:
 def estimate(config: RunConfig) -> Estimate:
     """Times a step of one client and a pass of the evaluation, and scales them to the whole run."""
     run, train, test, notes = _simulator(config)
-    run.announce()
-    protocol, seen = run.protocol, run.federation.seen
-    step = min(protocol.training.batch_size, max(2, TIMED_TOKENS // run.vit.tokens))
+    run.announce_reads()
+    context, method, clients = run.context, run.context.method, run.context.federation.clients
+    protocol, seen, phases = context.settings, context.federation.seen, method.phases()
+    step = min(protocol.training.batch_size, max(2, TIMED_TOKENS // context.vit.tokens))
     wanted = step * (TIMED_STEPS if step == protocol.training.batch_size else 1)
-    job = run.jobs(run.cohort(1)[:1], 1)[0]
-    job = replace(job, rows=np.resize(job.rows, wanted))  # repeats a small client's rows: only their number matters
+    task = run.make_tasks(run.sample_cohort(1)[:1], 1)[0]
+    task = replace(task, rows=np.resize(task.rows, wanted))  # repeats a small client's rows: only their number matters
     training = replace(protocol.training, epochs=1, batch_size=step)
-    (first,) = learn(run.recipe, run.vit, run.train, [replace(job, rows=job.rows[:1])], training)  # fills caches
-    with SavedActivations(run.vit) as kept:
-        spent = _timed(lambda: learn(run.recipe, run.vit, run.train, [job], training))
-    phases = run.method.phases()
-    train_second = spent / max(1, images_trained(phases, wanted, training))
-    rows = np.arange(min(256, wanted, len(run.test.labels)))
-    subjects = [replace(run.subjects(seen[:1])[0], rows=rows)]
-    eval_second = _timed(lambda: score(run.recipe, run.vit, run.test, subjects)) / len(rows)
-    clients = run.federation.clients
+    train_on = partial(train_clients, context.recipe, context.vit, context.train)
+    (first,) = train_on([replace(task, rows=task.rows[:1])], training)  # fills caches
+    with SavedActivations(context.vit) as saved:
+        spent = _timed(lambda: train_on([task], training))
+    train_second = spent / max(1, training.images(phases, wanted))
+    rows = np.arange(min(256, wanted, len(context.test.labels)))
+    scored = [replace(run.evaluator.tasks(run.state, seen[:1])[0], rows=rows)]
+    eval_second = _timed(lambda: score(context.recipe, context.vit, context.test, scored)) / len(rows)
     trained = sum(len(clients[k].train) for k in seen)  # images of all seen clients
-    passed = sum(
-        images_trained(phases, len(clients[k].train), protocol.training) for k in seen
-    )  # in a round of all of them
+    images = sum(protocol.training.images(phases, len(clients[k].train)) for k in seen)  # in a round of all of them
     tested = sum(len(client.test) + len(client.validation) for client in clients)
-    tested += sum(len(client.train) for client in clients) if remembers(run.method) else 0
-    evaluations = len(protocol.evaluated) if run.trains else 1
-    visitors = protocol.rounds * len(run.cohort(1)) if run.trains else 0
-    seconds = visitors / len(seen) * passed * train_second + _tuning_seconds(run, job, training)
-    upload, download = _traffic(run, job, first)
-    if run.method.initial_statistics:
-        seconds += trained * _timed(lambda: collect(run.method, run.vit, run.train, [job])) / wanted
+    tested += sum(len(client.train) for client in clients) if has_datastore(method) else 0
+    evaluations = len(protocol.evaluated) if context.trains else 1
+    visits = protocol.rounds * len(run.sample_cohort(1)) if context.trains else 0
+    seconds = visits / len(seen) * images * train_second + _tuning_seconds(run, task, training)
+    upload, download = _traffic(run, task, first)
+    if method.initial_statistics:
+        collect = partial(collect_statistics, context.recipe, context.vit, context.train, [task])
+        seconds += trained * _timed(collect) / wanted
     return Estimate(
         seconds=seconds + evaluations * tested * eval_second,
         upload_bytes=upload,
         download_bytes=download,
         first_seconds=sum(_once(part, wanted) for part in (train, test)),
-        held_bytes=train.held + test.held + kept.bytes * protocol.training.batch_size // step,
+        held_bytes=train.held + test.held + saved.bytes * protocol.training.batch_size // step,
         shared_bytes=train.shared + test.shared,
         notes=notes,
     )
 
 
-def _tuning_seconds(run: Simulator, job: ClientTask, training: LocalTraining) -> float:
-    """Seconds of the whole run that clients train before they are scored: the seen ones where the method fine-tunes,
-    once more for their validation samples, and held-out ones for their score after adaptation."""
-    clients, tuned, seconds = run.federation.clients, run.method.fine_tuning, 0.0
-    evaluations = len(run.protocol.evaluated) if run.trains else 1
+def _tuning_seconds(run: Simulator, task: ClientTask, training: LocalTraining) -> float:
+    """Seconds of the whole run in which clients train before they are scored.
+
+    Seen clients do where the method fine-tunes, once more for their validation samples, and held-out clients for their
+    score after adaptation.
+    """
+    context, clients, tuned, seconds = run.context, run.context.federation.clients, run.context.method.fine_tuning, 0.0
+    evaluations = len(context.settings.evaluated) if context.trains else 1
     turns = 1 + any(len(client.validation) for client in clients)
-    due = [(tuned, run.federation.seen)] * (turns * evaluations)
-    due += [(run.judge.adaptation(last), run.federation.held_out) for last in [False] * (evaluations - 1) + [True]]
+    due = [(tuned, context.federation.seen)] * (turns * evaluations)
+    for last in [False] * (evaluations - 1) + [True]:
+        due.append((run.evaluator.adaptation(run.state, last), context.federation.held_out))
     for phase in dict.fromkeys(phase for phase, _ in due if phase is not None):
         once = replace(phase, epochs=1)
-        spent = _timed(partial(learn, run.recipe, run.vit, run.train, [job], training, (once,)))
-        passed = sum(
-            images_trained([phase], len(clients[k].train), run.protocol.training)
-            for p, who in due
-            if p == phase
-            for k in who
-        )
-        seconds += passed * spent / max(1, images_trained([once], len(job.rows), training))
+        train = partial(train_clients, context.recipe, context.vit, context.train, [task], training, (once,))
+        sizes = [len(clients[k].train) for own, group in due if own == phase for k in group]
+        images = sum(context.settings.training.images([phase], size) for size in sizes)
+        seconds += images * _timed(train) / max(1, training.images([once], len(task.rows)))
     return seconds
 
 
-def _traffic(run: Simulator, job: ClientTask, update: ClientUpdate) -> tuple[int, int]:
-    """Bytes up and down of the whole run: of the clients that it will sample, by the classes that each holds."""
-    (statistics,) = collect(run.method, run.vit, run.train, [job])
-    first = run.federation.seen if run.method.initial_statistics else ()
-    rounds = range(1, run.protocol.rounds + 1) if run.trains else ()
-    visitors = [client for number in rounds for client in run.cohort(number)]
-    plugged = {name: run.server[tensor_of(name)] for name in update.beside}
-    up = sum(run.travelling({**job.shared, **plugged, **update.reports}, k) for k in visitors)
-    up += sum(run.travelling(statistics, k) for k in (*first, *visitors))
-    down = sum(run.travelling({**job.shared, **job.memory}, k) for k in (*first, *visitors))
-    return up, down + sum(run.travelling(job.sent, k) for k in visitors)
+def _traffic(run: Simulator, task: ClientTask, update: ClientUpdate) -> tuple[int, int]:
+    """Bytes up and down of the whole run: of the clients that it will sample, by the number of classes of each."""
+    context, state = run.context, task.state
+    (statistics,) = collect_statistics(context.recipe, context.vit, context.train, [task])
+    first = context.federation.seen if context.method.initial_statistics else ()
+    rounds = range(1, context.settings.rounds + 1) if context.trains else ()
+    sampled = [client for number in rounds for client in run.sample_cohort(number)]
+    optimisers = {name: run.state.server[tensor_name(name)] for name in update.optimiser_upload}
+    up = sum(run.sent_bytes({**state.shared, **optimisers, **update.reports}, k) for k in sampled)
+    up += sum(run.sent_bytes(statistics, k) for k in (*first, *sampled))
+    down = sum(run.sent_bytes({**state.shared, **state.memory}, k) for k in (*first, *sampled))
+    return up, down + sum(run.sent_bytes(task.optimiser_received, k) for k in sampled)
 
 
 def _simulator(config: RunConfig) -> tuple[Simulator, BlankSamples, BlankSamples, tuple[str, ...]]:

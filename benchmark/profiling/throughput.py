@@ -20,10 +20,11 @@ from fedprompt.benchmark.backbone.vit import DTYPES, FrozenViT
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs.execute import use_threads
+from fedprompt.benchmark.simulation.batch import rows_per_pass
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining, rows_a_pass
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.scoring import Subject, score
+from fedprompt.benchmark.simulation.scoring import ScoringTask, score
+from fedprompt.benchmark.simulation.tasks import ClientState, ClientTask, LocalTraining
 from fedprompt.methods import registry
 from fedprompt.methods.components.prompts import insert_after_cls
 
@@ -100,10 +101,8 @@ class _Bench:
         pictures = rng.integers(0, 256, (min(images, 2_048), vit.image_size, vit.image_size, 3), np.uint8)
         self.samples = Samples(pictures, rng.integers(0, vit.classes, len(pictures)), vit)
         self.recipe = registry.create("fedvpt")
-        self.shared = {
-            name: value.to(vit.device)
-            for name, value in self.recipe.method.shared(vit, RandomStreams("perf", "made", 0).torch).items()
-        }
+        shared = self.recipe.method.shared(vit, RandomStreams("perf", "made", 0).torch)
+        self.state = ClientState({name: value.to(vit.device) for name, value in shared.items()}, {}, {})
         self.samples.tokens(torch.zeros(1, dtype=torch.int64))  # fills the cache
 
     def jobs(self, batch: int, cohort: int) -> list[ClientTask]:
@@ -111,7 +110,7 @@ class _Bench:
         rows = np.arange(cohort * batch * STEPS) % len(self.samples)
         counts = np.ones(self.vit.classes, dtype=np.int64)
         return [
-            ClientTask(k, own, counts, self.shared, {}, {}, np.random.default_rng(k))
+            ClientTask(k, own, counts, self.state, np.random.default_rng(k))
             for k, own in enumerate(np.split(rows, cohort))
         ]
 
@@ -188,7 +187,7 @@ def bare_loop(
 
     Returns the tensors it ends with, which equal the simulator's.
     """
-    state = {name: value.clone().requires_grad_() for name, value in job.shared.items()}
+    state = {name: value.clone().requires_grad_() for name, value in job.state.shared.items()}
     optimiser = torch.optim.SGD(
         state.values(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay
     )
@@ -216,8 +215,8 @@ def _evaluation(bench: _Bench, repeats: int, found: Throughput) -> None:
     """`score` beside a forward pass without gradient, both with all processors in the way that is fastest for each."""
     vit, rows = bench.vit, np.arange(len(bench.samples))
     own = np.array_split(rows, 16)
-    subjects = [Subject(k, r, np.ones(vit.classes, np.int64), bench.shared) for k, r in enumerate(own)]
-    prompt = bench.shared["prompt"]
+    subjects = [ScoringTask(k, r, np.ones(vit.classes, np.int64), bench.state) for k, r in enumerate(own)]
+    prompt = bench.state.shared["prompt"]
 
     @torch.no_grad()
     def forward(size: int) -> None:
@@ -226,7 +225,7 @@ def _evaluation(bench: _Bench, repeats: int, found: Throughput) -> None:
 
     ways: dict[str, Callable[[], object]] = {
         f"bare {size}": lambda s=size: forward(s)  # type: ignore[misc]
-        for size in sorted({16, 64, 256, rows_a_pass(vit)})
+        for size in sorted({16, 64, 256, rows_per_pass(vit.device.type, vit.tokens)})
     }
     ways["score"] = lambda: score(bench.recipe, vit, bench.samples, subjects)
     seconds = bench.turns(ways, repeats)

@@ -21,10 +21,11 @@ from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import LocalTraining
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import NoProgress
 from fedprompt.benchmark.sweep.scheduler import run_all
@@ -64,13 +65,12 @@ class CacheGain:
 def cache_gain(method: str = "head", rounds: int = 60) -> CacheGain:
     """Runs the embedded default, evaluated every fourth round, in each of the three ways."""
     config = options({"methods": (method,), "seeds": (0,), "rounds": rounds}).grid()[0]
-    dataset, vit = runner.dataset(config), runner.simulator(config).vit
+    dataset, vit = runner.dataset(config), runner.simulator(config).context.vit
     parts = (dataset.train_x, dataset.train_y), (dataset.test_x, dataset.test_y)
     fresh, forgetful = ([kind(*part, vit) for part in parts] for kind in (Samples, UncachedSamples))
     seconds = []
     for train, test in (fresh, fresh, forgetful):
-        run = runner.simulator(config)
-        run.train, run.test = train, test
+        run = runner.assemble(config, vit, train, test, runner.federation_of(config, dataset))
         began = time.perf_counter()
         run.run()
         seconds.append(time.perf_counter() - began)
@@ -141,14 +141,14 @@ def _at_scale(method: str, clients: int, rounds: int) -> Scale:
     images = rng.integers(0, 256, (POOL, vit.image_size, vit.image_size, 3), np.uint8)
     samples = Samples(images, np.arange(POOL) % CLASSES, vit)
     training = LocalTraining(epochs=1, batch_size=16, lr=0.05, momentum=0.9, weight_decay=1e-5)
-    protocol = RoundSettings(rounds, COHORT / clients, rounds, training, Executor("sequential"))
-    streams = RandomStreams("made", "iid", 0)
-    run = Simulator(registry.create(method), vit, samples, samples, _federation(clients), streams, protocol)
+    settings = RoundSettings(rounds, COHORT / clients, rounds, training)
+    streams, executor = RandomStreams("made", "iid", 0), Executor("sequential")
+    run = Simulator(registry.create(method), vit, samples, samples, _federation(clients), streams, settings, executor)
     run.run()
     ends = [row["seconds"] for row in run.outcome.rounds]
     spent = np.diff(ends)[:-1]  # the last round's holds the evaluation
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    own = sum(value.nbytes for value in run.initial_local.values())
+    own = sum(value.nbytes for value in run.state.initial_local.values())
     return Scale(method, clients, median(spent.tolist()), run.outcome.eval_seconds, peak, own)
 
 

@@ -16,7 +16,7 @@ from fedprompt.data.files import json_files as jsonfile
 from fedprompt.results.records.identity import contradiction
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.runs.execute import Record
+    from fedprompt.benchmark.runs.record import Record
 
 OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
 UNFINISHED = ".unfinished-"

@@ -103,26 +103,26 @@ def _peak(config: RunConfig) -> int:
 
 
 def probe(run: "Simulator") -> None:
-    """One local epoch of a simulation's first cohort as its executor computes it, and one pass of the evaluation."""
-    from fedprompt.benchmark.simulation.local_training import rows_a_pass
+    """Runs one local epoch of a simulation's first cohort and one pass of the evaluation."""
+    from fedprompt.benchmark.simulation.batch import rows_per_pass
     from fedprompt.benchmark.simulation.scoring import score
 
-    run.announce()
-    if run.trains:
-        jobs = run.jobs(run.cohort(1), 1)
-        run.executor.train(run.recipe, run.vit, run.train, jobs, replace(run.protocol.training, epochs=1))
-    subjects, rows = [], 0
-    for subject in run.subjects(run.federation.seen):
-        subjects.append(subject)
-        rows += len(subject.rows)
-        if rows >= rows_a_pass(run.vit):
+    run.announce_reads()
+    context = run.context
+    if context.trains:
+        tasks = run.make_tasks(run.sample_cohort(1), 1)
+        training = replace(context.settings.training, epochs=1)
+        run.executor.train(context.recipe, context.vit, context.train, tasks, training)
+    scored, rows = [], 0
+    for task in run.evaluator.tasks(run.state, context.federation.seen):
+        scored.append(task)
+        rows += len(task.rows)
+        if rows >= rows_per_pass(context.vit.device.type, context.vit.tokens):
             break
-    score(run.recipe, run.vit, run.test, subjects)
+    score(context.recipe, context.vit, context.test, scored)
 
 
 def kept_bytes(run: "Simulator") -> int:
-    """Bytes of what all clients keep between rounds, once each of them has trained."""
-    from fedprompt.benchmark.runs.checkpoint import PER_CLIENT
-
-    own = sum(value.nbytes for pattern in PER_CLIENT.values() for value in pattern(run).values())
-    return own * len(run.federation.seen)
+    """Bytes that all clients keep between rounds, once each of them has trained."""
+    own = sum(value.nbytes for template in run.state.templates().values() for value in template.values())
+    return own * len(run.context.federation.seen)

@@ -22,7 +22,7 @@ from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
 from fedprompt.benchmark.sweep.nodes import check
 from fedprompt.benchmark.sweep.options import SweepOptions

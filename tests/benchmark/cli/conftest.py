@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.benchmark.runs.execute import execute, failed
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
 from tests.benchmark.conftest import configs
 

@@ -15,7 +15,7 @@ import pytest
 from fedprompt.benchmark.runs import locks as claims
 from fedprompt.benchmark.runs import worker as attempt
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.execute import Record
+from fedprompt.benchmark.runs.record import Record
 from fedprompt.benchmark.runs.store import CHECKPOINT
 from tests.benchmark.conftest import SMALL, Bench, config, refused
 from tests.chaos.processes import descendants, gone, start, until, untimed

@@ -16,7 +16,7 @@ import torch
 
 from fedprompt.benchmark.backbone import embedded
 from fedprompt.benchmark.runs import worker as attempt
-from fedprompt.benchmark.runs.execute import Record
+from fedprompt.benchmark.runs.record import Record
 from tests.benchmark.conftest import SMALL, Bench, config, configs, refused
 
 SWEEP = ("sweep", *SMALL, "--workers", 1, "--out", "runs")

@@ -10,7 +10,7 @@ import yaml
 
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs import worker as attempt
-from fedprompt.benchmark.runs.execute import Record
+from fedprompt.benchmark.runs.record import Record
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, Bench, refused
 

@@ -9,6 +9,7 @@ import pytest
 
 from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.runs import execute as runner
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.data.errors import DataError
 from tests.benchmark.conftest import config, configs
 
@@ -80,7 +81,7 @@ def test_a_partition_file_is_the_partition_and_known_by_its_content(tmp_path: Pa
     assert (one.partition, one.clients, one.alpha) == ("file", None, None)
     assert one.run_id == same.run_id != other.run_id
     assert [client.train[0] for client in runner.federation(one).clients] == [0, 1, 2, 3]
-    assert runner.failed(one, "").result["partition"] == f"file({(one.partition_hash or '')[:8]})"
+    assert failed(one, "").result["partition"] == f"file({(one.partition_hash or '')[:8]})"
     with pytest.raises(DataError, match=r"--partition-file .*a\.json has no effect with --partition iid"):
         options(given | {"partition_file": first, "partition": "iid"}).grid()
 
@@ -103,7 +104,7 @@ def test_clients_tested_on_training_images_set_aside_are_scored_on_those(monkeyp
     own = replace(digits, train_clients=owners, client_names=tuple("abcdef"))
     monkeypatch.setattr(runner, "dataset", lambda _: own)
     run = runner.simulator(config(partition="natural", clients=4))
-    assert run.test is run.train
-    assert run.federation.test_part == "train"
+    assert run.context.test is run.context.train
+    assert run.context.federation.test_part == "train"
     run = runner.simulator(config())
-    assert run.test is not run.train
+    assert run.context.test is not run.context.train

@@ -21,12 +21,12 @@ def test_a_job_comes_back_from_its_file_as_it_was_written(job_file: Path, tmp_pa
 def test_clients_cohorts_and_initial_tensors_are_those_of_our_own_run(job_file: Path) -> None:
     job = Job.read(job_file)
     run = runner.simulator(options(job.options).grid()[0])
-    assert [list(client.train) for client in run.federation.clients] == job.train
-    assert [list(client.test) for client in run.federation.clients] == job.test
-    assert [list(run.cohort(number)) for number in (1, 2, 3)] == job.cohorts
+    assert [list(client.train) for client in run.context.federation.clients] == job.train
+    assert [list(client.test) for client in run.context.federation.clients] == job.test
+    assert [list(run.sample_cohort(number)) for number in (1, 2, 3)] == job.cohorts
     initial = job.state()
     assert initial.keys() == {"prompt", "head.weight", "head.bias"}
-    assert all(torch.equal(run.server[name], value) for name, value in initial.items())
+    assert all(torch.equal(run.state.server[name], value) for name, value in initial.items())
 
 
 def test_the_arrays_of_a_job_are_those_of_our_own_data_set(job_file: Path) -> None:

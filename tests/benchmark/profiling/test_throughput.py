@@ -6,18 +6,19 @@ import torch
 
 from fedprompt.benchmark.profiling import throughput as perf
 from fedprompt.benchmark.profiling.throughput import bare_loop, measure, operations
-from fedprompt.benchmark.simulation.local_training import ClientTask, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.tasks import ClientTask
 from tests import toy
 
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_the_bare_loop_ends_where_the_simulator_does(plain: bool) -> None:
     run = toy.simulator("fedvpt")
-    (job,) = run.jobs([1], 1)
+    (job,) = run.make_tasks([1], 1)
     job = ClientTask(**{**vars(job), "client": 7, "rng": np.random.default_rng(7)})  # whose order the bare loop takes
     training = toy.Training(epochs=1, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
-    (update,) = learn(run.recipe, run.vit, run.train, [job], training)
-    bare = bare_loop(run.vit, run.train, job, training, plain)
+    (update,) = train_clients(run.context.recipe, run.context.vit, run.context.train, [job], training)
+    bare = bare_loop(run.context.vit, run.context.train, job, training, plain)
     assert bare.keys() == update.shared.keys()
     for name, value in bare.items():
         torch.testing.assert_close(value, update.shared[name], rtol=1e-4, atol=1e-5)

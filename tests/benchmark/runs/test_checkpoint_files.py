@@ -12,7 +12,8 @@ from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.runs.checkpoint import unpack
 from fedprompt.benchmark.runs.checkpoint_files import ASIDE, CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.runs.execute import Record, execute, failed
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import CHECKPOINT, Store
 from tests.benchmark.conftest import config
 

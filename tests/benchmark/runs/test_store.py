@@ -14,7 +14,7 @@ import pytest
 
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.execute import Record, failed
+from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import SPARE_BYTES, Store
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.files import own_settings

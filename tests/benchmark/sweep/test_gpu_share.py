@@ -63,7 +63,7 @@ def test_what_no_finished_run_says_is_measured_once_a_setting() -> None:
     runs = [*configs(methods=("head", "fedvpt"), seeds=(0, 1)), config(batch_size=64)]
     finished = [entry(runs[0], 2 * GB), entry(runs[2], None), entry(runs[3], 8 * GB, "failed")]
     assert needed(runs, finished, measure) == pytest.approx(4.6 * GB + CONTEXT, abs=1)
-    assert [(run.method, run.batch_size) for run in asked] == [("fedvpt", runs[0].batch_size), ("head", 64)]
+    assert [(run.context.method, run.batch_size) for run in asked] == [("fedvpt", runs[0].batch_size), ("head", 64)]
 
 
 def test_the_share_is_told_with_the_figures_it_comes_from(
@@ -80,7 +80,9 @@ def test_the_share_is_told_with_the_figures_it_comes_from(
 def local_bytes(run: RunConfig) -> int:
     """What the clients of a personal head keep: a weight of every class and feature, and a bias, in fp32."""
     simulation = runner.simulator(run)
-    return 4 * len(simulation.federation.seen) * simulation.vit.classes * (simulation.vit.dim + 1)
+    return (
+        4 * len(simulation.context.federation.seen) * simulation.context.vit.classes * (simulation.context.vit.dim + 1)
+    )
 
 
 def test_a_round_and_a_pass_are_computed_in_a_process_of_its_own_and_clients_own_tensors_added() -> None:

@@ -15,8 +15,8 @@ from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.runs import store as storing
 from fedprompt.benchmark.runs import worker as attempt
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.execute import Record, failed
 from fedprompt.benchmark.runs.locks import RunLocks
+from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module

@@ -8,7 +8,7 @@ import yaml
 from fedprompt.benchmark.config.method_overrides import MethodOverrides
 from fedprompt.benchmark.config.options import RunConfig, options
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.tuning import selection as tuning
 from fedprompt.benchmark.tuning.selection import Trial, best, check_place, judge, preset, write
@@ -95,7 +95,7 @@ def test_the_preset_is_a_grid_with_each_methods_choice(tmp_path: Path) -> None:
     found = options({}, str(path))
     assert (found.rounds, found.alpha, found.methods) == (3, (0.1, 1.0), ("head", "fedvpt", "local"))
     assert (found.validation, found.seeds) == (0.0, (0, 1, 2))  # a sweep trains on every sample, with seeds of its own
-    runs = {run.method: run for run in found.grid()}
+    runs = {run.context.method: run for run in found.grid()}
     assert (runs["head"].lr, runs["fedvpt"].lr, runs["local"].lr) == (0.2, 0.2, 0.05)
     assert runs["fedvpt"].settings["fedvpt"]["tokens"] == 2
     assert found.per_method["head"].trials == 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records import frames as records

@@ -3,6 +3,7 @@
 import configparser
 import os
 import re
+import runpy
 import subprocess
 import sys
 import venv
@@ -118,3 +119,14 @@ def test_a_sweep_in_a_folder_with_the_same_package_names_uses_the_installed_ones
     command = [str(installed / "bench")] if workers > 1 else [python, "-m", "fedprompt.benchmark"]
     succeed([*command, *SWEEP, "--workers", str(workers)], work)
     assert succeed([python, "-c", LOAD], work).split("\n")[0] == "['fedvpt', 'head'] True site-packages"
+
+
+def test_link_packages_can_run_again_and_replaces_wrong_links(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "tools" / "link_packages.py"))
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+    (tmp_path / "fedprompt").mkdir()
+    (tmp_path / "fedprompt" / "data").symlink_to("elsewhere")
+    for _ in range(2):
+        links = script["link"](tmp_path)
+        assert {path.name: path.resolve() for path in links.iterdir()} == {name: tmp_path / name for name in FOLDERS}

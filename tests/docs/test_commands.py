@@ -66,7 +66,6 @@ def test_every_command_in_a_file_is_valid(file: Path) -> None:
     [
         ("sweep --methods all --alpha 0.05,0.5", ""),
         ("data show pacs --partition domain", ""),
-        ("--help", ""),
         ("--versoin", "--versoin"),
         ("swep --methods all", "no command swep"),
         ("data shew pacs", "no command shew"),

@@ -94,6 +94,7 @@ def exported(path: Path, needed: Sequence[str]) -> pd.DataFrame:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _csv(path)
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): export the runs again") from error
+    frame = frame.rename(columns={"cell": "setting"})  # the name of this column in version 0.1
     if missing := [name for name in needed if name not in frame]:
         raise RecordError(
             f"{path} holds no runs, it lacks {', '.join(missing)}: name a file of `bench export --what runs`"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from fedprompt.results.statistics.selection import finished
+from fedprompt.results.statistics.summary import finished
 
 NUMBERS = Path(__file__).with_name("published_numbers.yaml")
 COLUMNS = ("source", "method", "dataset", "partition", "alpha", "metric", "published", "measured", "seeds")

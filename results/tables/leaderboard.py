@@ -8,7 +8,7 @@ import pandas as pd
 from fedprompt.results.errors import RecordError, unknown
 from fedprompt.results.statistics import inference as stats
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, differences, lower_is_better, paired
-from fedprompt.results.statistics.selection import ranking
+from fedprompt.results.statistics.summary import ranking
 from fedprompt.results.tables.entries import PER_RUN
 from fedprompt.results.tables.render import render
 

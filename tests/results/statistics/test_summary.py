@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from fedprompt.results.statistics import inference as stats
-from fedprompt.results.statistics.selection import over_seeds, with_intervals
+from fedprompt.results.statistics.summary import over_seeds, with_intervals
 
 
 @pytest.fixture

@@ -52,12 +52,12 @@ def _wrong_type(record: Mapping[str, Any]) -> str | None:
     """The first part of a record that has an unexpected type, as part of a sentence; None if there is none."""
     for key in TEXTS:
         if not isinstance(record.get(key), str):
-            return f"has a {key} that is not text"
+            return f"contains something other than text in {key}"
     if not isinstance(record.get("seed"), int):
-        return "has a seed that is not a whole number"
+        return "contains something other than a whole number in seed"
     for key in MAPPINGS:
         if not isinstance(record.get(key, {}), dict):
-            return f"has a {key} that is not a mapping"
+            return f"contains something other than a mapping in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
         return "contains something other than text in environment"
     for key, containers in NUMBERS.items():

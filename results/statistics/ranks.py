@@ -47,7 +47,9 @@ def rank(
     complete = scores.dropna(axis=1)
     left_out = [str(name) for name in scores if name not in complete]
     if complete.shape[1] < 2:
-        raise RecordError(f"ranks of {metric} need two methods with a value in every setting: {complete.shape[1]} found")
+        raise RecordError(
+            f"ranks of {metric} need two methods with a value in every setting: {complete.shape[1]} found"
+        )
     ranks = average_ranks(complete, lower_is_better(metric))
     pairwise = wilcoxon_holm(complete)
     return Ranking(ranks, friedman(complete, generator), pairwise, cliques(ranks, pairwise), len(complete), left_out)

@@ -207,7 +207,7 @@ def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDA
 
 
 def _on_grid(steps: NDArray[np.int64]) -> float:
-    """p of the sum of `steps` among the sums of all sign flips, by convolution; two sums may differ by n from rounding."""
+    """p of the sum of `steps` among the sums of all sign flips, by convolution; rounding may move two sums by n."""
     sizes = np.abs(steps)
     total = int(sizes.sum())
     probability = np.zeros(total + 1)  # of each sum of the sizes with a positive sign

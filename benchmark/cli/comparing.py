@@ -62,7 +62,7 @@ def verify(
     claims: Annotated[Path | None, typer.Option(help="a yaml file of claims (default: the package's own)")] = None,
     as_json: Json = False,
 ) -> None:
-    """Papers' claims against the runs of a directory: supported, contradicted, not resolved or not tested."""
+    """Papers' claims against the runs of a directory: supported, contradicted, not significant or not tested."""
     import numpy as np
 
     from fedprompt.results.claims import verdicts

@@ -30,10 +30,10 @@ def test_claims_are_held_against_the_runs(bench: Bench, directory: Path, tmp_pat
     said = bench("verify", directory)
     assert (said.code, said.err) == (0, "")
     assert "pep-fedpt-surpasses-all: not tested" in said.out
-    check = "{kind: beats, method: head, rivals: [fedvpt], metrics: [seen.mean]}"
+    check = "{kind: beats, method: head, baselines: [fedvpt], metrics: [seen.mean]}"
     (tmp_path / "mine.yaml").write_text(f"[{{id: mine, source: s, wording: w, settings: {{}}, check: {check}}}]")
     (found,) = json.loads(bench("verify", directory, "--claims", tmp_path / "mine.yaml", "--json").out)
-    assert (found["id"], found["verdict"], found["comparisons"][0]["n"]) == ("mine", "not resolved", 1)
+    assert (found["id"], found["verdict"], found["comparisons"][0]["n"]) == ("mine", "not significant", 1)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from fedprompt.benchmark.simulation.local_training import LocalTraining
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Outcome, RoundSettings, Simulator
 from fedprompt.data import federation as federations
-from fedprompt.data import registry as datasets
+from fedprompt.data import loading as datasets
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Federation
 from fedprompt.methods import registry as methods

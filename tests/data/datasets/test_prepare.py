@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.data import registry
+from fedprompt.data import loading
 from fedprompt.data.datasets import prepare as preparing
 from fedprompt.data.datasets.prepare import prepare, verify
 from fedprompt.data.errors import DataError
@@ -29,7 +29,7 @@ def test_an_archive_of_any_name_is_unpacked_and_verified(tmp_path: Path) -> None
         "3 test where the published set has 10,000",
         "3 classes where the published set has 200",
     )
-    assert registry.load("tiny-imagenet", tmp_path / "root").train_x[0].shape == (64, 64, 3)
+    assert loading.load("tiny-imagenet", tmp_path / "root").train_x[0].shape == (64, 64, 3)
     assert prepare("tiny-imagenet", tmp_path / "root") == verdict  # again: nothing to do
 
 
@@ -67,7 +67,7 @@ def test_a_download_goes_to_the_data_root_under_its_published_name(
         shutil.copy(archive, path)
 
     monkeypatch.setattr(preparing, "fetch", fetch)
-    monkeypatch.setattr(preparing, "md5_of", lambda _: "90528d7ca1a48142e341f4ef8d21d0de")
+    monkeypatch.setattr(preparing, "file_md5", lambda _: "90528d7ca1a48142e341f4ef8d21d0de")
     assert prepare("tiny-imagenet", tmp_path / "root").train == 6
     assert asked == [("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.files.download import fetch, md5_of
+from fedprompt.data.files.download import fetch, file_md5
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -66,7 +66,7 @@ def test_a_download_arrives_whole_under_its_name_alone(tmp_path: Path, server: S
     fetch(server.url, tmp_path / "new" / "pets.zip", MD5)
     assert (tmp_path / "new" / "pets.zip").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["pets.zip"]
-    assert md5_of(tmp_path / "new" / "pets.zip") == MD5
+    assert file_md5(tmp_path / "new" / "pets.zip") == MD5
 
 
 def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:

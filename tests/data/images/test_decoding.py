@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.images.decoding import ImageFiles, album, decode
+from fedprompt.data.images.decoding import ImageFiles, decode, train_test_files
 from tests.data.made import image
 
 
@@ -87,7 +87,7 @@ def test_a_16_bit_image_is_refused_rather_than_clipped(tmp_path: Path) -> None:
 def test_the_parts_of_an_album_are_views_on_one(tmp_path: Path) -> None:
     for i in range(5):
         image(tmp_path / f"{i}.png", (i, i, i), (3, 2 + i))
-    train, test = album(tmp_path, ["0.png", "1.png", "2.png"], ["3.png", "4.png"], "toy", "v1")
+    train, test = train_test_files(tmp_path, ["0.png", "1.png", "2.png"], ["3.png", "4.png"], "toy", "v1")
     assert (len(train), len(test)) == (3, 2)
     assert test.paths == ["3.png", "4.png"]
     assert test[1].shape == (6, 3, 3)

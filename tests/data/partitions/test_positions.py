@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions.positions import check_positions, check_some, class_counts, set_aside
+from fedprompt.data.partitions.positions import check_not_empty, check_positions, class_counts, set_aside
 
 
 def test_counts_are_of_each_client_and_class() -> None:
@@ -27,7 +27,7 @@ def test_a_position_outside_or_held_twice_is_named(positions: list[list[int]], m
 
 def test_a_client_without_training_samples_is_named() -> None:
     with pytest.raises(DataError, match="client 1 holds no training sample"):
-        check_some([np.array([0]), np.array([], np.int64)])
+        check_not_empty([np.array([0]), np.array([], np.int64)])
 
 
 @pytest.mark.parametrize(

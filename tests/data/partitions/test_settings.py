@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions import settings as partition
+from fedprompt.data.partitions import registry
 from fedprompt.data.partitions.settings import PartitionSettings, fingerprint
 
 KINDS = {
@@ -112,7 +112,7 @@ def test_a_partition_file_counts_by_its_content_and_not_by_its_place(tmp_path: P
 
 
 def test_every_partition_says_in_a_line_what_it_does() -> None:
-    assert set(partition.names()) == KINDS
-    lines = {partition.find(name).description for name in KINDS}
+    assert set(registry.names()) == KINDS
+    lines = {registry.find(name).description for name in KINDS}
     assert len(lines) == len(KINDS)
     assert all(20 < len(line) < 120 for line in lines)

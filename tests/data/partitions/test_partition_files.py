@@ -6,15 +6,15 @@ import pytest
 
 from fedprompt.data.errors import DataError
 from fedprompt.data.federation import PartitionSettings, build
-from fedprompt.data.partitions.files import IndexLists, Saved, read
+from fedprompt.data.partitions.partition_files import IndexLists, SavedFederation, read
 from tests.data.toy import balanced, stream
 
 
 def test_both_forms_are_told_apart(tmp_path: Path) -> None:
     build(balanced(60, 20, 4), PartitionSettings(clients=5), stream(0)).save(tmp_path / "f.json")
     saved = read(tmp_path / "f.json")
-    assert isinstance(saved, Saved)
-    assert saved.made_with.keys() == {"federated-prompt-bench", "numpy"}
+    assert isinstance(saved, SavedFederation)
+    assert saved.made_with.keys() == {"fedprompt-bench", "numpy"}
     (tmp_path / "p.json").write_text("[[3, 1], [2]]")
     lists = read(tmp_path / "p.json")
     assert isinstance(lists, IndexLists)

@@ -157,7 +157,7 @@ def read_text(path: Path) -> str:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns the given columns of a CSV file, row by row. Raises DataError if the file, a column or a value is missing."""
+    """Returns columns of a CSV file, row by row. Raises DataError if the file, a column or a value is missing."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)

@@ -54,7 +54,7 @@ def dirichlet_class(dataset: DataSet, rng: np.random.Generator, *, alpha: float 
 def pathological(
     dataset: DataSet, rng: np.random.Generator, *, classes_per_client: int = 2, clients: int = 20
 ) -> Assignment:
-    """Every client has exactly `classes_per_client` classes; its share of a class is a draw from U(0.4, 0.6), normalised.
+    """Every client has exactly `classes_per_client` classes, with shares drawn from U(0.4, 0.6) and normalised.
 
     Source: the "noniid-labeluni" split of SGPT's code. The numbers of clients per class differ by at most one.
     """

@@ -41,8 +41,8 @@ def test_unreadable_images_are_left_out_with_all_that_is_said_of_them(
     assert dataset.train_clients.tolist() == [1, 3, 4, 0, 1, 3, 4]
     assert dataset.train_domains is not None
     assert len(dataset.train_domains) == 7
-    assert dataset.notes == ("2 unreadable images left out",)
-    assert "2 unreadable images left out" in caplog.text
+    assert dataset.notes == ("2 unreadable images excluded",)
+    assert "2 unreadable images excluded" in caplog.text
     assert dataset.identity != whole.identity
     assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
 

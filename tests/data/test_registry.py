@@ -52,8 +52,8 @@ def test_a_name_is_registered_once() -> None:
     ("name", "message"),
     [
         ("digts", "unknown data set 'digts'; did you mean 'digits'? available: cifar10, "),
-        ("npz", "data set 'npz' names no file: write npz:FILE"),
-        ("digits:8", "data set 'digits:8': digits takes nothing after a colon; write digits"),
+        ("npz", "data set 'npz' needs a file: write npz:FILE"),
+        ("digits:8", "data set 'digits:8': digits takes no argument; write digits"),
     ],
 )
 def test_a_wrong_name_is_answered_with_a_right_one(name: str, message: str) -> None:

@@ -35,13 +35,13 @@ def test_files_that_are_not_the_published_ones_are_refused(tmp_path: Path, monke
     file = tmp_path / "cifar-100-python" / "test"
     file.write_bytes(file.read_bytes() + b"!")
     with pytest.raises(
-        DataError, match=r"not the published ones \(md5\)\nremove that folder, then `bench data prepare"
+        DataError, match=r"differ from the published ones \(md5\)\ndelete that folder, then run `bench data prepare"
     ):
         loading.load("cifar100", tmp_path)
 
 
 def test_an_absent_set_is_answered_with_the_command_and_the_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cifar100: .* is not there .*\n`bench data prepare cifar100`.*") as error:
+    with pytest.raises(DataError, match=r"cifar100: not found: .*\nrun `bench data prepare cifar100`.*") as error:
         loading.load("cifar100", tmp_path)
     assert f"put cifar-100-python.tar.gz into {tmp_path}" in str(error.value)
 

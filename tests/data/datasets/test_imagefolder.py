@@ -64,10 +64,10 @@ def test_test_images_in_a_folder_of_their_own_need_no_client(tmp_path: Path) -> 
     ("lines", "message"),
     [
         (["file,client"], "has no column path; its header is: file, client"),
-        (["path,client", "cat/9.png,a"], "clients.csv names 1 images that are not there: cat/9.png"),
-        (["path,client", "cat/0.png,a"], "names no client for cat/1.png; each training image needs one"),
+        (["path,client", "cat/9.png,a"], "clients.csv lists 1 images that do not exist: cat/9.png"),
+        (["path,client", "cat/0.png,a"], "has no client for cat/1.png; each training image needs one"),
         (["path,client", "cat/0.png,a", "cat/0.png,b"], "cat/0.png has two clients, a and b"),
-        (["path,client", "../x.png,a"], "the path '../x.png' does not lie below"),
+        (["path,client", "../x.png,a"], "the path '../x.png' is not inside"),
     ],
 )
 def test_a_csv_file_that_does_not_fit_the_images_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -78,21 +78,21 @@ def test_a_csv_file_that_does_not_fit_the_images_is_refused(tmp_path: Path, line
 
 def test_images_and_folders_of_images_side_by_side_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, "photo", "photo/cat")
-    with pytest.raises(DataError, match="holds both images and folders of images"):
+    with pytest.raises(DataError, match="contains both images and folders of images"):
         loading.load("imagefolder:own", tmp_path)
 
 
 def test_a_folder_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no folder .*own; need one with a folder for each class"):
+    with pytest.raises(DataError, match=r"folder not found: .*own; it needs a subfolder per class"):
         loading.load("imagefolder:own", tmp_path)
     (tmp_path / "own" / "cat").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no image; need PATH/CLASS"):
+    with pytest.raises(DataError, match="contains no images; need PATH/CLASS"):
         loading.load("imagefolder:own", tmp_path)
 
 
 def test_too_few_images_to_test_on_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, "cat", count=2)
-    with pytest.raises(DataError, match="there is no test image"):
+    with pytest.raises(DataError, match=r"no test images in .*; need at least one"):
         loading.load("imagefolder:own", tmp_path)
 
 

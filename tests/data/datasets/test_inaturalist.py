@@ -39,8 +39,8 @@ def test_each_size_of_cell_has_its_own_file(tmp_path: Path, split: str) -> None:
         ("test.csv", "image_id,class\nt0,Ara ara\n", "has no column label; its header is: image_id, class"),
         ("test.csv", "image_id,class,label\nt0,Ara ara\n", "line 2: need a value for each of image_id, class, label"),
         ("test.csv", "image_id,class,label\nt0,Ara ara,1203\n", "the label '1203' of class Ara ara is out of range"),
-        ("test.csv", "image_id,class,label\nt9,Ara ara,0\n", "test.csv names 1 files that are not in .*t9.jpg"),
-        ("test.csv", "image_id,class,label\nt0,Canis lupus,5\n", r"names 1 files .*: \?/Canis lupus/t0.jpg"),
+        ("test.csv", "image_id,class,label\nt9,Ara ara,0\n", "test.csv lists 1 files that are not in .*t9.jpg"),
+        ("test.csv", "image_id,class,label\nt0,Canis lupus,5\n", r"lists 1 files .*: \?/Canis lupus/t0.jpg"),
     ],
 )
 def test_a_csv_file_that_does_not_fit_is_refused(tmp_path: Path, file: str, content: str, message: str) -> None:
@@ -51,7 +51,7 @@ def test_a_csv_file_that_does_not_fit_is_refused(tmp_path: Path, file: str, cont
 
 def test_an_archive_without_the_split_is_answered_with_what_it_holds(tmp_path: Path) -> None:
     inaturalist(tmp_path, ROWS, "geo_1k")
-    with pytest.raises(DataError, match=r"no CSV file in .* ends in .*; there: federated_train_geo_1k.csv, test.csv"):
+    with pytest.raises(DataError, match=r"no CSV file in .* ends in .*; found: federated_train_geo_1k.csv, test.csv"):
         loading.load("inaturalist-geo-100", tmp_path)
 
 

@@ -55,16 +55,16 @@ def test_a_file_that_changed_has_a_new_identity_and_is_read_again(tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_y": None, "test_x": None}, "holds train_x, test_y; missing train_y, test_x"),
+        ({"train_y": None, "test_x": None}, "contains train_x, test_y; missing train_y, test_x"),
         ({"train_x": np.zeros((4, 2, 2, 3))}, "train_x is float64; need uint8 from 0 to 255"),
         ({"train_x": np.zeros((4, 2, 2), np.uint8)}, "train_x has shape (4, 2, 2); need [N, H, W, 3] (grayscale"),
         ({"test_x": np.zeros((2, 12), np.uint8)}, "test_x has shape (2, 12); need [N, H, W, 3]"),
         ({"test_y": np.array([0, 1, 1])}, "test_y has 3 entries but test_x has 2 images"),
         ({"test_y": np.array([[0], [1]])}, "test_y is int64 of shape (2, 1); need int64 of shape [N]"),
-        ({"train_y": np.array([0, 1, -1, 0])}, "train_y holds the label -1; need labels from 0"),
-        ({"train_y": np.array([0, 1, 10**9, 0])}, "train_y holds the label 1000000000; need at most 65535"),
+        ({"train_y": np.array([0, 1, -1, 0])}, "train_y contains the label -1; need labels from 0"),
+        ({"train_y": np.array([0, 1, 10**9, 0])}, "train_y contains the label 1000000000; need at most 65535"),
         ({"train_y": np.array([0.0, 1, 0, 1])}, "train_y is float64; need integer labels from 0"),
-        ({"train_y": np.array([0, 1, 0, None])}, "train_y is damaged or holds Python objects; need numbers"),
+        ({"train_y": np.array([0, 1, 0, None])}, "train_y is damaged or contains Python objects; need numbers"),
     ],
 )
 def test_a_wrong_array_is_named_with_what_is_needed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -74,7 +74,7 @@ def test_a_wrong_array_is_named_with_what_is_needed(tmp_path: Path, changes: dic
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"there is no file {tmp_path / 'none.npz'}")):
+    with pytest.raises(DataError, match=re.escape(f"cannot read {tmp_path / 'none.npz'}: no such file or directory")):
         loading.load(f"npz:{tmp_path / 'none.npz'}")
 
 
@@ -86,7 +86,7 @@ def test_a_folder_is_not_a_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(DataError, match=re.escape("not an .npz file, or a truncated one")):
+    with pytest.raises(DataError, match=re.escape("not an .npz file, or truncated")):
         loading.load(f"npz:{tmp_path / 'a.npz'}")
 
 

@@ -49,7 +49,7 @@ def test_the_listed_counts_follow_from_the_published_class_sizes() -> None:
 
 def test_an_absent_folder_is_named(tmp_path: Path) -> None:
     (pacs(tmp_path, 3) / "photo").rename(tmp_path / "away")
-    with pytest.raises(DataError, match=r"no folder .*photo/dog; .* holds art_painting, cartoon, sketch"):
+    with pytest.raises(DataError, match=r"folder not found: .*photo/dog; .* contains art_painting, cartoon, sketch"):
         loading.load("pacs", tmp_path)
 
 

@@ -34,8 +34,8 @@ def test_a_client_holds_its_real_number_of_samples(places: DataSet) -> None:
 
 
 def test_nobody_takes_it_for_the_real_data_set(places: DataSet) -> None:
-    assert registry.source(places.name).description.startswith("NOT iNaturalist: made images")
-    assert "accuracies mean nothing" in places.notes[0]
+    assert registry.source(places.name).description.startswith("NOT iNaturalist: generated images")
+    assert "accuracies have no meaning" in places.notes[0]
     assert all(name.startswith("made class") for name in places.classes)
 
 

@@ -20,7 +20,7 @@ def test_training_folders_are_the_classes_and_the_validation_split_is_test_data(
 def test_classes_without_training_images_are_left_out_and_counted(tmp_path: Path) -> None:
     tiny(tmp_path, classes=3, train=1, test=2)
     assert loading.load("tiny-imagenet", tmp_path).notes == (
-        "2 of 8 validation images left out: their classes have no training image",
+        "2 of 8 validation images excluded: their classes have no training images",
     )
 
 
@@ -57,7 +57,7 @@ def test_an_absent_part_is_named(tmp_path: Path, part: str) -> None:
 def test_annotations_of_absent_images_are_refused(tmp_path: Path) -> None:
     folder = tiny(tmp_path)
     (folder / "val" / "images" / "val_0.JPEG").unlink()
-    with pytest.raises(DataError, match=r"val_annotations.txt names 1 files that are not in .*: val/images/val_0.JPEG"):
+    with pytest.raises(DataError, match=r"val_annotations.txt lists 1 files that are not in .*: val/images/val_0.JPEG"):
         loading.load("tiny-imagenet", tmp_path)
 
 

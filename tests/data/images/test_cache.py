@@ -98,7 +98,7 @@ def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path: Pa
     (tmp_path / "images" / "1.png").write_bytes(b"no image")
     (tmp_path / "images" / "5.png").unlink()
     with pytest.raises(
-        DataError, match=r"toy: 2 unreadable images: .*1.png is no readable image: unknown format; .*5.png"
+        DataError, match=r"toy: 2 unreadable images: .*1.png is not a readable image: unknown format; .*5.png"
     ):
         cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.npy"))
@@ -124,7 +124,7 @@ def test_a_full_disk_is_told_before_anything_is_decoded(
 ) -> None:
     train, _ = pictures(tmp_path / "images")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=re.escape("cannot be written (no space): 0 MiB for toy at 4 px")):
+    with pytest.raises(DataError, match=re.escape("cannot be written (no space): toy at 4 px needs 0 MiB")):
         cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert counted == []
 
@@ -136,14 +136,14 @@ def test_a_disk_that_fills_up_leaves_no_half_written_cache(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache.os, "replace", full)  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\).*BENCH_CACHE"):
+    with pytest.raises(DataError, match=r"cannot be written \(no space left on device\).*BENCH_CACHE"):
         cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert [name for name in names(tmp_path / "cache") if not name.endswith(".lock")] == []
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot make the cache folder .*BENCH_CACHE"):
+    with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
         cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "file" / "cache")
 
 

@@ -59,13 +59,13 @@ def test_a_large_image_is_averaged_and_not_sampled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "unknown format"), (b"no image", "unknown format"), (None, "there is no such file")]
+    ("content", "reason"), [(b"", "unknown format"), (b"no image", "unknown format"), (None, "file not found")]
 )
 def test_what_is_no_image_is_named_with_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=re.escape(f"{path} is no readable image: {reason}")):
+    with pytest.raises(DataError, match=re.escape(f"{path} is not a readable image: {reason}")):
         decode(path)
 
 
@@ -74,13 +74,13 @@ def test_an_image_cut_short_is_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"a\.jpg is no readable image: .*truncated"):
+    with pytest.raises(DataError, match=r"a\.jpg is not a readable image: .*truncated"):
         decode(tmp_path / "a.jpg")
 
 
 def test_a_16_bit_image_is_refused_rather_than_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="is no 8-bit image"):
+    with pytest.raises(DataError, match="is not an 8-bit image"):
         decode(tmp_path / "a.png")
 
 

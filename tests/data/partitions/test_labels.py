@@ -141,7 +141,7 @@ def test_classes_without_samples_are_nobodys() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"classes_per_client": 5}, "--classes-per-client 5 is too many: toy has training samples of 4 classes"),
+        ({"classes_per_client": 5}, "--classes-per-client 5 is too large: toy has training samples of 4 classes"),
         ({"classes_per_client": 4, "clients": 11}, "class 'class 0' has 10 training samples for 11 clients: lower"),
         ({"kind": "dirichlet-class", "clients": 41}, "41 clients but only 40 training samples: at most 40 clients"),
     ],

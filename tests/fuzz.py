@@ -28,7 +28,7 @@ from fedprompt.benchmark.runs.status import of_directory
 from fedprompt.benchmark.runs.store import Entry, Store
 from fedprompt.benchmark.sweep.order import longest_first
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions import files as partition_file
+from fedprompt.data.partitions import partition_files
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records import frames as records
@@ -158,7 +158,7 @@ def partition_is_read_or_refused(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "partition.json"
         path.write_bytes(content)
-        tolerant(lambda: partition_file.read(path))
+        tolerant(lambda: partition_files.read(path))
 
 
 def checkpoint_is_read_or_refused(data: st.DataObject) -> None:

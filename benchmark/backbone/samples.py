@@ -43,7 +43,7 @@ class Samples:
         identity: str | None = None,
     ) -> None:
         self.vit = vit
-        stamp = cache.stamp(images) if isinstance(images, ImageFiles) else ""
+        stamp = cache.file_stamp(images) if isinstance(images, ImageFiles) else ""
         self.images = self._placed(_sized(images, vit.image_size, identity, stamp))  # uint8 [N, S, S, 3]
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(vit.device)
         mean, std = normalization(normalize, vit)
@@ -139,7 +139,7 @@ def normalization(name: str, vit: FrozenViT) -> tuple[tuple[float, ...], tuple[f
 
 def _sized(images: np.ndarray | ImageFiles, size: int, identity: str | None, stamp: str) -> Tensor:
     if isinstance(images, ImageFiles):
-        return torch.from_numpy(cache.decoded(images, size, stamp=stamp))
+        return torch.from_numpy(cache.load_decoded(images, size, stamp=stamp))
     if images.shape[1:3] == (size, size):
         return torch.from_numpy(np.ascontiguousarray(images))
     shape = (len(images), size, size, 3)

@@ -74,9 +74,9 @@ def _ray() -> str:
 
 
 def _data(root: Path | None) -> str:
-    from fedprompt.data import registry
+    from fedprompt.data import loading
 
-    registry.load("digits", root)
+    loading.load("digits", root)
     return "digits loads; an .npz of your own: --datasets npz:FILE"
 
 

@@ -15,7 +15,7 @@ from fedprompt.benchmark.backbone.weights import EMBEDDED, identity
 from fedprompt.benchmark.config.method_overrides import LocalTrainingOptions, MethodOverrides, read_own, recipe, without
 from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions, still_used
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.data import registry as datasets
+from fedprompt.data import loading as datasets
 from fedprompt.data.partitions.settings import PartitionSettings
 from fedprompt.methods import registry as methods
 from fedprompt.results.records.identity import run_id as identity_of

@@ -57,5 +57,5 @@ def still_used(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     chosen = given.get("partition") or ("file" if given.get("partition_file") else None)
     if chosen is None:
         return dict(preset)
-    uses = {*find(chosen).uses, "validation"}
+    uses = {*find(chosen).options, "validation"}
     return {k: v for k, v in preset.items() if k in uses or k not in (*FIELDS, "partition")}

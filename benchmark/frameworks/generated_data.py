@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
-from fedprompt.data import registry
+from fedprompt.data import loading
 
 CLASSES = 10
 ARCHIVE = "all.npz"
@@ -27,7 +27,7 @@ def digits(folder: Path, train: int, test: int, size: int) -> Path:
     unfinished = folder / f".{place.name}.{os.getpid()}"
     unfinished.mkdir(parents=True)
     try:
-        source = registry.load("digits")
+        source = loading.load("digits")
         rng = np.random.default_rng(0)
         _write(unfinished, "train", np.asarray(source.train_x), source.train_y, train, size, rng)
         _write(unfinished, "test", np.asarray(source.test_x), source.test_y, test, size, rng)

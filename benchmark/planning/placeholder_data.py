@@ -10,7 +10,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.samples import SMALL, Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.options import RunConfig
-from fedprompt.data import registry
+from fedprompt.data import loading, registry
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.datasets.synthetic import client_sizes
 from fedprompt.data.errors import DataError
@@ -25,7 +25,7 @@ IN_MEMORY = ("cifar10", "cifar100")  # of the published data sets; the images of
 def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> str:
     """The data set's identity, or `ABSENT` where it is not here. Raises DataError for any other mistake."""
     try:
-        return registry.identity(name, root, skip_corrupt)
+        return loading.identity(name, root, skip_corrupt)
     except DataError:
         if registry.source(name, root).absent():
             return ABSENT
@@ -37,7 +37,7 @@ def dataset(config: RunConfig) -> tuple[DataSet, bool]:
     root = None if config.data_root is None else Path(config.data_root)
     source = registry.source(config.dataset, root)
     if not source.absent():
-        return registry.load(config.dataset, root, config.skip_corrupt), True
+        return loading.load(config.dataset, root, config.skip_corrupt), True
     return published(source), False
 
 

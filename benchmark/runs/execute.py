@@ -24,7 +24,7 @@ from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.data import federation as federations
-from fedprompt.data import registry as datasets
+from fedprompt.data import loading as datasets
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Federation
 from fedprompt.methods import registry as methods

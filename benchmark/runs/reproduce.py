@@ -16,7 +16,7 @@ from fedprompt.benchmark.config.options import Options, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.merge import MEASURED
 from fedprompt.benchmark.runs.store import Entry, Store
-from fedprompt.data import registry as datasets
+from fedprompt.data import loading as datasets
 from fedprompt.methods import registry as methods
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")

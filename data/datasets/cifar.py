@@ -13,17 +13,17 @@ SITE = "https://www.cs.toronto.edu/~kriz"
 
 
 class Cifar(Source):
-    """32x32 photographs below `cifar-10-batches-py` or `cifar-100-python`."""
+    """32x32 photographs in `cifar-10-batches-py` or `cifar-100-python`."""
 
     train, test = 50_000, 10_000
     terms = "no licence stated; cite Krizhevsky (2009)"
 
     def identity(self) -> str:
-        """The md5 of the published archive: torchvision holds every file to its own, so nothing else loads."""
+        """Returns the md5 of the published archive. torchvision verifies every file, so no other content can load."""
         return f"{self.name}:md5:{self.archives[0].md5}"
 
     def load(self) -> DataSet:
-        """The images as uint8 [N, 32, 32, 3] with their fine labels. Raises DataError for files that are not these."""
+        """Returns images uint8 [N, 32, 32, 3] with fine labels. Raises DataError for files with another checksum."""
         from torchvision import datasets
 
         self.require()
@@ -33,11 +33,10 @@ class Cifar(Source):
         except RuntimeError as error:
             place = self.home / self.archives[0].target
             raise DataError(
-                f"{self.name}: the files in {place} are not the published ones (md5)\n"
-                f"remove that folder, then `bench data prepare {self.name}`"
+                f"{self.name}: the files in {place} differ from the published ones (md5)\n"
+                f"delete that folder, then run `bench data prepare {self.name}`"
             ) from error
-        labels = (np.array(part.targets, dtype=np.int64) for part in (train, test))
-        train_y, test_y = labels
+        train_y, test_y = (np.array(part.targets, dtype=np.int64) for part in (train, test))
         return DataSet(
             self.name, train.data, train_y, test.data, test_y, tuple(train.classes), identity=self.identity()
         )
@@ -45,7 +44,7 @@ class Cifar(Source):
 
 @register("cifar10")
 class Cifar10(Cifar):
-    """6,000 images of each of 10 classes."""
+    """10 classes with 6,000 images each."""
 
     description = "32x32 photographs of animals and vehicles"
     classes = 10
@@ -62,7 +61,7 @@ class Cifar10(Cifar):
 
 @register("cifar100")
 class Cifar100(Cifar):
-    """600 images of each of 100 classes."""
+    """100 classes with 600 images each."""
 
     description = "32x32 photographs; the fine labels"
     classes = 100

@@ -7,7 +7,7 @@ from PIL import Image
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.data.images.decoding import album
+from fedprompt.data.images.decoding import train_test_files
 from tests.toy import vit
 
 
@@ -24,7 +24,7 @@ def pictures(root: Path) -> np.ndarray:
 def test_files_give_the_pixels_that_arrays_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     images = pictures(tmp_path / "images")
-    train, test = album(tmp_path / "images", [f"{i}.png" for i in range(4)], ["4.png", "5.png"], "toy", "v1")
+    train, test = train_test_files(tmp_path / "images", [f"{i}.png" for i in range(4)], ["4.png", "5.png"], "toy", "v1")
     rows = torch.tensor([3, 0, 3])
     for files, part in ((train, images[:4]), (test, images[4:])):
         ours = Samples(files, np.zeros(len(part)), vit())

@@ -53,7 +53,7 @@ def test_unreadable_images_are_named_counted_and_end_with_2(bench: Bench, tmp_pa
     bad.write_bytes(b"no image")
     answer = bench("data", "verify", "imagefolder:pets", "--data-root", tmp_path)
     assert answer.code == 2
-    assert f"fault: {bad} is no readable image: unknown format" in answer.err
+    assert f"fault: {bad} is not a readable image: unknown format" in answer.err
     assert "error: 1 unreadable images; --skip-corrupt leaves them out" in answer.err
     answer = bench("data", "verify", "imagefolder:pets", "--data-root", tmp_path, "--json")
     assert list(json.loads(answer.out)["unreadable"]) == ["photo/cat/03.png"]
@@ -88,10 +88,10 @@ def test_unreadable_images_that_are_skipped_are_in_neither_table_nor_picture(ben
     pets(tmp_path)
     (tmp_path / "pets" / "photo" / "cat" / "00.png").write_bytes(b"no image")
     words = ("imagefolder:pets", "--partition", "iid", "--clients", 2, "--data-root", tmp_path, "--out", "p.png")
-    refused(bench("data", "show", *words), "00.png is no readable image", "--skip-corrupt")
+    refused(bench("data", "show", *words), "00.png is not a readable image", "--skip-corrupt")
     answer = bench("data", "show", *words, "--skip-corrupt")
     assert answer.code == 0, answer.err
-    assert "note: 1 unreadable images left out" in answer.out
+    assert "note: 1 unreadable images excluded" in answer.out
 
 
 def test_the_picture_has_a_name_of_its_own(bench: Bench, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_held_out_is_a_number_where_it_reads_as_one_and_else_a_domain() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"partition": "iid", "alpha": (0.5,)}, "--alpha 0.5 has no effect with --partition iid: drop one"),
+        ({"partition": "iid", "alpha": (0.5,)}, "--alpha 0.5 has no effect with --partition iid: remove one"),
         ({"partition": "quantity", "sizes": "equal"}, "--sizes equal has no effect with --partition quantity"),
         ({"min_samples": 3}, "--min-samples 3 has no effect with --partition dirichlet"),
         ({"alpha": (0.5, 0.0)}, "--alpha 0 is not in 1e-06 to 1e+06"),

@@ -6,7 +6,7 @@ import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.planning import placeholder_data as stand_in
-from fedprompt.data import registry
+from fedprompt.data import loading, registry
 from fedprompt.data.errors import DataError
 from tests.toy import dataset, vit
 
@@ -16,7 +16,7 @@ from tests.toy import dataset, vit
 )
 def test_a_data_set_that_is_not_here_has_an_identity_all_the_same(tmp_path: Path, name: str, known: bool) -> None:
     found = stand_in.identity(name, tmp_path)
-    assert found == (registry.identity(name, tmp_path) if known else stand_in.ABSENT)
+    assert found == (loading.identity(name, tmp_path) if known else stand_in.ABSENT)
 
 
 def test_another_mistake_is_not_taken_for_absence(tmp_path: Path) -> None:

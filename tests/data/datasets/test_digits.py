@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from fedprompt.data import registry
+from fedprompt.data import loading, registry
 from fedprompt.data.dataset import DataSet
 
 
 @pytest.fixture(scope="module")
 def digits() -> DataSet:
-    return registry.load("digits")
+    return loading.load("digits")
 
 
 def test_the_listing_tells_the_truth(digits: DataSet) -> None:
     entry = next(entry for entry in registry.entries() if entry.name == "digits")
     assert (entry.classes, entry.train, entry.test) == (len(digits.classes), len(digits.train_y), len(digits.test_y))
-    assert digits.identity == registry.identity("digits")
+    assert digits.identity == loading.identity("digits")
 
 
 def test_values_0_to_16_fill_the_byte_in_three_equal_channels(digits: DataSet) -> None:

@@ -32,7 +32,7 @@ def test_the_section_on_adding_a_method_holds_word_by_word(tmp_path: Path) -> No
     assert code == 1
     says = check_new[1].removeprefix("BROKEN: ").partition(";")[0]
     assert re.search(rf"BROKEN .*{says}", output), output
-    line = re.compile(r"^( *)# (x = insert_after_cls.*)$", re.MULTILINE)
+    line = re.compile(r"^( *)# (x = prompts.insert_after_cls.*)$", re.MULTILINE)
     path.write_text(line.sub(r"\1\2", path.read_text()))
     assert bench(check_new[0], tmp_path)[0] == 0
 

@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from fedprompt.benchmark.backbone.memory_budget import SavedActivations
 from fedprompt.benchmark.backbone.weights import RANDOM
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.hardware.devices import processors
+from fedprompt.benchmark.hardware.memory import SavedActivations
 from fedprompt.benchmark.planning import placeholder_data as stand_in
 from fedprompt.benchmark.planning.placeholder_data import BlankSamples
 from fedprompt.benchmark.runs import execute as runner
@@ -59,7 +59,7 @@ def estimate(config: RunConfig) -> Estimate:
     job = replace(job, rows=np.resize(job.rows, wanted))  # repeats a small client's rows: only their number matters
     training = replace(protocol.training, epochs=1, batch_size=step)
     (first,) = learn(run.recipe, run.vit, run.train, [replace(job, rows=job.rows[:1])], training)  # fills caches
-    with SavedActivations(run.vit) as kept:
+    with SavedActivations(run.vit.model) as kept:
         spent = _timed(lambda: learn(run.recipe, run.vit, run.train, [job], training))
     phases = run.method.phases()
     train_second = spent / max(1, images_trained(phases, wanted, training))

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from fedprompt.benchmark.backbone import loading as backbone
-from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.options import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.hardware import environment
+from fedprompt.benchmark.hardware import environment, memory
 from fedprompt.benchmark.hardware.devices import has_bf16
 from fedprompt.benchmark.runs.checkpointer import Checkpointer, Checkpoints
 from fedprompt.benchmark.simulation.executor import Executor
@@ -124,7 +123,7 @@ def execute(
     `checkpoints`, where an earlier attempt left something there, and keeps what it reaches in them.
     """
     began, clock = time.time(), time.perf_counter()
-    memory.begin_peak(torch.device(config.device))
+    memory.reset_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
     keeper = Checkpointer(run, config.run_id, checkpoints or Checkpoints())
     keeper.resume()

@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fedprompt.benchmark.backbone.memory_budget import SavedActivations, budget, is_out_of_memory
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.hardware.memory import SavedActivations, is_out_of_memory, memory_budget
 from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, learn
 from fedprompt.methods.base import Phase
 from fedprompt.methods.registry import Recipe
@@ -134,7 +134,7 @@ class _Work:
 
     def most(self, jobs: Sequence[ClientTask]) -> int:
         """How many clients fit a pass: those whose activations take the budget, by what one client's step keeps."""
-        with SavedActivations(self.vit) as kept:
+        with SavedActivations(self.vit.model) as kept:
             self.taste(jobs[0])
-        room = budget(self.vit.device)
-        return len(jobs) if room is None else max(1, min(len(jobs), room // max(1, kept.bytes)))
+        budget = memory_budget(self.vit.device)
+        return max(1, min(len(jobs), budget // max(1, kept.bytes)))

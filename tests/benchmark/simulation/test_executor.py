@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.simulation import executor as module
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.executor import Executor, Kind
@@ -173,11 +173,11 @@ def test_a_pass_holds_as_many_clients_as_the_memory_takes(
 ) -> None:
     of = started("fedvpt")
     job = of.jobs([0], 1)[0]
-    with memory.SavedActivations(of.vit) as kept:
+    with memory.SavedActivations(of.vit.model) as kept:
         module._Work(of.recipe, of.vit, of.train, toy.TRAINING, None).taste(job)
     narrow = Narrow(4, MemoryError())
     monkeypatch.setattr(module, "learn", narrow)
-    monkeypatch.setattr(module, "budget", lambda _: int(clients * kept.bytes))
+    monkeypatch.setattr(module, "memory_budget", lambda _: int(clients * kept.bytes))
     trained(Executor("fused"), of)
     assert narrow.asked == [1, *passes]
 

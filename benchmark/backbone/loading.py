@@ -1,6 +1,5 @@
 """Loads a frozen backbone: the embedded one, or any plain timm ViT with downloaded weights or a checkpoint file."""
 
-import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone import embedded
 from fedprompt.benchmark.backbone.vit import FrozenViT, Precision, require_plain_vit
 from fedprompt.benchmark.backbone.weights import EMBEDDED, EMBEDDED_WEIGHTS, RANDOM, identity
-from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.errors import ConfigError, did_you_mean
 
 
 @lru_cache(maxsize=2)
@@ -90,8 +89,7 @@ def _check_timm_model(name: str, image_size: int | None, patch_size: int | None)
     """Raises `ConfigError` for an unknown name, an unsuitable architecture, or images that are not whole patches."""
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(architecture, timm.list_models())
         raise ConfigError(f"unknown backbone {name!r}{hint}; `bench list backbones` lists all.")
     tags = timm.list_pretrained(f"{architecture}.*")
     if name != architecture and name not in tags:

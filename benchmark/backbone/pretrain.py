@@ -10,6 +10,7 @@ import json
 import tarfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from torch.nn import functional
 from fedprompt.benchmark.backbone import embedded
 from fedprompt.benchmark.backbone.weights import EMBEDDED_WEIGHTS
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.files.atomic import atomic_write
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 128, 1e-3, 0.05, 300
 SMOOTHING, CLIP, SHIFT = 0.1, 1.0, 4
@@ -218,9 +220,8 @@ def pretrain(source: Path, work: Path, epochs: int, seed: int = 0, npz: Path | N
             row["probe"] = probe(model, npz)
         history.append(row | {"seconds": time.perf_counter() - started})
         print(json.dumps(history[-1]), flush=True)
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-        torch.save(state | {"history": history}, checkpoint.with_suffix(".tmp"))
-        checkpoint.with_suffix(".tmp").rename(checkpoint)
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
+        atomic_write(checkpoint, partial(torch.save, state))
     return export(model, work, history)
 
 

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import reason
 
 EMBEDDED = "bench_vit_patch8_32"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "pretrained" / f"{EMBEDDED}.tiny_imagenet.safetensors"
@@ -25,5 +26,5 @@ def identity(name: str, checkpoint: str | None) -> str:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise ConfigError(f"--checkpoint {path} cannot be read: {(error.strerror or '').lower()}.") from error
+            raise ConfigError(f"--checkpoint {path} cannot be read: {reason(error)}.") from error
     return f"timm:{name}"

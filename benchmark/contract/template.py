@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import reason
 from fedprompt.methods import registry
 
 TEMPLATE = '''"""{name}: describe the method in one line."""
@@ -66,5 +67,5 @@ def write(name: str, folder: Path, year: int) -> Path:
     except FileExistsError as error:
         raise ConfigError(f"{path} already exists; delete it or choose another name.") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {(error.strerror or '').lower()}.") from error
+        raise ConfigError(f"{path} cannot be written: {reason(error)}.") from error
     return path

@@ -129,9 +129,7 @@ class MeanOverTheCohort(FedVPT):
         return loss * loss.detach().mean()
 
 
-@detected_by(
-    "download_is_current", "learns", message="still receives the initial head.bias, head.weight, prompt after 3 rounds"
-)
+@detected_by("download_is_current", "learns", message="still receives the initial head.bias, head.weight")
 class ForgetsTheRound(FedVPT):
     """Sends the initial tensors in every round."""
 

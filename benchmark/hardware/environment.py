@@ -31,7 +31,7 @@ def _processor() -> str:
 
 def _commit() -> str:
     """Returns the commit of the source tree, with `+` where files were changed; empty outside a git checkout."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     try:

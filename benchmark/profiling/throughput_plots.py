@@ -14,8 +14,8 @@ from fedprompt.results.figures.style import COLOURS, MARKERS, styled
 def table(result: Throughput) -> str:
     """Returns a caption, a table of training rates by batch and cohort size, and the other measurements."""
     rates = {(c.kind, c.batch, c.cohort): c.rate for c in result.cells}
-    columns = list(dict.fromkeys((kind, cohort) for kind, _, cohort in rates))
-    columns.sort(key=lambda column: [kind for kind, _ in columns].index(column[0]))  # executors side by side
+    kinds, cohorts = (dict.fromkeys(key[i] for key in rates) for i in (0, 2))
+    columns = [(kind, cohort) for kind in kinds for cohort in cohorts]
     heads = ["batch", "bare loop", "all threads", "timm", *(f"{kind} x{cohort}" for kind, cohort in columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for batch in result.bare:

@@ -53,10 +53,8 @@ def described(case: Case) -> str | None:
 def frozen_backbone(case: Case) -> str | None:
     """A run does not change the frozen backbone."""
     assert case.outcome
-    demand(
-        unlike(case.backbone, dict(case.vit.model.state_dict())),
-        "the run changed {}; train tensors of your own instead",
-    )
+    changed = unlike(case.backbone, dict(case.vit.model.state_dict()))
+    demand(changed, "the run changed {}; train tensors from shared() or local() instead")
     demand([n for n, p in case.vit.model.named_parameters() if p.requires_grad], "{} requires a gradient")
     return None
 
@@ -199,9 +197,7 @@ def weighted_mean(case: Case) -> str | None:
             value[rows] = update.shared[name]
             total += value.double() * update.samples
         mean[name] = (total / sum(update.samples for update in updates)).to(before.server[name])
-    demand(
-        unlike(mean, after.server, close=True), "{} is not the mean of the clients' uploads; see fold() and combine()"
-    )
+    demand(unlike(mean, after.server, close=True), "{} is not the mean of the uploads; see apply_statistics()")
     return None
 
 

@@ -52,13 +52,9 @@ def write(name: str, folder: Path, year: int) -> Path:
     """
     registry.discover()
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise ConfigError(
-            f"bench new-method {name}: use lower-case letters, digits and hyphens for the name, as in my-method."
-        )
+        raise ConfigError(f"bench new-method {name}: use lower-case letters, digits and hyphens, as in my-method.")
     if name in registry.METHODS or name in registry.OPTIMISERS:
-        raise ConfigError(
-            f"bench new-method {name}: the name is taken; choose one that `bench list methods` does not list."
-        )
+        raise ConfigError(f"bench new-method {name}: the name is taken; `bench list methods` lists all names.")
     path = folder / f"{name.replace('-', '_')}.py"
     class_name = "".join(word.capitalize() for word in name.split("-"))
     try:

@@ -6,10 +6,7 @@ from math import sqrt
 from statistics import fmean, median, stdev
 
 OURS = "ours"
-HEADER = (
-    *("clients", "framework", "s per round", "s start-up", "s in total", "peak MB", "accuracy"),
-    *("round", "total", "memory"),
-)
+HEADER = tuple("clients,framework,s per round,s start-up,s in total,peak MB,accuracy,round,total,memory".split(","))
 """Column titles; the last three columns are relative to ours."""
 
 
@@ -36,61 +33,38 @@ class Row:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One framework at one number of clients: medians of seconds and bytes over seeds, and each seed's accuracy."""
-
-    framework: str
-    clients: int
-    round_seconds: float
-    start_seconds: float
-    job_seconds: float
-    peak_bytes: float | None
-    accuracies: tuple[float, ...]
-
-    def cells(self, ours: "Summary | None") -> tuple[str, ...]:
-        """Returns the texts of a table row, in the order of `HEADER`."""
-        ratios: tuple[str, ...] = ("", "", "")
-        if ours is not None:
-            names = ("round_seconds", "job_seconds", "peak_bytes")
-            ratios = tuple(_ratio(getattr(self, name), getattr(ours, name)) for name in names)
-        spread = f" ± {stdev(self.accuracies):.3f}" if len(self.accuracies) > 1 else ""
-        return (
-            f"{self.clients:,}",
-            self.framework,
-            f"{self.round_seconds:.2f}",
-            f"{self.start_seconds:.1f}",
-            f"{self.job_seconds:.1f}",
-            "" if self.peak_bytes is None else f"{self.peak_bytes / 1e6:,.0f}",
-            f"{fmean(self.accuracies):.3f}{spread}",
-            *ratios,
-        )
-
-
-def summarise(rows: Sequence[Row]) -> list[Summary]:
-    """Aggregates rows over seeds, in the order in which frameworks and numbers of clients first appear."""
+def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Returns the cells, `HEADER` first. Over seeds: medians of seconds and bytes, mean and deviation of accuracy."""
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.clients, row.framework), []).append(row)
-    return [
-        Summary(
-            framework,
-            clients,
-            median(row.round_seconds for row in group),
-            median(row.start_seconds for row in group),
-            median(row.job_seconds for row in group),
-            None if any(row.peak_bytes is None for row in group) else median(row.peak_bytes or 0 for row in group),
-            tuple(row.accuracy for row in group),
+    cells: list[tuple[str, ...]] = [HEADER]
+    for (clients, framework), group in groups.items():
+        ours = groups.get((clients, OURS), [])
+        accuracies, peak = [row.accuracy for row in group], _median(group, "peak_bytes")
+        cells.append(
+            (
+                f"{clients:,}",
+                framework,
+                f"{_median(group, 'round_seconds'):.2f}",
+                f"{_median(group, 'start_seconds'):.1f}",
+                f"{_median(group, 'job_seconds'):.1f}",
+                "" if peak is None else f"{peak / 1e6:,.0f}",
+                f"{fmean(accuracies):.3f}" + (f" ± {stdev(accuracies):.3f}" if len(group) > 1 else ""),
+                *(_ratio(group, ours, name) for name in ("round_seconds", "job_seconds", "peak_bytes")),
+            )
         )
-        for (clients, framework), group in groups.items()
-    ]
+    return cells
 
 
-def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Returns the cells of the table, `HEADER` first."""
-    summaries = summarise(rows)
-    ours = {summary.clients: summary for summary in summaries if summary.framework == OURS}
-    return [HEADER, *(summary.cells(ours.get(summary.clients)) for summary in summaries)]
+def _median(rows: Sequence[Row], name: str) -> float | None:
+    values = [getattr(row, name) for row in rows]
+    return median(values) if values and None not in values else None
+
+
+def _ratio(rows: Sequence[Row], ours: Sequence[Row], name: str) -> str:
+    value, our_value = _median(rows, name), _median(ours, name)
+    return f"{value / our_value:.1f}x" if value is not None and our_value else ""
 
 
 def text(rows: Sequence[Row]) -> str:
@@ -130,7 +104,3 @@ def disagreements(rows: Sequence[Row], tests: int) -> list[str]:
                 "they did not do the same job."
             )
     return messages
-
-
-def _ratio(value: float | None, ours: float | None) -> str:
-    return f"{value / ours:.1f}x" if value is not None and ours else ""

@@ -152,7 +152,7 @@ def _measure_loops(work: _Workload, batch: int, repeats: int, result: Throughput
         bare()
         use_threads(1)
 
-    functions = {
+    functions: dict[str, Callable[[], object]] = {
         "bare": bare,
         "timm": partial(bare, timm=True),
         "sequential": partial(Executor("sequential").train, work.recipe, work.vit, work.samples, [task], training),

@@ -14,7 +14,7 @@ from fedprompt.results.figures.style import COLOURS, MARKERS, styled
 def table(result: Throughput) -> str:
     """Returns a caption, a table of training rates by batch and cohort size, and the other measurements."""
     rates = {(c.kind, c.batch, c.cohort): c.rate for c in result.cells}
-    kinds, cohorts = (dict.fromkeys(key[i] for key in rates) for i in (0, 2))
+    kinds, cohorts = dict.fromkeys(c.kind for c in result.cells), dict.fromkeys(c.cohort for c in result.cells)
     columns = [(kind, cohort) for kind in kinds for cohort in cohorts]
     heads = ["batch", "bare loop", "all threads", "timm", *(f"{kind} x{cohort}" for kind, cohort in columns)]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]

@@ -1,9 +1,9 @@
 """Flower's simulation engine: a `ClientApp` on Ray actors, a `ServerApp` with the strategy `FedAvg`, the message API.
 
-Configured as its documentation recommends. `num_cpus` is 1 per client: one actor per processor, each with one thread. An
-actor keeps the model and the mapped data between clients (`functools.cache`). Only the prompt and the head are sent. The
-server evaluates once, after the last round. Flower draws the identities of its nodes, so each message names the client
-that the node represents; the cohorts are those of the job.
+Configured as its documentation recommends. `num_cpus` is 1 per client: one actor per processor, each with one thread.
+An actor keeps the model and the mapped data between clients (`functools.cache`). Only the prompt and the head are sent.
+The server evaluates once, after the last round. Flower draws the identities of its nodes, so each message names the
+client that the node represents; the cohorts are those of the job.
 """
 
 # The development environment does not contain this framework.

@@ -96,9 +96,9 @@ def test_a_change_of_anything_activations_depend_on_makes_another_file(
 @pytest.mark.parametrize("which", ["backbone", "split"])
 def test_without_an_identity_nothing_is_written_to_disk(cache: Path, which: str) -> None:
     vit = named(None if which == "backbone" else "toy of seed 0")
-    own = split(vit, identity=None if which == "split" else "toy:train")
+    samples = split(vit, identity=None if which == "split" else "toy:train")
     for _ in range(2):
-        own.features(ALL)
+        samples.features(ALL)
     assert vit.layers_run == 60 * vit.depth
     assert not arrays(cache)
 
@@ -108,14 +108,14 @@ def test_the_number_of_threads_changes_no_bit(
     cache: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activations, "CHUNK", 7)
-    found = []
+    values = []
     for threads in (1, 3):
         monkeypatch.setenv("BENCH_CACHE", str(tmp_path / str(threads)))
         monkeypatch.setattr(module, "processors", lambda threads=threads: threads)
         vit = named()
-        found.append(getattr(split(vit), what)(ALL))
+        values.append(getattr(split(vit), what)(ALL))
         assert vit.layers_run == (60 * vit.depth if what == "features" else 0)
-    assert torch.equal(*found)
+    assert torch.equal(*values)
 
 
 def make(name: str, images: int = 10) -> torch.Tensor:
@@ -125,9 +125,9 @@ def make(name: str, images: int = 10) -> torch.Tensor:
 
 def test_cached_rows_are_fp32_and_in_order(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activations, "CHUNK", 4)
-    found = make("a")
-    assert found.dtype == torch.float32
-    assert found[:, 24].tolist() == list(range(10))
+    values = make("a")
+    assert values.dtype == torch.float32
+    assert values[:, 24].tolist() == list(range(10))
 
 
 def test_the_limit_is_eight_gigabytes_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,12 +181,12 @@ def test_tokens_above_their_share_of_the_limit_are_not_cached(
     """60 images of 17 tokens of width 24 in fp32 may take a quarter of the limit."""
     monkeypatch.setenv("BENCH_CACHE_GB", repr((4 * 60 * 17 * 24 * 4 + 4 * (room - 1)) / 1e9))
     vit = named()
-    own = split(vit)
+    samples = split(vit)
     seen: list[int] = []
     original = vit.tokens_of
     monkeypatch.setattr(vit, "tokens_of", lambda x: (seen.append(len(x)), original(x))[1])
     for rows in ([3], [4, 5]):
-        assert own.tokens(torch.tensor(rows)).shape == (len(rows), 17, 24)
+        assert samples.tokens(torch.tensor(rows)).shape == (len(rows), 17, 24)
     assert seen == ([60] if room else [1, 2])
     assert len(arrays(cache)) == room
 

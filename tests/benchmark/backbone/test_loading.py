@@ -44,29 +44,27 @@ def test_safetensors_and_torch_files_give_the_same_weights(tmp_path: Path) -> No
     torch.save({"model": state, "epoch": 3}, tmp_path / "b.pth")
     torch.save({"state_dict": state}, tmp_path / "c.bin")
     for name in ("a.safetensors", "a.pt", "b.pth", "c.bin"):
-        found = loaded(tmp_path / name)
-        assert found.keys() == state.keys() - {"head.weight", "head.bias"}
-        assert all(torch.equal(value, state[key]) for key, value in found.items())
+        tensors = loaded(tmp_path / name)
+        assert tensors.keys() == state.keys() - {"head.weight", "head.bias"}
+        assert all(torch.equal(value, state[key]) for key, value in tensors.items())
 
 
 def test_half_precision_weights_are_converted_to_fp32(tmp_path: Path) -> None:
     state = weights()
     torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pt")
-    found = loaded(tmp_path / "half.pt")
-    assert all(value.dtype == torch.float32 for value in found.values())
-    torch.testing.assert_close(found, {key: value.half().float() for key, value in state.items()})
+    tensors = loaded(tmp_path / "half.pt")
+    assert all(value.dtype == torch.float32 for value in tensors.values())
+    torch.testing.assert_close(tensors, {key: value.half().float() for key, value in state.items()})
 
 
 def test_another_image_size_resamples_only_the_positions(tmp_path: Path) -> None:
     state = weights(image_size=64)
     state["pos_embed"] = torch.cat([state["pos_embed"][:, :1], torch.full((1, 16, 64), 0.25)], dim=1)
     torch.save(state, tmp_path / "a.pt")
-    found = loaded(tmp_path / "a.pt", image_size=32)
-    assert found["pos_embed"].shape == (1, 5, 64)
-    torch.testing.assert_close(
-        found["pos_embed"][:, 1:], torch.full((1, 4, 64), 0.25)
-    )  # constant as before
-    assert all(torch.equal(found[key], state[key]) for key in found if key != "pos_embed")
+    tensors = loaded(tmp_path / "a.pt", image_size=32)
+    assert tensors["pos_embed"].shape == (1, 5, 64)
+    torch.testing.assert_close(tensors["pos_embed"][:, 1:], torch.full((1, 4, 64), 0.25))  # constant as before
+    assert all(torch.equal(tensors[key], state[key]) for key in tensors if key != "pos_embed")
 
 
 def test_a_larger_patch_embeds_a_uniform_image_as_before(tmp_path: Path) -> None:
@@ -81,12 +79,12 @@ def test_a_larger_patch_embeds_a_uniform_image_as_before(tmp_path: Path) -> None
 
 
 def test_the_embedded_weights_load_at_two_image_sizes() -> None:
-    own = backbone.load(EMBEDDED, 10)
-    assert (own.dim, own.depth, own.image_size, own.patch_size, own.tokens) == (96, 6, 32, 8, 17)
+    small = backbone.load(EMBEDDED, 10)
+    assert (small.dim, small.depth, small.image_size, small.patch_size, small.tokens) == (96, 6, 32, 8, 17)
     wide = backbone.load(EMBEDDED, 10, image_size=64)
     assert (wide.image_size, wide.tokens) == (64, 65)
-    assert torch.equal(wide.model.pos_embed[:, :1], own.model.pos_embed[:, :1])
-    assert torch.equal(wide.model.blocks[0].attn.qkv.weight, own.model.blocks[0].attn.qkv.weight)
+    assert torch.equal(wide.model.pos_embed[:, :1], small.model.pos_embed[:, :1])
+    assert torch.equal(wide.model.blocks[0].attn.qkv.weight, small.model.blocks[0].attn.qkv.weight)
 
 
 def test_random_weights_need_a_request_and_are_the_same_each_time() -> None:

@@ -70,23 +70,17 @@ def test_validation_images_of_classes_without_training_images_are_skipped(decode
         assert np.abs(image.astype(int) - colour(10 * k)).max() <= 3
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+@pytest.mark.parametrize(("mode", "prefix"), [("w", ""), ("w:gz", ""), ("w:xz", ""), ("w", "./")])
 def test_an_archive_and_its_folder_give_the_same_arrays(
-    mode: str, folder: Path, decoded: dict[str, np.ndarray], tmp_path: Path
+    mode: str, prefix: str, folder: Path, decoded: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     with tarfile.open(tmp_path / "tiny.tar", mode) as archive:
-        archive.add(folder, "tiny-imagenet-200")
-    found = tiny_imagenet(tmp_path / "tiny.tar")
-    assert found.keys() == decoded.keys()
+        archive.add(folder, f"{prefix}tiny-imagenet-200")
+    result = tiny_imagenet(tmp_path / "tiny.tar")
+    assert result.keys() == decoded.keys()
     for name, array in decoded.items():
-        assert np.array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
-
-
-def test_paths_in_an_archive_may_start_with_a_dot(folder: Path, decoded: dict[str, np.ndarray], tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "tiny.tar", "w") as archive:
-        archive.add(folder, "./tiny-imagenet-200")
-    assert np.array_equal(tiny_imagenet(tmp_path / "tiny.tar")["train_x"], decoded["train_x"])
+        assert np.array_equal(result[name], array)
+        assert result[name].dtype == array.dtype
 
 
 def test_a_folder_without_tiny_imagenet_is_refused(tmp_path: Path) -> None:
@@ -147,8 +141,8 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     assert len(losses[0]) == 2
 
     vit = backbone.load(EMBEDDED, 10, str(tmp_path / "whole" / str(whole["weights"])))
-    found = Samples(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1), vit).features(torch.tensor([0]))
-    assert bool(torch.isfinite(found).all())
+    result = Samples(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1), vit).features(torch.tensor([0]))
+    assert bool(torch.isfinite(result).all())
     measured = json.loads((tmp_path / "whole" / "measured.json").read_text())
     assert measured["sha256"] == whole["sha256"]
     assert measured["parameters"] == sum(weight.numel() for weight in vit.model.parameters())
@@ -170,12 +164,12 @@ def test_normalised_pixels_range_from_minus_one_to_one() -> None:
 def test_an_image_is_shifted_by_at_most_four_pixels_and_sometimes_mirrored() -> None:
     image = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3) % 251
     images = np.repeat(image[None].astype(np.uint8), 60, axis=0)
-    found = shift_and_flip(images, np.random.default_rng(0))
-    assert found.shape == images.shape
+    result = shift_and_flip(images, np.random.default_rng(0))
+    assert result.shape == images.shape
     padded = np.pad(images[0], ((4, 4), (4, 4), (0, 0)), mode="reflect")
     crops = {padded[t : t + 32, s : s + 32].tobytes(): (t, s, False) for t in range(9) for s in range(9)}
     crops |= {padded[t : t + 32, s : s + 32][:, ::-1].tobytes(): (t, s, True) for t in range(9) for s in range(9)}
-    kinds = [crops[one.tobytes()] for one in found]
+    kinds = [crops[one.tobytes()] for one in result]
     assert {flip for _, _, flip in kinds} == {True, False}
     assert len({(t, s) for t, s, _ in kinds}) > 20
 

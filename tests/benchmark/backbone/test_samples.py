@@ -28,10 +28,10 @@ def test_images_of_the_right_size_are_unchanged() -> None:
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 40), (10, 24)])
 def test_other_sizes_are_stretched_to_a_square_as_by_pillow(height: int, width: int) -> None:
     images = noise(2, height, width)
-    found = samples(images).images.numpy().astype(int)
-    assert found.shape == (2, 16, 16, 3)
+    resized = samples(images).images.numpy().astype(int)
+    assert resized.shape == (2, 16, 16, 3)
     expected = [np.asarray(Image.fromarray(i).resize((16, 16), Image.Resampling.BICUBIC)) for i in images]
-    assert np.abs(found - np.stack(expected).astype(int)).max() <= 1
+    assert np.abs(resized - np.stack(expected).astype(int)).max() <= 1
 
 
 def test_resizing_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,20 +75,16 @@ def counted(monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Samples, list[
     return samples(noise(10, 16, 16), vit), seen
 
 
-def test_a_split_that_fits_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 10 * 17 * 24 * 4  # images x tokens x width x bytes
-    split, seen = counted(monkeypatch, size)
-    for row in (1, 2):
-        split.tokens(torch.tensor([row]))
-    split.features(torch.tensor([3]))
-    assert seen == [10]
-
-
-def test_a_split_that_does_not_fit_is_embedded_on_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    split, seen = counted(monkeypatch, 10 * 17 * 24 * 4 - 1)
+@pytest.mark.parametrize(("missing", "expected"), [(0, [10]), (1, [1, 2])])
+def test_tokens_are_computed_once_if_they_fit_and_else_on_each_request(
+    missing: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, seen = counted(monkeypatch, 10 * 17 * 24 * 4 - missing)  # images x tokens x width x bytes
     for rows in ([1], [2, 3]):
         split.tokens(torch.tensor(rows))
-    assert seen == [1, 2]
+    assert seen == expected
+    split.features(torch.tensor([3]))  # reads cached tokens
+    assert (seen == expected) == (not missing)
 
 
 def test_features_are_cached_even_where_tokens_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

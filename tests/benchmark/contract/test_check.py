@@ -208,9 +208,9 @@ def broken(findings: list[Finding]) -> dict[str, str]:
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.cls.__name__)
 def test_a_mistake_is_detected_by_its_checks_and_by_no_other(mistake: Mistake) -> None:
-    found = broken(check.check(Recipe(mistake.cls.name, mistake.cls())))
-    assert found.keys() == mistake.checks
-    assert any(mistake.message in why for why in found.values()), found
+    messages = broken(check.check(Recipe(mistake.cls.name, mistake.cls())))
+    assert messages.keys() == mistake.checks
+    assert any(mistake.message in message for message in messages.values()), messages
 
 
 def test_every_check_has_a_mistake_that_it_detects() -> None:
@@ -223,10 +223,10 @@ def test_correct_methods_pass(name: str) -> None:
 
 
 def test_a_check_that_does_not_apply_says_why() -> None:
-    found = {finding.check: finding for finding in check.check(registry.create("fedncm"))}
-    assert found["gradients"].state == "n/a"
-    assert found["gradients"].why == "nothing is trained"
-    assert found["learns"].state == "ok"
+    findings = {finding.check: finding for finding in check.check(registry.create("fedncm"))}
+    assert findings["gradients"].state == "n/a"
+    assert findings["gradients"].why == "nothing is trained"
+    assert findings["learns"].state == "ok"
 
 
 def test_the_docstring_of_every_check_is_a_sentence() -> None:
@@ -237,10 +237,10 @@ def test_the_docstring_of_every_check_is_a_sentence() -> None:
 
 
 def test_an_error_names_the_line_of_the_methods_file() -> None:
-    why = broken(check.check(Recipe("LostTensors", LostTensors())))["runs"]
-    assert "line " in why
-    why = broken(check.check(Recipe("NoLogits", NoLogits())))["predicts"]
-    assert "\n" not in why
+    message = broken(check.check(Recipe("LostTensors", LostTensors())))["runs"]
+    assert "line " in message
+    message = broken(check.check(Recipe("NoLogits", NoLogits())))["predicts"]
+    assert "\n" not in message
 
 
 def test_the_toy_backbone_does_not_depend_on_the_global_generator() -> None:

@@ -24,7 +24,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("")
-    with pytest.raises(environments.UnavailableError, match="create the environment of other in .*file"):
+    with pytest.raises(environments.UnavailableError, match=r"create the environment of other in .*file"):
         environments.python("other", tmp_path / "file", requirements)
 
 

@@ -1,19 +1,18 @@
 from dataclasses import replace
 
-from fedprompt.benchmark.frameworks.table import Row, disagreements, markdown, summarise, table, text
+from fedprompt.benchmark.frameworks.table import Row, disagreements, markdown, table, text
 
 OURS = Row("ours", 100, 0, 0.5, 5.0, 15.0, 400_000_000, 500_000_000, 0.6)
 OTHER = Row("plain", 100, 0, 2.0, 4.0, 45.0, 1_000_000_000, 1_000_000_000, 0.62)
 
 
-def test_a_summary_aggregates_seeds() -> None:
+def test_a_table_row_aggregates_seeds() -> None:
     seeds = [
         replace(OURS, seed=s, round_seconds=r, accuracy=a) for s, r, a in ((0, 0.5, 0.6), (1, 0.7, 0.5), (2, 9, 0.7))
     ]
-    (summary,) = summarise(seeds)
-    assert summary.round_seconds == 0.7
-    assert summary.accuracies == (0.6, 0.5, 0.7)
-    assert table(seeds)[1][6] == "0.600 ± 0.100"
+    (cells,) = table(seeds)[1:]
+    assert cells[2] == "0.70"  # median of 0.5, 0.7 and 9
+    assert cells[6] == "0.600 ± 0.100"
 
 
 def test_ratios_are_relative_to_ours_at_the_same_number_of_clients() -> None:

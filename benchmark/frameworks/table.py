@@ -6,7 +6,8 @@ from math import sqrt
 from statistics import fmean, median, stdev
 
 OURS = "ours"
-HEADER = tuple("clients,framework,s per round,s start-up,s in total,peak MB,accuracy,round,total,memory".split(","))
+MEASURED = ("clients", "framework", "s per round", "s start-up", "s in total", "peak MB", "accuracy")
+HEADER = (*MEASURED, "round", "total", "memory")
 """Column titles; the last three columns are relative to ours."""
 
 
@@ -99,8 +100,6 @@ def disagreements(rows: Sequence[Row], tests: int) -> list[str]:
         between_seeds = stdev(a - b for a, b in pairs)
         sampling = sqrt(2 * our_mean * (1 - our_mean) / (clients * tests))
         if abs(mean - our_mean) > 3 * max(between_seeds, sampling) / sqrt(len(pairs)):
-            messages.append(
-                f"{framework} reaches an accuracy of {mean:.3f} with {clients} clients, ours {our_mean:.3f}: "
-                "they did not do the same job."
-            )
+            accuracy = f"accuracy {mean:.3f} with {clients} clients, ours {our_mean:.3f}"
+            messages.append(f"{framework} did not do the same job: {accuracy}.")
     return messages

@@ -42,7 +42,7 @@ def paired(framework: str, difference: float, seeds: int = 3) -> list[Row]:
 def test_accuracies_that_differ_significantly_are_reported() -> None:
     rows = [*paired("ours", 0.0), *paired("plain", 0.005), *paired("flower", -0.2)]
     assert disagreements(rows, tests=10) == [
-        "flower reaches an accuracy of 0.400 with 100 clients, ours 0.600: they did not do the same job."
+        "flower did not do the same job: accuracy 0.400 with 100 clients, ours 0.600."
     ]
 
 

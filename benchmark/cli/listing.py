@@ -138,11 +138,11 @@ def _plain(name: str) -> bool:
     import timm
     import torch
 
-    from fedprompt.benchmark.backbone.vit import refuse_unless_plain
+    from fedprompt.benchmark.backbone.vit import require_plain_vit
 
     try:
         with torch.device("meta"):
-            refuse_unless_plain(name, timm.create_model(name, num_classes=0))
+            require_plain_vit(name, timm.create_model(name, num_classes=0))
     except (ConfigError, NotImplementedError, RuntimeError):  # some architectures cannot be built without weights
         return False
     return True

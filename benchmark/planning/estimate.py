@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from fedprompt.benchmark.backbone.memory_budget import SavedActivations
 from fedprompt.benchmark.backbone.weights import RANDOM
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.hardware.devices import processors
+from fedprompt.benchmark.hardware.memory import SavedActivations
 from fedprompt.benchmark.planning import placeholder_data as stand_in
 from fedprompt.benchmark.planning.placeholder_data import BlankSamples
 from fedprompt.benchmark.runs import execute as runner
@@ -55,7 +55,7 @@ def estimate(config: RunConfig) -> Estimate:
     training = replace(protocol.training, epochs=1, batch_size=step)
     train_on = partial(train_clients, context.recipe, context.vit, context.train)
     (first,) = train_on([replace(task, rows=task.rows[:1])], training)  # fills caches
-    with SavedActivations(context.vit) as saved:
+    with SavedActivations(context.vit.model) as saved:
         spent = _timed(lambda: train_on([task], training))
     train_second = spent / max(1, training.images(phases, wanted))
     rows = np.arange(min(256, wanted, len(context.test.labels)))

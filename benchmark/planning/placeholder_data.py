@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedprompt.benchmark.backbone.samples import SMALL, Samples
+from fedprompt.benchmark.backbone.samples import MAX_IN_MEMORY, Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.data import loading, registry
@@ -89,25 +89,25 @@ class BlankSamples(Samples):
         self.vit = vit
         self.image_bytes = len(self.labels) * 3 * vit.image_size**2
         self.mapped = dataset.identity == ABSENT and dataset.name not in IN_MEMORY
-        self.mapped |= isinstance(getattr(dataset, f"{part}_x"), ImageFiles) or self.image_bytes > SMALL
-        self.keeping, self._kept = True, {}
+        self.mapped |= isinstance(getattr(dataset, f"{part}_x"), ImageFiles) or self.image_bytes > MAX_IN_MEMORY
+        self.caching, self._cached = True, {}
         self._lock = threading.RLock()
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Black images [B, 3, S, S]."""
         return torch.zeros(len(rows), 3, self.vit.image_size, self.vit.image_size, device=self.vit.device)
 
-    def _all(self, what: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
+    def _whole_split(self, what: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
         """The activations of one image, as those of every row."""
         with self._lock:
-            if what not in self._kept:
-                self._kept[what] = self._compute(what, torch.zeros(1, dtype=torch.int64)).expand(shape)
-            return self._kept[what]
+            if what not in self._cached:
+                self._cached[what] = self._compute(what, torch.zeros(1, dtype=torch.int64)).expand(shape)
+            return self._cached[what]
 
     @torch.no_grad()
     def pass_once(self, images: int) -> None:
         """What `Samples` computes once, for so many images."""
-        for what in self._kept:
+        for what in self._cached:
             self._compute(what, torch.arange(images))
 
     @property
@@ -118,4 +118,4 @@ class BlankSamples(Samples):
     @property
     def shared(self) -> int:
         """Bytes of images and frozen activations in files that all processes map."""
-        return sum(kept.numel() * 4 for kept in self._kept.values()) + (self.image_bytes if self.mapped else 0)
+        return sum(kept.numel() * 4 for kept in self._cached.values()) + (self.image_bytes if self.mapped else 0)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-from fedprompt.benchmark.backbone import loading, memory_budget
+from fedprompt.benchmark.backbone import loading
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.hardware.devices import has_bf16
 from fedprompt.benchmark.runs.checkpointer import Checkpointer, Checkpoints
 from fedprompt.benchmark.runs.record import Record, done
@@ -50,7 +51,7 @@ def execute(
         The record of the finished run.
     """
     began, clock = time.time(), time.perf_counter()
-    memory_budget.begin_peak(torch.device(config.device))
+    memory.reset_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
     checkpointer = Checkpointer(run, config.run_id, checkpoints or Checkpoints())
     checkpointer.resume()
@@ -61,7 +62,7 @@ def execute(
 
     run.run(after_round)
     seconds = checkpointer.earlier_seconds + time.perf_counter() - clock
-    record = done(config, run, seconds, memory_budget.peak(run.context.vit.device))
+    record = done(config, run, seconds, memory.peak(run.context.vit.device))
     worker = f"{socket.gethostname()}:{os.getpid()}"
     when = {"began": began, "ended": time.time(), "worker": worker, "resumed": checkpointer.resumed}
     return replace(record, result=record.result | {"when": when})

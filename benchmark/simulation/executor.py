@@ -1,8 +1,8 @@
 """Computes the local training of a cohort: client after client, side by side in threads, or fused into one pass.
 
 `sequential` is the reference. `threaded` gives the same bits, since no client's arithmetic is ever split. `fused` takes
-float sums in another order. `auto` decides by what a method computes and never by timing, so that a run has the same bits
-on every machine of one kind: on a CPU it fuses only steps without a backbone pass, which fit any memory.
+float sums in another order. `auto` decides by what a method computes and never by timing, so that a run has the same
+bits on every machine of one kind: on a CPU it fuses only steps without a backbone pass, which fit any memory.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fedprompt.benchmark.backbone.memory_budget import SavedActivations, budget, is_out_of_memory
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.hardware.memory import SavedActivations, is_out_of_memory, memory_budget
 from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Phase
@@ -142,7 +142,6 @@ class _Job:
 
     def clients_that_fit(self, tasks: Sequence[ClientTask]) -> int:
         """How many clients fit a pass, by the memory that one client's step keeps."""
-        with SavedActivations(self.vit) as saved:
+        with SavedActivations(self.vit.model) as saved:
             self.one_step(tasks[0])
-        available = budget(self.vit.device)
-        return len(tasks) if available is None else max(1, min(len(tasks), available // max(1, saved.bytes)))
+        return max(1, min(len(tasks), memory_budget(self.vit.device) // max(1, saved.bytes)))

@@ -86,11 +86,11 @@ def _peak(config: RunConfig) -> int:
     """
     import torch
 
-    from fedprompt.benchmark.backbone import memory_budget as memory
+    from fedprompt.benchmark.hardware import memory
     from fedprompt.benchmark.runs import execute as runner
 
     device = torch.device(config.device)
-    memory.begin_peak(device)
+    memory.reset_peak(device)
     try:
         run = runner.simulator(config)
         probe(run)

@@ -56,7 +56,7 @@ class Pool(Protocol):
 
 def preflight(configs: Sequence[RunConfig]) -> None:
     """Sets up each distinct job without training it, so that a user's mistake shows before anything runs."""
-    activations.ready()
+    activations.prepare_cache()
     distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # what is wrong is wrong for every seed
     for config in distinct.values():
         simulator(config)

@@ -164,7 +164,7 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _escaped(plain: str) -> str:
-    special = {
+    special: dict[str, str | int | None] = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",

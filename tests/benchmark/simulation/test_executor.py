@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.simulation import executor as module
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.executor import Executor, Kind
@@ -174,11 +174,11 @@ def test_a_pass_holds_as_many_clients_as_the_memory_takes(
 ) -> None:
     of = started("fedvpt")
     job = of.make_tasks([0], 1)[0]
-    with memory.SavedActivations(of.context.vit) as kept:
+    with memory.SavedActivations(of.context.vit.model) as kept:
         module._Job(of.context.recipe, of.context.vit, of.context.train, toy.TRAINING, None).one_step(job)
     narrow = Narrow(4, MemoryError())
     monkeypatch.setattr(module, "train_clients", narrow)
-    monkeypatch.setattr(module, "budget", lambda _: int(clients * kept.bytes))
+    monkeypatch.setattr(module, "memory_budget", lambda _: int(clients * kept.bytes))
     trained(Executor("fused"), of)
     assert narrow.asked == [1, *passes]
 

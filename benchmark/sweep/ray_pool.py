@@ -155,7 +155,7 @@ class RayPool:
         if task.attempt > 1:  # the last checkpoint of the previous attempt may not be on disk yet
             self._fetch_progress()
         shipped = plugin_paths(self.plugins) if self.options.address else {}
-        source = None if self.options.address else __file__
+        source = None if self.options.address else os.path.realpath(__file__)
         checkpoint, every = self.checkpoints.load(task.config.run_id), self.checkpoints.every
         reference = self.remote_task.remote(task, self.threads, self.progress_actor, shipped, source, checkpoint, every)
         self.running[reference] = task
@@ -280,8 +280,9 @@ def _task(
         checkpoint: The checkpoint to resume from.
         checkpoint_every: Seconds between checkpoints.
     """
-    if source not in (None, __file__):  # Ray lets workers import from the current directory first
-        raise ConfigError(f"a Ray worker has imported {__file__} instead of {source}: start in another directory.")
+    own_source = os.path.realpath(__file__)
+    if source not in (None, own_source):  # Ray lets workers import from the current directory first
+        raise ConfigError(f"a Ray worker has imported {own_source} instead of {source}: start in another directory.")
     config, worker = task.config, f"{socket.gethostname()}:{os.getpid()}"
     progress_actor.report_round.remote(config.run_id, 0, 0, worker)
     plugins = tuple(os.path.abspath(shipped_plugins.get(file, file)) for file in config.plugins)

@@ -14,7 +14,9 @@ pytestmark = [
 ]
 
 
-def test_a_node_with_another_version_is_reported_and_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_with_another_version_is_reported_and_nothing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ray.cluster_utils import Cluster
 
     other = tmp_path / "packages" / "timm-0.0.1.dist-info"  # found before the real one, on the node only

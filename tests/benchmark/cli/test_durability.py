@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE
 from fedprompt.benchmark.runs.driver_status import FOLDER
 from fedprompt.benchmark.runs.execute import Record
 from fedprompt.benchmark.runs.store import CHECKPOINT
@@ -105,7 +106,7 @@ def test_a_copied_directory_goes_on_where_it_was_copied_to(
 
     def copied(run: object, *rest: object) -> Record:
         if run.seed == 1 and not (tmp_path / "copy").exists():  # type: ignore[attr-defined]
-            shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # in the middle of a run, its claim with it
+            shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # during a run, with its lock
         return execute(run, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(attempt, "execute", copied)
@@ -214,8 +215,9 @@ def test_a_truncated_checkpoint_is_named_and_its_run_begins_anew(
     (place / CHECKPOINT).write_bytes(b"half a checkpo")
     said = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
     assert said.code == 0
-    assert f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to checkpoint-set-aside.safetensors, and the run starts over" in (
-        caplog.text
+    assert (
+        f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to {UNUSABLE}, and the run starts over"
+        in caplog.text
     )
     assert json.loads((place / "result.json").read_text())["status"] == "done"
     assert sorted(path.name for path in (tmp_path / "runs").glob("*/*checkpoint*")) == []

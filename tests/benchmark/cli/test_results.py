@@ -175,7 +175,7 @@ def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_mad
         found = json.loads(bench("status", "runs", "--json").out)
     assert said.splitlines()[0] == "runs: 3 done, 1 failed, 1 running, 1 abandoned"
     assert "  running: head iid seed 1 on node-7:99, round 3/8\n" in said
-    assert f"  abandoned: head iid seed 2 by here:99, which is gone" in said
+    assert "  abandoned: head iid seed 2 by here:99, which is gone" in said
     assert "  1 runs were made by commit abc123" in said
     assert [run["run_id"] for run in found["running"]] == ["one"]
     assert [run["run_id"] for run in found["abandoned"]] == ["two"]

@@ -25,7 +25,9 @@ def host(tmp_path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[RunConfig]
     return facts
 
 
-@pytest.mark.parametrize(("ratio", "expected"), [(2.0, "bf16"), (MIN_SPEEDUP + 0.01, "bf16"), (MIN_SPEEDUP, "fp32"), (0.5, "fp32")])
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(2.0, "bf16"), (MIN_SPEEDUP + 0.01, "bf16"), (MIN_SPEEDUP, "fp32"), (0.5, "fp32")]
+)
 def test_auto_resolves_to_the_faster_precision(host, ratio: float, expected: str) -> None:  # type: ignore[no-untyped-def]
     host["speedup"] = ratio
     assert [c.precision for c in resolve_precision([config(precision="auto")])] == [expected]

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from fedprompt.benchmark.runs import failures
-from fedprompt.benchmark.runs import worker
+from fedprompt.benchmark.runs import failures, worker
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.data.errors import DataError
 from tests.benchmark.conftest import config

@@ -10,7 +10,14 @@ from fedprompt.benchmark.config.options import RunConfig
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep import gpu_share
-from fedprompt.benchmark.sweep.gpu_share import CONTEXT, auto_share, bytes_needed, client_state_bytes, measure_peaks, share_of
+from fedprompt.benchmark.sweep.gpu_share import (
+    CONTEXT,
+    auto_share,
+    bytes_needed,
+    client_state_bytes,
+    measure_peaks,
+    share_of,
+)
 from tests.benchmark.conftest import config, configs
 
 GB = 10**9

@@ -50,7 +50,9 @@ def test_a_finished_run_counts_once(clock: Clock) -> None:
     assert console.seconds_left() == pytest.approx(10)
 
 
-def test_without_a_terminal_a_line_is_printed_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_line_is_printed_every_ten_seconds(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = configs(seeds=(0, 1), rounds=4)
     with ConsoleProgress(runs) as console:
         console.round_done(runs[0].run_id, 1)

@@ -109,9 +109,7 @@ def test_an_error_in_the_last_run_shows_before_the_first_one_starts() -> None:
         preflight([*configs(), configs()[0].model_copy(update={"method": "fedvpt", "checkpoint": "absent.pt"})])
 
 
-def test_a_run_of_another_driver_is_waited_for_and_not_repeated(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_another_driver_is_waited_for_and_not_repeated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = configs(seeds=(0, 2, 3))
     ran: list[int] = []
     other = Locks(store.directory / FOLDER)

@@ -31,9 +31,7 @@ def test_tensorboard_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_mlflow_receives_the_curves_of_a_run(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mlflow_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     said = bench(*RUN, "--tracker", "mlflow")

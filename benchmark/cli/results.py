@@ -20,11 +20,11 @@ def status(
     as_json: Json = False,
 ) -> int:
     """Which runs of a directory are done, running and where, or failed and why; and those made by other code."""
-    from fedprompt.benchmark.runs.status import of_directory
+    from fedprompt.benchmark.runs.status import directory_status
 
     if follow:
         _follow(directory)
-    found = of_directory(directory)
+    found = directory_status(directory)
     if as_json:
         print(json.dumps(found, indent=1))
         return 0
@@ -51,16 +51,16 @@ def status(
 
 def _follow(directory: Path) -> None:
     """Prints how far every driver of the directory is whenever that changes, until there is none."""
-    from fedprompt.benchmark.runs.driver_status import under_way
+    from fedprompt.benchmark.runs.driver_status import active_drivers
     from fedprompt.benchmark.sweep.progress import line
 
     told: dict[str, str] = {}
-    while drivers := under_way(directory):
-        for driver in drivers:
-            text = line(driver.content)
-            if told.get(str(driver.owner)) != text:
-                told[str(driver.owner)] = text
-                print(f"{driver.owner}: {text}", file=sys.stderr, flush=True)
+    while drivers := active_drivers(directory):
+        for driver, progress in drivers.items():
+            text = line(progress)
+            if told.get(driver) != text:
+                told[driver] = text
+                print(f"{driver}: {text}", file=sys.stderr, flush=True)
         time.sleep(FOLLOW_EVERY)
 
 

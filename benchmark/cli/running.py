@@ -85,7 +85,7 @@ def finish(
             f"{tally.failed} runs failed; `bench status {store.directory}` says why, the same command tries again.",
             file=sys.stderr,
         )
-    return 1 if tally and (tally.failed or tally.unbegun) else 0
+    return 1 if tally and (tally.failed or tally.skipped) else 0
 
 
 def work(
@@ -105,11 +105,11 @@ def work(
         preflight(pending)
         store.prepare()
         if terms.size_gpus:
-            from fedprompt.benchmark.sweep.gpu_share import sized
+            from fedprompt.benchmark.sweep.gpu_share import auto_share
 
-            terms = replace(terms, gpus=sized(pending, store.entries()))
+            terms = replace(terms, gpus=auto_share(pending, store.entries()))
     if chosen is not None and chosen.per_method:
-        store.note_own(own_settings(chosen.per_method, grid))
+        store.add_method_overrides(own_settings(chosen.per_method, grid))
         if untuned := [name for name in dict.fromkeys(c.method for c in grid) if name not in chosen.per_method]:
             print(f"per-method says nothing of {', '.join(untuned)}: not tuned", file=sys.stderr)
     if not pending:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.benchmark.runs import locks as claims
 from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE
 from fedprompt.benchmark.runs.driver_status import FOLDER
 from fedprompt.benchmark.runs.record import Record
 from fedprompt.benchmark.runs.store import CHECKPOINT
@@ -83,7 +83,7 @@ def test_sigterm_keeps_what_has_finished_and_leaves_no_process(tmp_path: Path) -
     runs = tmp_path / "runs"
     words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)
     process = start(*words, "--workers", 2, "--out", runs)
-    until(lambda: list((runs / FOLDER).glob("*.claim")) or process.poll() is not None)
+    until(lambda: list((runs / FOLDER).glob("*.lock")) or process.poll() is not None)
     time.sleep(1)
     children = dict(descendants(process.pid))
     process.send_signal(signal.SIGTERM)
@@ -101,13 +101,12 @@ def test_sigterm_keeps_what_has_finished_and_leaves_no_process(tmp_path: Path) -
 def test_a_copied_directory_goes_on_where_it_was_copied_to(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "SILENCE", 0.2)
     words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out")
     execute = attempt.execute
 
     def copied(run: object, *rest: object) -> Record:
         if run.seed == 1 and not (tmp_path / "copy").exists():  # type: ignore[attr-defined]
-            shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # in the middle of a run, its claim with it
+            shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # during a run, with its lock
         return execute(run, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(attempt, "execute", copied)
@@ -170,9 +169,9 @@ def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., P
     ("words", "named"),
     [
         (["--gpus-per-run", "0.5"], "--device cuda"),
-        (["--gpus-per-run", "auto"], "--gpus-per-run auto is for --device cuda, not cpu"),
-        (["--gpus-per-run", "-1"], "--gpus-per-run -1: need a number"),
-        (["--gpus-per-run", "half"], "--gpus-per-run half: need a number of GPUs from 0, as in 0.25, or auto"),
+        (["--gpus-per-run", "auto"], "--gpus-per-run auto needs --device cuda, not cpu"),
+        (["--gpus-per-run", "-1"], "--gpus-per-run -1: must be a number"),
+        (["--gpus-per-run", "half"], "--gpus-per-run half: must be a number of GPUs from 0, such as 0.25, or auto"),
         (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
     ],
 )
@@ -216,8 +215,9 @@ def test_a_truncated_checkpoint_is_named_and_its_run_begins_anew(
     (place / CHECKPOINT).write_bytes(b"half a checkpo")
     said = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
     assert said.code == 0
-    assert f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is set aside, and the run starts afresh" in (
-        caplog.text
+    assert (
+        f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to {UNUSABLE}, and the run starts over"
+        in caplog.text
     )
     assert json.loads((place / "result.json").read_text())["status"] == "done"
     assert sorted(path.name for path in (tmp_path / "runs").glob("*/*checkpoint*")) == []

@@ -15,7 +15,7 @@ def guessed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     timed: list[str] = []
 
     def guess(run: object) -> Estimate:
-        timed.append(run.context.method)  # type: ignore[attr-defined]
+        timed.append(run.method)  # type: ignore[attr-defined]
         return Estimate(60.0, 2_000_000, 3_000_000)
 
     monkeypatch.setattr(estimates, "estimate", guess)

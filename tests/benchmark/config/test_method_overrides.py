@@ -15,7 +15,7 @@ BASE = "methods: [head, fedvpt]\nseeds: [0]\nlr: 0.5\n"
 def runs(tmp_path: Path, text: str, **given: Any) -> dict[str, RunConfig]:
     """The runs of a preset whose `per-method` part is `text`, by method."""
     (tmp_path / "p.yaml").write_text(BASE + "per-method:\n" + text)
-    return {run.context.method: run for run in options(given, str(tmp_path / "p.yaml")).grid()}
+    return {run.method: run for run in options(given, str(tmp_path / "p.yaml")).grid()}
 
 
 TUNED = "  fedvpt: {lr: 0.01, batch-size: 8, set: [fedvpt.tokens=3], trials: 4}\n"
@@ -54,7 +54,7 @@ def test_a_choice_that_the_line_overrules_no_longer_counts_as_tuned(tmp_path: Pa
 def test_trials_kept_in_a_preset_set_nothing(tmp_path: Path) -> None:
     plain = runs(tmp_path, TUNED)
     (tmp_path / "p.yaml").write_text(BASE + "per-method:\n" + TUNED + "tuning: {lr: 7, anything: [1, 2]}\n")
-    again = {run.context.method: run for run in options({}, str(tmp_path / "p.yaml")).grid()}
+    again = {run.method: run for run in options({}, str(tmp_path / "p.yaml")).grid()}
     assert again == plain
 
 

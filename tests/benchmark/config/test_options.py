@@ -142,7 +142,7 @@ def test_all_is_every_method_once() -> None:
     from fedprompt.methods import registry
 
     runs = configs(methods=("all",))
-    assert sorted(run.context.method for run in runs) == sorted(registry.METHODS)
+    assert sorted(run.method for run in runs) == sorted(registry.METHODS)
 
 
 def test_without_a_word_a_grid_is_every_method_on_digits_at_one_alpha_and_three_seeds() -> None:
@@ -154,7 +154,7 @@ def test_without_a_word_a_grid_is_every_method_on_digits_at_one_alpha_and_three_
 def test_a_partition_without_alpha_makes_one_cell() -> None:
     (run,) = configs(partition="iid")
     assert run.alpha is None
-    assert run.context.federation.label == "iid"
+    assert run.federation.label == "iid"
 
 
 def refusal(error: type[Exception], **given: Any) -> str:

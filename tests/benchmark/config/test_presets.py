@@ -23,7 +23,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_settings_of_a_method_make_a_grid_even_without_its_data(name: str) -> None:
     runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
-    assert {run.context.method for run in runs} == PUBLISHED[name]
+    assert {run.method for run in runs} == PUBLISHED[name]
     assert len(runs) == 3 * len(PUBLISHED[name])
 
 

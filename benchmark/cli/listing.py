@@ -149,9 +149,10 @@ def _plain(name: str) -> bool:
 
 
 def _presets() -> list[dict[str, Any]]:
-    from fedprompt.benchmark.config.options import preset_names, read_preset
+    from fedprompt.benchmark.config.options import Options
+    from fedprompt.benchmark.config.presets import preset_names, read_preset
 
-    return [{"name": n, "about": ", ".join(f"{k}={v}" for k, v in read_preset(n).items())} for n in preset_names()]
+    return [{"name": n, "about": ", ".join(f"{k}={v}" for k, v in read_preset(n, Options.model_fields).items())} for n in preset_names()]
 
 
 def _figures() -> list[dict[str, Any]]:

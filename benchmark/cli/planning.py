@@ -10,7 +10,8 @@ import typer
 
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.cli.running import DEFAULT_OUT, Out
-from fedprompt.benchmark.config.options import Options, RunConfig
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.store import Store
 
 

@@ -13,7 +13,8 @@ import typer
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.cli.sweep_options import CheckpointEvery, term_options
 from fedprompt.benchmark.config.method_overrides import own_settings
-from fedprompt.benchmark.config.options import Options, RunConfig
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store
 

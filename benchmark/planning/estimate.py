@@ -9,7 +9,7 @@ import numpy as np
 
 from fedprompt.benchmark.backbone.memory_budget import SavedActivations
 from fedprompt.benchmark.backbone.weights import RANDOM
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.planning import placeholder_data as stand_in
 from fedprompt.benchmark.planning.placeholder_data import BlankSamples

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedprompt.benchmark.backbone.samples import SMALL, Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.data import registry
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.datasets.synthetic import client_sizes

@@ -15,7 +15,7 @@ from fedprompt.benchmark.backbone import loading as backbone
 from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.config.options import RECORD_FORMAT, RunConfig
+from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.hardware.devices import has_bf16

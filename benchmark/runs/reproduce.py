@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedprompt.benchmark.backbone.weights import identity
-from fedprompt.benchmark.config.options import Options, RunConfig
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.merge import MEASURED
 from fedprompt.benchmark.runs.store import Entry, Store

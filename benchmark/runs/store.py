@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedprompt.benchmark.config.options import RECORD_FORMAT, RunConfig
+from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.files import json_files as jsonfile
 from fedprompt.results.records.identity import contradiction

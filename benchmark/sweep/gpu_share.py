@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.store import Entry
 
 if TYPE_CHECKING:  # torch is imported where something is measured

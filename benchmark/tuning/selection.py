@@ -11,7 +11,9 @@ import pandas as pd
 import yaml
 
 from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe
-from fedprompt.benchmark.config.options import TRIALS, Options, RunConfig
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.presets import TRIALS
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.methods import registry

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.cli import main
-from fedprompt.benchmark.config.options import RunConfig, options
+from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.methods import registry
 
 SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")

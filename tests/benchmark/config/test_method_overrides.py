@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from fedprompt.benchmark.config.method_overrides import own_settings
-from fedprompt.benchmark.config.options import RunConfig, options
+from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.methods.errors import MethodError
 from tests.benchmark.conftest import config

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.benchmark.config import options as module
-from fedprompt.benchmark.config.options import RunConfig, options, preset_names, read_preset
+from fedprompt.benchmark.config import run_config as module
+from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.config.presets import preset_names, read_preset
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import DataError
 from fedprompt.methods.errors import MethodError
@@ -252,7 +254,7 @@ def test_a_preset_may_name_one_value_where_a_list_is_taken(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", preset_names())
 def test_the_presets_that_come_along_are_grids(name: str) -> None:
-    assert options({}, name).model_fields_set == read_preset(name).keys()
+    assert options({}, name).model_fields_set == read_preset(name, Options.model_fields).keys()
 
 
 @pytest.mark.parametrize(

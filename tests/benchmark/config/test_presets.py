@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from fedprompt.benchmark.config.options import PRESETS, Options, options, preset_names
+from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.config.presets import PRESETS, preset_names
 from fedprompt.data import registry
 
 PAPER = {

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from fedprompt.benchmark.config.method_overrides import MethodOverrides
-from fedprompt.benchmark.config.options import RunConfig, options
+from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.execute import failed
 from fedprompt.benchmark.runs.store import Store

@@ -1,16 +1,21 @@
-"""What goes wrong with data, in words for the person who asked for it."""
+"""The error type of the data package, and helpers for its messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class DataError(ValueError):
-    """A data set, partition or federation cannot be had as asked; the message says what would be right."""
+    """A data set, partition or federation is invalid or unavailable. The message names the fault and a remedy."""
 
 
 def unknown(what: str, name: str, available: Iterable[str]) -> DataError:
-    """The error for a `name` that is none of the `available` ones, with the nearest of them as a guess."""
+    """Returns the error for a `name` that is not `available`, with the closest match as a suggestion."""
     choices = sorted(available)
     near = get_close_matches(name, choices, n=1)
-    guess = f" did you mean {near[0]!r}?" if near else ""
-    return DataError(f"unknown {what} {name!r};{guess} available: {', '.join(choices)}")
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return DataError(f"unknown {what} {name!r};{hint} available: {', '.join(choices)}")
+
+
+def reason(error: OSError) -> str:
+    """Returns the text of a system error in lower case, such as "no space left on device"."""
+    return (error.strerror or str(error)).lower()

@@ -1,13 +1,14 @@
-"""Small JSON files beside the data: read leniently, written whole or not at all."""
+"""Small JSON files: lenient reads, atomic writes."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from fedprompt.data.files.atomic import atomic_write
+
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping in a file; empty where none can be read."""
+    """Returns the mapping in a JSON file, or an empty one if the file is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -16,10 +17,5 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Replaces a file; a reader meets the old or the new one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Replaces a JSON file atomically. Raises OSError if it cannot be written."""
+    atomic_write(path, json.dumps(content))

@@ -8,7 +8,7 @@ from fedprompt.benchmark.simulation.local_training import LocalTraining
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.methods.base import Backbone, Batch, Method, State
-from fedprompt.methods.base import RandomStreams as Generators
+from fedprompt.methods.base import Streams as Generators
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import Recipe
 from tests import toy

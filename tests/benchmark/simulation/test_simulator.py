@@ -16,7 +16,7 @@ from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Outcome, RoundSettings, Simulator
 from fedprompt.data.federation import Federation
 from fedprompt.methods.base import Method, State, hyperparameter
-from fedprompt.methods.base import RandomStreams as Generators
+from fedprompt.methods.base import Streams as Generators
 from fedprompt.methods.registry import Recipe
 from tests import toy
 

@@ -18,7 +18,7 @@ from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
 from fedprompt.methods import registry
 from fedprompt.methods.base import Phase, State
-from fedprompt.methods.base import RandomStreams as Generators
+from fedprompt.methods.base import Streams as Generators
 from tests import toy
 from tests.benchmark.simulation.test_simulator import ONE_STEP, TARGET, Own, Pull, simulate, three_clients
 

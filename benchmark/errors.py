@@ -3,6 +3,10 @@
 import difflib
 from collections.abc import Iterable
 
+from fedprompt.data.errors import reason
+
+__all__ = ["ConfigError", "Terminated", "did_you_mean", "reason"]
+
 
 class ConfigError(ValueError):
     """An option, file or directory is wrong. The message names the value, the limit and the remedy."""
@@ -16,8 +20,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def reason(error: OSError) -> str:
-    """Returns the operating system's message in lower case, as part of a sentence."""
-    return (error.strerror or str(error)).lower()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
-from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.errors import ConfigError, reason
 from fedprompt.data.files import json_files as jsonfile
 from fedprompt.results.records.identity import contradiction
 
@@ -162,11 +162,6 @@ def alive(pid: str) -> bool:
     except PermissionError:  # another user's
         return True
     return True
-
-
-def reason(error: OSError) -> str:
-    """What the system says is wrong, as part of a sentence."""
-    return (error.strerror or str(error)).lower()
 
 
 def _write_files(folder: Path, record: "Record", log: str) -> None:

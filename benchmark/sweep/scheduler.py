@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 from fedprompt.benchmark.backbone import activations
 from fedprompt.benchmark.config.run_config import RunConfig
-from fedprompt.benchmark.errors import ConfigError, Terminated
+from fedprompt.benchmark.errors import ConfigError, Terminated, reason
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.driver_status import DriverStatus
 from fedprompt.benchmark.runs.execute import simulator
 from fedprompt.benchmark.runs.locks import RunLocks
-from fedprompt.benchmark.runs.store import Store, reason
+from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener

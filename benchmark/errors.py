@@ -3,10 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-from fedprompt.data.errors import reason
-
-__all__ = ["ConfigError", "Terminated", "did_you_mean", "reason"]
-
 
 class ConfigError(ValueError):
     """An option, file or directory is wrong. The message names the value, the limit and the remedy."""

@@ -9,8 +9,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from fedprompt.benchmark.errors import ConfigError, reason
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import reason
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.files.atomic import atomic_write
 from fedprompt.results.figures.style import styled

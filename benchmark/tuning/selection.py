@@ -13,8 +13,9 @@ from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.presets import TRIALS
 from fedprompt.benchmark.config.run_config import RunConfig
-from fedprompt.benchmark.errors import ConfigError, reason
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.data.errors import reason
 from fedprompt.data.files.atomic import atomic_write
 from fedprompt.methods import registry
 from fedprompt.methods.registry import Recipe

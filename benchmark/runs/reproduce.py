@@ -2,7 +2,6 @@
 
 import math
 import re
-import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedprompt.benchmark.backbone.weights import identity
-from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.merge import MEASURED
 from fedprompt.benchmark.runs.store import Entry, Store
 from fedprompt.data import registry as datasets
 from fedprompt.methods import registry as methods
+from fedprompt.results.report.command import command
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 SHOWN = 12  # differences in full
@@ -85,24 +84,6 @@ def _check_present(config: RunConfig) -> None:
             raise ConfigError(f"the {name} of run {config.run_id} was {then}, and here it is {now}.")
 
 
-def command_of(config: RunConfig) -> str:
-    """The `bench run` that makes the run."""
-    words = ["bench", "run", "--method", config.method, "--dataset", config.dataset, "--seed", str(config.seed)]
-    for name, field in Options.model_fields.items():
-        if name in ("methods", "datasets", "seeds", "set", "plugin"):
-            continue
-        value = getattr(config, name, None)
-        if value is not None and value is not False and value != field.default:
-            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    usual = methods.create(config.method).settings
-    for part, fields in config.settings.items():
-        changed = {name: value for name, value in fields.items() if value != usual[part][name]}
-        words += [word for name, value in changed.items() for word in ("--set", f"{part}.{name}={value}")]
-    for file in config.plugins:
-        words += ["--plugin", file]
-    return shlex.join(words)
-
-
 def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[int, int], None]) -> Comparison:
     """Runs a configuration again, beside and not in the directory it is from, and compares."""
     from fedprompt.benchmark.hardware.devices import processors
@@ -116,7 +97,7 @@ def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[
         for name in ("rounds.parquet", "clients.parquet"):
             numbers += _differences(_rows(place / name), _rows(fresh / name), name.partition(".")[0])
     then, now = _surroundings(entry.result), _surroundings(record.result)
-    return Comparison(command_of(config), numbers, _differences(then, now))
+    return Comparison(command(config.model_dump(mode="json")), numbers, _differences(then, now))
 
 
 def _surroundings(result: dict[str, Any]) -> dict[str, Any]:

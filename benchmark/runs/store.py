@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
-from fedprompt.benchmark.errors import ConfigError, reason
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files as jsonfile
 from fedprompt.results.records.identity import contradiction
 
@@ -102,12 +103,12 @@ class Store:
             raise ConfigError(f"{path} was changed: it {wrong}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
-    def entries(self) -> list[Entry]:
-        """Every run in the directory."""
+    def entries(self, known: Mapping[str, Entry] | None = None) -> list[Entry]:
+        """Every run in the directory. Entries in `known` are not read again."""
         if not self.directory.is_dir():
             raise ConfigError(f"{self.directory} is not a directory of runs; `bench sweep --out DIR` makes one.")
         names = sorted(p.name for p in self.directory.iterdir() if p.is_dir() and not p.name.startswith("."))
-        return [entry for name in names if (entry := self.entry(name)) is not None]
+        return [entry for name in names if (entry := (known or {}).get(name) or self.entry(name))]
 
     def pending(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
         """The runs that are not done: never run, or failed."""

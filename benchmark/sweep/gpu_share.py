@@ -1,15 +1,14 @@
 """What share of a GPU each run of a sweep gets, from the memory that runs like it took, or are measured to take."""
 
-import json
 import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.benchmark.runs.store import Entry
 
 if TYPE_CHECKING:  # torch is imported where something is measured
@@ -58,18 +57,12 @@ def needed(
     for entry in finished:
         peak = entry.result.get("gpu_peak_bytes")
         if entry.status == "done" and isinstance(peak, int):
-            kind = _kind(entry.result["config"])
+            kind = workload_key(entry.result["config"])
             known[kind] = max(peak, known.get(kind, 0))
-    kinds = {_kind(config.model_dump(mode="json")): config for config in configs}
+    kinds = {config.workload_key(): config for config in configs}
     unknown = [config for kind, config in kinds.items() if kind not in known]
     peaks = [known[kind] for kind in kinds if kind in known]
     return int(max(peaks + ((measure or measured)(unknown) if unknown else [])) * MARGIN) + CONTEXT
-
-
-def _kind(config: dict[str, Any]) -> str:
-    """What runs that take equal memory share: everything but seed and skew, and where their files are."""
-    ignored = ("seed", "alpha", "plugins", "data_root", "checkpoint")
-    return json.dumps({k: v for k, v in config.items() if k not in ignored}, sort_keys=True)
 
 
 def measured(configs: Sequence[RunConfig]) -> list[int]:

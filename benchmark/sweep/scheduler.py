@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fedprompt.benchmark.backbone import activations
 from fedprompt.benchmark.config.run_config import RunConfig
-from fedprompt.benchmark.errors import ConfigError, Terminated, reason
+from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
@@ -22,6 +22,7 @@ from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.data.errors import reason
 
 GRACE = 5.0  # seconds in which runs may still end after SIGTERM
 LOOK_AGAIN = 1.0  # seconds between two looks at the runs that another driver has

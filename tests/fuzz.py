@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from fedprompt.benchmark.config.options import Options, options
-from fedprompt.benchmark.config.presets import read_preset
+from fedprompt.benchmark.config.preset_files import read_preset
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs import prune
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, pack, restore, unpack

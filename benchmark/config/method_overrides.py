@@ -83,9 +83,7 @@ def without_overruled(overrides: Mapping[str, Any], given: Mapping[str, Any]) ->
     return remaining
 
 
-def override_notes(
-    per_method: Mapping[str, MethodOverrides], grid: Sequence[RunConfig]
-) -> dict[str, dict[str, Any]]:
+def override_notes(per_method: Mapping[str, MethodOverrides], grid: Sequence[RunConfig]) -> dict[str, dict[str, Any]]:
     """Returns, by run id, the overridden options and the number of trials of each run that has overrides."""
     overrides = {config.run_id: per_method[config.method] for config in grid if config.method in per_method}
     return {

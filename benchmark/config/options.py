@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from fedprompt.benchmark.backbone.weights import identity
 from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe, without_overruled
 from fedprompt.benchmark.config.partition_options import drop_unused, flat
-from fedprompt.benchmark.config.presets import read_preset
+from fedprompt.benchmark.config.preset_files import read_preset
 from fedprompt.benchmark.config.run_config import RunConfig, RunSettings
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data import registry as datasets
@@ -45,7 +45,8 @@ class Options(RunSettings):
         shared["backbone_identity"] = identity(self.backbone, self.checkpoint)
         shared["plugins"] = tuple(os.path.abspath(file) for file in self.plugin)
         identities = {
-            name: (identify or datasets.identity)(name, root, self.skip_corrupt) for name in dict.fromkeys(self.datasets)
+            name: (identify or datasets.identity)(name, root, self.skip_corrupt)
+            for name in dict.fromkeys(self.datasets)
         }
         partitions = [self.settings_at(alpha) for alpha in dict.fromkeys(self.alpha or (None,))]
         return [

@@ -11,7 +11,7 @@ import yaml
 
 from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe
 from fedprompt.benchmark.config.options import Options
-from fedprompt.benchmark.config.presets import TRIALS
+from fedprompt.benchmark.config.preset_files import TRIALS
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
@@ -85,7 +85,8 @@ def preset(chosen: Options, trials: Mapping[str, Sequence[Trial]], facts: Mappin
         **{name.replace("_", "-"): value for name, value in carried.items() if name not in NOT_CARRIED | {"methods"}},
         "methods": list(trials),
         "per-method": {
-            method: {**winner.overrides.to_preset(), "trials": len(trials[method])} for method, winner in winners.items()
+            method: {**winner.overrides.to_preset(), "trials": len(trials[method])}
+            for method, winner in winners.items()
         },
         TRIALS: {
             "rule": RULE,

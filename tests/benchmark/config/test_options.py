@@ -9,7 +9,7 @@ import torch
 
 from fedprompt.benchmark.config import run_config as module
 from fedprompt.benchmark.config.options import Options, options
-from fedprompt.benchmark.config.presets import preset_names, read_preset
+from fedprompt.benchmark.config.preset_files import preset_names, read_preset
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import DataError

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from fedprompt.benchmark.config.options import Options, options
-from fedprompt.benchmark.config.presets import PRESETS, preset_names
+from fedprompt.benchmark.config.preset_files import PRESETS, preset_names
 from fedprompt.data import registry
 
 PAPER = {

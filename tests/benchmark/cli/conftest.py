@@ -9,7 +9,7 @@ from tests.benchmark.conftest import configs
 
 @pytest.fixture(scope="session")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods, two seeds; the last run failed. To be read only."""
+    """A directory of two methods with two seeds, whose last run failed. Read only."""
     store = Store(tmp_path_factory.mktemp("kept") / "runs")
     store.prepare()
     runs = configs(methods=("head", "fedvpt"), seeds=(0, 1))

@@ -1,6 +1,6 @@
-"""Damaged and hostile files for every reader: each is read or refused by the package's own error, never otherwise.
+"""Feeds damaged and hostile files to every reader: each file is read, or rejected with an error of this project.
 
-`python -m tests.fuzz SECONDS` goes on for so long, with other examples every turn.
+`python -m tests.fuzz SECONDS` runs for that time, with new examples in each pass.
 """
 
 import copy
@@ -25,7 +25,7 @@ from fedprompt.benchmark.runs import prune
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, pack, restore, unpack
 from fedprompt.benchmark.runs.execute import execute
 from fedprompt.benchmark.runs.reproduce import config_of
-from fedprompt.benchmark.runs.status import of_directory
+from fedprompt.benchmark.runs.status import directory_status
 from fedprompt.benchmark.runs.store import Entry, Store
 from fedprompt.benchmark.sweep.order import longest_first
 from fedprompt.data.errors import DataError
@@ -38,7 +38,7 @@ from fedprompt.results.tables import leaderboard as table
 from tests import toy
 from tests.benchmark.conftest import config
 
-REFUSED = (ConfigError, DataError, MethodError, RecordError, CheckpointError)
+EXPECTED_ERRORS = (ConfigError, DataError, MethodError, RecordError, CheckpointError)
 LEAVES = st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=8)
 HOSTILE = st.sampled_from(["../../x", "/etc/passwd", "!!python/object/apply:os.system", "\x00", "__class__", "nan"])
 JSON = st.recursive(
@@ -57,7 +57,7 @@ def _places(document: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def changed(draw: st.DrawFn, document: Any) -> Any:
-    """The document with up to three of its values removed or replaced by something else."""
+    """Returns the document with up to three values removed or replaced."""
     whole = copy.deepcopy(document)
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.sampled_from(_places(whole)))
@@ -75,7 +75,7 @@ def changed(draw: st.DrawFn, document: Any) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-    """The content cut short, with bytes changed, or something else altogether."""
+    """Returns the content truncated, with changed bytes, or other bytes altogether."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=64))
     whole = bytearray(content)
@@ -85,28 +85,28 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 def tolerant(call: Callable[[], object]) -> None:
-    """Lets the package's own errors pass, and no other."""
-    with suppress(*REFUSED):
+    """Calls a function, and suppresses the errors of this project only."""
+    with suppress(*EXPECTED_ERRORS):
         call()
 
 
 @cache
 def result() -> dict[str, Any]:
-    """The result of a run, as the program writes it."""
+    """Returns the result of a run, as the store writes it."""
     whole = execute(config()).result | {"by_class": {"gate": [[0.5, None], [None, 1.0]]}}
     return json.loads(json.dumps(whole))  # type: ignore[no-any-return]
 
 
 @cache
 def checkpoint() -> tuple[bytes, dict[str, Any]]:
-    """A checkpoint of a toy run, and its head."""
+    """Returns a checkpoint of a toy run, and its header."""
     run = toy.simulator("fedper", rounds=1, executor="sequential")
     run.run()
     content = pack(run, "id", 1.0, [])
     return content, unpack(content, "id")[0].model_dump()
 
 
-def record_is_read_or_refused(data: st.DataObject) -> None:
+def record_is_read_or_rejected(data: st.DataObject) -> None:
     whole = json.dumps(data.draw(changed(result()))).encode()
     content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def record_is_read_or_refused(data: st.DataObject) -> None:
         place.mkdir()
         (place / "result.json").write_bytes(content)
         tolerant(lambda: longest_first([config()], Store(folder).entries()))
-        tolerant(lambda: of_directory(Path(folder)))
+        tolerant(lambda: directory_status(Path(folder)))
         tolerant(lambda: prune.find(Path(folder), unfinished=True, grid=(), commit=""))
         tolerant(lambda: table.render(table.leaderboard(records.load(folder)), "text"))
         tolerant(lambda: records.tables(folder))
@@ -122,7 +122,7 @@ def record_is_read_or_refused(data: st.DataObject) -> None:
         assert [path.name for path in Path(folder).iterdir()] == [place.name]
 
 
-def notes_of_a_sweep_are_read_or_refused(data: st.DataObject) -> None:
+def method_overrides_are_read_or_rejected(data: st.DataObject) -> None:
     own = {config().run_id: {"options": ["lr"], "trials": 4}}
     whole = json.dumps(data.draw(changed(own))).encode()
     content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
@@ -131,16 +131,16 @@ def notes_of_a_sweep_are_read_or_refused(data: st.DataObject) -> None:
         (Path(folder) / config().run_id / "result.json").write_text(json.dumps(result()))
         (Path(folder) / "own_settings.json").write_bytes(content)
         tolerant(lambda: table.render(table.leaderboard(records.load(folder)), "text"))
-        tolerant(lambda: Store(folder).note_own({"another": {"trials": 1}}))
+        tolerant(lambda: Store(folder).add_method_overrides({"another": {"trials": 1}}))
 
 
-def stored_configuration_is_taken_or_refused(data: st.DataObject) -> None:
+def stored_configuration_is_accepted_or_rejected(data: st.DataObject) -> None:
     whole = result() | {"config": data.draw(changed(result()["config"]))}
     if isinstance(whole["config"], dict):
         tolerant(lambda: config_of(Entry(config().run_id, "done", whole), ()))
 
 
-def preset_is_read_or_refused(data: st.DataObject) -> None:
+def preset_is_read_or_rejected(data: st.DataObject) -> None:
     import yaml
 
     document = data.draw(changed({"rounds": 3, "methods": ["head"], "alpha": [0.5], "set": ["fedvpt.tokens=2"]}))
@@ -152,7 +152,7 @@ def preset_is_read_or_refused(data: st.DataObject) -> None:
         tolerant(lambda: options({}, str(path)))
 
 
-def partition_is_read_or_refused(data: st.DataObject) -> None:
+def partition_is_read_or_rejected(data: st.DataObject) -> None:
     lists = {"train": [[0, 1], [2]], "test": {"0": [3], "1": [4]}}
     whole = json.dumps(data.draw(changed(lists))).encode()
     content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
@@ -162,13 +162,13 @@ def partition_is_read_or_refused(data: st.DataObject) -> None:
         tolerant(lambda: partition_file.read(path))
 
 
-def checkpoint_is_read_or_refused(data: st.DataObject) -> None:
+def checkpoint_is_read_or_rejected(data: st.DataObject) -> None:
     content = data.draw(damaged(checkpoint()[0]))
     tolerant(lambda: unpack(content, "id"))
 
 
-def forged_head_is_taken_or_refused(data: st.DataObject) -> None:
-    """Someone who knows how a checkpoint is made wrote another head, with its digest."""
+def forged_header_is_accepted_or_rejected(data: st.DataObject) -> None:
+    """An attacker has replaced the header of a checkpoint, with a matching digest."""
     from safetensors.torch import load, save
 
     from fedprompt.benchmark.runs.checkpoint import _digest
@@ -180,43 +180,43 @@ def forged_head_is_taken_or_refused(data: st.DataObject) -> None:
 
 
 PROPERTIES = (
-    record_is_read_or_refused,
-    notes_of_a_sweep_are_read_or_refused,
-    stored_configuration_is_taken_or_refused,
-    preset_is_read_or_refused,
-    partition_is_read_or_refused,
-    checkpoint_is_read_or_refused,
-    forged_head_is_taken_or_refused,
+    record_is_read_or_rejected,
+    method_overrides_are_read_or_rejected,
+    stored_configuration_is_accepted_or_rejected,
+    preset_is_read_or_rejected,
+    partition_is_read_or_rejected,
+    checkpoint_is_read_or_rejected,
+    forged_header_is_accepted_or_rejected,
 )
 
 
-def run(check: Callable[[st.DataObject], None], examples: int, turn: int | None = None) -> None:
-    """Tries a property on so many examples: the same ones every time, or those of a turn."""
-    tried = given(data=st.data())(lambda data: check(data))
+def run(check: Callable[[st.DataObject], None], examples: int, number: int | None = None) -> None:
+    """Checks a property on some examples: the same ones every time, or those of a pass."""
+    tested = given(data=st.data())(lambda data: check(data))
     quiet = settings(
         max_examples=examples,
         deadline=None,
         database=None,
-        derandomize=turn is None,
+        derandomize=number is None,
         suppress_health_check=list(HealthCheck),
     )
-    (quiet(tried) if turn is None else seed(turn)(quiet(tried)))()
+    (quiet(tested) if number is None else seed(number)(quiet(tested)))()
 
 
 def main(seconds: float) -> int:
-    """Goes on for so many seconds; returns how many turns fell out."""
-    until, turn, fell, counts = time.monotonic() + seconds, 0, 0, dict.fromkeys(PROPERTIES, 0)
-    while time.monotonic() < until:
+    """Checks all properties for a time; returns the number of failures."""
+    deadline, number, failures, counts = time.monotonic() + seconds, 0, 0, dict.fromkeys(PROPERTIES, 0)
+    while time.monotonic() < deadline:
         for check in PROPERTIES:
             counts[check] += 100
             try:
-                run(check, 100, turn)
-            except Exception:  # all that fell out is shown at the end of its turn, and the others go on
-                fell += 1
+                run(check, 100, number)
+            except Exception:  # shown at once; the other properties continue
+                failures += 1
                 traceback.print_exc()
-        turn += 1
-    print(", ".join(f"{check.__name__} {count}" for check, count in counts.items()), f"examples; {fell} turns fell out")
-    return fell
+        number += 1
+    print(", ".join(f"{check.__name__} {count}" for check, count in counts.items()), f"examples; {failures} failures")
+    return failures
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ def status(
     as_json: Json = False,
 ) -> int:
     """Show which runs of a directory are done, running, failed (and why), or made by other code."""
-    from fedprompt.benchmark.runs.status import of_directory
+    from fedprompt.benchmark.runs.status import directory_status
 
     if follow:
         _follow(directory)
-    state = of_directory(directory)
+    state = directory_status(directory)
     if as_json:
         print(json.dumps(state, indent=1))
     else:
@@ -54,16 +54,16 @@ def _print_status(directory: Path, state: Mapping[str, Any]) -> None:
 
 def _follow(directory: Path) -> None:
     """Prints the progress of each driver of the directory whenever it changes, until no driver is left."""
-    from fedprompt.benchmark.runs.driver_status import under_way
+    from fedprompt.benchmark.runs.driver_status import active_drivers
     from fedprompt.benchmark.sweep.progress import line
 
     printed: dict[str, str] = {}
-    while drivers := under_way(directory):
-        for driver in drivers:
-            text = line(driver.content)
-            if printed.get(str(driver.owner)) != text:
-                printed[str(driver.owner)] = text
-                print(f"{driver.owner}: {text}", file=sys.stderr, flush=True)
+    while drivers := active_drivers(directory):
+        for driver, progress in drivers.items():
+            text = line(progress)
+            if printed.get(driver) != text:
+                printed[driver] = text
+                print(f"{driver}: {text}", file=sys.stderr, flush=True)
         time.sleep(FOLLOW_EVERY)
 
 

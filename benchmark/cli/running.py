@@ -94,7 +94,7 @@ def _finish(launch: Launch, sweep_options: "SweepOptions", shown: Sequence[str],
             f"{summary.failed} runs failed; `bench status {directory}` shows why, the same command retries them.",
             file=sys.stderr,
         )
-    return 1 if summary and (summary.failed or summary.unbegun) else 0
+    return 1 if summary and (summary.failed or summary.skipped) else 0
 
 
 def _print_summary(result: dict[str, Any], place: Path) -> None:

@@ -38,10 +38,10 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
-        from fedprompt.benchmark.sweep.options import SweepOptions, gpus_asked
+        from fedprompt.benchmark.sweep.options import SweepOptions, parse_gpus
 
         given = {name: values.pop(name) for name in OPTIONS}
-        gpus, size_gpus = gpus_asked(given.pop("gpus_per_run"))
+        gpus, size_gpus = parse_gpus(given.pop("gpus_per_run"))
         cpus = given.pop("cpus_per_run")
         return command(sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, **given), **values)
 

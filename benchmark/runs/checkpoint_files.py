@@ -1,4 +1,4 @@
-"""Checkpoints on disk: beside where the record of a run will be, until the run is done. Only the driver writes."""
+"""Checkpoints on disk, in the directory of their run until the run is done. Only the driver writes them."""
 
 import logging
 import os
@@ -6,24 +6,25 @@ import os
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, unpack
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.store import CHECKPOINT, CHECKPOINT_EVERY, Store
+from fedprompt.data.files.atomic import atomic_write
 
-ASIDE = "checkpoint-set-aside.safetensors"
+UNUSABLE = "checkpoint-set-aside.safetensors"
 
 log = logging.getLogger("bench")
 
 
 class CheckpointFiles:
-    """The runs of a store that are under way, each kept every so many seconds; 0: after every round."""
+    """The checkpoints of a store's runs. `every`: seconds between two checkpoints of a run; 0: every round."""
 
     def __init__(self, store: Store, every: float = CHECKPOINT_EVERY) -> None:
         self.store, self.every = store, every
 
     def of(self, run_id: str) -> Checkpoints:
-        """What a run in this process goes on from and is kept in."""
-        return Checkpoints(self.found(run_id), lambda content: self.keep(run_id, content), self.every)
+        """Returns the checkpoints of a run that is executed in this process."""
+        return Checkpoints(self.load(run_id), lambda content: self.save(run_id, content), self.every)
 
-    def found(self, run_id: str) -> bytes | None:
-        """What an earlier attempt left of a run. What cannot be used is named, and set aside under another name."""
+    def load(self, run_id: str) -> bytes | None:
+        """Returns the checkpoint of a run, or None. An unusable one is renamed and logged."""
         path = self.store.directory / run_id / CHECKPOINT
         try:
             content = path.read_bytes()
@@ -31,22 +32,18 @@ class CheckpointFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, CheckpointError) as error:
-            log.warning("%s %s; it is set aside, and the run starts afresh", path, error)
-            os.replace(path, path.with_name(ASIDE))
+            log.warning("%s %s; it is renamed to %s, and the run starts over", path, error, UNUSABLE)
+            os.replace(path, path.with_name(UNUSABLE))
             return None
         return content
 
-    def keep(self, run_id: str, content: bytes) -> None:
-        """Replaces a run's checkpoint. A full disk costs the checkpoint and not the run."""
-        place = self.store.directory / run_id
-        unfinished = place / f".{CHECKPOINT}-{os.getpid()}"
-        entry = self.store.entry(run_id)
-        if entry is not None and entry.status == "done":  # the news of a round came after that of the end
+    def save(self, run_id: str, content: bytes) -> None:
+        """Replaces the checkpoint of a run. On a full disk the run continues without one."""
+        if self.store.is_done(run_id):  # a worker's last checkpoint may arrive after its record
             return
+        folder = self.store.directory / run_id
         try:
-            place.mkdir(exist_ok=True)
-            unfinished.write_bytes(content)
-            os.replace(unfinished, place / CHECKPOINT)
+            folder.mkdir(exist_ok=True)
+            atomic_write(folder / CHECKPOINT, content)
         except OSError as error:
-            log.warning("no checkpoint of run %s: %s", run_id, error)
-            unfinished.unlink(missing_ok=True)
+            log.warning("cannot save a checkpoint of run %s: %s", run_id, error)

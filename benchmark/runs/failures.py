@@ -1,4 +1,4 @@
-"""What can go wrong with a run, by kinds: what a table's reader, a retry and a script need to tell apart."""
+"""The kinds of failure of a run, which decide on a retry and appear in tables."""
 
 import errno
 
@@ -15,9 +15,9 @@ NO_DATA = "no_data"
 TIME_LIMIT = "time_limit"
 
 TRANSIENT = frozenset({OUT_OF_MEMORY, WORKER_KILLED, NODE_LOST})
-"""Kinds that another attempt may well not meet. A full disk is none of them: at once it would be as full."""
+"""Kinds for which another attempt may succeed. A full disk would still be full at once."""
 
-_OF_RAY = {
+_RAY_ERRORS = {
     "OutOfMemoryError": OUT_OF_MEMORY,
     "WorkerCrashedError": WORKER_KILLED,
     "NodeDiedError": NODE_LOST,
@@ -30,10 +30,10 @@ _OF_RAY = {
 
 
 def kind(error: BaseException) -> str:
-    """The kind of failure that an error is, of a run or of Ray about its worker."""
+    """Returns the kind of an error that a run raised, or that Ray raised about its worker."""
     if type(error).__module__.startswith("ray."):
         names = [base.__name__ for base in type(error).__mro__]
-        return next((_OF_RAY[name] for name in names if name in _OF_RAY), EXCEPTION)
+        return next((_RAY_ERRORS[name] for name in names if name in _RAY_ERRORS), EXCEPTION)
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, FloatingPointError):
@@ -43,7 +43,7 @@ def kind(error: BaseException) -> str:
     return NO_DATA if isinstance(error, DataError) else EXCEPTION
 
 
-def cause(error: BaseException) -> str:
-    """An error in one line: its type, and the first line of what it says."""
+def summary(error: BaseException) -> str:
+    """Returns an error in one line: its type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,202 +1,138 @@
-"""Who works on which run: a claim is a file that only one driver can create, kept fresh while its owner lives.
+"""Locks on runs, so that several drivers can share one directory.
 
-Whether an owner lives is never judged by the clock of a day: on the same machine its process is looked for, elsewhere
-its claim must stay untouched for a while of the observer's own steady clock. A clock set back deceives nobody.
+A driver that works on a run holds an exclusive `flock` on `RUN_ID.lock`. The operating system releases it when the
+process ends, even by SIGKILL, so another driver can take the run over at once. A copied directory holds no locks.
+`RUN_ID.json` beside the lock file says which driver holds it; it is only informative.
+
+Limits on network file systems: drivers on several machines need one that passes `flock` between machines. NFSv4 does;
+after a machine crashes, its locks are released when their lease expires (usually 90 s). NFSv3 needs a running lock
+manager, Lustre the mount option `flock`. Where `flock` only works locally, two machines may compute the same run; the
+first record written is kept.
 """
 
-import fcntl
-import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-SILENCE = 60.0
-"""Seconds without a sign of life after which a driver that cannot be looked for is taken for dead."""
+from filelock import FileLock, Timeout
+
+from fedprompt.data.files import json_files
 
 
 @dataclass(frozen=True)
-class Owner:
-    """A driver: its host and process. `place` is where its number means this process, `start` when that began."""
+class Lock:
+    """A lock as found on disk: its name, what its driver wrote beside it, and whether a process holds it."""
 
-    host: str
-    pid: int
-    place: str
-    start: str
+    name: str
+    info: dict[str, Any]
+    held: bool
 
     @property
-    def lives(self) -> bool | None:
-        """Whether the process is there; None where it cannot be looked for."""
-        if self.place != _place():
-            return None
-        return _start(self.pid) == self.start and _exists(self.pid)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
+    def driver(self) -> str:
+        """The driver that last held the lock, as HOST:PID."""
+        return f"{self.info.get('host')}:{self.info.get('pid')}"
 
 
-def this_driver() -> Owner:
-    """This process."""
-    pid = os.getpid()
-    return Owner(socket.gethostname(), pid, _place(), _start(pid))
+class Locks:
+    """The locks in one folder. The folder exists only while it holds locks.
 
-
-@dataclass(frozen=True)
-class RunLock:
-    """A claim as it is found: the run, what it is called, the owner, and whether that one lives, as far as one look
-    can tell."""
-
-    run_id: str
-    name: str
-    owner: Owner
-    lives: bool
-
-
-class RunLocks:
-    """The claims in one folder, as one driver sees them. `held` are its own."""
+    Attributes:
+        held: The locks that this object holds, by name.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.owner, self.held = folder, this_driver(), set[str]()
-        self.heard: dict[str, tuple[tuple[int, int], float]] = {}
+        self.folder, self.held = folder, dict[str, FileLock]()
 
-    def take(self, run_id: str, name: str = "") -> bool:
-        """RunLocks a run, from a dead owner too; False where a living one has it. Raises `OSError` on a full disk."""
-        path = self._path(run_id)
-        if not self._create(path, name) and not (self._removed(path, run_id) and self._create(path, name)):
-            return False
-        self.held.add(run_id)
-        return True
+    def acquire(self, name: str, **info: object) -> bool:
+        """Acquires a lock without waiting, and writes `info` beside it.
 
-    def release(self, run_id: str) -> None:
-        """Gives a run back; leaves alone what another has taken over."""
-        self.held.discard(run_id)
-        path = self._path(run_id)
-        found = _read(path)
-        if found and found[1] == self.owner:
-            path.unlink(missing_ok=True)
+        Acquiring a lock that this object holds only replaces the `info`.
 
-    def clear(self) -> None:
-        """Removes what dead owners have left, of runs that had just been written too."""
-        for path in self.folder.glob("*.claim"):
-            self._removed(path, path.stem)
+        Returns:
+            Whether this object now holds the lock.
 
-    def beat(self) -> None:
-        """A sign of life on every claim held."""
-        for run_id in list(self.held):
-            with suppress(FileNotFoundError):  # taken over while this process was held up; the first to write counts
-                os.utime(self._path(run_id))
-
-    def of(self, run_id: str) -> RunLock | None:
-        """The claim on a run, whoever's."""
-        path = self._path(run_id)
-        if (found := _read(path)) is None:
-            return None
-        name, owner, inode = found
+        Raises:
+            OSError: The lock cannot be written, for example because the disk is full. It is then not held.
+        """
+        if name not in self.held:
+            lock = self._try_lock(name)
+            if lock is None:
+                return False
+            self.held[name] = lock
         try:
-            state = path.stat()
-        except FileNotFoundError:
-            return None
-        lives = owner.lives if inode == state.st_ino else None
-        return RunLock(run_id, name, owner, abs(time.time() - state.st_mtime) < SILENCE if lives is None else lives)
-
-    def all(self) -> Iterator[RunLock]:
-        """Every claim that can be read."""
-        for path in sorted(self.folder.glob("*.claim")):
-            if claim := self.of(path.stem):
-                yield claim
-
-    def _path(self, run_id: str) -> Path:
-        return self.folder / f"{run_id}.claim"
-
-    def _create(self, path: Path, name: str) -> bool:
-        self.folder.mkdir(exist_ok=True)
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return False
-        except FileNotFoundError:  # another driver has just ended and removed the folder
-            return self._create(path, name)
-        try:
-            content = asdict(self.owner) | {"name": name, "inode": os.fstat(handle).st_ino}
-            os.write(handle, json.dumps(content).encode())
+            json_files.write(self._info(name), {"host": socket.gethostname(), "pid": os.getpid(), **info})
         except OSError:
-            path.unlink(missing_ok=True)
+            self.release(name)
             raise
-        finally:
-            os.close(handle)
         return True
 
-    def _removed(self, path: Path, run_id: str) -> bool:
-        """Removes a claim whose owner is dead; of several drivers that find it so, one does."""
+    def release(self, name: str) -> None:
+        """Releases a lock that this object holds, and deletes its files."""
+        self._delete(name, self.held.pop(name))
+
+    def release_all(self) -> None:
+        """Releases every lock that this object holds."""
+        for name in list(self.held):
+            self.release(name)
+
+    def delete_abandoned(self) -> None:
+        """Deletes the files of locks that no process holds, left by drivers that were killed."""
+        for path in self.folder.glob("*.lock"):
+            with suppress(OSError):
+                if lock := self._try_lock(path.stem):
+                    self._delete(path.stem, lock)
+
+    def get(self, name: str) -> Lock | None:
+        """Returns the lock of that name, or None if there is none."""
+        held = self._is_held(name)
+        return Lock(name, json_files.read(self._info(name)), held) if self._file(name).exists() else None
+
+    def all(self) -> Iterator[Lock]:
+        """Yields every lock in the folder, held or abandoned, in the order of their names."""
+        for path in sorted(self.folder.glob("*.lock")):
+            if lock := self.get(path.stem):
+                yield lock
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.lock"
+
+    def _info(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _try_lock(self, name: str) -> FileLock | None:
+        lock = FileLock(self._file(name), thread_local=False)
         try:
-            with path.open("rb+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                state = os.fstat(file.fileno())
-                if path.stat().st_ino != state.st_ino:  # another has removed it, and a third made a new one
-                    return False
-                if not self._abandoned(_parsed(file.read()), state, run_id):
-                    return False
-                path.unlink()
-        except FileNotFoundError:
-            pass  # given back this moment
-        return True
+            lock.acquire(blocking=False)
+        except (Timeout, FileNotFoundError):  # not found: another driver has just deleted the empty folder
+            return None
+        return lock
 
-    def _abandoned(self, found: tuple[str, Owner, int] | None, state: os.stat_result, run_id: str) -> bool:
-        copied = found is not None and found[2] != state.st_ino  # with its directory, from where the owner still works
-        lives = None if found is None or copied else found[1].lives
-        if lives is not None:
-            return not lives
-        sign = (state.st_ino, state.st_mtime_ns)
-        known, since = self.heard.get(run_id, (None, 0.0))
-        if known != sign:
-            self.heard[run_id] = (sign, time.monotonic())
+    def _delete(self, name: str, lock: FileLock) -> None:
+        """Deletes the files of a lock while holding it: whoever has the old file open then fails to acquire it."""
+        for path in self.folder.glob(f".{name}.json.*"):  # of a write that was interrupted
+            path.unlink(missing_ok=True)
+        self._info(name).unlink(missing_ok=True)
+        self._file(name).unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):  # other locks are in the folder
+            self.folder.rmdir()
+
+    def _is_held(self, name: str) -> bool:
+        """Whether a process holds a lock, this one included; True as well where that cannot be determined."""
+        if not self._file(name).exists():
             return False
-        return time.monotonic() - since > SILENCE
-
-
-def _read(path: Path) -> tuple[str, Owner, int] | None:
-    try:
-        return _parsed(path.read_bytes())
-    except FileNotFoundError:
-        return None
-
-
-def _parsed(content: bytes) -> tuple[str, Owner, int] | None:
-    """A claim's name, owner and file number; None while it is being written, or was never finished."""
-    try:
-        found = json.loads(content)
-        return found["name"], Owner(*(found[key] for key in ("host", "pid", "place", "start"))), found["inode"]
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-@lru_cache(maxsize=1)
-def _place() -> str:
-    """Where a process number says which process: the host since it was started, and the container in it."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):  # not Linux: the host's name alone
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    return " ".join(parts)
-
-
-def _start(pid: int) -> str:
-    """When a process began, in ticks since the machine was started; empty where there is none, or no telling."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]  # one that is dead, though nobody has asked how it ended
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        try:
+            lock = self._try_lock(name)
+        except OSError:  # the folder is read-only
+            return True
+        if lock is None:
+            return True
+        if self._info(name).exists():
+            lock.release()
+        else:  # the driver has released it since, and this look has created the file again
+            self._delete(name, lock)
         return False
-    except PermissionError:  # another user's
-        return True
-    return True

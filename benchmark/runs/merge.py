@@ -1,4 +1,4 @@
-"""Several directories of runs as one: identical runs once, conflicting ones refused by name."""
+"""Merges several directories of runs into one."""
 
 import json
 import os
@@ -9,84 +9,87 @@ from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Entry, Store
+from fedprompt.data.errors import reason
 
 FILES = ("config.json", "result.json", "rounds.parquet", "clients.parquet", "log.txt")
 MEASURED = ("metrics", "metrics_prior", "communication", "parameters", "never_trained")
-"""What two records of one run must agree on."""
-
-
-def measured(result: dict[str, Any]) -> str:
-    """What a record says was measured, comparable; times and places are no part of it."""
-    return json.dumps({key: result.get(key) for key in MEASURED}, sort_keys=True)
+"""The keys of a record in which two executions of a run must agree; times and hosts are not among them."""
 
 
 def merge(sources: Sequence[Path], out: Path) -> tuple[int, int]:
-    """Copies into `out` every run that it lacks; returns how many were copied, and how many it had already.
+    """Copies into `out` every run that it lacks. A finished run replaces a failed one.
 
-    A finished run takes the place of a failed one. Raises `ConfigError`, with nothing copied, where two records of a
-    run differ in what they measured.
+    Returns:
+        The number of runs copied, and the number of runs skipped because they were present already.
+
+    Raises:
+        ConfigError: Two records of a run differ in their measurements, or a file is a link. Nothing is copied then.
     """
     target = Store(out)
-    held = {entry.run_id: (out, entry) for entry in (target.entries() if out.is_dir() else [])}
+    existing = {entry.run_id: (out, entry) for entry in (target.entries() if out.is_dir() else [])}
     chosen: dict[str, tuple[Path, Entry]] = {}
-    had = 0
+    skipped = 0
     for source in sources:
         for entry in Store(source).entries():
             _check_files(source / entry.run_id)
-            known = chosen.get(entry.run_id) or held.get(entry.run_id)
-            if known is not None and not _better(entry, *known, source):
-                had += 1
-                continue
-            chosen[entry.run_id] = (source, entry)
-    marks = _marks([out, *sources])
+            known = chosen.get(entry.run_id) or existing.get(entry.run_id)
+            if known is None or _replaces(entry, source, *known):
+                chosen[entry.run_id] = (source, entry)
+            else:
+                skipped += 1
+    overrides = _method_overrides([out, *sources])
     target.prepare()
     for run_id, (source, _) in chosen.items():
         _copy(source / run_id, target)
-    if marks:
-        target.note_own(marks)
-    return len(chosen), had
+    if overrides:
+        target.add_method_overrides(overrides)
+    return len(chosen), skipped
 
 
-def _marks(places: Sequence[Path]) -> dict[str, Any]:
-    """What sweeps noted of their runs' own settings, the first place's word for a run counting."""
+def _method_overrides(directories: Sequence[Path]) -> dict[str, Any]:
+    """Returns which runs were configured per method; the first directory that names a run counts."""
     from fedprompt.results.records.files import own_settings
 
-    marks: dict[str, Any] = {}
-    for place in places:
-        marks = {**own_settings(place), **marks}
-    return marks
+    overrides: dict[str, Any] = {}
+    for directory in directories:
+        overrides = {**own_settings(directory), **overrides}
+    return overrides
 
 
-def _better(entry: Entry, place: Path, known: Entry, source: Path) -> bool:
-    """Whether a record is to replace the one known. Raises `ConfigError` where they contradict each other."""
+def _replaces(entry: Entry, source: Path, known_source: Path, known: Entry) -> bool:
+    """Whether a record replaces the known one. Raises `ConfigError` if their measurements differ."""
     if entry.status != "done" or known.status != "done":
         return entry.status == "done" and known.status != "done"
-    if measured(entry.result) != measured(known.result):
+    if _measurements(entry.result) != _measurements(known.result):
         raise ConfigError(
-            f"run {entry.run_id} ({entry.result['method']}, seed {entry.result['seed']}) has other numbers in {source} "
-            f"than in {place}: see `bench reproduce` for which is right, and `bench prune` or delete the other."
+            f"run {entry.run_id} ({entry.result['method']}, seed {entry.result['seed']}) has different results in "
+            f"{source} and {known_source}: find the right one with `bench reproduce`, and delete the other."
         )
     return False
 
 
+def _measurements(result: dict[str, Any]) -> str:
+    return json.dumps({key: result.get(key) for key in MEASURED}, sort_keys=True)
+
+
 def _check_files(folder: Path) -> None:
-    """Refuses links: what they point at is not of the directory that is merged."""
+    """Raises `ConfigError` for links, whose targets may be outside the directory."""
     for path in (folder, *(folder / name for name in FILES)):
         if path.is_symlink():
-            raise ConfigError(f"{path} is a link; a directory of runs holds files only.")
+            raise ConfigError(f"{path} is a link; a directory of runs may only contain files.")
 
 
 def _copy(folder: Path, target: Store) -> None:
-    place, unfinished = target.directory / folder.name, target.unfinished_place(folder.name)
+    place, temporary = target.directory / folder.name, target.temporary_folder(folder.name)
     try:
-        unfinished.mkdir()
+        temporary.mkdir()
         for name in FILES:
             if (folder / name).is_file():
-                shutil.copyfile(folder / name, unfinished / name)
+                shutil.copyfile(folder / name, temporary / name)
         if place.exists():
             shutil.rmtree(place)
-        os.replace(unfinished, place)
+        os.replace(temporary, place)
     except OSError as error:
-        raise ConfigError(f"run {folder.name} cannot be copied: {(error.strerror or str(error)).lower()}.") from error
+        raise ConfigError(f"run {folder.name} cannot be copied: {reason(error)}.") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

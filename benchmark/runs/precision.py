@@ -1,4 +1,4 @@
-"""Which precision `--precision auto` comes to: bf16 where the device has it and is measured faster with it."""
+"""Resolves `--precision auto`: bf16 if the device supports it and training is faster with it, else fp32."""
 
 import hashlib
 import time
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from fedprompt.benchmark.backbone.weights import RANDOM
 from fedprompt.benchmark.config.run_config import RunConfig
-from fedprompt.data.files import json_files as jsonfile
+from fedprompt.data.files import json_files
 from fedprompt.data.files.memory_mapped import default_folder, prepare
 
-if TYPE_CHECKING:  # torch is imported where something is measured
+if TYPE_CHECKING:  # torch is only imported for measuring
     from fedprompt.benchmark.backbone.vit import FrozenViT
 
 REPEATS = 5
-TOKENS = 1_024  # of a timed step
-GAIN = 1.05  # that bf16 must bring, in time, to be worth its rounding
+TOKENS = 1_024  # per timed step
+MIN_SPEEDUP = 1.05  # below this, bf16 is not worth its rounding errors
 
 
 def resolve_precision(grid: Sequence[RunConfig]) -> list[RunConfig]:
-    """The runs with `auto` replaced by the precision that this machine is faster with; measured once a machine."""
+    """Replaces "auto" in the runs by the faster precision. The measurement is cached per machine and backbone."""
     return [c.model_copy(update={"precision": _faster(c)}) if c.precision == "auto" else c for c in grid]
 
 
@@ -32,18 +32,21 @@ def _faster(config: RunConfig) -> str:
     device = torch.device(config.device)
     if not has_bf16(device) or device.type == "cuda":
         return "bf16" if has_bf16(device) else "fp32"
-    facts = [kernels(device), config.backbone, config.image_size, config.patch_size]
-    place = default_folder() / f"precision-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.json"
-    known = jsonfile.read(place)
-    if "gain" not in known:
-        known = {"of": repr(facts), "gain": gain(config)}
-        prepare(place.parent)
-        jsonfile.write(place, known)
-    return "bf16" if known["gain"] > GAIN else "fp32"
+    key = repr([kernels(device), config.backbone, config.image_size, config.patch_size])
+    path = default_folder() / f"precision-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    cached = json_files.read(path)
+    if "gain" not in cached:
+        cached = {"of": key, "gain": speedup(config)}
+        prepare(path.parent)
+        json_files.write(path, cached)
+    return "bf16" if cached["gain"] > MIN_SPEEDUP else "fp32"
 
 
-def gain(config: RunConfig) -> float:
-    """Seconds of a training step in fp32 over those in bf16, medians of steps taken in turn, with random weights."""
+def speedup(config: RunConfig) -> float:
+    """Measures the speed-up of bf16: the time of a training step in fp32 over the time in bf16.
+
+    Takes the median of alternating steps, on random weights.
+    """
     from fedprompt.benchmark.runs import execute as runner
 
     runner.use_threads(1)
@@ -53,16 +56,16 @@ def gain(config: RunConfig) -> float:
     ]
     seconds: list[list[float]] = [[], []]
     for _ in range(REPEATS + 1):
-        for vit, spent in zip(vits, seconds, strict=True):
+        for vit, times in zip(vits, seconds, strict=True):
             began = time.perf_counter()
             _step(vit)
-            spent.append(time.perf_counter() - began)
-    fp32, bf16 = (median(spent[1:]) for spent in seconds)
+            times.append(time.perf_counter() - began)
+    fp32, bf16 = (median(times[1:]) for times in seconds)
     return fp32 / bf16
 
 
 def _step(vit: "FrozenViT") -> None:
-    """A forward and backward pass of a few images down to the first layer."""
+    """Runs a forward and backward pass of a few images through all layers."""
     import torch
     from torch.nn import functional
 

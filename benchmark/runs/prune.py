@@ -1,30 +1,30 @@
-"""What of a directory of runs may go: found first, and deleted only when that was said."""
+"""Finds removable files in a directory of runs, and deletes them on request."""
 
 import shutil
 import socket
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.checkpoint_files import ASIDE
-from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.locks import RunLocks
-from fedprompt.benchmark.runs.store import UNFINISHED, Store, alive
+from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE
+from fedprompt.benchmark.runs.driver_status import FOLDER, run_locks
+from fedprompt.benchmark.runs.locks import Locks
+from fedprompt.benchmark.runs.store import TEMPORARY, Entry, Store, process_exists
+from fedprompt.data.errors import reason
 
 
 @dataclass(frozen=True)
-class Waste:
-    """A file or a directory, and why it may go; of a run's directory, which record was found in it."""
+class Removable:
+    """A file or directory that may be deleted, why, and for a run's directory the version of its record."""
 
     path: Path
     why: str
-    stamp: tuple[int, int] | None = None
+    version: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:
-        """How much room it takes."""
+        """Its size."""
         files = self.path.rglob("*") if self.path.is_dir() and not self.path.is_symlink() else [self.path]
         return sum(file.lstat().st_size for file in files)
 
@@ -36,64 +36,80 @@ def find(
     unfinished: bool = False,
     grid: Collection[str] | None = None,
     commit: str | None = None,
-) -> list[Waste]:
-    """What may go: leftovers of killed drivers always, failed runs, runs under way or cut off (which would go on),
-    runs that are not in `grid`, and runs made by another commit than `commit`. What a living driver has claimed or is
-    writing may not."""
-    store, found = Store(directory), list[Waste]()
-    stamps = {path.name: store.stamp(path.name) for path in directory.glob("*")}  # first: a record may be replaced now
+) -> list[Removable]:
+    """Lists what may be deleted. Locked runs, and files that a process is writing, are left out.
+
+    Args:
+        directory: The directory of runs.
+        failed: Whether to include failed runs.
+        unfinished: Whether to include interrupted runs, which the same sweep would resume.
+        grid: If given, include the runs that are not among these run ids.
+        commit: If given, include the runs made by another commit.
+    """
+    store = Store(directory)
+    versions = {path.name: store.version(path.name) for path in directory.glob("*")}  # read before the records
     entries = {entry.run_id: entry for entry in store.entries()}
-    living = [claim for claim in RunLocks(directory / FOLDER).all() if claim.lives]
-    claimed, writers = {claim.run_id for claim in living}, {(c.owner.host, str(c.owner.pid)) for c in living}
-    for path, host, pid in store.unfinished():
-        if (host, pid) not in writers and not (host == socket.gethostname() and alive(pid)):
-            found.append(Waste(path, "a leftover of a writer"))
+    held = [lock for lock in run_locks(directory) if lock.held]
+    locked, drivers = {lock.name for lock in held}, {lock.driver for lock in held}
+    found = [
+        Removable(path, "left behind by an interrupted write")
+        for path, host, pid in store.temporary_folders()
+        if f"{host}:{pid}" not in drivers and not (host == socket.gethostname() and process_exists(pid))
+    ]
     for path in sorted(directory.iterdir()):
-        if path.name.startswith(UNFINISHED) or path.name in claimed or path.is_symlink() or not path.is_dir():
+        if path.name.startswith(TEMPORARY) or path.name in locked or path.is_symlink() or not path.is_dir():
             continue
         if entry := entries.get(path.name):
-            stamp, made_by = stamps.get(path.name), entry.result.get("environment", {}).get("git_commit", "")
-            if failed and entry.status == "failed":
-                found.append(Waste(path, f"failed: {entry.result['error']}", stamp))
-            elif grid is not None and path.name not in grid:
-                what = f"{entry.result['method']}, seed {entry.result['seed']}"
-                found.append(Waste(path, f"not in the grid: {what}", stamp))
-            elif commit is not None and made_by != commit:
-                found.append(Waste(path, f"made by commit {made_by or 'unknown'}, not {commit or 'unknown'}", stamp))
+            if why := _reason_to_delete(entry, failed, grid, commit):
+                found.append(Removable(path, why, versions.get(path.name)))
         elif unfinished and list(path.glob("*checkpoint*")):
-            found.append(Waste(path, "cut off; the same sweep would go on with it"))
-        elif (path / ASIDE).exists():
-            found.append(Waste(path / ASIDE, "a checkpoint that could not be used"))
+            found.append(Removable(path, "interrupted; the same sweep would resume it"))
+        elif (path / UNUSABLE).exists():
+            found.append(Removable(path / UNUSABLE, "unusable checkpoint"))
     return found
 
 
-def delete(waste: Waste) -> bool:
-    """Deletes it, or leaves it and returns false where a driver has taken it up since it was found.
+def _reason_to_delete(entry: Entry, failed: bool, grid: Collection[str] | None, commit: str | None) -> str | None:
+    made_by = entry.result.get("environment", {}).get("git_commit", "")
+    if failed and entry.status == "failed":
+        return f"failed: {entry.result['error']}"
+    if grid is not None and entry.run_id not in grid:
+        return f"not in the grid: {entry.result['method']}, seed {entry.result['seed']}"
+    if commit is not None and made_by != commit:
+        return f"made by commit {made_by or 'unknown'}, not {commit or 'unknown'}"
+    return None
 
-    Raises `ConfigError` where it cannot be deleted.
+
+def delete(removable: Removable) -> bool:
+    """Deletes a file or directory.
+
+    Returns:
+        Whether it was deleted. False if a sweep has locked or replaced the run since it was found.
+
+    Raises:
+        ConfigError: It cannot be deleted.
     """
-    store, run_id = Store(waste.path.parent), waste.path.name
-    claims = RunLocks(store.directory / FOLDER)
-    if run_id.startswith(UNFINISHED) or run_id == ASIDE:
-        _remove(waste.path)
+    store, run_id = Store(removable.path.parent), removable.path.name
+    if run_id.startswith(TEMPORARY) or run_id == UNUSABLE:
+        _delete(removable.path)
         return True
-    if not claims.take(run_id, "bench prune"):
+    locks = Locks(store.directory / FOLDER)
+    if not locks.acquire(run_id, run="bench prune"):
         return False
     try:
-        if unchanged := store.stamp(run_id) == waste.stamp:
-            _remove(waste.path)
+        unchanged = store.version(run_id) == removable.version
+        if unchanged:
+            _delete(removable.path)
         return unchanged
     finally:
-        claims.release(run_id)
-        with suppress(OSError):  # a driver's files are there
-            claims.folder.rmdir()
+        locks.release(run_id)
 
 
-def _remove(path: Path) -> None:
+def _delete(path: Path) -> None:
     try:
         if path.is_symlink() or not path.is_dir():
             path.unlink()
         else:
             shutil.rmtree(path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be deleted: {(error.strerror or str(error)).lower()}.") from error
+        raise ConfigError(f"{path} cannot be deleted: {reason(error)}.") from error

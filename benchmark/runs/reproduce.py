@@ -1,4 +1,4 @@
-"""One run of a directory, run again from its record alone and compared with it."""
+"""Repeats a run from its record and compares the results."""
 
 import math
 import re
@@ -20,12 +20,12 @@ from fedprompt.methods import registry as methods
 from fedprompt.results.report.command import command
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
-SHOWN = 12  # differences in full
+SHOWN = 12  # differences that are printed
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a run repeated: lines on what was measured differently, and on what it was measured by."""
+    """The command that repeats a run, and the differences to its record in the numbers and in the environment."""
 
     command: str
     numbers: list[str]
@@ -33,45 +33,51 @@ class Comparison:
 
 
 def entry_of(place: Path) -> Entry:
-    """The finished run at DIR/RUN_ID. Raises `ConfigError` where there is none."""
+    """Returns the finished run at DIR/RUN_ID. Raises `ConfigError` if there is none."""
     if not RUN_ID.fullmatch(place.name):
-        raise ConfigError(f"{place.name} is no run: a run's name has 16 digits of 0-9a-f, as `bench status` shows.")
+        raise ConfigError(f"{place.name} is not a run id: run ids have 16 hexadecimal digits, see `bench status`.")
     entry = Store(place.parent).entry(place.name)
     if entry is None:
-        raise ConfigError(f"{place.parent} holds no run {place.name}; name it as DIR/RUN_ID.")
+        raise ConfigError(f"{place.parent} has no run {place.name}; name it as DIR/RUN_ID.")
     if entry.status != "done":
-        raise ConfigError(f"run {place.name} failed: there is nothing to compare with; run it again in its sweep.")
+        raise ConfigError(f"run {place.name} failed: there are no results to compare with; run its sweep again.")
     return entry
 
 
 def config_of(entry: Entry, plugins: Sequence[str], data_root: str | None = None) -> RunConfig:
-    """The configuration of a record, checked against the code and data that are here.
+    """Returns the configuration of a record, checked against this installation's code and data.
 
-    A plug-in is code: the record names those that it came with, and only those that the user names are loaded.
+    Args:
+        entry: The run.
+        plugins: Plug-in files to load. A plug-in is code, so the files named in the record are never executed.
+        data_root: The folder of the data sets, if it has moved.
+
+    Raises:
+        ConfigError: The configuration is invalid, a plug-in is missing, or method, data or weights differ.
     """
     try:
         config = RunConfig(**entry.result["config"])
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ConfigError(f"the configuration of run {entry.run_id} is not this version's: {place}.") from error
-    named = [Path(file).name for file in config.plugins]
-    if named and not plugins:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(f"the configuration of run {entry.run_id} is invalid in this version: {field}.") from error
+    names = [Path(file).name for file in config.plugins]
+    if names and not plugins:
         raise ConfigError(
-            f"run {entry.run_id} came with plug-ins ({', '.join(named)}), which are code: "
-            "name them with --plugin FILE where you trust them."
+            f"run {entry.run_id} needs plug-ins ({', '.join(names)}), which are code: "
+            "name them with --plugin FILE if you trust them."
         )
     for file in plugins:
         methods.load_plugin(file)
-    where: dict[str, Any] = {"plugins": tuple(str(Path(file).resolve()) for file in plugins)}
-    config = config.model_copy(update=where | ({"data_root": data_root} if data_root is not None else {}))
+    paths: dict[str, Any] = {"plugins": tuple(str(Path(file).resolve()) for file in plugins)}
+    config = config.model_copy(update=paths | ({"data_root": data_root} if data_root is not None else {}))
     if "\0" in "".join(str(value) for value in config.model_dump().values()):
-        raise ConfigError(f"the configuration of run {entry.run_id} holds what no path may.")
+        raise ConfigError(f"the configuration of run {entry.run_id} contains a null byte.")
     _check_present(config)
     return config
 
 
 def _check_present(config: RunConfig) -> None:
-    """Raises `ConfigError` where method, data or weights here are others than the run's."""
+    """Raises `ConfigError` if the method, data or weights of this installation differ from the run's."""
     recipe = methods.create(config.method, config.settings)
     root = None if config.data_root is None else Path(config.data_root)
     facts = {
@@ -81,27 +87,26 @@ def _check_present(config: RunConfig) -> None:
     }
     for name, (then, now) in facts.items():
         if then != now:
-            raise ConfigError(f"the {name} of run {config.run_id} was {then}, and here it is {now}.")
+            raise ConfigError(f"the {name} of run {config.run_id} was {then}; here it is {now}.")
 
 
 def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[int, int], None]) -> Comparison:
-    """Runs a configuration again, beside and not in the directory it is from, and compares."""
+    """Runs a configuration again, in a temporary directory, and compares the results with the record at `place`."""
     from fedprompt.benchmark.hardware.devices import processors
     from fedprompt.benchmark.runs.execute import execute
 
     with tempfile.TemporaryDirectory(prefix="bench-reproduce-") as folder:
-        again = Store(folder)
         record = execute(config, processors(), progress)
-        fresh = again.write(record)
+        repeated = Store(folder).write(record)
         numbers = _differences({k: entry.result.get(k) for k in MEASURED}, {k: record.result.get(k) for k in MEASURED})
         for name in ("rounds.parquet", "clients.parquet"):
-            numbers += _differences(_rows(place / name), _rows(fresh / name), name.partition(".")[0])
-    then, now = _surroundings(entry.result), _surroundings(record.result)
-    return Comparison(command(config.model_dump(mode="json")), numbers, _differences(then, now))
+            numbers += _differences(_rows(place / name), _rows(repeated / name), name.partition(".")[0])
+    environment = _differences(_environment(entry.result), _environment(record.result))
+    return Comparison(command(config.model_dump(mode="json")), numbers, environment)
 
 
-def _surroundings(result: dict[str, Any]) -> dict[str, Any]:
-    resumed = [again.get("begun_on") for again in (result.get("when") or {}).get("resumed") or ()]
+def _environment(result: dict[str, Any]) -> dict[str, Any]:
+    resumed = [attempt.get("begun_on") for attempt in (result.get("when") or {}).get("resumed") or ()]
     executor = (result.get("executor") or {}).get("used")
     return {**result.get("environment", {}), "executor": executor, "resumed_from": resumed}
 
@@ -120,7 +125,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _differences(then: Any, now: Any, place: str = "") -> list[str]:
-    """Every place at which two values differ, as `place: then -> now`; nan equals nan."""
+    """Returns every difference between two JSON values, as `place: then -> now`. Two nan are equal."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = list(dict.fromkeys([*then, *now]))
         return [d for k in keys for d in _differences(then.get(k), now.get(k), f"{place}.{k}".lstrip("."))]

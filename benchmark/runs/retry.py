@@ -1,4 +1,4 @@
-"""The failed runs of a directory, as they were configured."""
+"""Reads the configurations of failed runs, in order to run them again."""
 
 import json
 import os
@@ -13,10 +13,15 @@ from fedprompt.benchmark.runs.store import Store
 
 
 def failed_runs(store: Store, plugins: Sequence[str] = ()) -> list[RunConfig]:
-    """The configurations of the runs that failed, from their records, to be run with these `plugins`.
+    """Returns the configurations of the failed runs of a store.
 
-    A plug-in is code, so the files that a record names are never run: the user names them again. Raises `ConfigError`
-    where one is not named, and for a configuration that is not the one that its run is named by.
+    Args:
+        store: The runs.
+        plugins: The plug-in files to use. A plug-in is code, so the files named in a record are never executed; the
+            user names them again.
+
+    Raises:
+        ConfigError: A plug-in is not named, or a configuration is invalid or does not match its run id.
     """
     files = tuple(os.path.abspath(file) for file in plugins)
     return [_config(store, entry.run_id, files) for entry in store.entries() if entry.status != "done"]
@@ -27,11 +32,11 @@ def _config(store: Store, run_id: str, plugins: tuple[str, ...]) -> RunConfig:
     try:
         config = RunConfig(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        what = "holds no configuration" if isinstance(error, ValidationError) else "cannot be read"
-        raise ConfigError(f"{path} {what}; delete its directory, and sweep again.") from error
+        fault = "is not a valid configuration" if isinstance(error, ValidationError) else "cannot be read"
+        raise ConfigError(f"{path} {fault}; delete its directory, and sweep again.") from error
     if config.run_id != run_id:
-        raise ConfigError(f"{path} was changed, or is of another version: it is not the configuration of {run_id}.")
+        raise ConfigError(f"{path} was changed or is from another version: it does not belong to run {run_id}.")
     names = {Path(file).name for file in plugins}
-    if absent := [file for file in config.plugins if Path(file).name not in names]:
-        raise ConfigError(f"{config.method} of {run_id} came with a plug-in: name it with --plugin {absent[0]}.")
+    if missing := [file for file in config.plugins if Path(file).name not in names]:
+        raise ConfigError(f"{config.method} of run {run_id} needs a plug-in: name it with --plugin {missing[0]}.")
     return config.model_copy(update={"plugins": plugins})

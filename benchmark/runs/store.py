@@ -1,6 +1,5 @@
-"""The run store: one directory a run, named by its content hash, written whole or not at all."""
+"""The run store: one directory per run, named by the hash of its configuration and written atomically."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
-from fedprompt.data.files import json_files as jsonfile
+from fedprompt.data.files import json_files
 from fedprompt.results.records.identity import contradiction
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.runs.execute import Record
 
-OWN_SETTINGS = "own_settings.json"  # of a sweep's runs, for the table
-UNFINISHED = ".unfinished-"
+METHOD_OVERRIDES = "own_settings.json"  # which runs of the directory were tuned per method
+TEMPORARY = ".unfinished-"
 CHECKPOINT = "checkpoint.safetensors"
-CHECKPOINT_EVERY = 30.0  # seconds: a run that is shorter never writes one
-SPARE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less left
+CHECKPOINT_EVERY = 30.0  # seconds: a shorter run never writes a checkpoint
+MIN_FREE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less free space
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run as the store knows it: `status` is done or failed."""
+    """A run in the store: `status` is "done" or "failed", `result` the content of its result.json."""
 
     run_id: str
     status: str
@@ -36,43 +35,49 @@ class Entry:
 
 
 class Store:
-    """Records under one directory. Only the driver of a sweep writes."""
+    """The records in one directory. Only the driver of a sweep writes."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
 
     def prepare(self) -> None:
-        """Makes the directory fit to write in. Raises `ConfigError` where it cannot be."""
+        """Creates the directory, and deletes what killed drivers of this machine left there.
+
+        Raises:
+            ConfigError: The directory cannot be created or written, or its disk is almost full.
+        """
         try:
-            place = next(path for path in (self.directory, *self.directory.absolute().parents) if path.exists())
-            free = shutil.disk_usage(place).free
-            if free < SPARE_BYTES:
+            existing = next(path for path in (self.directory, *self.directory.absolute().parents) if path.exists())
+            free = shutil.disk_usage(existing).free
+            if free < MIN_FREE_BYTES:
                 raise ConfigError(
-                    f"--out {self.directory} has {free // 2**20} MiB left on its disk, and a sweep asks for "
-                    f"{SPARE_BYTES // 2**20}: free some, or name another directory."
+                    f"--out {self.directory}: its disk has {free // 2**20} MiB free; a sweep needs "
+                    f"{MIN_FREE_BYTES // 2**20}. Free some space, or choose another directory."
                 )
             self.directory.mkdir(parents=True, exist_ok=True)
-            for leftover, host, pid in self.unfinished():
-                if host == socket.gethostname() and not alive(pid):  # of a driver here that was killed
-                    shutil.rmtree(leftover, ignore_errors=True)
-            trial = self.unfinished_place("trial")
+            for folder, host, pid in self.temporary_folders():
+                if host == socket.gethostname() and not process_exists(pid):
+                    shutil.rmtree(folder, ignore_errors=True)
+            trial = self.temporary_folder("trial")
             trial.mkdir()
             trial.rmdir()
         except OSError as error:
-            raise ConfigError(f"--out {self.directory} cannot be written: {reason(error)}; name another.") from error
+            raise ConfigError(
+                f"--out {self.directory} cannot be written: {reason(error)}; choose another directory."
+            ) from error
 
-    def unfinished_place(self, name: str) -> Path:
-        """Where this process writes what is not whole yet; other hosts may share the directory."""
-        return self.directory / f"{UNFINISHED}{socket.gethostname()}-{os.getpid()}-{name}"
+    def temporary_folder(self, name: str) -> Path:
+        """Returns the folder in which this process prepares `name`. Its path contains the host and process id."""
+        return self.directory / f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{name}"
 
-    def unfinished(self) -> Iterator[tuple[Path, str, str]]:
-        """What is not whole yet or never will be, each with the host and the process number that its name tells."""
-        for path in sorted(self.directory.glob(f"{UNFINISHED}*")):
-            *host, pid, _ = ("-" + path.name.removeprefix(UNFINISHED)).rsplit("-", 2)
+    def temporary_folders(self) -> Iterator[tuple[Path, str, str]]:
+        """Yields all temporary folders, each with the host and the process id of its writer."""
+        for path in sorted(self.directory.glob(f"{TEMPORARY}*")):
+            *host, pid, _ = ("-" + path.name.removeprefix(TEMPORARY)).rsplit("-", 2)
             yield path, "".join(host).removeprefix("-"), pid
 
-    def stamp(self, run_id: str) -> tuple[int, int] | None:
-        """What tells one record of a run from another one of it, without reading any; None where there is none."""
+    def version(self, run_id: str) -> tuple[int, int] | None:
+        """Returns a value that changes when the record of a run is replaced, or None if there is no record."""
         try:
             state = (self.directory / run_id / "result.json").stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -80,7 +85,7 @@ class Store:
         return state.st_ino, state.st_mtime_ns
 
     def entry(self, run_id: str) -> Entry | None:
-        """The run of that name, or None. Raises `ConfigError` for a record that this version cannot read."""
+        """Returns a run, or None if it has no record. Raises `ConfigError` for a record that is invalid."""
         path = self.directory / run_id / "result.json"
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
@@ -88,81 +93,93 @@ class Store:
             return None
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read; delete its directory to run it again.") from error
-        found = result.get("format") if isinstance(result, dict) else None
-        if found != RECORD_FORMAT:
+        record_format = result.get("format") if isinstance(result, dict) else None
+        if record_format != RECORD_FORMAT:
             raise ConfigError(
-                f"{path} has record format {found}; this version writes {RECORD_FORMAT}: "
-                "upgrade the harness, or name another directory with --out."
+                f"{path} has record format {record_format}; this version writes {RECORD_FORMAT}: "
+                "upgrade the harness, or choose another directory with --out."
             )
         status = result.get("status")
         if status not in ("done", "failed"):
-            raise ConfigError(f"{path} names no status; delete its directory to run it again.")
-        wrong = contradiction(result, run_id)
-        if wrong or "data_identity" not in result["config"]:
-            wrong = wrong or "holds no whole configuration"
-            raise ConfigError(f"{path} was changed: it {wrong}; delete its directory to run it again.")
+            raise ConfigError(f"{path} has no valid status; delete its directory to run it again.")
+        fault = contradiction(result, run_id)
+        if not fault and "data_identity" not in result["config"]:
+            fault = "has an incomplete configuration"
+        if fault:
+            raise ConfigError(f"{path} was changed: it {fault}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
     def entries(self, known: Mapping[str, Entry] | None = None) -> list[Entry]:
-        """Every run in the directory. Entries in `known` are not read again."""
+        """Returns every run in the directory, ordered by run id. Entries in `known` are not read again."""
         if not self.directory.is_dir():
-            raise ConfigError(f"{self.directory} is not a directory of runs; `bench sweep --out DIR` makes one.")
+            raise ConfigError(f"{self.directory} is not a directory of runs; `bench sweep --out DIR` creates one.")
         names = sorted(p.name for p in self.directory.iterdir() if p.is_dir() and not p.name.startswith("."))
         return [entry for name in names if (entry := (known or {}).get(name) or self.entry(name))]
 
+    def is_done(self, run_id: str) -> bool:
+        """Whether a run has finished successfully."""
+        entry = self.entry(run_id)
+        return entry is not None and entry.status == "done"
+
     def pending(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
-        """The runs that are not done: never run, or failed."""
-        return [c for c in configs if (entry := self.entry(c.run_id)) is None or entry.status != "done"]
+        """Returns the runs that are not done: never run, or failed."""
+        return [config for config in configs if not self.is_done(config.run_id)]
 
-    def note_own(self, runs: Mapping[str, Any]) -> None:
-        """Keeps beside the runs which of them have settings of their method alone, and after how many trials.
+    def add_method_overrides(self, runs: Mapping[str, Any]) -> None:
+        """Notes which runs were configured per method, and after how many trials, for the tables.
 
-        That is a fact of the sweep which asked for them: a run with equal settings is the same run, however chosen.
-        Several sweeps may do so at once. Raises `ConfigError` where it cannot be written, `RecordError` for what is
-        there and cannot be read.
+        This belongs to the sweep, not to the run: a run with equal settings is the same run, however they were
+        chosen. Several sweeps may write at once.
+
+        Raises:
+            ConfigError: The file cannot be written.
+            RecordError: The existing file cannot be read.
         """
+        from filelock import FileLock
+
         from fedprompt.results.records.files import own_settings
 
-        path = self.directory / OWN_SETTINGS
+        path = self.directory / METHOD_OVERRIDES
         try:
-            with path.with_name(f".{OWN_SETTINGS}.lock").open("wb") as lock:  # stays: who waits for it holds it open
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                jsonfile.write(path, {**own_settings(self.directory), **runs})
+            with FileLock(path.with_name(f".{METHOD_OVERRIDES}.lock")):
+                json_files.write(path, {**own_settings(self.directory), **runs})
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {reason(error)}; name another --out.") from error
+            raise ConfigError(f"{path} cannot be written: {reason(error)}; choose another --out.") from error
 
     def write(self, record: "Record", log: str = "") -> Path:
-        """Puts a record in its place, replacing a failed one of the same run; returns its directory."""
-        place = self.directory / record.config.run_id
-        unfinished, old = self.unfinished_place(record.config.run_id), self.unfinished_place("old")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        """Stores a record, replacing an earlier one of the same run, and returns the run's directory.
+
+        The record of a failed run keeps the run's checkpoint, so that the next attempt resumes from it.
+
+        Raises:
+            ConfigError: The record cannot be written. An earlier record is then unchanged.
+        """
+        run_id = record.config.run_id
+        place, new, old = self.directory / run_id, self.temporary_folder(run_id), self.temporary_folder("old")
+        shutil.rmtree(new, ignore_errors=True)
         try:
-            unfinished.mkdir()
-            _write_files(unfinished, record, log)
-            if record.result["status"] != "done" and (place / CHECKPOINT).exists():  # what is tried again goes on
-                shutil.copyfile(place / CHECKPOINT, unfinished / CHECKPOINT)
+            new.mkdir()
+            _write_files(new, record, log)
+            if record.result["status"] != "done" and (place / CHECKPOINT).exists():
+                shutil.copyfile(place / CHECKPOINT, new / CHECKPOINT)
             if place.exists():
                 os.replace(place, old)
-            os.replace(unfinished, place)
+            os.replace(new, place)
         except OSError as error:
-            raise ConfigError(f"the record of {record.config.run_id} cannot be written: {reason(error)}.") from error
-        finally:  # an interruption, too, leaves nothing behind, and nothing lost
+            raise ConfigError(f"the record of {run_id} cannot be written: {reason(error)}.") from error
+        finally:  # also after an interruption
             if old.exists() and not place.exists():
                 os.replace(old, place)
-            for leftover in (unfinished, old):
+            for leftover in (new, old):
                 shutil.rmtree(leftover, ignore_errors=True)
         return place
 
 
-def alive(pid: str) -> bool:
-    """Whether a process of that number is there, on this machine."""
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+def process_exists(pid: str) -> bool:
+    """Whether a process with this id exists on this machine."""
+    import psutil
+
+    return pid.isdecimal() and psutil.pid_exists(int(pid))
 
 
 def _write_files(folder: Path, record: "Record", log: str) -> None:

@@ -1,4 +1,4 @@
-"""One attempt at one run, whatever becomes of it: a record and the text of its log."""
+"""Executes a run; failures become records."""
 
 import traceback
 from collections.abc import Callable
@@ -12,7 +12,13 @@ from fedprompt.benchmark.runs.execute import Record, execute, failed
 
 @dataclass(frozen=True)
 class RunTask:
-    """A run to be done: its attempt's number, and how often memory was short, which halves the fused clients."""
+    """A run to execute.
+
+    Attributes:
+        config: The configuration of the run.
+        attempt: The number of this attempt, from 1.
+        halvings: How many earlier attempts ran out of memory. Each one halves the number of fused clients.
+    """
 
     config: RunConfig
     attempt: int = 1
@@ -20,27 +26,32 @@ class RunTask:
 
     @property
     def name(self) -> str:
-        """What the run is called where people read it."""
+        """The name of the run in messages."""
         return f"{self.config.method} {self.config.federation.label} seed {self.config.seed}"
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run as its worker reports it: the job, its record, and the text of its log."""
+    """The outcome of one attempt: its task, its record and the text of its log."""
 
-    job: RunTask
+    task: RunTask
     record: Record
     log: str = ""
 
 
 def run_task(
-    job: RunTask, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
+    task: RunTask, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
 ) -> RunResult:
-    """A run whose failure, of any kind, becomes a record; the traceback goes to its log.
+    """Executes a run. An exception becomes the record of a failed run, its traceback the log.
 
-    `progress` is told every round: its number, and the images trained on so far.
+    Args:
+        task: The run.
+        threads: How many clients train in parallel.
+        progress: Called after each round with its number and the number of images trained on so far.
+        checkpoints: The checkpoint to resume from, and where to save new ones.
     """
     try:
-        return RunResult(job, execute(job.config, threads, progress, job.halvings, checkpoints))
-    except Exception as error:  # a method may raise anything, and the other runs go on
-        return RunResult(job, failed(job.config, failures.cause(error), failures.kind(error)), traceback.format_exc())
+        return RunResult(task, execute(task.config, threads, progress, task.halvings, checkpoints))
+    except Exception as error:  # a method may raise anything; the other runs continue
+        record = failed(task.config, failures.summary(error), failures.kind(error))
+        return RunResult(task, record, traceback.format_exc())

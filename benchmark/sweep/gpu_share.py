@@ -1,4 +1,4 @@
-"""What share of a GPU each run of a sweep gets, from the memory that runs like it took, or are measured to take."""
+"""Determines the share of a GPU per run, from the memory of finished runs or from measurements."""
 
 import logging
 import multiprocessing
@@ -11,71 +11,76 @@ from typing import TYPE_CHECKING
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.benchmark.runs.store import Entry
 
-if TYPE_CHECKING:  # torch is imported where something is measured
+if TYPE_CHECKING:  # torch is only imported for measuring
     from fedprompt.benchmark.simulation.simulator import Simulator
 
-MARGIN = 1.15  # assumed, over what was measured: cohorts, and the clients in them, differ in size
-CONTEXT = 600 * 2**20  # assumed: bytes of CUDA's own in each process, which torch does not count
-PARTS = 10_000  # of a GPU, which Ray counts
-MOST = 100  # runs on one GPU; up to there a share of 1/n in such parts holds n runs and no more
+MARGIN = 1.15  # assumed safety factor: cohorts, and the clients in them, differ in size
+CONTEXT = 600 * 2**20  # assumed bytes of the CUDA context per process, which torch does not count
+PARTS = 10_000  # the resolution in which Ray divides a GPU
+MAX_RUNS = 100  # per GPU; up to here, a share of 1/n rounded to such parts admits exactly n runs
 
 log = logging.getLogger("bench")
 
 
-def sized(configs: Sequence[RunConfig], finished: Iterable[Entry]) -> float:
-    """The share of a GPU for each of these runs, so that whole runs fill what is free of the one here; says so."""
+def auto_share(configs: Sequence[RunConfig], finished: Iterable[Entry]) -> float:
+    """Returns and prints the share of a GPU per run with which as many runs as possible fit into its free memory."""
     import torch
 
     free = torch.cuda.mem_get_info(configs[0].device)[0]
-    bytes_ = needed(configs, finished)
-    found = share(bytes_, free)
-    runs = f"{int(1 / found)} at a time on a GPU" if found < 1 else "one at a time on a GPU"
+    needed = bytes_needed(configs, finished)
+    share = share_of(needed, free)
     print(
-        f"--gpus-per-run auto: a run takes {bytes_ / 1e9:.1f} of {free / 1e9:.1f} GB free: {found:g}, {runs}",
+        f"--gpus-per-run auto: a run needs {needed / 1e9:.1f} of {free / 1e9:.1f} GB free memory: "
+        f"{share:g} GPU per run, {int(1 / share)} per GPU",
         file=sys.stderr,
     )
-    return found
+    return share
 
 
-def share(needed: int, free: int) -> float:
-    """1/n for the most runs of `needed` bytes that `free` bytes hold, rounded down to parts that Ray counts.
+def share_of(needed: int, free: int) -> float:
+    """Returns 1/n for the most runs n of `needed` bytes that fit into `free` bytes, rounded down to Ray's resolution.
 
-    It is 1 where not even one fits by these numbers: alone on the GPU, the run halves its fused clients until it does.
+    The share is 1 if not even one run fits: alone on the GPU, it halves its fused clients until it does.
     """
-    runs = max(1, min(MOST, free // max(1, needed)))
+    runs = max(1, min(MAX_RUNS, free // max(1, needed)))
     return PARTS // runs / PARTS
 
 
-def needed(
+def bytes_needed(
     configs: Sequence[RunConfig],
     finished: Iterable[Entry],
     measure: Callable[[Sequence[RunConfig]], list[int]] | None = None,
 ) -> int:
-    """Bytes of a GPU that a process with the largest of these runs takes, by the records of finished runs like it and,
-    where there are none, by `measure`."""
+    """Returns the GPU memory in bytes of a process that executes the largest of these runs.
+
+    Args:
+        configs: The runs.
+        finished: Finished runs; the peak memory of those with equal settings is used.
+        measure: Returns the peak memory of the runs without such a record; default: `measure_peaks`.
+    """
     known: dict[str, int] = {}
     for entry in finished:
         peak = entry.result.get("gpu_peak_bytes")
         if entry.status == "done" and isinstance(peak, int):
-            kind = workload_key(entry.result["config"])
-            known[kind] = max(peak, known.get(kind, 0))
-    kinds = {config.workload_key(): config for config in configs}
-    unknown = [config for kind, config in kinds.items() if kind not in known]
-    peaks = [known[kind] for kind in kinds if kind in known]
-    return int(max(peaks + ((measure or measured)(unknown) if unknown else [])) * MARGIN) + CONTEXT
+            key = workload_key(entry.result["config"])
+            known[key] = max(peak, known.get(key, 0))
+    keys = {config.workload_key(): config for config in configs}
+    unknown = [config for key, config in keys.items() if key not in known]
+    peaks = [known[key] for key in keys if key in known]
+    return int(max(peaks + ((measure or measure_peaks)(unknown) if unknown else [])) * MARGIN) + CONTEXT
 
 
-def measured(configs: Sequence[RunConfig]) -> list[int]:
-    """The peak memory of each run, in a process of its own that gives its share of the GPU back."""
-    print(f"measuring what {len(configs)} settings take of the GPU ...", file=sys.stderr)
+def measure_peaks(configs: Sequence[RunConfig]) -> list[int]:
+    """Returns the peak memory of each run in bytes, measured in a process of its own, which then frees the GPU."""
+    print(f"measuring the GPU memory of {len(configs)} settings ...", file=sys.stderr)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(_peak, configs))
 
 
 def _peak(config: RunConfig) -> int:
-    """Bytes that torch holds of the GPU at most, in a round of the first cohort and a pass of the evaluation.
+    """Measures the peak GPU memory of torch in a round of the first cohort and a batch of the evaluation.
 
-    What cannot be measured is 0, since the run will say itself what is wrong; what does not fit is all there is.
+    Returns 0 if the run fails, as it will report the error itself, and the whole GPU if the run does not fit.
     """
     import torch
 
@@ -90,13 +95,15 @@ def _peak(config: RunConfig) -> int:
     except Exception as error:  # a method may raise anything
         if memory.is_out_of_memory(error):
             return torch.cuda.mem_get_info(device)[1]
-        log.warning("the memory of %s is not known, and left out: %s: %s", config.method, type(error).__name__, error)
+        log.warning(
+            "cannot measure the memory of %s, which is ignored: %s: %s", config.method, type(error).__name__, error
+        )
         return 0
-    return (memory.peak(device) or 0) + kept_bytes(run)
+    return (memory.peak(device) or 0) + client_state_bytes(run)
 
 
 def probe(run: "Simulator") -> None:
-    """One local epoch of a simulation's first cohort as its executor computes it, and one pass of the evaluation."""
+    """Trains the first cohort of a simulation for one epoch with its executor, and evaluates one batch."""
     from fedprompt.benchmark.simulation.local_training import rows_a_pass
     from fedprompt.benchmark.simulation.scoring import score
 
@@ -113,9 +120,9 @@ def probe(run: "Simulator") -> None:
     score(run.recipe, run.vit, run.test, subjects)
 
 
-def kept_bytes(run: "Simulator") -> int:
-    """Bytes of what all clients keep between rounds, once each of them has trained."""
+def client_state_bytes(run: "Simulator") -> int:
+    """Returns the bytes of all clients' state between rounds, once every client has trained."""
     from fedprompt.benchmark.runs.checkpoint import PER_CLIENT
 
-    own = sum(value.nbytes for pattern in PER_CLIENT.values() for value in pattern(run).values())
-    return own * len(run.federation.seen)
+    per_client = sum(value.nbytes for pattern in PER_CLIENT.values() for value in pattern(run).values())
+    return per_client * len(run.federation.seen)

@@ -55,9 +55,9 @@ class Launch:
         store.prepare()
         entries = store.entries(self.entries)
         if sweep_options.size_gpus:
-            from fedprompt.benchmark.sweep.gpu_share import sized
+            from fedprompt.benchmark.sweep.gpu_share import auto_share
 
-            sweep_options = replace(sweep_options, gpus=sized(self.pending, entries))
+            sweep_options = replace(sweep_options, gpus=auto_share(self.pending, entries))
         self._note_overrides(chosen)
         pending = longest_first(self.pending, entries)
         with ConsoleProgress(pending) as progress:
@@ -67,7 +67,7 @@ class Launch:
     def _note_overrides(self, chosen: Options | None) -> None:
         if chosen is None or not chosen.per_method:
             return
-        self.store.note_own(override_notes(chosen.per_method, self.grid))
+        self.store.add_method_overrides(override_notes(chosen.per_method, self.grid))
         if untuned := [name for name in dict.fromkeys(c.method for c in self.grid) if name not in chosen.per_method]:
             print(f"not tuned, because per-method has no entry: {', '.join(untuned)}", file=sys.stderr)
 

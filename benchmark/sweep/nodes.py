@@ -1,52 +1,60 @@
-"""What the nodes of a cluster must have in common with the driver, asked of each before the first run."""
+"""Checks that the nodes of a Ray cluster have the driver's package versions, before the first run."""
 
 from collections.abc import Iterable, Mapping
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import environment
 
-SAME = ("python", "torch", "torchvision", "timm", "numpy")
-"""Whose versions the numbers of a table depend on."""
-PATIENCE = 120.0  # seconds for a node to unpack the code that was shipped to it, and answer
+PACKAGES = ("python", "torch", "torchvision", "timm", "numpy")
+"""Packages whose versions affect the results."""
+TIMEOUT = 120.0  # seconds for a node to unpack the code shipped to it and to answer
 
 
 def check(nodes: Iterable[tuple[str, str]]) -> None:
-    """Asks every node, by its name and Ray's id of it; raises `ConfigError` for one that cannot run what is sent."""
+    """Compares the versions on each node with the driver's.
+
+    Args:
+        nodes: Pairs of a node's name and Ray's id of it.
+
+    Raises:
+        ConfigError: A node has other versions, or cannot import the package.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0)(_versions)
-    asked = [
-        (name, ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote())
+    remote = ray.remote(num_cpus=0)(_versions)
+    answers = [
+        (name, remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote())
         for name, node in nodes
     ]
-    here = _versions()
-    for name, reference in asked:
+    driver = _versions()
+    for name, answer in answers:
         try:
-            there = ray.get(reference, timeout=PATIENCE)
+            versions = ray.get(answer, timeout=TIMEOUT)
         except (ray.exceptions.RayError, TimeoutError) as error:
             cause = str(error).strip().splitlines()[-1] or type(error).__name__
             raise ConfigError(
-                f"node {name} cannot run the harness: {cause}\ninstall what the driver has there, or take it out."
+                f"node {name} cannot run the harness: {cause}\n"
+                "Install the driver's packages there, or remove the node from the cluster."
             ) from error
-        if said := difference(name, there, here):
-            raise ConfigError(said)
+        if message := difference(name, versions, driver):
+            raise ConfigError(message)
 
 
 def _versions() -> dict[str, str]:
     return environment.describe()
 
 
-def difference(name: str, there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
-    """The first version in which a node differs from the driver, as a refusal; None where there is none.
+def difference(name: str, versions: Mapping[str, str], driver: Mapping[str, str]) -> str | None:
+    """Returns an error message on the first version that differs between a node and the driver, or None.
 
-    Builds of one version for different devices, as 2.4.0+cpu, are the same one.
+    Builds for different devices, such as 2.4.0+cpu and 2.4.0+cu124, count as the same version.
     """
-    for package in SAME:
-        own, other = _public(package, here[package]), _public(package, there[package])
-        if own != other:
-            what = f"node {name} has no {package}" if other == "absent" else f"node {name} has {package} {other}"
-            return f"{what}, and the driver {own}: install the driver's version there, or take the node out."
+    for package in PACKAGES:
+        expected, version = _public(package, driver[package]), _public(package, versions[package])
+        if expected != version:
+            fault = f"node {name} has no {package}" if version == "absent" else f"node {name} has {package} {version}"
+            return f"{fault}; the driver has {expected}. Install the driver's version there, or remove the node."
     return None
 
 

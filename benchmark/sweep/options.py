@@ -1,4 +1,4 @@
-"""On what terms a sweep runs: how many runs at a time, with what each, where, and what it puts up with."""
+"""Scheduling options: parallelism, resources, retries, failure limits."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
 AUTO = "auto"
 
 
-def gpus_asked(text: str) -> tuple[float, bool]:
-    """GPUs of each run, and whether they are to be sized, by --gpus-per-run. Raises `ConfigError`."""
+def parse_gpus(text: str) -> tuple[float, bool]:
+    """Parses --gpus-per-run: returns the GPUs per run, and whether to measure them. Raises `ConfigError`."""
     if text == AUTO:
         return 0.0, True
     try:
@@ -18,18 +18,25 @@ def gpus_asked(text: str) -> tuple[float, bool]:
     except ValueError:
         gpus = -1.0
     if not 0 <= gpus < float("inf"):
-        raise ConfigError(f"--gpus-per-run {text}: need a number of GPUs from 0, as in 0.25, or {AUTO}.")
+        raise ConfigError(f"--gpus-per-run {text}: must be a number of GPUs from 0, such as 0.25, or {AUTO}.")
     return gpus, False
 
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """`workers` runs at a time (None: as many as there is room for), each with `cpus` and `gpus`, a GPU's share too;
-    with `size_gpus` that share is found from measured memory before the first run.
+    """How a sweep schedules its runs.
 
-    `run_timeout` are seconds that a run may take, `retries` further attempts at one that a transient failure ended,
-    `max_failures` failed runs after which no other begins, `checkpoint_every` seconds between two states kept of a run
-    under way; 0: one a round. `tracker` is told of runs that are done.
+    Attributes:
+        workers: Runs at a time; None: as many as the resources allow.
+        cpus: Processors and threads per run; None: the machine's processors divided by the workers.
+        gpus: GPUs per run; a fraction lets runs share a GPU.
+        address: The address of a Ray cluster; None: this machine.
+        run_timeout: Seconds after which a run is stopped and counts as failed.
+        retries: Further attempts at a run after a transient failure.
+        max_failures: Failed runs after which no other run starts.
+        checkpoint_every: Seconds between checkpoints; 0: every round.
+        tracker: Name of the experiment tracker that receives finished runs.
+        size_gpus: Whether to determine `gpus` from measured memory before the first run.
     """
 
     workers: int | None = None
@@ -44,19 +51,19 @@ class SweepOptions:
     size_gpus: bool = False
 
     def check(self, device: str) -> None:
-        """Raises `ConfigError` where the terms cannot be met whatever is run."""
+        """Raises `ConfigError` if no run could get these resources."""
         if (self.gpus or self.size_gpus) and device != "cuda":
-            asked = AUTO if self.size_gpus else f"{self.gpus:g}"
-            raise ConfigError(f"--gpus-per-run {asked} is for --device cuda, not {device}: Ray numbers the GPUs.")
+            gpus = AUTO if self.size_gpus else f"{self.gpus:g}"
+            raise ConfigError(f"--gpus-per-run {gpus} needs --device cuda, not {device}: Ray selects the GPU.")
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ConfigError(f"--gpus-per-run {self.gpus:g}: above 1, Ray gives whole GPUs only.")
+            raise ConfigError(f"--gpus-per-run {self.gpus:g}: Ray only assigns whole GPUs above 1.")
         if not self.address and (self.cpus or 1) > processors():
-            raise ConfigError(f"--cpus-per-run {self.cpus}: this process may use {processors()}.")
+            raise ConfigError(f"--cpus-per-run {self.cpus}: only {processors()} processors are available.")
 
-    def at_a_time(self, runs: int) -> int:
-        """How many of so many runs go on at once on this machine."""
+    def parallel_runs(self, runs: int) -> int:
+        """Returns how many of `runs` runs execute at the same time on this machine."""
         return max(1, min(self.workers or processors() // (self.cpus or 1), runs))
 
-    def threads(self, workers: int) -> int:
-        """Processors of one run on this machine."""
+    def threads_per_run(self, workers: int) -> int:
+        """Returns the number of threads per run if `workers` runs share this machine."""
         return self.cpus or max(1, processors() // workers)

@@ -1,4 +1,4 @@
-"""In what order runs begin: the longest first, so that none is left to run alone at the end."""
+"""Orders runs by expected duration, longest first, so that no long run is left alone at the end."""
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
@@ -9,26 +9,26 @@ from fedprompt.benchmark.runs.store import Entry
 
 
 def longest_first(configs: Sequence[RunConfig], finished: Iterable[Entry] = ()) -> list[RunConfig]:
-    """The runs by falling expected length, equal ones in the order given.
+    """Sorts runs by falling expected duration; equal ones keep their order.
 
-    Expected is rounds x epochs x participation, times what finished runs of the same method, data set and backbone took
-    for one of it; of a method that none has finished, what the others took on these, or on anything.
+    The expected duration is rounds x epochs x participation, times the mean seconds per such unit of finished runs of
+    the same method, data set and backbone. For a method without finished runs, the mean is over all methods on this
+    data set and backbone, or over all runs.
     """
-    paces: dict[tuple[str, ...], list[float]] = {}
+    rates: dict[tuple[str, ...], list[float]] = {}
     for entry in finished:
-        seconds_taken = (entry.result.get("seconds") or {}).get("total")
-        if entry.status == "done" and seconds_taken is not None:
+        seconds = (entry.result.get("seconds") or {}).get("total")
+        if entry.status == "done" and seconds is not None:
             config = entry.result["config"]
-            pace = seconds_taken / _work(config)
             for key in _keys(config):
-                paces.setdefault(key, []).append(pace)
-    means = {key: mean(values) for key, values in paces.items()}
+                rates.setdefault(key, []).append(seconds / _work(config))
+    means = {key: mean(values) for key, values in rates.items()}
 
-    def seconds(config: RunConfig) -> float:
+    def expected(config: RunConfig) -> float:
         values = config.model_dump()
         return next((means[key] for key in _keys(values) if key in means), 1.0) * _work(values)
 
-    return sorted(configs, key=seconds, reverse=True)
+    return sorted(configs, key=expected, reverse=True)
 
 
 def _work(config: dict[str, Any]) -> float:
@@ -36,6 +36,6 @@ def _work(config: dict[str, Any]) -> float:
 
 
 def _keys(config: dict[str, Any]) -> list[tuple[str, ...]]:
-    """What a run's pace is looked up by, the nearest first."""
-    material = (config["dataset"], config["backbone"])
-    return [(config["method"], *material), material, ()]
+    """Returns the keys under which a run's seconds per unit are averaged, the most specific first."""
+    workload = (config["dataset"], config["backbone"])
+    return [(config["method"], *workload), workload, ()]

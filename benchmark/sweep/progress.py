@@ -1,4 +1,4 @@
-"""How a sweep shows itself: a live line in a terminal, plain lines elsewhere. All of it goes to stderr."""
+"""Shows the progress of a sweep on stderr: a live line in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -10,53 +10,60 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fedprompt.benchmark.config.run_config import RunConfig
 
-PLAIN_EVERY = 10.0  # seconds between lines where no terminal shows the live view
+PRINT_EVERY = 10.0  # seconds between plain lines
 
 
 class ProgressListener(Protocol):
-    """Whoever is told how a sweep goes on."""
+    """Receives the progress of a sweep."""
 
-    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
-        """A run has begun (round 0) or finished a round; `images` are trained on so far, `where` is its worker."""
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+        """Called when a run starts (round 0) and after each round.
+
+        Args:
+            run_id: The run.
+            number: The number of the round.
+            images: Images trained on so far.
+            worker: HOST:PID of the worker, or empty for the driver itself.
+        """
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """A run has ended, well or not, and is in the store."""
+        """Called when a run has ended, successfully or not, and is in the store."""
 
     def note(self, text: str) -> None:
-        """Something that a reader should know."""
+        """Shows a message to the user."""
 
     def describe(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Returns the progress of the sweep, as JSON-serialisable values."""
 
 
 class NoProgress:
-    """A watcher that shows nothing."""
+    """Ignores all progress."""
 
-    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
-        """Nothing."""
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+        """Does nothing."""
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def describe(self) -> dict[str, Any]:
-        """Nothing."""
+        """Returns nothing."""
         return {}
 
 
 class ConsoleProgress:
-    """Tells runs done, the rounds of those running, images a second, and the time left. Used as a context."""
+    """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
     def __init__(self, configs: Sequence[RunConfig]) -> None:
-        self.rounds = {config.run_id: config.rounds for config in configs}
+        self.rounds = {config.run_id: config.rounds for config in configs}  # of the runs that have not ended
         self.names = {c.run_id: f"{c.method} {c.federation.label} seed {c.seed}" for c in configs}
         self.reached: dict[str, int] = {}
         self.images: dict[str, int] = {}
-        self.where: dict[str, str] = {}
+        self.workers: dict[str, str] = {}
         self.finished = self.failed = 0
-        self.began = self.told = time.monotonic()
+        self.began = self.printed = time.monotonic()
         self.console = Console(file=sys.stderr)
         self.progress: Progress | None = None
         if self.console.is_terminal:
@@ -73,14 +80,14 @@ class ConsoleProgress:
         if self.progress:
             self.progress.stop()
 
-    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
-        """Notes a round; shows it when it is time."""
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+        """Records a round."""
         if run_id in self.rounds:
-            self.reached[run_id], self.images[run_id], self.where[run_id] = number, images, where
+            self.reached[run_id], self.images[run_id], self.workers[run_id] = number, images, worker
         self._show()
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """Notes the end of a run; a failure is shown at once."""
+        """Records the end of a run. A failure is shown at once."""
         self.rounds.pop(run_id, None)
         self.reached.pop(run_id, None)
         self.finished += 1
@@ -90,58 +97,58 @@ class ConsoleProgress:
         self._show(force=not self.rounds)
 
     def note(self, text: str) -> None:
-        """Shows a line at once, as it is."""
+        """Prints a line at once."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def left(self) -> float | None:
-        """Seconds left at the pace so far, None before there is one."""
-        under_way = [number / self.rounds[run] for run, number in list(self.reached.items()) if run in self.rounds]
-        share = self.finished + sum(under_way)
-        total = self.finished + len(self.rounds)
-        return (time.monotonic() - self.began) * (total - share) / share if share else None
+    def seconds_left(self) -> float | None:
+        """Estimates the seconds left from the rounds done so far; None before the first round."""
+        # reached is copied first: another thread may call run_done meanwhile
+        partial = [number / self.rounds[run] for run, number in list(self.reached.items()) if run in self.rounds]
+        done, total = self.finished + sum(partial), self.finished + len(self.rounds)
+        return (time.monotonic() - self.began) * (total - done) / done if done else None
 
     def describe(self) -> dict[str, Any]:
-        """Runs in all, finished and failed, images a second, seconds left, and the rounds of those running."""
+        """Returns the numbers of runs, images per second, seconds left, and the running runs with their rounds."""
         elapsed, rounds = time.monotonic() - self.began, dict(self.rounds)
-        running = {run: number for run, number in list(self.reached.items()) if run in rounds}
         return {
             "runs": self.finished + len(rounds),
             "finished": self.finished,
             "failed": self.failed,
             "images_per_second": sum(list(self.images.values())) / elapsed if elapsed else 0.0,
-            "seconds_left": self.left(),
+            "seconds_left": self.seconds_left(),
             "running": [
                 {"run_id": run, "name": self.names[run], "round": number, "rounds": rounds[run]}
-                | {"worker": self.where.get(run, "")}
-                for run, number in running.items()
+                | {"worker": self.workers.get(run, "")}
+                for run, number in list(self.reached.items())
+                if run in rounds
             ],
         }
 
     def _show(self, force: bool = False) -> None:
         if self.progress:
-            now = self.describe()
-            self.progress.update(self.bar, completed=self.finished, note=f"{_note(now)}  {_running(now)}"[:100])
-        elif force or time.monotonic() - self.told >= PLAIN_EVERY:
-            self.told = time.monotonic()
+            state = self.describe()
+            self.progress.update(self.bar, completed=self.finished, note=f"{_totals(state)}  {_running(state)}"[:100])
+        elif force or time.monotonic() - self.printed >= PRINT_EVERY:
+            self.printed = time.monotonic()
             print(line(self.describe()), file=sys.stderr, flush=True)
 
 
-def line(now: Mapping[str, Any]) -> str:
-    """How far a sweep has come, in a line, from its description."""
-    running = _running(now)
-    return f"{now['finished']}/{now['runs']} runs, {_note(now)}{'; ' + running if running else ''}"
+def line(state: Mapping[str, Any]) -> str:
+    """Formats the description of a sweep's progress as one line."""
+    running = _running(state)
+    return f"{state['finished']}/{state['runs']} runs, {_totals(state)}{'; ' + running if running else ''}"
 
 
-def _note(now: Mapping[str, Any]) -> str:
-    failed = f"{now['failed']} failed, " if now["failed"] else ""
-    pace = f"{now['images_per_second']:.0f} images/s, " if now["images_per_second"] else ""
-    left = now["seconds_left"]
-    return failed + pace + ("starting" if left is None else f"about {_clock(left)} left")
+def _totals(state: Mapping[str, Any]) -> str:
+    failed = f"{state['failed']} failed, " if state["failed"] else ""
+    speed = f"{state['images_per_second']:.0f} images/s, " if state["images_per_second"] else ""
+    left = state["seconds_left"]
+    return failed + speed + ("starting" if left is None else f"about {_duration(left)} left")
 
 
-def _running(now: Mapping[str, Any]) -> str:
-    return ", ".join(f"{run['name']} {run['round']}/{run['rounds']}" for run in now["running"])
+def _running(state: Mapping[str, Any]) -> str:
+    return ", ".join(f"{run['name']} {run['round']}/{run['rounds']}" for run in state["running"])
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,22 +1,22 @@
-"""Where Ray's workers tell how far they are and leave their checkpoints. The process that holds it loads no torch."""
+"""The Ray actor that receives the progress and the checkpoints of workers. Its process does not import torch."""
 
 
 class ProgressActor:
-    """The actor that workers tell their rounds, and that the driver asks for the news."""
+    """Collects what workers report until the driver fetches it. Only the latest report of each run is kept."""
 
     def __init__(self) -> None:
         self.rounds: dict[str, tuple[int, int, str]] = {}
         self.checkpoints: dict[str, bytes] = {}
 
-    def post(self, run_id: str, number: int, images: int, worker: str) -> None:
-        """Notes a run's last finished round, its images trained on so far, and its worker."""
+    def report_round(self, run_id: str, number: int, images: int, worker: str) -> None:
+        """Stores a run's last finished round, the images trained on so far, and the worker's HOST:PID."""
         self.rounds[run_id] = (number, images, worker)
 
-    def keep(self, run_id: str, content: bytes) -> None:
-        """Holds a run's checkpoint, of which only the last matters."""
+    def save_checkpoint(self, run_id: str, content: bytes) -> None:
+        """Stores a run's checkpoint."""
         self.checkpoints[run_id] = content
 
-    def take(self) -> tuple[dict[str, tuple[int, int, str]], dict[str, bytes]]:
-        """What is new since the last time: rounds and checkpoints."""
-        news, self.rounds, self.checkpoints = (self.rounds, self.checkpoints), {}, {}
-        return news
+    def fetch(self) -> tuple[dict[str, tuple[int, int, str]], dict[str, bytes]]:
+        """Returns the rounds and checkpoints reported since the last call."""
+        reports, self.rounds, self.checkpoints = (self.rounds, self.checkpoints), {}, {}
+        return reports

@@ -1,10 +1,12 @@
-"""Runs as Ray tasks, on this machine or on a cluster. Ray reuses its processes, so backbone and data load once each."""
+"""Executes runs as Ray tasks, on this machine or on a cluster.
+
+Ray reuses its worker processes, so each one loads the backbone and the data only once.
+"""
 
 import contextlib
 import io
 import logging
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -24,261 +26,285 @@ from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.execute import failed
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
-from fedprompt.benchmark.sweep.nodes import check
+from fedprompt.benchmark.sweep import nodes
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.progress_actor import ProgressActor
+from fedprompt.benchmark.sweep.shipping import WORKER_ENVIRONMENT, plugin_paths, runtime_environment
 from fedprompt.benchmark.sweep.signals import Signals
 
-POLL = 0.5  # seconds between two looks at the board
-LOG_KEPT = 200_000  # characters of a run's own output, the last ones
-PACKAGES = ("benchmark", "data", "methods", "results")
+POLL_EVERY = 0.5  # seconds between two requests to the progress actor
+CAPACITY_EVERY = 2.0  # seconds between two looks at the size of a cluster
+MAX_LOG = 200_000  # characters of a run's output that are kept, from its end
 
 
 class RayPool:
-    """One task a run, at most `workers` at a time, or as many as the cluster holds. Used as a context."""
+    """One Ray task per run. Used as a context.
+
+    Args:
+        options: The scheduling options.
+        workers: Runs at a time on this machine. On a cluster, `options.workers` or as many as fit.
+        configs: The runs of the sweep.
+        listener: Receives the rounds of running runs.
+        checkpoints: The files for the checkpoints of running runs.
+    """
 
     def __init__(
         self,
-        terms: SweepOptions,
+        options: SweepOptions,
         workers: int,
         configs: Sequence[RunConfig],
-        watcher: ProgressListener,
-        underway: CheckpointFiles,
+        listener: ProgressListener,
+        checkpoints: CheckpointFiles,
     ) -> None:
-        self.terms, self.workers, self.watcher, self.underway = terms, workers, watcher, underway
-        self.threads = (terms.cpus or 1) if terms.address else terms.threads(workers)
+        self.options, self.workers, self.listener, self.checkpoints = options, workers, listener, checkpoints
+        self.cpus = options.cpus or 1
+        self.threads = self.cpus if options.address else options.threads_per_run(workers)
         self.plugins = list(dict.fromkeys(file for config in configs for file in config.plugins))
-        self.parcel: Path | None = None
-        self.running: dict[Any, RunTask] = {}
-        self.began: dict[str, float] = {}
-        self.where: dict[str, str] = {}
-        self.overdue: set[str] = set()
-        self.counted = self.polled = float("-inf")
+        self.runtime_env: dict[str, Any] | None = None
+        self.running: dict[Any, RunTask] = {}  # by Ray's reference to the result
+        self.started: dict[str, float] = {}  # by run id, like those below
+        self.worker_of: dict[str, str] = {}
+        self.timed_out: set[str] = set()
+        self.capacity_checked = self.polled = float("-inf")
 
     def __enter__(self) -> "RayPool":
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._close)
-            if self.terms.address and self.plugins:
-                self.parcel = Path(tempfile.mkdtemp(prefix="bench-plugins-"))
-                for number, file in enumerate(self.plugins):
-                    (self.parcel / str(number)).mkdir()
-                    shutil.copy(file, self.parcel / str(number))
+        import ray
+
+        with contextlib.ExitStack() as stack:
+            if self.options.address:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-shipped-"))
+                self.runtime_env = runtime_environment(Path(folder), self.plugins)
+            stack.callback(ray.shutdown)
             self._connect()
-            undo.pop_all()
+            self.cleanup = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        import ray
-
-        ray.shutdown()
-        if self.parcel:
-            shutil.rmtree(self.parcel, ignore_errors=True)
+        self.cleanup.close()
 
     def _connect(self) -> None:
         import ray
 
-        handler = signal.getsignal(signal.SIGTERM)
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        local, cpus = not self.terms.address, self.terms.cpus or 1
+        sigterm_handler = signal.getsignal(signal.SIGTERM)
+        for name, value in WORKER_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        local = not self.options.address
         try:
             ray.init(
-                address=self.terms.address
-                or "local",  # without a word Ray would join what cluster runs on this machine
-                num_cpus=self.workers * cpus if local else None,
+                address=self.options.address or "local",  # by default, Ray joins any cluster on this machine
+                num_cpus=self.workers * self.cpus if local else None,
                 include_dashboard=False if local else None,
-                runtime_env=None if local else self._shipped(),
+                runtime_env=self.runtime_env,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
             raise ConfigError(
-                f"--address {self.terms.address}: no Ray cluster answers there; `ray start --head` starts one.\n"
-                "Where it says that it asks for a token, set RAY_AUTH_MODE=token here too (docs/cluster.md)."
+                f"--address {self.options.address}: no Ray cluster answers; `ray start --head` starts one.\n"
+                "If Ray asks for a token, set RAY_AUTH_MODE=token here too (docs/cluster.md)."
             ) from error
         finally:
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own there
-        self._check_room(cpus)
-        self.task = ray.remote(num_cpus=cpus, num_gpus=self.terms.gpus, max_retries=0, max_calls=0)(_task)
-        self._hang_board()
+                signal.signal(signal.SIGTERM, sigterm_handler)  # Ray has replaced it
+        self._check_resources()
+        self.remote_task = ray.remote(num_cpus=self.cpus, num_gpus=self.options.gpus, max_retries=0, max_calls=0)(_task)
+        self._start_progress_actor()
 
-    def _shipped(self) -> dict[str, Any]:
-        """The project's code and the user's plug-ins, which another machine need not have."""
-        root = Path(__file__).parents[2]
-        shipped: dict[str, Any] = {
-            "py_modules": [str(root / name) for name in PACKAGES],
-            "env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
-        }
-        return shipped | ({"working_dir": str(self.parcel)} if self.parcel else {})
-
-    def _check_room(self, cpus: int) -> None:
+    def _check_resources(self) -> None:
+        """Raises `ConfigError` if no node can execute a run."""
         import ray
 
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        nodes = [node["Resources"] for node in alive]
-        fit = [node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= self.terms.gpus for node in nodes]
-        if not any(fit):
-            most = (
-                max((node.get("CPU", 0) for node in nodes), default=0),
-                max((node.get("GPU", 0) for node in nodes), default=0),
-            )
+        alive = [(node, node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        fitting = [
+            node
+            for node, resources in alive
+            if resources.get("CPU", 0) >= self.cpus and resources.get("GPU", 0) >= self.options.gpus
+        ]
+        if not fitting:
+            cpus, gpus = (max((r.get(kind, 0) for _, r in alive), default=0) for kind in ("CPU", "GPU"))
             raise ConfigError(
-                f"a run asks for {cpus} CPUs and {self.terms.gpus:g} GPUs, and no node has more than {most[0]:g} and "
-                f"{most[1]:g}; lower --cpus-per-run or --gpus-per-run."
+                f"a run needs {self.cpus} CPUs and {self.options.gpus:g} GPUs; no node has more than {cpus:g} and "
+                f"{gpus:g}. Lower --cpus-per-run or --gpus-per-run."
             )
-        if self.terms.address:
-            fitting = [node for node, fits in zip(alive, fit, strict=True) if fits]
-            check((node["NodeManagerAddress"], node["NodeID"]) for node in fitting)
+        if self.options.address:
+            nodes.check((node["NodeManagerAddress"], node["NodeID"]) for node in fitting)
 
-    def _hang_board(self) -> None:
+    def _start_progress_actor(self) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self.board = ray.remote(num_cpus=0)(ProgressActor).options(scheduling_strategy=here).remote()
+        self.progress_actor = ray.remote(num_cpus=0)(ProgressActor).options(scheduling_strategy=here).remote()
 
     @property
-    def room(self) -> bool:
-        """Whether one more may begin. On a cluster a run more than fits waits, which is what makes clusters grow."""
-        if self.terms.address and self.terms.workers is None and time.monotonic() - self.counted > 2:
+    def has_capacity(self) -> bool:
+        """Whether another run can start. On a cluster one run more than fits is queued, so that it can grow."""
+        due = time.monotonic() - self.capacity_checked > CAPACITY_EVERY
+        if self.options.address and self.options.workers is None and due:
             import ray
 
-            self.counted = time.monotonic()
-            total, cpus, gpus = ray.cluster_resources(), self.terms.cpus or 1, self.terms.gpus
-            fits = [total.get("CPU", 0) // cpus, *([total.get("GPU", 0) // gpus] if gpus else [])]
+            self.capacity_checked = time.monotonic()
+            total, gpus = ray.cluster_resources(), self.options.gpus
+            fits = [total.get("CPU", 0) // self.cpus, *([total.get("GPU", 0) // gpus] if gpus else [])]
             self.workers = int(min(fits)) + 1
         return len(self.running) < self.workers
 
-    def start(self, job: RunTask) -> None:
-        """Hands a run to Ray."""
-        places = {file: f"{n}/{Path(file).name}" for n, file in enumerate(self.plugins)} if self.parcel else {}
-        if job.attempt > 1:  # what the attempt before handed in last may not be on disk yet
-            self._read_board()
-        found, every = self.underway.found(job.config.run_id), self.underway.every
-        self.running[self.task.remote(job, self.threads, self.board, places, found, every)] = job
+    def start(self, task: RunTask) -> None:
+        """Submits a run to Ray."""
+        if task.attempt > 1:  # the last checkpoint of the previous attempt may not be on disk yet
+            self._fetch_progress()
+        shipped = plugin_paths(self.plugins) if self.options.address else {}
+        source = None if self.options.address else os.path.realpath(__file__)
+        checkpoint, every = self.checkpoints.load(task.config.run_id), self.checkpoints.every
+        reference = self.remote_task.remote(task, self.threads, self.progress_actor, shipped, source, checkpoint, every)
+        self.running[reference] = task
 
     def wait(self, signals: Signals) -> list[RunResult]:
-        """The runs that have ended; on a lost Ray, all that were running."""
+        """Returns the runs that have ended. If Ray died on this machine, all running runs have failed."""
         import ray
 
-        first, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL)
+        first, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_EVERY)
         done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if first else ([], [])
-        if time.monotonic() - self.polled > POLL:
+        if time.monotonic() - self.polled > POLL_EVERY:
             self.polled = time.monotonic()
-            self._read_board()
-            self._end_overdue()
-        finished = [self._collected(reference) for reference in done]
-        lost = any(f.record.result.get("error_kind") == failures.NODE_LOST for f in finished)
-        return finished + (self._mended() if lost and not self.terms.address else [])
+            self._fetch_progress()
+            self._cancel_overdue()
+        results = [self._collect(reference) for reference in done]
+        ray_died = any(result.record.result.get("error_kind") == failures.NODE_LOST for result in results)
+        return results + (self._restart() if ray_died and not self.options.address else [])
 
     def drain(self, seconds: float) -> list[RunResult]:
-        """The runs that end within so many seconds, without those that die meanwhile."""
+        """Returns the runs that end within this time, except those whose worker dies."""
         import ray
 
-        until, finished = time.monotonic() + seconds, list[RunResult]()
+        deadline, results = time.monotonic() + seconds, list[RunResult]()
         while self.running:
-            done, _ = ray.wait(list(self.running), num_returns=1, timeout=max(0.0, until - time.monotonic()))
+            done, _ = ray.wait(list(self.running), num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
             if not done:
                 break
-            job = self.running.pop(done[0])
+            task = self.running.pop(done[0])
             with contextlib.suppress(ray.exceptions.RayError):
-                finished.append(self._own(ray.get(done[0]), job))
-        self._read_board()
-        return finished
+                results.append(self._localise(ray.get(done[0]), task))
+        self._fetch_progress()
+        return results
 
-    def _mended(self) -> list[RunResult]:
-        """Ray started anew on this machine, where it has died; what was running with it."""
+    def _restart(self) -> list[RunResult]:
+        """Restarts Ray on this machine; returns the runs that were lost with it."""
         import ray
 
-        lost = [self._failed(job, failures.NODE_LOST, "Ray died on this machine") for job in self.running.values()]
+        lost = [self._failed(task, failures.NODE_LOST, "Ray died on this machine") for task in self.running.values()]
         self.running.clear()
-        self.began.clear()
-        self.overdue.clear()
+        self.started.clear()
+        self.timed_out.clear()
         ray.shutdown()
         self._connect()
         return lost
 
-    def _collected(self, reference: Any) -> RunResult:
+    def _collect(self, reference: Any) -> RunResult:
         import ray
 
-        job = self.running.pop(reference)
-        run_id = job.config.run_id
-        self.began.pop(run_id, None)
+        task = self.running.pop(reference)
+        run_id = task.config.run_id
+        self.started.pop(run_id, None)
         try:
-            return self._own(ray.get(reference), job)
+            return self._localise(ray.get(reference), task)
         except ray.exceptions.RayError as error:
-            if run_id in self.overdue:
-                self.overdue.discard(run_id)
-                said = f"ended after {self.terms.run_timeout:g} s (--run-timeout)"
-                return self._failed(job, failures.TIME_LIMIT, said)
-            return self._failed(job, failures.kind(error), failures.cause(error), str(error))
+            if run_id in self.timed_out:
+                self.timed_out.discard(run_id)
+                return self._failed(
+                    task, failures.TIME_LIMIT, f"stopped after {self.options.run_timeout:g} s (--run-timeout)"
+                )
+            return self._failed(task, failures.kind(error), failures.summary(error), str(error))
 
-    def _failed(self, job: RunTask, kind: str, error: str, log: str = "") -> RunResult:
-        record = failed(job.config, error, kind)
-        worker = self.where.get(job.config.run_id, "")
-        return RunResult(job, replace(record, result=record.result | {"when": {"worker": worker}}), log or error)
+    def _failed(self, task: RunTask, kind: str, error: str, log: str = "") -> RunResult:
+        record = failed(task.config, error, kind)
+        worker = self.worker_of.get(task.config.run_id, "")
+        return RunResult(task, replace(record, result=record.result | {"when": {"worker": worker}}), log or error)
 
-    def _own(self, finished: RunResult, job: RunTask) -> RunResult:
-        """A worker's report, under the configuration that it was given here: there plug-ins lay elsewhere."""
-        result = finished.record.result | {"config": job.config.model_dump(mode="json")}
-        if self.terms.address:  # the code was shipped from here, without its history
-            result["environment"] |= {"git_commit": environment.describe()["git_commit"]}
-        return replace(finished, job=job, record=replace(finished.record, config=job.config, result=result))
+    def _localise(self, result: RunResult, task: RunTask) -> RunResult:
+        """Replaces what differs on a worker: the paths of plug-ins, and the commit of the shipped code."""
+        content = result.record.result | {"config": task.config.model_dump(mode="json")}
+        if self.options.address:
+            content["environment"] |= {"git_commit": environment.describe()["git_commit"]}
+        return replace(result, task=task, record=replace(result.record, config=task.config, result=content))
 
-    def _read_board(self) -> None:
+    def _fetch_progress(self) -> None:
+        """Passes reported rounds to the listener, and saves reported checkpoints."""
         import ray
 
         try:
-            news, checkpoints = ray.get(self.board.take.remote(), timeout=5)
-        except (ray.exceptions.RayError, TimeoutError):  # it went with its node; rounds are told on another one
-            with contextlib.suppress(ray.exceptions.RayError):  # Ray itself is gone, which the runs will say
-                self._hang_board()
+            rounds, checkpoints = ray.get(self.progress_actor.fetch.remote(), timeout=5)
+        except (ray.exceptions.RayError, TimeoutError):  # its node was lost; new runs report to another actor
+            with contextlib.suppress(ray.exceptions.RayError):  # Ray itself has died; the runs will report it
+                self._start_progress_actor()
             return
         for run_id, content in checkpoints.items():
-            self.underway.keep(run_id, content)
-        running = {job.config.run_id for job in self.running.values()}
-        for run_id, (number, images, worker) in news.items():
+            self.checkpoints.save(run_id, content)
+        running = {task.config.run_id for task in self.running.values()}
+        for run_id, (number, images, worker) in rounds.items():
             if run_id in running:
-                self.began.setdefault(run_id, time.monotonic())
-                self.where[run_id] = worker
-                self.watcher.round_done(run_id, number, images, worker)
+                self.started.setdefault(run_id, time.monotonic())
+                self.worker_of[run_id] = worker
+                self.listener.round_done(run_id, number, images, worker)
 
-    def _end_overdue(self) -> None:
+    def _cancel_overdue(self) -> None:
         import ray
 
-        limit = self.terms.run_timeout
-        for reference, job in self.running.items():
-            began = self.began.get(job.config.run_id)
-            if limit and began and time.monotonic() - began > limit and job.config.run_id not in self.overdue:
-                self.overdue.add(job.config.run_id)
+        limit = self.options.run_timeout
+        for reference, task in self.running.items():
+            run_id = task.config.run_id
+            started = self.started.get(run_id)
+            if limit and started and time.monotonic() - started > limit and run_id not in self.timed_out:
+                self.timed_out.add(run_id)
                 ray.cancel(reference, force=True)
 
 
 def _task(
-    job: RunTask, threads: int, board: Any, places: dict[str, str], found: bytes | None, checkpoint_every: float
+    task: RunTask,
+    threads: int,
+    progress_actor: Any,
+    shipped_plugins: dict[str, str],
+    source: str | None,
+    checkpoint: bytes | None,
+    checkpoint_every: float,
 ) -> RunResult:
-    """A run in a worker. `places` are the plug-ins' in the worker's directory, where they were shipped to it."""
-    config, worker = job.config, f"{socket.gethostname()}:{os.getpid()}"
-    board.post.remote(config.run_id, 0, 0, worker)
-    plugins = tuple(os.path.abspath(places.get(file, file)) for file in config.plugins)
-    job = replace(job, config=config.model_copy(update={"plugins": plugins}))
-    with _captured() as output:
-        kept = Checkpoints(found, partial(board.keep.remote, config.run_id), checkpoint_every)
-        finished = run_task(job, threads, lambda *news: board.post.remote(config.run_id, *news, worker), kept)
-    result = {"when": {"worker": worker}} | finished.record.result
-    if result["error_kind"] == failures.NO_DATA:
-        result["error"] += f" (on node {socket.gethostname()})"
-    said = output.getvalue()[-LOG_KEPT:]
-    return replace(finished, record=replace(finished.record, result=result), log=said + finished.log)
+    """Executes a run in a worker process.
+
+    Args:
+        task: The run.
+        threads: How many clients train in parallel.
+        progress_actor: Ray's handle of the actor that receives rounds and checkpoints.
+        shipped_plugins: Paths of shipped plug-ins in the working directory, by their path on the driver.
+        source: The driver's path of this module, if the worker has to use the same file.
+        checkpoint: The checkpoint to resume from.
+        checkpoint_every: Seconds between checkpoints.
+    """
+    own_source = os.path.realpath(__file__)
+    if source not in (None, own_source):  # Ray lets workers import from the current directory first
+        raise ConfigError(f"a Ray worker has imported {own_source} instead of {source}: start in another directory.")
+    config, worker = task.config, f"{socket.gethostname()}:{os.getpid()}"
+    progress_actor.report_round.remote(config.run_id, 0, 0, worker)
+    plugins = tuple(os.path.abspath(shipped_plugins.get(file, file)) for file in config.plugins)
+    task = replace(task, config=config.model_copy(update={"plugins": plugins}))
+    with _captured_output() as output:
+        save = partial(progress_actor.save_checkpoint.remote, config.run_id)
+        result = run_task(
+            task,
+            threads,
+            lambda number, images: progress_actor.report_round.remote(config.run_id, number, images, worker),
+            Checkpoints(checkpoint, save, checkpoint_every),
+        )
+    content = {"when": {"worker": worker}} | result.record.result
+    if content["error_kind"] == failures.NO_DATA:
+        content["error"] += f" (on node {socket.gethostname()})"
+    printed = output.getvalue()[-MAX_LOG:]
+    return replace(result, record=replace(result.record, result=content), log=printed + result.log)
 
 
 @contextlib.contextmanager
-def _captured() -> Iterator[io.StringIO]:
-    """What a worker prints, warns and logs meanwhile."""
+def _captured_output() -> Iterator[io.StringIO]:
+    """Captures what this process prints, warns and logs."""
     output = io.StringIO()
     handler = logging.StreamHandler(output)
     logging.getLogger().addHandler(handler)

@@ -1,4 +1,4 @@
-"""Runs a grid: in this process, or one Ray task a run; the driver alone writes, and finished runs stay finished."""
+"""Executes the runs of a sweep, in this process or on Ray. Only the driver writes; finished runs are never repeated."""
 
 import time
 from collections import deque
@@ -16,7 +16,7 @@ from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.driver_status import DriverStatus
 from fedprompt.benchmark.runs.execute import simulator
-from fedprompt.benchmark.runs.locks import RunLocks
+from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
 from fedprompt.benchmark.sweep.options import SweepOptions
@@ -24,213 +24,218 @@ from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
 from fedprompt.data.errors import reason
 
-GRACE = 5.0  # seconds in which runs may still end after SIGTERM
-LOOK_AGAIN = 1.0  # seconds between two looks at the runs that another driver has
+GRACE_PERIOD = 5.0  # seconds in which runs may still finish after SIGTERM
+CHECK_LOCKS_EVERY = 1.0  # seconds between two attempts to lock the runs of other drivers
 
 
 @dataclass
 class SweepSummary:
-    """How a sweep ended: runs that failed, here or by another driver meanwhile, and those that never began."""
+    """How many runs failed, here or in another driver meanwhile, and how many were skipped."""
 
     failed: int = 0
-    unbegun: int = 0
+    skipped: int = 0
 
 
 class Pool(Protocol):
-    """Where runs are computed; as a context, it is there."""
+    """Executes runs."""
 
     running: Any
 
     @property
-    def room(self) -> bool:
-        """Whether one more may begin."""
+    def has_capacity(self) -> bool:
+        """Whether another run can start."""
 
-    def start(self, job: RunTask) -> None:
-        """Begins a run."""
+    def start(self, task: RunTask) -> None:
+        """Starts a run."""
 
     def wait(self, signals: Signals) -> list[RunResult]:
-        """The runs that have ended, after a moment at most where the process is free meanwhile."""
+        """Waits for runs to end, for a moment only if runs execute in other processes, and returns their results."""
 
     def drain(self, seconds: float) -> list[RunResult]:
-        """The runs that end within so many seconds, at most."""
+        """Returns the results of the runs that end within this time."""
 
 
 def preflight(configs: Sequence[RunConfig]) -> None:
-    """Sets up each distinct job without training it, so that a user's mistake shows before anything runs."""
+    """Sets up each distinct run without training it, so that errors show before anything runs."""
     activations.ready()
-    distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # what is wrong is wrong for every seed
+    distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # an error does not depend on the seed
     for config in distinct.values():
         simulator(config)
 
 
-def run_all(configs: Sequence[RunConfig], store: Store, terms: SweepOptions, watcher: ProgressListener) -> SweepSummary:
-    """Runs what is pending, each written as soon as it ends, but for what other drivers do meanwhile.
+def run_all(
+    configs: Sequence[RunConfig], store: Store, options: SweepOptions, listener: ProgressListener
+) -> SweepSummary:
+    """Executes runs, and stores each as soon as it ends. Runs that another driver has locked are left to it.
 
-    SIGTERM and Ctrl-C come through as `Terminated` and `KeyboardInterrupt` when what had finished is written.
+    Raises:
+        Terminated, KeyboardInterrupt: SIGTERM or Ctrl-C arrived; finished runs have been stored.
+        ConfigError: A record cannot be written, or Ray is not available.
     """
-    workers = terms.at_a_time(len(configs))
+    workers = options.parallel_runs(len(configs))
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
-        underway = CheckpointFiles(store, terms.checkpoint_every)
+        checkpoints = CheckpointFiles(store, options.checkpoint_every)
         pool: Pool
-        if workers > 1 or terms.address or terms.run_timeout:  # only a process of its own can be ended in time
+        if workers > 1 or options.address or options.run_timeout:  # a timeout needs a process that can be killed
             from fedprompt.benchmark.sweep.ray_pool import RayPool
 
-            pool = stack.enter_context(RayPool(terms, workers, configs, watcher, underway))
+            pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))
         else:
-            pool = _InProcessPool(watcher, underway)
-        claims = stack.enter_context(DriverStatus(store.directory, watcher.describe))
-        return _Scheduler(configs, store, terms, watcher, claims, pool, signals).run()
+            pool = _InProcessPool(listener, checkpoints)
+        locks = stack.enter_context(DriverStatus(store.directory, listener.describe))
+        return _Scheduler(configs, store, options, listener, locks, pool, signals).run()
 
 
 class _InProcessPool:
-    """This process, in which one run goes on at a time."""
+    """Executes one run at a time in this process."""
 
-    def __init__(self, watcher: ProgressListener, underway: CheckpointFiles) -> None:
-        self.watcher, self.underway, self.running = watcher, underway, list[RunTask]()
+    def __init__(self, listener: ProgressListener, checkpoints: CheckpointFiles) -> None:
+        self.listener, self.checkpoints, self.running = listener, checkpoints, list[RunTask]()
 
     @property
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         return not self.running
 
-    def start(self, job: RunTask) -> None:
-        self.running.append(job)
+    def start(self, task: RunTask) -> None:
+        self.running.append(task)
 
     def wait(self, signals: Signals) -> list[RunResult]:
-        job = self.running[0]
-        self.watcher.round_done(job.config.run_id, 0)
-        with signals.open():
-            told = partial(self.watcher.round_done, job.config.run_id)
-            finished = run_task(job, processors(), told, self.underway.of(job.config.run_id))
+        task = self.running[0]
+        run_id = task.config.run_id
+        self.listener.round_done(run_id, 0)
+        with signals.interruptible():
+            progress = partial(self.listener.round_done, run_id)
+            result = run_task(task, processors(), progress, self.checkpoints.of(run_id))
         self.running.clear()
-        return [finished]
+        return [result]
 
     def drain(self, seconds: float) -> list[RunResult]:
         return []
 
 
 class _Scheduler:
-    """The driver's part: which run begins when, what becomes of its end, and what others have."""
+    """Decides which run starts when, retries and stores runs, and waits for the runs of other drivers."""
 
     def __init__(
         self,
         configs: Sequence[RunConfig],
         store: Store,
-        terms: SweepOptions,
-        watcher: ProgressListener,
-        claims: RunLocks,
+        options: SweepOptions,
+        listener: ProgressListener,
+        locks: Locks,
         pool: Pool,
         signals: Signals,
     ) -> None:
-        self.store, self.terms, self.watcher, self.claims = store, terms, watcher, claims
+        self.store, self.options, self.listener, self.locks = store, options, listener, locks
         self.pool, self.signals = pool, signals
-        self.waiting = deque(RunTask(config) for config in configs)
-        self.elsewhere: list[RunTask] = []
-        self.before = {config.run_id: store.stamp(config.run_id) for config in configs}
-        self.logs: dict[str, str] = {}
-        self.tally = SweepSummary()
-        self.looked, self.told = 0.0, False
+        self.pending = deque(RunTask(config) for config in configs)
+        self.locked_elsewhere: list[RunTask] = []
+        self.first_versions = {config.run_id: store.version(config.run_id) for config in configs}
+        self.logs: dict[str, str] = {}  # of earlier attempts, by run id
+        self.summary = SweepSummary()
+        self.locks_checked, self.has_noted_others = 0.0, False
 
     def run(self) -> SweepSummary:
-        """Until every run has ended, or no other may begin."""
+        """Executes the runs until all have ended or the failure limit is reached."""
         try:
-            while self._begin() or self.elsewhere:
+            while self._start_runs() or self.locked_elsewhere:
                 self.signals.check()
                 if self.pool.running:
-                    for finished in self.pool.wait(self.signals):
-                        self._settle(finished)
+                    for result in self.pool.wait(self.signals):
+                        self._handle(result)
                 else:
-                    with self.signals.open():
-                        time.sleep(LOOK_AGAIN / 4)
+                    with self.signals.interruptible():
+                        time.sleep(CHECK_LOCKS_EVERY / 4)
         except (KeyboardInterrupt, Terminated) as stop:
-            for finished in self.pool.drain(GRACE if isinstance(stop, Terminated) else 0):
-                self._write(finished)
+            for result in self.pool.drain(GRACE_PERIOD if isinstance(stop, Terminated) else 0):
+                self._store(result)
             raise
-        return self.tally
+        return self.summary
 
-    def _begin(self) -> bool:
-        """Begins what there is room for; whether anything runs."""
-        while self.pool.room and (job := self._next()):
-            self.pool.start(job)
+    def _start_runs(self) -> bool:
+        """Starts as many runs as the pool has capacity for; returns whether any run is active."""
+        while self.pool.has_capacity and (task := self._next()):
+            self.pool.start(task)
         return bool(self.pool.running)
 
     def _next(self) -> RunTask | None:
-        if not self.waiting and self.elsewhere and time.monotonic() - self.looked > LOOK_AGAIN:
-            self.looked = time.monotonic()
-            self.waiting.extend(self.elsewhere)
-            self.elsewhere.clear()
-            self._tell_of_others()
-        while self.waiting:
-            job = self.waiting.popleft()
-            if self._ours(job):
-                return job
+        now = time.monotonic()
+        if not self.pending and self.locked_elsewhere and now - self.locks_checked > CHECK_LOCKS_EVERY:
+            self.locks_checked = now
+            self.pending.extend(self.locked_elsewhere)
+            self.locked_elsewhere.clear()
+            self._note_other_drivers()
+        while self.pending:
+            task = self.pending.popleft()
+            if self._lock(task):
+                return task
         return None
 
-    def _ours(self, job: RunTask) -> bool:
-        """Whether a run is this driver's to do: claimed, and not ended by another one meanwhile."""
-        run_id = job.config.run_id
-        if run_id in self.claims.held:  # a further attempt
+    def _lock(self, task: RunTask) -> bool:
+        """Locks a run; returns False if another driver holds it, or has ended it meanwhile."""
+        run_id = task.config.run_id
+        if run_id in self.locks.held:  # a further attempt
             return True
         try:
-            claimed = self.claims.take(run_id, job.name)
+            acquired = self.locks.acquire(run_id, run=task.name)
         except OSError as error:
-            raise ConfigError(f"no run can be claimed in {self.store.directory}: {reason(error)}.") from error
-        if not claimed:
-            self.elsewhere.append(job)
+            raise ConfigError(f"cannot lock a run in {self.store.directory}: {reason(error)}.") from error
+        if not acquired:
+            self.locked_elsewhere.append(task)
             return False
         entry = self.store.entry(run_id)
-        if entry is None or (entry.status != "done" and self.store.stamp(run_id) == self.before[run_id]):
+        if entry is None or (entry.status != "done" and self.store.version(run_id) == self.first_versions[run_id]):
             return True
-        self._ended(run_id)
+        self._finish(run_id)
         return False
 
-    def _tell_of_others(self) -> None:
-        owners = {str(claim.owner) for job in self.waiting if (claim := self.claims.of(job.config.run_id))}
-        if owners and not self.told:
-            self.told = True
-            self.watcher.note(f"waiting for {len(self.waiting)} runs under way elsewhere: {', '.join(sorted(owners))}")
+    def _note_other_drivers(self) -> None:
+        locks = (self.locks.get(task.config.run_id) for task in self.pending)
+        drivers = sorted({lock.driver for lock in locks if lock and lock.held})
+        if drivers and not self.has_noted_others:
+            self.has_noted_others = True
+            self.listener.note(f"waiting for {len(self.pending)} runs of {', '.join(drivers)}")
 
-    def _settle(self, finished: RunResult) -> None:
-        """Writes a run's end, or has it tried again."""
-        job, result = finished.job, finished.record.result
-        short = result.get("error_kind") == failures.OUT_OF_MEMORY
-        if result.get("error_kind") in failures.TRANSIENT and job.attempt <= self.terms.retries:
-            self.logs[job.config.run_id] = self._log(finished)
-            self.watcher.note(f"trying again: {job.name}: {result['error']}")
-            self.waiting.appendleft(replace(job, attempt=job.attempt + 1, halvings=job.halvings + short))
+    def _handle(self, result: RunResult) -> None:
+        """Stores a run that has ended, or schedules another attempt."""
+        task, record = result.task, result.record.result
+        kind = record.get("error_kind")
+        if kind in failures.TRANSIENT and task.attempt <= self.options.retries:
+            self.logs[task.config.run_id] = self._log(result)
+            self.listener.note(f"retrying {task.name}: {record['error']}")
+            halvings = task.halvings + (kind == failures.OUT_OF_MEMORY)
+            self.pending.appendleft(replace(task, attempt=task.attempt + 1, halvings=halvings))
             return
-        self._write(finished)
+        self._store(result)
 
-    def _write(self, finished: RunResult) -> None:
-        run_id, record = finished.job.config.run_id, finished.record
-        entry = self.store.entry(run_id)
-        if entry is None or entry.status != "done":  # else this process was held up, and another took its run over
-            record = replace(record, result=record.result | {"attempts": finished.job.attempt})
-            self.store.write(record, self._log(finished))
-        self._ended(run_id)
+    def _store(self, result: RunResult) -> None:
+        run_id, record = result.task.config.run_id, result.record
+        if not self.store.is_done(run_id):  # on a file system without working locks, another driver may be faster
+            record = replace(record, result=record.result | {"attempts": result.task.attempt})
+            self.store.write(record, self._log(result))
+        self._finish(run_id)
 
-    def _log(self, finished: RunResult) -> str:
-        earlier, job = self.logs.get(finished.job.config.run_id, ""), finished.job
-        heading = f"--- attempt {job.attempt} ---\n" if earlier or job.attempt > 1 else ""
-        return earlier + heading + finished.log + ("\n" if finished.log and not finished.log.endswith("\n") else "")
+    def _log(self, result: RunResult) -> str:
+        earlier, attempt = self.logs.get(result.task.config.run_id, ""), result.task.attempt
+        heading = f"--- attempt {attempt} ---\n" if earlier or attempt > 1 else ""
+        return earlier + heading + result.log + ("\n" if result.log and not result.log.endswith("\n") else "")
 
-    def _ended(self, run_id: str) -> None:
-        """Counts a run that is in the store."""
-        self.claims.release(run_id)
+    def _finish(self, run_id: str) -> None:
+        """Releases and counts a run that is in the store."""
+        self.locks.release(run_id)
         self.logs.pop(run_id, None)
         entry = self.store.entry(run_id)
         if entry is None:
-            raise ConfigError(f"{self.store.directory / run_id} was removed while the sweep went on.")
-        self.watcher.run_done(run_id, entry.result)
-        self.tally.failed += entry.status != "done"
-        if self.terms.max_failures is not None and self.tally.failed >= self.terms.max_failures and self._left():
-            self.tally.unbegun += self._left()
-            self.waiting.clear()
-            self.elsewhere.clear()
-            self.watcher.note(
-                f"--max-failures {self.terms.max_failures} reached: {self.tally.unbegun} runs will not begin; "
-                f"what is running ends and is kept."
+            raise ConfigError(f"{self.store.directory / run_id} was deleted during the sweep.")
+        self.listener.run_done(run_id, entry.result)
+        self.summary.failed += entry.status != "done"
+        limit, left = self.options.max_failures, len(self.pending) + len(self.locked_elsewhere)
+        if left and limit is not None and self.summary.failed >= limit:
+            self.summary.skipped += left
+            self.pending.clear()
+            self.locked_elsewhere.clear()
+            self.listener.note(
+                f"--max-failures {limit} reached. Skipping {self.summary.skipped} pending runs; "
+                "active runs will finish."
             )
-
-    def _left(self) -> int:
-        return len(self.waiting) + len(self.elsewhere)

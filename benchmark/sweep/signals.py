@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back while what has finished is written down."""
+"""Ctrl-C and SIGTERM, deferred while finished runs are being written."""
 
 import signal
 import threading
@@ -11,41 +11,44 @@ from fedprompt.benchmark.errors import Terminated
 
 
 class Signals:
-    """The two signals as exceptions, in the main thread and as a context: at once within `open`, else at `check`."""
+    """Turns both signals into exceptions, while used as a context in the main thread.
+
+    Within `interruptible` the exception is raised at once, elsewhere by the next `check`.
+    """
 
     def __init__(self) -> None:
-        self.caught: BaseException | None = None
-        self.opened = False
-        self.before: dict[int, Any] = {}
+        self.pending: BaseException | None = None
+        self.interrupting = False
+        self.handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell does for what runs in the background
-                    self.before[number] = signal.signal(number, self._catch)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # shells ignore SIGINT for background processes
+                    self.handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raises `KeyboardInterrupt` or `Terminated` where a signal has come since."""
-        if self.caught is not None:
-            raise self.caught
+        """Raises `KeyboardInterrupt` or `Terminated` if a signal has arrived."""
+        if self.pending is not None:
+            raise self.pending
 
     @contextmanager
-    def open(self) -> Iterator[None]:
-        """Lets a signal interrupt what is inside."""
-        self.opened = True
+    def interruptible(self) -> Iterator[None]:
+        """Lets a signal interrupt the body."""
+        self.interrupting = True
         try:
             self.check()
             yield
         finally:
-            self.opened = False
+            self.interrupting = False
 
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        self.caught = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
-        if self.opened:
-            self.opened = False
-            raise self.caught
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.pending = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        if self.interrupting:
+            self.interrupting = False
+            raise self.pending

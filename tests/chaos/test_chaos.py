@@ -1,4 +1,4 @@
-"""What kills sweeps in earnest: kill -9 at random moments, and nodes of a cluster that come and go."""
+"""Failures of real sweeps: SIGKILL at random moments, and nodes of a cluster that are lost and added."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from fedprompt.benchmark.runs.driver_status import FOLDER, under_way
+from fedprompt.benchmark.runs.driver_status import FOLDER, active_drivers
 from fedprompt.benchmark.runs.store import Store
 from tests.chaos.processes import descendants, gone, kill, start, until, untimed
 
 pytestmark = [
     pytest.mark.chaos,
-    # Ray leaves sockets to the garbage collector, and warns of a default of its own that will change
+    # Ray leaves sockets to the garbage collector, and warns of a future change of a default
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -26,7 +26,7 @@ GRID = ("sweep", "--methods", "head,fedvpt", "--alpha", "0.1,0.5,5", "--rounds",
 
 
 def table(directory: Path) -> str:
-    """The table but for how long it took."""
+    """Returns the table of a directory, without durations."""
     process = start("table", directory, "--json")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -37,64 +37,64 @@ def seeds(count: int) -> tuple[str, str]:
     return "--seeds", ",".join(map(str, range(count)))
 
 
-def stamps(directory: Path) -> dict[str, Any]:
-    """Which record is in the place of every finished run."""
+def versions(directory: Path) -> dict[str, Any]:
+    """Returns the version of the record of each finished run."""
     if not directory.is_dir():
         return {}
     store = Store(directory)
-    return {entry.run_id: store.stamp(entry.run_id) for entry in store.entries() if entry.status == "done"}
+    return {entry.run_id: store.version(entry.run_id) for entry in store.entries() if entry.status == "done"}
 
 
 def computing(directory: Path) -> bool:
-    """Whether a worker has begun a run, as its driver tells; killed earlier, none would ever come to its work."""
-    return any(driver.content["running"] for driver in under_way(directory))
+    """Whether a driver reports a running run. If drivers were killed earlier, the sweep would never progress."""
+    return any(progress["running"] for progress in active_drivers(directory).values())
 
 
 def targets(driver: int) -> dict[str, list[int]]:
-    """What there is to kill of a sweep."""
-    below = list(descendants(driver))
-    found = {
+    """Returns the process ids of a sweep by kind."""
+    below = descendants(driver).items()
+    pids_by_kind = {
         "driver": [driver],
         "worker": [pid for pid, words in below if words.startswith("ray::_task")],
         "raylet": [pid for pid, words in below if "/raylet/raylet " in words],
     }
-    return {name: pids for name, pids in found.items() if pids}
+    return {name: pids for name, pids in pids_by_kind.items() if pids}
 
 
-def test_twenty_kills_at_random_moments_leave_the_table_as_it_would_be(tmp_path: Path) -> None:
+def test_twenty_kills_at_random_moments_do_not_change_the_table(tmp_path: Path) -> None:
     kills, runs = int(os.environ.get("BENCH_KILLS", "20")), int(os.environ.get("BENCH_RUNS", "30"))
-    undisturbed = start(*GRID, *seeds(runs // 6), "--workers", 1, "--out", tmp_path / "calm")
-    assert undisturbed.wait(timeout=240) == 0
-    chance, killed, calls = random.Random(0), list[str](), 0
-    place, process, kept = tmp_path / "runs", None, dict[str, Any]()
+    uninterrupted = start(*GRID, *seeds(runs // 6), "--workers", 1, "--out", tmp_path / "uninterrupted")
+    assert uninterrupted.wait(timeout=240) == 0
+    rng, killed, starts = random.Random(0), list[str](), 0
+    place, process, earlier = tmp_path / "runs", None, dict[str, Any]()
     while True:
         if process is None or process.poll() is not None:
-            if process is not None and process.returncode >= 0:  # it ended by itself
+            if process is not None and process.returncode >= 0:  # not killed
                 assert process.returncode in (0, 1), process.communicate()[1]
                 if process.returncode == 0:
                     break
-            process, calls = start(*GRID, *seeds(runs // 6), "--workers", 2, "--out", place), calls + 1
+            process, starts = start(*GRID, *seeds(runs // 6), "--workers", 2, "--out", place), starts + 1
         until(lambda p=process: computing(place) or p.poll() is not None)  # type: ignore[misc]
-        time.sleep(chance.uniform(0.2, 4))
-        now = stamps(place)
-        assert {run: now[run] for run in kept} == kept, "a finished run was run again"
-        kept = now
+        time.sleep(rng.uniform(0.2, 4))
+        now = versions(place)
+        assert {run: now[run] for run in earlier} == earlier, "a finished run was run again"
+        earlier = now
         if len(killed) == kills or process.poll() is not None:
             process.wait(timeout=240)
             continue
-        name = chance.choice(sorted(targets(process.pid)))
-        below = dict(descendants(process.pid))
-        kill(chance.choice(targets(process.pid).get(name, [process.pid])))
+        name = rng.choice(sorted(targets(process.pid)))
+        below = descendants(process.pid)
+        kill(rng.choice(targets(process.pid).get(name, [process.pid])))
         killed.append(name)
         if name == "driver":
             process.wait(timeout=60)
             gone(below, 180)
-    print(f"\nkilled {killed}; {calls} calls; {len(stamps(place))} runs")
-    assert table(place) == table(tmp_path / "calm")
+    print(f"\nkilled {killed}; {starts} starts; {len(versions(place))} runs")
+    assert table(place) == table(tmp_path / "uninterrupted")
     assert not (place / FOLDER).exists()
 
 
-def test_a_run_that_takes_too_long_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_run_that_takes_too_long_is_stopped_and_the_others_continue(tmp_path: Path) -> None:
     plugin = tmp_path / "slow_plugin.py"
     plugin.write_text(
         "import time\nfrom fedprompt.methods.base import Method\nfrom fedprompt.methods.head import Head\n"
@@ -109,38 +109,38 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_go_on(tmp_path: Path)
     entries = {entry.result["method"]: entry for entry in Store(tmp_path / "runs").entries()}
     assert entries["head"].status == "done"
     assert entries["slow"].result["error_kind"] == "time_limit"
-    assert entries["slow"].result["error"] == "ended after 15 s (--run-timeout)"
+    assert entries["slow"].result["error"] == "stopped after 15 s (--run-timeout)"
 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A Ray cluster whose nodes are processes of this machine: a head without processors, and one node of two."""
+    """A Ray cluster whose nodes are processes on this machine, with a head node without processors."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    yield made
-    made.shutdown()
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield started
+    started.shutdown()
 
 
-def test_a_node_dies_and_another_joins_and_nothing_is_lost(cluster: Any, tmp_path: Path) -> None:
+def test_a_lost_node_and_a_new_one_do_not_change_the_table(cluster: Any, tmp_path: Path) -> None:
     first = cluster.add_node(num_cpus=1)
     cluster.add_node(num_cpus=1)
-    undisturbed = start(*GRID, *seeds(3), "--workers", 1, "--out", tmp_path / "calm")
+    uninterrupted = start(*GRID, *seeds(3), "--workers", 1, "--out", tmp_path / "uninterrupted")
     process = start(*GRID, *seeds(3), "--address", cluster.address, "--out", tmp_path / "runs")
-    until(lambda: len(stamps(tmp_path / "runs")) >= 3 or process.poll() is not None, 200)
+    until(lambda: len(versions(tmp_path / "runs")) >= 3 or process.poll() is not None, 200)
     cluster.remove_node(first, allow_graceful=False)
     time.sleep(3)
     cluster.add_node(num_cpus=2)
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
-    assert undisturbed.wait(timeout=240) == 0
-    assert len(stamps(tmp_path / "runs")) == 18
-    print("\n", [line for line in err.splitlines() if "trying again" in line])
+    assert uninterrupted.wait(timeout=240) == 0
+    assert len(versions(tmp_path / "runs")) == 18
+    print("\n", [line for line in err.splitlines() if "retrying" in line])
     assert "fedvpt" in out
-    assert table(tmp_path / "runs") == table(tmp_path / "calm")
+    assert table(tmp_path / "runs") == table(tmp_path / "uninterrupted")
 
 
-def test_a_node_without_the_data_says_so_by_name(cluster: Any, tmp_path: Path) -> None:
+def test_a_node_without_the_data_is_named(cluster: Any, tmp_path: Path) -> None:
     import numpy as np
 
     images, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40) % 2
@@ -148,7 +148,7 @@ def test_a_node_without_the_data_says_so_by_name(cluster: Any, tmp_path: Path) -
     cluster.add_node(num_cpus=1)
     words = ("--methods", "head", *seeds(2), "--clients", 4, "--rounds", 1, "--datasets", f"npz:{tmp_path / 'own.npz'}")
     process = start("sweep", *words, "--address", cluster.address, "--out", tmp_path / "runs")
-    until(lambda: (tmp_path / "runs").is_dir() or process.poll() is not None, 200)  # the driver has read them
+    until(lambda: (tmp_path / "runs").is_dir() or process.poll() is not None, 200)  # the driver has read the file
     (tmp_path / "own.npz").unlink()
     _, err = process.communicate(timeout=200)
     assert process.returncode == 1, err
@@ -157,7 +157,7 @@ def test_a_node_without_the_data_says_so_by_name(cluster: Any, tmp_path: Path) -
     assert all("own.npz" in result["error"] and "(on node " in result["error"] for result in results)
 
 
-def test_a_worker_s_output_and_a_plugin_travel_to_and_from_a_cluster(cluster: Any, tmp_path: Path) -> None:
+def test_plug_ins_are_shipped_to_a_cluster_and_logs_are_returned(cluster: Any, tmp_path: Path) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(
         "from fedprompt.methods import Method, register\nfrom fedprompt.methods.head import Head\n\n"
@@ -176,11 +176,11 @@ def test_a_worker_s_output_and_a_plugin_travel_to_and_from_a_cluster(cluster: An
     assert entry.result["config"]["plugins"] == [str(plugin)]
 
 
-def test_ctrl_c_on_ray_leaves_no_process(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_of_ray(tmp_path: Path) -> None:
     words = ("--methods", "head", *seeds(2), "--rounds", 100000, "--eval-every", 100000, "--workers", 2)
     process: subprocess.Popen[str] = start("sweep", *words, "--out", tmp_path / "runs")
-    until(lambda: list((tmp_path / "runs" / FOLDER).glob("*.claim")) or process.poll() is not None)
-    below = dict(descendants(process.pid))
+    until(lambda: list((tmp_path / "runs" / FOLDER).glob("*.lock")) or process.poll() is not None)
+    below = descendants(process.pid)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

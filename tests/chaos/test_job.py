@@ -1,4 +1,4 @@
-"""A sweep as a Ray job, on a head that `ray start` made: submitted, resumed, and stopped."""
+"""A sweep as a Ray job, on a head node started by `ray start`."""
 
 import os
 import shutil
@@ -30,8 +30,8 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[str]:
-    """The job server of a cluster of one processor, apart from any other Ray of this machine."""
-    folder, dashboard = tempfile.mkdtemp(prefix="ray-"), free_port()  # short: Ray's sockets lie in it
+    """The address of the job server of a cluster with one processor, separate from any other Ray here."""
+    folder, dashboard = tempfile.mkdtemp(prefix="ray-"), free_port()  # a short path, as it contains Ray's sockets
     ports = {"port": free_port(), "dashboard-port": dashboard, "dashboard-agent-listen-port": free_port()}
     ports["ray-client-server-port"] = free_port()
     words = [f"--{name}={port}" for name, port in ports.items()]
@@ -40,15 +40,15 @@ def head() -> Iterator[str]:
         env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
-    def answers() -> bool:
+    def is_ready() -> bool:
         assert process.poll() is None, "ray start has ended"
         try:
-            with urlopen(f"http://127.0.0.1:{dashboard}/api/version", timeout=5) as answer:
-                return bool(answer.status == 200)
+            with urlopen(f"http://127.0.0.1:{dashboard}/api/version", timeout=5) as response:
+                return bool(response.status == 200)
         except (URLError, OSError):
             return False
 
-    until(answers)
+    until(is_ready)
     yield f"http://127.0.0.1:{dashboard}"
     process.terminate()
     process.wait(timeout=60)
@@ -56,13 +56,13 @@ def head() -> Iterator[str]:
 
 
 def submitted(head: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """A sweep as a job, once it has ended."""
+    """Submits a sweep as a job, and waits for its end."""
     sweep = [sys.executable, "-m", "fedprompt.benchmark", "sweep", *map(str, words), "--address", "auto"]
     command = [RAY, "job", "submit", "--address", head, "--", *sweep]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
 
 
-def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes(head: str, tmp_path: Path) -> None:
+def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes_it(head: str, tmp_path: Path) -> None:
     words = ("--methods", "head,fedvpt", "--seeds", "0,1", *SMALL, "--out", tmp_path / "runs")
     first = submitted(head, *words)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -73,7 +73,7 @@ def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes(head: str, tm
     assert "4 runs, 4 already done" in again.stdout
 
 
-def test_a_job_tells_by_its_exit_code_that_a_sweep_is_refused(head: str, tmp_path: Path) -> None:
+def test_the_exit_code_of_a_job_reports_a_rejected_sweep(head: str, tmp_path: Path) -> None:
     said = submitted(head, "--methods", "heads", *SMALL, "--out", tmp_path / "runs")
     assert said.returncode != 0
     assert "error: " in said.stdout

@@ -1,4 +1,4 @@
-"""A node with other versions than the driver, refused before the first run."""
+"""A node with other package versions than the driver is rejected before the first run."""
 
 import os
 from pathlib import Path
@@ -14,10 +14,10 @@ pytestmark = [
 ]
 
 
-def test_a_node_with_another_version_is_named_and_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_with_another_version_is_reported_and_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.cluster_utils import Cluster
 
-    other = tmp_path / "packages" / "timm-0.0.1.dist-info"  # found before the real one, by the node alone
+    other = tmp_path / "packages" / "timm-0.0.1.dist-info"  # found before the real one, on the node only
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -31,6 +31,6 @@ def test_a_node_with_another_version_is_named_and_nothing_runs(tmp_path: Path, m
     finally:
         cluster.shutdown()
     assert process.returncode == 2, err
-    (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert "has timm 0.0.1, and the driver " in said
+    (message,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "has timm 0.0.1; the driver has " in message
     assert not list((tmp_path / "runs").glob("*"))

@@ -1,4 +1,4 @@
-"""Five thousand runs in one directory: listing, resuming and tabling stay quick and small."""
+"""Listing, resuming and tables stay fast and small with five thousand runs in one directory."""
 
 import re
 import subprocess
@@ -26,28 +26,28 @@ try:
 finally:
     sys.stderr.write(open("/proc/self/status").read())
 """
-"""`bench`, which tells at its end how large it was; what the system tells of children counts what they forked from."""
+"""`bench` that prints its own peak memory; the resource usage of a child would include its parent's."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As many records of finished runs, by the store's own writer: the numbers are those of two runs."""
+    """A directory of finished runs; their results are those of two executed runs."""
     store = Store(tmp_path_factory.mktemp("scale") / "runs")
     store.prepare()
     shared = {"rounds": 1, "participation": 0.1, "eval_every": 1, "alpha": (0.05, 0.1, 0.5, 1.0, 5.0)}
     grid = options({"methods": ("head", "fedvpt"), "seeds": tuple(range(RUNS // 10)), **shared}).grid()
-    made: dict[str, Record] = {}
+    executed: dict[str, Record] = {}
     for config in grid:
-        first = made.setdefault(config.method, execute(config) if config.method not in made else made[config.method])
-        own = {"run_id": config.run_id, "alpha": config.alpha, "seed": config.seed}
-        result = first.result | own | {"config": config.model_dump(mode="json")}
+        first = executed.setdefault(config.method, execute(config) if config.method not in executed else executed[config.method])
+        identity = {"run_id": config.run_id, "alpha": config.alpha, "seed": config.seed}
+        result = first.result | identity | {"config": config.model_dump(mode="json")}
         store.write(replace(first, config=config, result=result))
     assert len(grid) == RUNS
     return store.directory
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("status", "{runs}"), f"{RUNS} done"),
         (("plan", *WORDS, *SHORT, "--out", "{runs}"), f"{RUNS} runs: {RUNS} done, 0 to run"),
@@ -55,7 +55,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_thousands_of_runs_are_listed_resumed_and_tabled_quickly(words: tuple[str, ...], said: str, runs: Path) -> None:
+def test_commands_are_fast_with_thousands_of_runs(words: tuple[str, ...], expected: str, runs: Path) -> None:
     command = [sys.executable, "-c", BENCH, *(word.format(runs=runs) for word in words)]
     began = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -65,6 +65,6 @@ def test_thousands_of_runs_are_listed_resumed_and_tabled_quickly(words: tuple[st
     most = int(peak[1]) * 1024
     print(f"\n{words[0]}: {seconds:.1f} s, at most {most / 1e6:.0f} MB")
     assert done.returncode == 0, done.stderr
-    assert said in done.stdout, done.stdout
+    assert expected in done.stdout, done.stdout
     assert seconds < SECONDS
     assert most < BYTES

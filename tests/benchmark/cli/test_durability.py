@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.benchmark.runs import locks, worker
+from fedprompt.benchmark.runs import worker
 from fedprompt.benchmark.runs.driver_status import FOLDER
 from fedprompt.benchmark.runs.execute import Record
 from fedprompt.benchmark.runs.store import CHECKPOINT
@@ -82,7 +82,7 @@ def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> No
     runs = tmp_path / "runs"
     words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)
     process = start(*words, "--workers", 2, "--out", runs)
-    until(lambda: list((runs / FOLDER).glob("*.claim")) or process.poll() is not None)
+    until(lambda: list((runs / FOLDER).glob("*.lock")) or process.poll() is not None)
     time.sleep(1)
     children = dict(descendants(process.pid))
     process.send_signal(signal.SIGTERM)
@@ -98,7 +98,6 @@ def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("no_figures")
 def test_copied_directory_can_be_resumed(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "SILENCE", 0.2)
     words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out")
     execute = worker.execute
 
@@ -167,9 +166,9 @@ def test_retry_repeats_failed_runs(bench: Bench, plugin: Callable[..., Path], tm
     ("words", "named"),
     [
         (["--gpus-per-run", "0.5"], "--device cuda"),
-        (["--gpus-per-run", "auto"], "--gpus-per-run auto is for --device cuda, not cpu"),
-        (["--gpus-per-run", "-1"], "--gpus-per-run -1: need a number"),
-        (["--gpus-per-run", "half"], "--gpus-per-run half: need a number of GPUs from 0, as in 0.25, or auto"),
+        (["--gpus-per-run", "auto"], "--gpus-per-run auto needs --device cuda, not cpu"),
+        (["--gpus-per-run", "-1"], "--gpus-per-run -1: must be a number"),
+        (["--gpus-per-run", "half"], "--gpus-per-run half: must be a number of GPUs from 0, such as 0.25, or auto"),
         (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
     ],
 )
@@ -213,8 +212,9 @@ def test_truncated_checkpoint_is_named_and_its_run_restarts(
     (place / CHECKPOINT).write_bytes(b"half a checkpo")
     answer = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
     assert answer.code == 0
-    assert f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is set aside, and the run starts afresh" in (
-        caplog.text
+    assert (
+        f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to checkpoint-set-aside.safetensors, and the run starts over"
+        in (caplog.text)
     )
     assert json.loads((place / "result.json").read_text())["status"] == "done"
     assert sorted(path.name for path in (tmp_path / "runs").glob("*/*checkpoint*")) == []

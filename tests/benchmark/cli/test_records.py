@@ -11,7 +11,7 @@ from fedprompt.benchmark.cli.grid_options import parse_list
 from fedprompt.benchmark.runs import prune
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.locks import Owner, RunLocks
+from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.results.records.files import own_settings
 from fedprompt.results.report.command import command
@@ -59,8 +59,8 @@ def test_merge_copies_identical_runs_once_and_replaces_failed_runs(bench: Bench,
 def test_merge_copies_which_runs_were_tuned(bench: Bench, runs: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(runs, tmp_path / "other"))
     first, second, *_ = sorted(ids(runs))
-    Store(runs).note_own({first: {"trials": 3}})
-    Store(other).note_own({first: {"trials": 9}, second: {"trials": 5}})
+    Store(runs).add_method_overrides({first: {"trials": 3}})
+    Store(other).add_method_overrides({first: {"trials": 9}, second: {"trials": 5}})
     assert bench("merge", runs, other, "--out", "all").code == 0
     assert own_settings(tmp_path / "all") == {first: {"trials": 3}, second: {"trials": 5}}
 
@@ -86,7 +86,7 @@ def test_prune_lists_before_it_deletes(bench: Bench, runs: Path) -> None:
     before = sorted(os.listdir(runs))
     answer = bench("prune", runs)
     assert answer.out.splitlines() == [
-        f"{runs / '.unfinished-1-abc'}: a leftover of a writer",
+        f"{runs / '.unfinished-1-abc'}: left behind by an interrupted write",
         f"{runs / failed}: failed: ZeroDivisionError: division by zero",
     ]
     assert "2 removable" in answer.err
@@ -111,36 +111,34 @@ def test_prune_by_grid_and_by_commit_keeps_the_rest(bench: Bench, runs: Path) ->
 
 
 def test_prune_deletes_interrupted_runs_only_with_unfinished(bench: Bench, runs: Path) -> None:
-    CheckpointFiles(Store(runs)).keep("f" * 16, b"a checkpoint")
+    CheckpointFiles(Store(runs)).save("f" * 16, b"a checkpoint")
     assert "f" * 16 not in bench("prune", runs).out
-    assert f"{runs / ('f' * 16)}: cut off" in bench("prune", runs, "--unfinished").out
+    assert f"{runs / ('f' * 16)}: interrupted" in bench("prune", runs, "--unfinished").out
 
 
 def test_prune_keeps_what_an_active_sweep_uses(bench: Bench, runs: Path) -> None:
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
-    CheckpointFiles(Store(runs)).keep("f" * 16, b"a checkpoint")
-    claims = RunLocks(runs / FOLDER)
-    assert claims.take(failed)
-    assert claims.take("f" * 16)
-    Store(runs).unfinished_place(failed).mkdir()
-    elsewhere = RunLocks(runs / FOLDER)
-    elsewhere.owner = Owner("far-host", 7, "far-host boot ns", "1")
-    assert elsewhere.take("e" * 16)
+    CheckpointFiles(Store(runs)).save("f" * 16, b"a checkpoint")
+    locks = Locks(runs / FOLDER)
+    assert locks.acquire(failed)
+    assert locks.acquire("f" * 16)
+    Store(runs).temporary_folder(failed).mkdir()
+    assert locks.acquire("e" * 16, host="far-host", pid=7)
     (runs / ".unfinished-far-host-7-old").mkdir()
     (runs / ".unfinished-far-host-8-old").mkdir()
     answer = bench("prune", runs, "--unfinished", "--yes")
-    assert answer.out == f"{runs / '.unfinished-far-host-8-old'}: a leftover of a writer\n"
-    claims.release(failed)
+    assert answer.out == f"{runs / '.unfinished-far-host-8-old'}: left behind by an interrupted write\n"
+    locks.release(failed)
     assert bench("prune", runs).out.startswith(f"{runs / failed}: failed")
 
 
 def test_prune_keeps_a_run_that_is_locked_or_written_after_listing(runs: Path) -> None:
     (waste,) = prune.find(runs)
-    claims = RunLocks(runs / FOLDER)
-    assert claims.take(waste.path.name)
+    locks = Locks(runs / FOLDER)
+    assert locks.acquire(waste.path.name)
     assert not prune.delete(waste)
-    assert claims.of(waste.path.name) is not None, "the lock of the other was released"
-    claims.release(waste.path.name)
+    assert locks.of(waste.path.name) is not None, "the lock of the sweep was released"
+    locks.release(waste.path.name)
     edit(runs, waste.path.name, status="done")
     assert not prune.delete(waste)
     assert not (runs / FOLDER).exists() or not list((runs / FOLDER).iterdir())

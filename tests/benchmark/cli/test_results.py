@@ -3,16 +3,15 @@ import io
 import json
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fedprompt.benchmark.cli import results
 from fedprompt.benchmark.runs import driver_status as live
-from fedprompt.benchmark.runs.driver_status import DriverProgress, DriverStatus, under_way
-from fedprompt.benchmark.runs.locks import RunLocks, this_driver
+from fedprompt.benchmark.runs.driver_status import DriverStatus, active_drivers
 from tests.benchmark.conftest import Bench, config, refused
+from tests.benchmark.runs.test_locks import abandon
 
 
 def test_status_counts_runs_and_shows_failures(bench: Bench, directory: Path) -> None:
@@ -166,19 +165,17 @@ def test_status_shows_running_and_abandoned_runs_and_other_commits(
     result["environment"]["git_commit"] = "abc123"
     place.write_text(json.dumps(result))
     running = {"run_id": "one", "name": "head iid seed 1", "round": 3, "rounds": 8, "worker": "node-7:99"}
-    with DriverStatus(tmp_path / "runs", lambda: {"running": [running]}) as claims:
-        claims.take("one", "head iid seed 1")
-        gone = RunLocks(claims.folder)
-        gone.owner = replace(gone.owner, pid=999_999_999)
-        gone.take("two", "head iid seed 2")
-        gone.take(config().run_id, "written, but still locked")
-        while not under_way(tmp_path / "runs"):
+    with DriverStatus(tmp_path / "runs", lambda: {"running": [running]}) as locks:
+        locks.acquire("one", run="head iid seed 1")
+        abandon(locks.folder, "two", host="here", pid=99, run="head iid seed 2")
+        abandon(locks.folder, config().run_id, host="here", pid=99)  # its record is written
+        while not active_drivers(tmp_path / "runs"):
             time.sleep(0.05)
         answer = bench("status", "runs").out
         found = json.loads(bench("status", "runs", "--json").out)
     assert answer.splitlines()[0] == "runs: 3 done, 1 failed, 1 running, 1 abandoned"
     assert "  running: head iid seed 1 on node-7:99, round 3/8\n" in answer
-    assert f"  abandoned: head iid seed 2 by {gone.owner}, which has ended" in answer
+    assert "  abandoned: head iid seed 2 by here:99, which has ended" in answer
     assert "  1 runs were made by another commit, abc123" in answer
     assert [run["run_id"] for run in found["running"]] == ["one"]
     assert [run["run_id"] for run in found["abandoned"]] == ["two"]
@@ -188,14 +185,14 @@ def test_status_shows_running_and_abandoned_runs_and_other_commits(
 def test_status_follows_a_sweep_until_it_ends(bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
     told = [
-        [DriverProgress(this_driver(), now)],
-        [DriverProgress(this_driver(), now | {"finished": 4, "seconds_left": 0.0})],
-        [],
+        {"here:99": now},
+        {"here:99": now | {"finished": 4, "seconds_left": 0.0}},
+        {},
     ]
-    monkeypatch.setattr(live, "under_way", lambda _: told.pop(0) if told else [])
+    monkeypatch.setattr(live, "active_drivers", lambda _: told.pop(0) if told else {})
     monkeypatch.setattr(results, "FOLLOW_EVERY", 0.0)
     answer = bench("status", directory, "--follow")
-    assert answer.err == f"{this_driver()}: 3/4 runs, about 5 s left\n{this_driver()}: 4/4 runs, about 0 s left\n"
+    assert answer.err == "here:99: 3/4 runs, about 5 s left\nhere:99: 4/4 runs, about 0 s left\n"
     assert answer.out.startswith(f"{directory}: 3 done")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.checkpoint import unpack
-from fedprompt.benchmark.runs.checkpoint_files import ASIDE, CheckpointFiles
+from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE, CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.execute import Record, execute, failed
 from fedprompt.benchmark.runs.store import CHECKPOINT, Store
@@ -36,14 +36,14 @@ def cut_after(number: int) -> Callable[[int, int], None]:
 
 
 def cut(run: RunConfig, store: Store, rounds: Sequence[int]) -> None:
-    """Attempts at a run, each of which ends after the next of these rounds."""
+    """Executes a run several times, interrupted after each of these rounds in turn."""
     for number in rounds:
         with pytest.raises(_PowerCutError):
             execute(run, 1, cut_after(number), checkpoints=CheckpointFiles(store, 0).of(run.run_id))
 
 
 def measured(record: Record) -> str:
-    """What a record says but for its times and places."""
+    """Returns the content of a record without times and hosts."""
     aside = ("seconds", "when", "images_per_second", "backbone_passes")
     result = {key: value for key, value in record.result.items() if key not in aside}
     rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in record.rounds]
@@ -61,7 +61,7 @@ def files(store: Store, run: RunConfig) -> list[str]:
     return sorted(path.name for path in (store.directory / run.run_id).iterdir())
 
 
-def test_a_run_that_is_cut_off_again_and_again_leaves_the_record_of_an_undisturbed_one(store: Store) -> None:
+def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrupted_one(store: Store) -> None:
     run = run_of()
     cut(run, store, (0, 1, 3))
     assert files(store, run) == [CHECKPOINT]
@@ -74,7 +74,7 @@ def test_a_run_that_is_cut_off_again_and_again_leaves_the_record_of_an_undisturb
     assert CHECKPOINT not in files(store, run)
 
 
-def test_a_directory_of_runs_goes_on_wherever_it_is_copied_to(store: Store, tmp_path: Path) -> None:
+def test_a_copied_directory_can_be_resumed(store: Store, tmp_path: Path) -> None:
     run = run_of()
     cut(run, store, (2,))
     shutil.copytree(store.directory, tmp_path / "else" / "where")
@@ -84,7 +84,7 @@ def test_a_directory_of_runs_goes_on_wherever_it_is_copied_to(store: Store, tmp_
     assert measured(record) == measured(execute(run))
 
 
-def test_a_short_run_is_never_kept() -> None:
+def test_a_short_run_writes_no_checkpoint() -> None:
     kept: list[bytes] = []
     execute(run_of(), 1, checkpoints=Checkpoints(None, kept.append, 3600))
     assert kept == []
@@ -92,7 +92,7 @@ def test_a_short_run_is_never_kept() -> None:
     assert [unpack(content, run_of().run_id)[0].round for content in kept] == [0, 1, 2, 3]  # the last is the record
 
 
-def test_a_failed_run_keeps_its_checkpoint_for_the_next_attempt(store: Store) -> None:
+def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(store: Store) -> None:
     run = run_of()
     cut(run, store, (1,))
     store.write(failed(run, "WorkerDied: killed"))
@@ -101,10 +101,10 @@ def test_a_failed_run_keeps_its_checkpoint_for_the_next_attempt(store: Store) ->
     assert [again["after_round"] for again in record.result["when"]["resumed"]] == [1]
 
 
-def test_late_news_of_a_run_that_is_done_leaves_no_checkpoint(store: Store) -> None:
+def test_a_late_checkpoint_of_a_finished_run_is_not_saved(store: Store) -> None:
     run = run_of()
     store.write(execute(run))
-    CheckpointFiles(store).keep(run.run_id, b"late")
+    CheckpointFiles(store).save(run.run_id, b"late")
     assert CHECKPOINT not in files(store, run)
 
 
@@ -116,7 +116,7 @@ def test_late_news_of_a_run_that_is_done_leaves_no_checkpoint(store: Store) -> N
         (lambda whole: b"", "is truncated or no checkpoint"),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_set_aside(
+def test_a_damaged_checkpoint_is_logged_and_renamed(
     spoil: Callable[[bytes], bytes], reason: str, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = run_of()
@@ -124,20 +124,20 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(
     path = store.directory / run.run_id / CHECKPOINT
     path.write_bytes(spoil(path.read_bytes()))
     with caplog.at_level(logging.WARNING):
-        assert CheckpointFiles(store).found(run.run_id) is None
-    assert caplog.messages == [f"{path} {reason}; it is set aside, and the run starts afresh"]
-    assert files(store, run) == [ASIDE]
+        assert CheckpointFiles(store).load(run.run_id) is None
+    assert caplog.messages == [f"{path} {reason}; it is renamed to {UNUSABLE}, and the run starts over"]
+    assert files(store, run) == [UNUSABLE]
 
 
-def test_the_checkpoint_of_another_run_is_set_aside(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_checkpoint_of_another_run_is_renamed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     run, other = run_of(), run_of(lr=0.1)
     cut(run, store, (1,))
     shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
-    assert CheckpointFiles(store).found(other.run_id) is None
+    assert CheckpointFiles(store).load(other.run_id) is None
     assert f"is of another run, {run.run_id}" in caplog.text
 
 
-def test_a_checkpoint_of_other_code_is_told_of_and_the_run_starts_afresh(
+def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_of()
@@ -148,7 +148,7 @@ def test_a_checkpoint_of_other_code_is_told_of_and_the_run_starts_afresh(
     assert f"the checkpoint of run {run.run_id} was written by other code" in caplog.text
 
 
-def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(
+def test_on_a_full_disk_a_run_continues_without_checkpoints(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -158,11 +158,11 @@ def test_a_disk_that_is_full_costs_the_checkpoint_and_not_the_run(
     run = run_of()
     record = execute(run, 1, checkpoints=CheckpointFiles(store, 0).of(run.run_id))
     assert record.result["status"] == "done"
-    assert "no checkpoint of run" in caplog.text
+    assert "cannot save a checkpoint of run" in caplog.text
     assert files(store, run) == []
 
 
-def test_rounds_that_are_kept_read_as_tables_do(store: Store) -> None:
+def test_the_rows_of_a_resumed_run_equal_those_of_an_uninterrupted_one(store: Store) -> None:
     run = run_of()
     cut(run, store, (2,))
     place = store.write(execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id)))

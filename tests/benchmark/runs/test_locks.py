@@ -1,187 +1,161 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from fedprompt.benchmark.runs import locks as module
-from fedprompt.benchmark.runs.locks import SILENCE, Owner, RunLocks, this_driver
+from fedprompt.benchmark.runs.locks import Locks
+
+HERE = {"host": socket.gethostname(), "pid": os.getpid()}  # a living process, which does not hold the lock
+DEAD = {"host": socket.gethostname(), "pid": 999_999_999}  # no process has such a large id
+ELSEWHERE = {"host": "other-host", "pid": 1}
+HOLD = (
+    "import sys; from pathlib import Path; from fedprompt.benchmark.runs.locks import Locks\n"
+    "locks = Locks(Path(sys.argv[1])); locks.acquire('run', run='its name'); print('locked', flush=True)\n"
+    "sys.stdin.read()"
+)
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> RunLocks:
-    return RunLocks(tmp_path / "live")
+def locks(tmp_path: Path) -> Locks:
+    return Locks(tmp_path / "live")
 
 
-@pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the steady clock on by so many seconds."""
-    now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-
-    def move(seconds: float) -> None:
-        now[0] += seconds
-
-    return move
+def abandon(folder: Path, name: str, **info: object) -> None:
+    """Creates the files that a killed driver leaves."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.lock").touch()
+    (folder / f"{name}.json").write_text(json.dumps(info))
 
 
-def plant(claims: RunLocks, owner: Owner, run_id: str = "run") -> Path:
-    """The claim of another driver."""
-    other = RunLocks(claims.folder)
-    other.owner = owner
-    assert other.take(run_id, "its name")
-    return claims.folder / f"{run_id}.claim"
+def test_a_run_is_locked_by_one_driver_at_a_time(locks: Locks) -> None:
+    assert locks.acquire("run")
+    assert not Locks(locks.folder).acquire("run")
+    assert Locks(locks.folder).acquire("other")
+    locks.release("run")
+    assert Locks(locks.folder).acquire("run")
 
 
-ELSEWHERE = Owner("other-host", 1, "other-host boot ns", "1")
-DEAD = replace(this_driver(), pid=999_999_999)  # no process has so high a number
-LATER = replace(this_driver(), start="1")  # its number was given to another process since
+@pytest.mark.parametrize("abandoned", [False, True])
+def test_one_of_many_drivers_gets_a_run(abandoned: bool, locks: Locks) -> None:
+    if abandoned:
+        abandon(locks.folder, "run", **DEAD)
+    drivers = [Locks(locks.folder) for _ in range(8)]
+    barrier = threading.Barrier(len(drivers))
 
-
-def test_a_run_is_claimed_by_one(claims: RunLocks) -> None:
-    assert claims.take("run")
-    assert not RunLocks(claims.folder).take("run")
-    assert RunLocks(claims.folder).take("other")
-    claims.release("run")
-    assert RunLocks(claims.folder).take("run")
-
-
-def test_of_many_drivers_at_once_one_gets_a_run(claims: RunLocks) -> None:
-    won: list[int] = []
-    barrier = threading.Barrier(8)
-
-    def contend(number: int) -> None:
+    def contend(driver: Locks) -> None:
         barrier.wait()
-        if RunLocks(claims.folder).take("run"):
-            won.append(number)
+        driver.acquire("run")
 
-    for owner in (None, DEAD):  # a free run, and one that has to be taken over
-        won.clear()
-        shutil.rmtree(claims.folder, ignore_errors=True)
-        if owner:
-            plant(claims, owner)
-        threads = [threading.Thread(target=contend, args=(n,)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(won) == 1
+    threads = [threading.Thread(target=contend, args=(driver,)) for driver in drivers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum("run" in driver.held for driver in drivers) == 1
 
 
-@pytest.mark.parametrize("owner", [DEAD, LATER])
-def test_the_run_of_a_dead_process_is_taken_over_at_once(owner: Owner, claims: RunLocks) -> None:
-    plant(claims, owner)
-    assert claims.take("run")
-    found = claims.of("run")
+@pytest.mark.parametrize("driver", [DEAD, HERE, ELSEWHERE])
+def test_an_abandoned_run_is_taken_over_at_once(driver: dict[str, object], locks: Locks) -> None:
+    abandon(locks.folder, "run", **driver)
+    found = locks.get("run")
     assert found is not None
-    assert found.owner == this_driver()
+    assert (found.held, found.driver) == (False, f"{driver['host']}:{driver['pid']}")
+    assert locks.acquire("run")
+    found = locks.get("run")
+    assert found is not None
+    assert (found.held, found.driver) == (True, f"{HERE['host']}:{HERE['pid']}")
 
 
-def test_a_process_that_ended_and_that_nobody_asked_about_is_dead(claims: RunLocks) -> None:
-    code = (
-        "import sys; from pathlib import Path; from fedprompt.benchmark.runs.locks import Claims;"
-        "RunLocks(Path(sys.argv[1])).take('run'); print('taken', flush=True); sys.stdin.read()"
-    )
+def test_the_run_of_a_killed_driver_is_free_even_while_the_process_is_a_zombie(locks: Locks) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(claims.folder)], cwd=Path(__file__).parents[3],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    ) as child:  # fmt: skip
+        [sys.executable, "-c", HOLD, str(locks.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         assert child.stdout is not None
-        assert child.stdout.readline() == b"taken\n"
-        assert not claims.take("run")
+        assert child.stdout.readline() == b"locked\n"
+        assert not locks.acquire("run")
+        (found,) = locks.all()
+        assert (found.name, found.info["run"], found.held) == ("run", "its name", True)
+        assert found.driver == f"{socket.gethostname()}:{child.pid}"
         child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and a zombie still
-        assert claims.take("run")
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert locks.acquire("run")
 
 
-def test_a_driver_elsewhere_is_dead_when_it_is_silent_long_enough(
-    claims: RunLocks, steady: Callable[[float], None]
-) -> None:
-    path = plant(claims, ELSEWHERE)
-    assert not claims.take("run")
-    steady(SILENCE - 1)
-    assert not claims.take("run")
-    os.utime(path, (5, 5))  # a sign of life, by a clock that was set back to long ago
-    steady(SILENCE - 1)
-    assert not claims.take("run")
-    steady(SILENCE - 1)
-    assert not claims.take("run")
-    steady(2)
-    assert claims.take("run")
+@pytest.mark.parametrize("time", [5, 10**10])
+def test_wrong_clocks_do_not_matter(time: int, locks: Locks) -> None:
+    assert locks.acquire("held")
+    abandon(locks.folder, "abandoned", **ELSEWHERE)
+    for path in locks.folder.iterdir():
+        os.utime(path, (time, time))
+    other = Locks(locks.folder)
+    assert not other.acquire("held")
+    assert other.acquire("abandoned")
 
 
-def test_a_claim_from_the_future_is_no_deadlock(claims: RunLocks, steady: Callable[[float], None]) -> None:
-    path = plant(claims, ELSEWHERE)
-    os.utime(path, (10**10, 10**10))  # the clock was set back since
-    assert not claims.take("run")
-    steady(SILENCE + 1)
-    assert claims.take("run")
+def test_a_lock_without_information_is_taken_over(locks: Locks) -> None:
+    locks.folder.mkdir()
+    (locks.folder / "run.lock").touch()
+    assert locks.acquire("run")
 
 
-def test_a_claim_that_was_never_finished_is_taken_over_after_a_while(
-    claims: RunLocks, steady: Callable[[float], None]
-) -> None:
-    claims.folder.mkdir()
-    (claims.folder / "run.claim").touch()
-    assert claims.of("run") is None
-    assert not claims.take("run")
-    steady(SILENCE + 1)
-    assert claims.take("run")
+def test_a_copied_directory_holds_no_locks(locks: Locks) -> None:
+    assert locks.acquire("run")
+    copy = Locks(locks.folder.with_name("copy"))
+    shutil.copytree(locks.folder, copy.folder)
+    assert [lock.held for lock in copy.all()] == [False]
+    assert copy.acquire("run")
+    assert not Locks(locks.folder).acquire("run")
 
 
-def test_a_copied_claim_says_nothing_of_the_living_owner_of_the_original(
-    claims: RunLocks, steady: Callable[[float], None]
-) -> None:
-    assert claims.take("run")
-    copy = RunLocks(claims.folder.with_name("copy"))
-    shutil.copytree(claims.folder, copy.folder)
-    assert not copy.take("run")
-    steady(SILENCE + 1)
-    claims.beat()
-    assert copy.take("run")
-    assert not RunLocks(claims.folder).take("run")
+def test_files_of_an_older_version_are_ignored(locks: Locks) -> None:
+    locks.folder.mkdir()
+    for name in ("run.claim", f"{HERE['host']}-{HERE['pid']}.json"):
+        (locks.folder / name).write_text(json.dumps({"host": "other-host", "pid": 1, "name": "run", "inode": 1}))
+    assert list(locks.all()) == []
+    assert locks.acquire("run")
+    locks.release("run")
+    assert (locks.folder / "run.claim").exists()
 
 
-def test_what_another_has_taken_over_is_not_given_back(claims: RunLocks) -> None:
-    assert claims.take("run")
-    path = claims.folder / "run.claim"
-    path.unlink()
-    plant(claims, ELSEWHERE)
-    claims.beat()
-    claims.release("run")
-    assert json.loads(path.read_text())["host"] == "other-host"
+def test_abandoned_locks_are_deleted_and_held_ones_are_not(locks: Locks) -> None:
+    abandon(locks.folder, "abandoned", **DEAD)
+    (locks.folder / ".abandoned.json.99").touch()  # its driver was killed while writing
+    assert Locks(locks.folder).get("abandoned") is not None
+    assert locks.acquire("held")
+    Locks(locks.folder).delete_abandoned()
+    assert sorted(path.name for path in locks.folder.iterdir()) == ["held.json", "held.lock"]
+    locks.release("held")
+    assert not locks.folder.exists()
 
 
-def test_what_the_dead_left_is_cleared_and_the_living_s_is_not(claims: RunLocks) -> None:
-    plant(claims, DEAD, "one")
-    plant(claims, this_driver(), "two")
-    plant(claims, ELSEWHERE, "three")
-    claims.clear()
-    assert [claim.run_id for claim in claims.all()] == ["three", "two"]
+def test_looking_at_a_lock_creates_no_file(locks: Locks) -> None:
+    assert locks.get("run") is None
+    assert list(locks.all()) == []
+    assert not locks.folder.exists()
 
 
-def test_a_claim_names_its_run_and_its_owner(claims: RunLocks) -> None:
-    claims.take("run", "head dirichlet(0.5) seed 0")
-    (found,) = claims.all()
-    assert (found.run_id, found.name, found.lives) == ("run", "head dirichlet(0.5) seed 0", True)
-    assert str(found.owner) == f"{this_driver().host}:{os.getpid()}"
-    content = json.loads((claims.folder / "run.claim").read_text())
-    assert asdict(this_driver()).items() <= content.items()
+def test_the_information_of_a_held_lock_can_be_replaced(locks: Locks) -> None:
+    assert locks.acquire("run", progress=1)
+    assert locks.acquire("run", progress=2)
+    (found,) = Locks(locks.folder).all()
+    assert found.info == {**HERE, "progress": 2}
 
 
-def test_a_claim_that_does_not_fit_on_the_disk_leaves_nothing(
-    claims: RunLocks, monkeypatch: pytest.MonkeyPatch
+def test_a_lock_that_does_not_fit_on_the_disk_is_not_held_and_leaves_no_file(
+    locks: Locks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "write", full)
+    monkeypatch.setattr(module.json_files, "write", full)
     with pytest.raises(OSError, match="No space"):
-        claims.take("run")
-    assert list(claims.folder.iterdir()) == []
+        locks.acquire("run")
+    assert not locks.held
+    assert not locks.folder.exists()

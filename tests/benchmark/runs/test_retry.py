@@ -17,13 +17,13 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_what_failed_comes_back_as_it_was_configured(store: Store) -> None:
+def test_failed_runs_are_returned_with_their_configuration(store: Store) -> None:
     run = config(methods=("pep-fedpt+fedprox",), set=("fedprox.mu=0.5",))
     store.write(failed(run, "it broke"))
     assert sorted(failed_runs(store), key=lambda c: c.run_id) == sorted([run, config()], key=lambda c: c.run_id)
 
 
-def test_what_is_done_is_not_among_it(store: Store) -> None:
+def test_finished_runs_are_not_returned(store: Store) -> None:
     record = failed(configs(seeds=(7,))[0], "")
     record.result["status"] = "done"
     store.write(record)
@@ -31,7 +31,7 @@ def test_what_is_done_is_not_among_it(store: Store) -> None:
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.123}, {"seed": 9}, {"versions": {"head": 99}}])
-def test_a_configuration_that_was_changed_is_refused_by_name(change: dict[str, object], store: Store) -> None:
+def test_a_changed_configuration_is_rejected(change: dict[str, object], store: Store) -> None:
     path = store.directory / config().run_id / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ConfigError, match=f"{path} was changed"):
@@ -39,17 +39,17 @@ def test_a_configuration_that_was_changed_is_refused_by_name(change: dict[str, o
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"lr": "word"}', '{"unknown": 1}'])
-def test_a_configuration_that_is_none_is_refused_by_name(text: str, store: Store) -> None:
+def test_an_invalid_configuration_is_rejected(text: str, store: Store) -> None:
     path = store.directory / config().run_id / "config.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"{path} .*; delete its directory"):
         failed_runs(store)
 
 
-def test_a_plugin_that_a_record_names_is_not_run_unless_the_user_names_it(store: Store) -> None:
+def test_a_plug_in_is_only_used_if_the_user_names_it(store: Store) -> None:
     path = store.directory / config().run_id / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"plugins": ["/theirs/own.py"]}))
-    with pytest.raises(ConfigError, match=r"came with a plug-in: name it with --plugin /theirs/own\.py"):
+    with pytest.raises(ConfigError, match=r"needs a plug-in: name it with --plugin /theirs/own\.py"):
         failed_runs(store)
     (run,) = failed_runs(store, ["/mine/own.py"])
     assert run.plugins == ("/mine/own.py",)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from fedprompt.benchmark.runs import failures
-from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs import failures, worker
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.data.errors import DataError
 from tests.benchmark.conftest import config
@@ -17,37 +16,37 @@ from tests.benchmark.conftest import config
         (RuntimeError("[enforce fail] can't allocate memory"), failures.OUT_OF_MEMORY, None),
         (OSError(28, "No space left on device"), failures.DISK_FULL, "OSError: [Errno 28] No space left on device"),
         (OSError(13, "Permission denied"), failures.EXCEPTION, None),
-        (DataError("there is no digits"), failures.NO_DATA, "DataError: there is no digits"),
+        (DataError("digits is missing"), failures.NO_DATA, "DataError: digits is missing"),
     ],
 )
-def test_an_error_becomes_a_row_with_its_kind_its_cause_in_a_line_and_its_traceback(
+def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_the_log(
     error: Exception, kind: str, line: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(attempt, "execute", breaks)
-    finished = run_task(RunTask(config()), 1, lambda *_: None)
-    result = finished.record.result
+    monkeypatch.setattr(worker, "execute", breaks)
+    failed = run_task(RunTask(config()), 1, lambda *_: None)
+    result = failed.record.result
     assert (result["status"], result["error_kind"]) == ("failed", kind)
     assert "\n" not in result["error"]
     assert line is None or result["error"] == line
-    assert "Traceback" in finished.log
-    assert "in breaks" in finished.log
+    assert "Traceback" in failed.log
+    assert "in breaks" in failed.log
 
 
-def test_progress_tells_rounds_and_images() -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_reports_rounds_and_images() -> None:
+    reports: list[tuple[int, int]] = []
     run = config(rounds=2)
-    record = run_task(RunTask(run), 1, lambda *news: told.append(news)).record
+    record = run_task(RunTask(run), 1, lambda *report: reports.append(report)).record
     assert record.result["error_kind"] is None
-    assert [number for number, _ in told] == [0, 1, 2]
-    images = [count for _, count in told]
+    assert [number for number, _ in reports] == [0, 1, 2]
+    images = [count for _, count in reports]
     assert images[0] == 0
     assert np.all(np.diff(images) > 0)
 
 
-def test_ray_s_errors_have_their_kinds() -> None:
+def test_errors_of_ray_have_kinds() -> None:
     from ray import exceptions
 
     assert failures.kind(exceptions.WorkerCrashedError()) == failures.WORKER_KILLED
@@ -56,7 +55,7 @@ def test_ray_s_errors_have_their_kinds() -> None:
     assert failures.kind(exceptions.LocalRayletDiedError()) == failures.NODE_LOST
 
 
-def test_each_lack_of_memory_halves_the_fused_clients() -> None:
+def test_each_out_of_memory_error_halves_the_fused_clients() -> None:
     runs = [run_task(RunTask(config(participation=1.0, executor="fused"), 1, n), 1, lambda *_: None) for n in (0, 1, 9)]
     facts = [run.record.result["executor"] for run in runs]
     assert [fact["fused_clients"] for fact in facts] == [16, 8, 1]  # of 16 seen clients

@@ -6,19 +6,19 @@ HERE = {"python": "3.11.7", "torch": "2.4.0+cpu", "torchvision": "0.19", "timm":
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"torch": "2.5.0"}, "node 10.0.0.7 has torch 2.5.0, and the driver 2.4.0: install the driver's version there"),
-        ({"timm": "absent"}, "node 10.0.0.7 has no timm, and the driver 1.0.20: install"),
-        ({"python": "3.12.7"}, "node 10.0.0.7 has python 3.12, and the driver 3.11: install"),
+        ({"torch": "2.5.0"}, "node 10.0.0.7 has torch 2.5.0; the driver has 2.4.0. Install the driver's version there"),
+        ({"timm": "absent"}, "node 10.0.0.7 has no timm; the driver has 1.0.20. Install"),
+        ({"python": "3.12.7"}, "node 10.0.0.7 has python 3.12; the driver has 3.11. Install"),
     ],
 )
-def test_another_version_on_a_node_is_told_with_its_name_and_the_remedy(change: dict[str, str], said: str) -> None:
-    found = difference("10.0.0.7", HERE | change, HERE)
-    assert found is not None
-    assert found.startswith(said)
+def test_another_version_on_a_node_is_reported_with_the_remedy(change: dict[str, str], message: str) -> None:
+    error = difference("10.0.0.7", HERE | change, HERE)
+    assert error is not None
+    assert error.startswith(message)
 
 
 @pytest.mark.parametrize("change", [{}, {"torch": "2.4.0+cu124"}, {"python": "3.11.9"}])
-def test_builds_of_one_version_are_the_same(change: dict[str, str]) -> None:
+def test_builds_for_different_devices_are_the_same_version(change: dict[str, str]) -> None:
     assert difference("10.0.0.7", HERE | change, HERE) is None

@@ -16,20 +16,20 @@ def test_runs_of_equal_length_keep_their_order() -> None:
     assert longest_first(runs) == runs
 
 
-def test_more_rounds_epochs_or_clients_a_round_are_longer() -> None:
+def test_more_rounds_epochs_or_clients_per_round_take_longer() -> None:
     base = config(rounds=2)
     runs = [config(rounds=1), base, config(rounds=3), config(rounds=2, epochs=5), config(rounds=2, participation=0.9)]
     assert longest_first(runs) == [runs[4], runs[3], runs[2], runs[1], runs[0]]  # 1.8, 1.0, 0.3, 0.2, 0.1
 
 
-def test_the_method_that_took_longer_begins_first() -> None:
+def test_the_slower_method_starts_first() -> None:
     head, prompts = configs(methods=("head", "fedvpt"), seeds=(1,))
     known = configs(methods=("head", "fedvpt"), seeds=(0,))
     assert longest_first([head, prompts], [finished(known[0], 1), finished(known[1], 5)]) == [prompts, head]
     assert longest_first([prompts, head], [finished(known[0], 5), finished(known[1], 1)]) == [head, prompts]
 
 
-def test_a_method_that_none_has_finished_is_taken_for_the_mean_of_the_others() -> None:
+def test_a_method_without_finished_runs_has_the_mean_rate_of_the_others() -> None:
     known = configs(methods=("head", "fedvpt"), seeds=(0,))
     runs = configs(methods=("head", "fedvpt", "fedper"), seeds=(1,))
     assert [r.method for r in longest_first(runs, [finished(known[0], 1), finished(known[1], 5)])] == [
@@ -37,6 +37,6 @@ def test_a_method_that_none_has_finished_is_taken_for_the_mean_of_the_others() -
     ]  # fmt: skip
 
 
-def test_seconds_until_a_failure_say_nothing() -> None:
+def test_the_duration_of_failed_runs_is_ignored() -> None:
     head, prompts = configs(methods=("head", "fedvpt"), seeds=(1,))
     assert longest_first([head, prompts], [finished(config(methods=("fedvpt",)), 99, "failed")]) == [head, prompts]

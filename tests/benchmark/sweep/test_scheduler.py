@@ -12,11 +12,11 @@ import pytest
 
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
-from fedprompt.benchmark.runs import store as storing
-from fedprompt.benchmark.runs import worker as attempt
+from fedprompt.benchmark.runs import locks, worker
+from fedprompt.benchmark.runs import store as store_module
 from fedprompt.benchmark.runs.driver_status import FOLDER
 from fedprompt.benchmark.runs.execute import Record, failed
-from fedprompt.benchmark.runs.locks import RunLocks
+from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module
@@ -27,17 +27,17 @@ from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, Bench, configs
 
 
-class Witness(NoProgress):
-    """A watcher that writes down what it is told."""
+class Recorder(NoProgress):
+    """Records what is reported to it."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.rounds, self.runs, self.notes = store, list[tuple[str, int, int]](), list[str](), list[str]()
 
-    def round_done(self, run_id: str, number: int, images: int = 0, where: str = "") -> None:
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
         self.rounds.append((run_id, number, images))
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
-        assert self.store.entry(run_id) is not None, "a run is told of when it is in the store"
+        assert self.store.entry(run_id) is not None, "a run is reported before it is in the store"
         self.runs.append(run_id)
 
     def note(self, text: str) -> None:
@@ -45,7 +45,7 @@ class Witness(NoProgress):
 
 
 def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], *_: object) -> Record:
-    """A run in no time; that of seed 1 fails."""
+    """Replaces the execution of a run; the run of seed 1 fails."""
     progress(1, 32)
     if config.seed == 1:
         raise ZeroDivisionError("seed 1")
@@ -59,13 +59,13 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "execute", fake)
+def test_a_failed_run_is_stored_and_the_others_continue(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "execute", fake)
     runs = configs(seeds=(0, 1, 2))
-    witness = Witness(store)
-    assert run_all(runs, store, SweepOptions(1), witness) == SweepSummary(failed=1)
-    assert witness.runs == [run.run_id for run in runs]
-    assert witness.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
+    recorder = Recorder(store)
+    assert run_all(runs, store, SweepOptions(1), recorder) == SweepSummary(failed=1)
+    assert recorder.runs == [run.run_id for run in runs]
+    assert recorder.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
     statuses = {run.seed: store.entry(run.run_id) for run in runs}
     assert [entry.status for entry in statuses.values() if entry] == ["done", "failed", "done"]
     assert statuses[1] is not None
@@ -76,76 +76,76 @@ def test_a_run_that_fails_is_written_down_and_the_others_go_on(store: Store, mon
     assert store.pending(runs) == [runs[1]]
 
 
-def test_each_run_is_written_as_soon_as_it_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_run_is_stored_as_soon_as_it_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def peek(config: RunConfig, *rest: Any) -> Record:
         seen.append(len(store.entries()))
         return fake(config, *rest)
 
-    monkeypatch.setattr(attempt, "execute", peek)
-    run_all(configs(seeds=(0, 2, 3)), store, SweepOptions(1), Witness(store))
+    monkeypatch.setattr(worker, "execute", peek)
+    run_all(configs(seeds=(0, 2, 3)), store, SweepOptions(1), Recorder(store))
     assert seen == [0, 1, 2]
 
 
-def test_an_interruption_is_no_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_is_not_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(attempt, "execute", interrupt)
+    monkeypatch.setattr(worker, "execute", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_task(RunTask(configs()[0]), 1, lambda *_: None)
 
 
-def test_each_distinct_job_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_distinct_run_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[str, float | None]] = []
     monkeypatch.setattr(module, "simulator", lambda config: tried.append((config.method, config.alpha)))
     preflight(configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1, 2)))
     assert sorted(tried) == [("fedvpt", 0.1), ("fedvpt", 1.0), ("head", 0.1), ("head", 1.0)]
 
 
-def test_a_mistake_in_the_last_job_shows_before_the_first_runs() -> None:
+def test_an_error_in_the_last_run_shows_before_the_first_one_starts() -> None:
     with pytest.raises(ConfigError, match="no such file"):
         preflight([*configs(), configs()[0].model_copy(update={"method": "fedvpt", "checkpoint": "absent.pt"})])
 
 
-def test_a_run_that_a_living_other_has_is_waited_for_and_not_run_twice(
+def test_a_run_of_another_driver_is_waited_for_and_not_repeated(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = configs(seeds=(0, 2, 3))
     ran: list[int] = []
-    other = RunLocks(store.directory / FOLDER)
-    assert other.take(runs[0].run_id)
-    assert other.take(runs[1].run_id)
+    other = Locks(store.directory / FOLDER)
+    assert other.acquire(runs[0].run_id)
+    assert other.acquire(runs[1].run_id)
 
     def during(config: RunConfig, *rest: Any) -> Record:
         ran.append(config.seed)
-        if config.seed == 3:  # meanwhile the other one ends a run well, and gives the second back as it was
+        if config.seed == 3:  # meanwhile the other driver finishes one run, and releases the other unfinished
             theirs = fake(runs[0], 1, lambda *_: None, 0)
-            store.write(replace(theirs, result=theirs.result | {"by": "the other"}))
+            store.write(replace(theirs, result=theirs.result | {"by": "another driver"}))
             other.release(runs[0].run_id)
             other.release(runs[1].run_id)
         return fake(config, *rest)
 
-    monkeypatch.setattr(attempt, "execute", during)
-    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
-    witness = Witness(store)
-    assert run_all(runs, store, SweepOptions(1), witness) == SweepSummary()
+    monkeypatch.setattr(worker, "execute", during)
+    monkeypatch.setattr(module, "CHECK_LOCKS_EVERY", 0.0)
+    recorder = Recorder(store)
+    assert run_all(runs, store, SweepOptions(1), recorder) == SweepSummary()
     assert ran == [3, 2]
-    assert witness.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
+    assert recorder.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
     entry = store.entry(runs[0].run_id)
     assert entry is not None
-    assert entry.result["by"] == "the other"
+    assert entry.result["by"] == "another driver"
     assert not (store.directory / FOLDER).exists()
 
 
-def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
+def test_a_run_that_fails_in_another_driver_is_counted_and_not_retried(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = configs(seeds=(0, 2))
-    store.write(failed(runs[1], "before"))  # which is no reason to leave it
-    other = RunLocks(store.directory / FOLDER)
-    assert other.take(runs[1].run_id)
+    store.write(failed(runs[1], "before"))  # an earlier failure is run again
+    other = Locks(store.directory / FOLDER)
+    assert other.acquire(runs[1].run_id)
 
     def during(config: RunConfig, *rest: Any) -> Record:
         assert config.seed == 0
@@ -153,27 +153,27 @@ def test_a_run_that_fails_by_another_meanwhile_is_counted_and_not_tried_again(
         other.release(runs[1].run_id)
         return fake(config, *rest)
 
-    monkeypatch.setattr(attempt, "execute", during)
-    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
-    assert run_all(runs, store, SweepOptions(1), Witness(store)) == SweepSummary(failed=1)
+    monkeypatch.setattr(worker, "execute", during)
+    monkeypatch.setattr(module, "CHECK_LOCKS_EVERY", 0.0)
+    assert run_all(runs, store, SweepOptions(1), Recorder(store)) == SweepSummary(failed=1)
 
 
-def test_who_was_held_up_leaves_the_record_of_who_took_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_written_by_another_driver_meanwhile_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     (run,) = configs()
 
     def overtaken(config: RunConfig, *rest: Any) -> Record:
         record = fake(config, *rest)
-        store.write(replace(record, result=record.result | {"by": "the other"}))
+        store.write(replace(record, result=record.result | {"by": "another driver"}))
         return record
 
-    monkeypatch.setattr(attempt, "execute", overtaken)
-    assert run_all([run], store, SweepOptions(1), Witness(store)) == SweepSummary()
+    monkeypatch.setattr(worker, "execute", overtaken)
+    assert run_all([run], store, SweepOptions(1), Recorder(store)) == SweepSummary()
     entry = store.entry(run.run_id)
     assert entry is not None
-    assert entry.result["by"] == "the other"
+    assert entry.result["by"] == "another driver"
 
 
-def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log(
+def test_an_out_of_memory_error_is_logged_and_retried_with_half_the_clients(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halvings: list[int] = []
@@ -184,15 +184,15 @@ def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log
             raise MemoryError("short")
         return fake(config, threads, progress, halved)
 
-    monkeypatch.setattr(attempt, "execute", short)
+    monkeypatch.setattr(worker, "execute", short)
     (run,) = configs()
-    assert run_all([run], store, SweepOptions(1, retries=1), Witness(store)) == SweepSummary(failed=1)
+    assert run_all([run], store, SweepOptions(1, retries=1), Recorder(store)) == SweepSummary(failed=1)
     assert halvings == [0, 1]
     assert store.pending([run]) == [run]
-    witness = Witness(store)
-    assert run_all([run], store, SweepOptions(1, retries=2), witness) == SweepSummary()
+    recorder = Recorder(store)
+    assert run_all([run], store, SweepOptions(1, retries=2), recorder) == SweepSummary()
     assert halvings == [0, 1, 0, 1, 2]
-    assert len(witness.notes) == 2
+    assert len(recorder.notes) == 2
     entry = store.entry(run.run_id)
     assert entry is not None
     assert entry.result["attempts"] == 3
@@ -201,47 +201,47 @@ def test_a_lack_of_memory_is_tried_again_with_half_the_clients_and_is_in_the_log
     assert "--- attempt 3 ---" in log
 
 
-def test_no_run_begins_after_so_many_failures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "execute", fake)
+def test_no_run_starts_after_the_failure_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "execute", fake)
     runs = configs(seeds=(0, 1, 2, 3))  # the second fails
-    witness = Witness(store)
-    assert run_all(runs, store, SweepOptions(1, max_failures=1), witness) == SweepSummary(failed=1, unbegun=2)
-    assert witness.runs == [runs[0].run_id, runs[1].run_id]
-    assert "--max-failures 1 reached: 2 runs will not begin" in witness.notes[0]
-    assert run_all(runs[2:], store, SweepOptions(1, max_failures=1), witness) == SweepSummary()
+    recorder = Recorder(store)
+    assert run_all(runs, store, SweepOptions(1, max_failures=1), recorder) == SweepSummary(failed=1, skipped=2)
+    assert recorder.runs == [runs[0].run_id, runs[1].run_id]
+    assert recorder.notes[0] == "--max-failures 1 reached. Skipping 2 pending runs; active runs will finish."
+    assert run_all(runs[2:], store, SweepOptions(1, max_failures=1), recorder) == SweepSummary()
 
 
-def test_a_disk_that_is_full_ends_the_sweep_in_a_line_and_leaves_no_claim(
+def test_a_full_disk_ends_the_sweep_with_a_message_and_leaves_no_lock(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(attempt, "execute", fake)
+    monkeypatch.setattr(worker, "execute", fake)
     runs = configs(seeds=(0, 2))
     with monkeypatch.context() as broken:
-        broken.setattr(RunLocks, "_create", full)
-        with pytest.raises(ConfigError, match=r"no run can be claimed in .*: no space left on device"):
-            run_all(runs, store, SweepOptions(1), Witness(store))
+        broken.setattr(locks.json_files, "write", full)
+        with pytest.raises(ConfigError, match=r"cannot lock a run in .*: no space left on device"):
+            run_all(runs, store, SweepOptions(1), Recorder(store))
     with monkeypatch.context() as broken:
-        broken.setattr(storing, "_write_files", full)
+        broken.setattr(store_module, "_write_files", full)
         with pytest.raises(ConfigError, match="cannot be written: no space left on device"):
-            run_all(runs, store, SweepOptions(1), Witness(store))
+            run_all(runs, store, SweepOptions(1), Recorder(store))
     assert list(store.directory.iterdir()) == []
-    assert run_all(runs, store, SweepOptions(1), Witness(store)) == SweepSummary()
+    assert run_all(runs, store, SweepOptions(1), Recorder(store)) == SweepSummary()
 
 
 @pytest.fixture
-def heard() -> Iterator[None]:
-    """SIGINT as in a terminal: a shell that starts the tests in the background has them ignore it."""
+def sigint() -> Iterator[None]:
+    """Restores the default SIGINT handler: shells let background processes ignore the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heard")
+@pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
+def test_a_signal_ends_the_sweep_after_the_current_record_is_written(
     number: signal.Signals, raised: type[BaseException], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, before = store.write, signal.getsignal(number)
@@ -250,24 +250,24 @@ def test_a_signal_ends_the_sweep_but_not_the_writing_of_a_record(
         os.kill(os.getpid(), number)
         return write(*record)
 
-    monkeypatch.setattr(attempt, "execute", fake)
+    monkeypatch.setattr(worker, "execute", fake)
     monkeypatch.setattr(store, "write", signalled)
     runs = configs(seeds=(0, 2))
     with pytest.raises(raised):
-        run_all(runs, store, SweepOptions(1), Witness(store))
+        run_all(runs, store, SweepOptions(1), Recorder(store))
     assert store.pending(runs) == runs[1:]
     assert not (store.directory / FOLDER).exists()
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_interrupts_a_run_in_this_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_interrupts_a_run_in_the_driver(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def signalled(*_: object) -> Record:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the run went on")
 
-    monkeypatch.setattr(attempt, "execute", signalled)
+    monkeypatch.setattr(worker, "execute", signalled)
     with pytest.raises(Terminated):
-        run_all(configs(), store, SweepOptions(1), Witness(store))
+        run_all(configs(), store, SweepOptions(1), Recorder(store))
     assert list(store.directory.iterdir()) == []
 
 
@@ -277,12 +277,12 @@ BODY = """def logits(self, vit, batch, state):
 """
 
 
-# Ray 2.5x warns of a default of its own that will change, and leaves sockets to the garbage collector.
+# Ray warns of a future change of a default, and leaves sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
-def test_workers_of_ray_do_what_this_process_does_and_one_that_dies_is_a_failed_run(
+def test_ray_workers_have_the_results_of_this_process_and_a_killed_one_is_a_failed_run(
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # of no interest here, and slow
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # slow, and not tested here
     raises = plugin("raises", BODY.format(action="print('about to raise'); raise ArithmeticError('on purpose')"))
     dies = plugin("dies", BODY.format(action="import os; os._exit(1)"))
     grid = ("--seed", 0, *SMALL)
@@ -332,36 +332,26 @@ ONCE = """def logits(self, vit, batch, state):
             steps.write_text(str(taken + 1))
             if taken == {dies_at}:
                 import os, time
-                time.sleep(2)  # the checkpoint of the round before has gone its way
+                time.sleep(2)  # by now the driver has the last checkpoint
                 os._exit(1)
         return super().logits(vit, batch, state)
 """
 
 
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
-def test_a_run_whose_worker_was_killed_goes_on_from_its_last_round(
+def test_a_run_whose_worker_was_killed_resumes_from_its_last_round(
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
     steps = tmp_path / "steps"
     own = plugin("dies-once", ONCE.format(steps=steps, dies_at=10_000))
     grid = ("--plugin", own, "--seed", 0, "--participation", 0.1, "--rounds", 3, "--executor", "sequential")
-    kept_often = ("--checkpoint-every", 0, "--retries", 0)
+    every_round = ("--checkpoint-every", 0, "--retries", 0)
     bench("run", "--method", "dies-once", *grid, "--out", "whole")
     last = int(steps.read_text()) - 1
     steps.unlink()
     own.write_text(own.read_text().replace("10000", str(last)))
-    ray = (
-        "sweep",
-        "--methods",
-        "dies-once,head",
-        *grid,
-        "--workers",
-        2,
-        *kept_often,
-        "--out",
-        "ray",
-    )
+    ray = ("sweep", "--methods", "dies-once,head", *grid, "--workers", 2, *every_round, "--out", "ray")
     assert bench(*ray).code == 1
     (kept,) = (tmp_path / "ray").glob("*/checkpoint.safetensors")
     assert bench(*ray).code == 0

@@ -15,7 +15,7 @@ def rounds(runs: Path) -> pd.DataFrame:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_curves_of_a_run_are_read_back_from_tensorboard(bench: Bench, tmp_path: Path) -> None:
+def test_tensorboard_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -31,7 +31,7 @@ def test_the_curves_of_a_run_are_read_back_from_tensorboard(bench: Bench, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_the_curves_of_a_run_are_read_back_from_mlflow(
+def test_mlflow_receives_the_curves_of_a_run(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
@@ -47,16 +47,16 @@ def test_the_curves_of_a_run_are_read_back_from_mlflow(
     assert run.data.params["rounds"] == "2"
 
 
-def test_a_tracker_that_is_missing_or_unknown_is_told_of_before_anything_runs(
+def test_a_missing_or_unknown_tracker_is_reported_before_anything_runs(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    refused(bench(*RUN, "--tracker", "wandb"), "wandb", "pip install 'federated-prompt-bench[wandb]'")
+    refused(bench(*RUN, "--tracker", "wandb"), "wandb", "pip install 'fedprompt-bench[wandb]'")
     refused(bench(*RUN, "--tracker", "paper"), "--tracker paper", "tensorboard")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_tracker_that_fails_costs_no_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_tracker_loses_no_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fedprompt.benchmark.sweep import trackers
 
     def down(*_: object) -> None:

@@ -133,16 +133,16 @@ def test_prune_keeps_what_an_active_sweep_uses(bench: Bench, runs: Path) -> None
 
 
 def test_prune_keeps_a_run_that_is_locked_or_written_after_listing(runs: Path) -> None:
-    (waste,) = prune.find(runs)
+    (removable,) = prune.find(runs)
     locks = Locks(runs / FOLDER)
-    assert locks.acquire(waste.path.name)
-    assert not prune.delete(waste)
-    assert locks.of(waste.path.name) is not None, "the lock of the sweep was released"
-    locks.release(waste.path.name)
-    edit(runs, waste.path.name, status="done")
-    assert not prune.delete(waste)
+    assert locks.acquire(removable.path.name)
+    assert not prune.delete(removable)
+    assert locks.of(removable.path.name) is not None, "the lock of the sweep was released"
+    locks.release(removable.path.name)
+    edit(runs, removable.path.name, status="done")
+    assert not prune.delete(removable)
     assert not (runs / FOLDER).exists() or not list((runs / FOLDER).iterdir())
-    edit(runs, waste.path.name, status="failed")
+    edit(runs, removable.path.name, status="failed")
     (again,) = prune.find(runs)
     assert prune.delete(again)
     assert not again.path.exists()

@@ -137,7 +137,7 @@ def test_failed_write_keeps_the_former_preset(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.replace", "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(ConfigError, match="no space left"):
         write_preset(path, {"rounds": 1})
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -34,14 +34,6 @@ def fill(path: Path) -> None:
 
 
 @pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skips the figures of sweeps, which take longer than such small runs."""
-    from fedprompt.results.figures import drawing as figures
-
-    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
-
-
-@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Mounts a tmpfs with the options given."""
     mounted: list[Path] = []
@@ -211,6 +203,7 @@ def test_truncated_checkpoint_is_named_and_its_run_restarts(
     place.mkdir(parents=True)
     (place / CHECKPOINT).write_bytes(b"half a checkpo")
     answer = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
+    assert answer.code == 0
     message = (
         f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to checkpoint-set-aside.safetensors"
     )

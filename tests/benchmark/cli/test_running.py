@@ -23,27 +23,6 @@ SWEEP = ("sweep", *SMALL, "--workers", 1, "--out", "runs")
 RAISES = "def logits(self, vit, batch, state): raise ArithmeticError('on purpose')"
 
 
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skips the figures of sweeps, which take longer than such small runs."""
-    from fedprompt.results.figures import drawing as figures
-
-    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
-
-
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids of the runs that are executed."""
-    execute, names = worker.execute, list[str]()
-
-    def spied(run: object, *rest: object) -> Record:
-        names.append(run.run_id)  # type: ignore[attr-defined]
-        return execute(run, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(worker, "execute", spied)
-    return names
-
-
 def records(directory: Path) -> dict[str, dict[str, object]]:
     return {path.parent.name: json.loads(path.read_text()) for path in directory.glob("*/result.json")}
 

@@ -17,19 +17,6 @@ from tests.benchmark.conftest import SMALL, Bench, refused
 TUNE = ("tune", *SMALL, "--seed", 0, "--workers", 1)
 
 
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Ids of the runs that are executed."""
-    execute, names = worker.execute, list[str]()
-
-    def spied(run: Any, *rest: Any) -> Record:
-        names.append(run.run_id)
-        return execute(run, *rest)
-
-    monkeypatch.setattr(worker, "execute", spied)
-    return names
-
-
 def content(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())  # type: ignore[no-any-return]
 

@@ -74,24 +74,14 @@ def test_fractional_number_of_held_out_clients_is_refused() -> None:
     assert "--held-out 1.5" in refusal(DataError, held_out=1.5)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("rounds", 0),
-        ("lr", 0),
-        ("lr", float("nan")),
-        ("momentum", 1),
-        ("participation", 0),
-        ("participation", 1.1),
-        ("batch_size", 0),
-        ("image_size", 4),
-        ("executor", "parallel"),
-        ("precision", "fp16"),
-        ("clip_norm", 0),
-        ("rounds", "many"),
-        ("eval_every", 1.5),
-    ],
-)
+OUT_OF_RANGE = [
+    ("rounds", 0), ("lr", 0), ("lr", float("nan")), ("momentum", 1), ("participation", 0), ("participation", 1.1),
+    ("batch_size", 0), ("image_size", 4), ("executor", "parallel"), ("precision", "fp16"), ("clip_norm", 0),
+    ("rounds", "many"), ("eval_every", 1.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
 def test_option_out_of_range_is_named_with_its_value(name: str, value: object) -> None:
     assert refusal(ConfigError, **{name: value}).startswith(f"--{name.replace('_', '-')} {value}: ")
 

@@ -11,29 +11,15 @@ from fedprompt.benchmark.config import run_config as module
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from tests.benchmark.conftest import config, configs
 
+CHANGES: list[dict[str, Any]] = [
+    {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
+    {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
+    {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
+    {"checkpoint": "random"},
+]  # fmt: skip
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"lr": 0.0123},
-        {"rounds": 77},
-        {"epochs": 5},
-        {"batch_size": 7},
-        {"momentum": 0.123},
-        {"weight_decay": 0.0123},
-        {"participation": 1.0},
-        {"eval_every": 77},
-        {"clients": 11},
-        {"held_out": 3},
-        {"partition": "iid"},
-        {"alpha": (0.1,)},
-        {"seeds": (1,)},
-        {"methods": ("fedvpt",)},
-        {"methods": ("head+fedprox",)},
-        {"image_size": 64},
-        {"checkpoint": "random"},
-    ],
-)
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_run_id_depends_on_everything_that_affects_the_result(change: dict[str, Any]) -> None:
     assert config(**change).run_id != config().run_id
 

@@ -18,7 +18,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from fedprompt.benchmark.config.options import options, read_preset
+from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.config.preset_files import read_preset
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs import prune
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, pack, restore, unpack
@@ -147,7 +148,7 @@ def preset_is_read_or_rejected(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.yaml"
         path.write_bytes(content)
-        tolerant(lambda: read_preset(str(path)))
+        tolerant(lambda: read_preset(str(path), Options.model_fields))
         tolerant(lambda: options({}, str(path)))
 
 

@@ -13,7 +13,7 @@ import torch
 from fedprompt.benchmark.backbone import loading
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.hardware.devices import has_bf16

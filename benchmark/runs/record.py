@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fedprompt.benchmark.config.options import RECORD_FORMAT, RunConfig
+from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.hardware import environment
 
 if TYPE_CHECKING:  # torch is imported where runs are computed

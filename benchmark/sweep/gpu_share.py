@@ -1,15 +1,14 @@
 """Determines the share of a GPU per run, from the memory of finished runs or from measurements."""
 
-import json
 import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.benchmark.runs.store import Entry
 
 if TYPE_CHECKING:  # torch is only imported for measuring
@@ -63,18 +62,12 @@ def bytes_needed(
     for entry in finished:
         peak = entry.result.get("gpu_peak_bytes")
         if entry.status == "done" and isinstance(peak, int):
-            key = _key(entry.result["config"])
+            key = workload_key(entry.result["config"])
             known[key] = max(peak, known.get(key, 0))
-    keys = {_key(config.model_dump(mode="json")): config for config in configs}
+    keys = {config.workload_key(): config for config in configs}
     unknown = [config for key, config in keys.items() if key not in known]
     peaks = [known[key] for key in keys if key in known]
     return int(max(peaks + ((measure or measure_peaks)(unknown) if unknown else [])) * MARGIN) + CONTEXT
-
-
-def _key(config: dict[str, Any]) -> str:
-    """Returns what runs of equal memory have in common: everything but seed, skew and paths."""
-    ignored = ("seed", "alpha", "plugins", "data_root", "checkpoint")
-    return json.dumps({k: v for k, v in config.items() if k not in ignored}, sort_keys=True)
 
 
 def measure_peaks(configs: Sequence[RunConfig]) -> list[int]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from fedprompt.benchmark.backbone import activations
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import failures

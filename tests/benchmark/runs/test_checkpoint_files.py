@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.checkpoint import unpack
 from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE, CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints

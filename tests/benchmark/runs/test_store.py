@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import MIN_FREE_BYTES, Store

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.runs import locks, worker
 from fedprompt.benchmark.runs import store as store_module

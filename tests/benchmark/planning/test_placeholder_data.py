@@ -20,7 +20,7 @@ def test_a_data_set_that_is_not_here_has_an_identity_all_the_same(tmp_path: Path
 
 
 def test_another_mistake_is_not_taken_for_absence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(DataError, match="no such file"):
         stand_in.identity("npz:none.npz", tmp_path)
     with pytest.raises(DataError, match="unknown data set"):
         stand_in.identity("cifar1000", tmp_path)

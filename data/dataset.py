@@ -18,40 +18,24 @@ Array = npt.NDArray[Any]
 class DataSet:
     """Training and test images of a classification task.
 
-    Attributes:
-        name: Name, for messages and records.
-        train_x: uint8 [N, H, W, 3] at their native size, or image files that are decoded on demand.
-        train_y: Labels int64 [N] from 0 to len(classes) - 1.
-        test_x: As `train_x`.
-        test_y: As `train_y`.
-        classes: Class names.
-        train_domains: Domain of each image as a position int64 [N] in `domains`; None without domains.
-        test_domains: As `train_domains`.
-        domains: Domain names.
-        train_clients: Natural client of each image as a position int64 [N] in `client_names`; None without any.
-        test_clients: As `train_clients`; None if the data set does not assign its test images.
-        client_names: Names of the natural clients.
-        identity: Changes with the content; by default a hash of it.
-        notes: Information for users, such as the number of excluded samples.
-
     Raises:
         DataError: The parts are inconsistent. The message names the array.
     """
 
     name: str
-    train_x: Array | ImageFiles
-    train_y: Array
+    train_x: Array | ImageFiles  # uint8 [N, H, W, 3] at their native size, or files that are decoded on demand
+    train_y: Array  # labels int64 [N], from 0 to len(classes) - 1
     test_x: Array | ImageFiles
     test_y: Array
     classes: tuple[str, ...]
-    train_domains: Array | None = None
+    train_domains: Array | None = None  # positions int64 [N] in `domains`
     test_domains: Array | None = None
     domains: tuple[str, ...] = ()
-    train_clients: Array | None = None
-    test_clients: Array | None = None
-    client_names: tuple[str, ...] = ()
-    identity: str = ""
-    notes: tuple[str, ...] = ()
+    train_clients: Array | None = None  # positions int64 [N] in `client_names`
+    test_clients: Array | None = None  # None as well if the data set does not assign its test images to clients
+    client_names: tuple[str, ...] = ()  # natural clients
+    identity: str = ""  # changes with the content; by default a hash of it
+    notes: tuple[str, ...] = ()  # for users, such as the number of excluded samples
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):

@@ -24,54 +24,33 @@ PACKAGES = ("fedprompt-bench", "numpy")  # their versions affect random draws
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """The samples of a client.
-
-    Attributes:
-        train: Positions int64 of its training samples.
-        test: Positions int64 of its test samples.
-        held_out: Whether the client is never trained on.
-        domain: Its domain, if it has one.
-        validation: Positions int64 of training samples that are set aside, for choosing hyperparameters.
-    """
+    """The samples of a client, as positions int64 in the arrays of the data set."""
 
     train: Array
     test: Array
-    held_out: bool
-    domain: str | None = None
-    validation: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    held_out: bool  # whether the client is never trained on
+    domain: str | None = None  # its domain, if it has one
+    validation: Array = field(default_factory=lambda: np.empty(0, np.int64))  # not in `train`
 
 
 @dataclass(frozen=True, eq=False)
 class Federation:
     """The clients of a data set.
 
-    Attributes:
-        dataset: Name of the data set.
-        identity: Identity of the data set.
-        settings: The settings of the partition.
-        classes: Class names.
-        clients: The clients; a client's position is its id.
-        counts: Training samples per client and class, int64 [K, C].
-        test_counts: Test samples per client and class, int64 [K, C].
-        unused: Numbers of training and test samples that no client has.
-        drift: Mean total variation distance, from 0 to 1, between the target class shares of a client and its actual
-            ones. They differ because classes run out and samples are indivisible.
-        test_part: The images that the clients' test positions refer to: "train" if the data set does not assign its
-            test images to clients.
-        dropped: Number of clients of the data set that were too small.
+    `drift` is above 0 where classes run out, and because samples are indivisible.
     """
 
-    dataset: str
-    identity: str
-    settings: PartitionSettings
-    classes: tuple[str, ...]
-    clients: tuple[Client, ...]
-    counts: Array
-    test_counts: Array
-    unused: tuple[int, int]
-    drift: float
-    test_part: Part = "test"
-    dropped: int = 0
+    dataset: str  # name of the data set
+    identity: str  # identity of the data set
+    settings: PartitionSettings  # the settings of the partition
+    classes: tuple[str, ...]  # class names
+    clients: tuple[Client, ...]  # the clients; a client's position is its id
+    counts: Array  # training samples per client and class, int64 [K, C]
+    test_counts: Array  # test samples per client and class, int64 [K, C]
+    unused: tuple[int, int]  # numbers of training and test samples that no client has
+    drift: float  # mean total variation distance between target and actual class shares, 0 to 1
+    test_part: Part = "test"  # what test positions refer to: "train" if training images are set aside
+    dropped: int = 0  # number of clients of the data set that were too small
 
     @cached_property
     def priors(self) -> Array:

@@ -21,14 +21,7 @@ def default_root() -> Path:
 
 
 class Source(ABC):
-    """Loads one data set. Listing imports its module, so import heavy libraries inside the methods.
-
-    Attributes:
-        name: The requested name, with the argument of a parametrised name.
-        argument: What follows the colon in `name`.
-        root: The requested folder for data sets.
-        home: `root` or the default folder.
-    """
+    """Loads one data set. Listing imports its module, so import heavy libraries inside the methods."""
 
     description: ClassVar[str]  # one line for `bench list datasets`
     classes: ClassVar[int | None] = None  # None: known only once the data set is loaded
@@ -40,9 +33,9 @@ class Source(ABC):
     archives: ClassVar[tuple[Archive, ...]] = ()  # downloaded and unpacked by `bench data prepare`
 
     def __init__(self, name: str, root: Path | None) -> None:
-        self.name = name
+        self.name = name  # as requested, including an argument
         self.argument = name.partition(":")[2]
-        self.root = root
+        self.root = root  # the requested folder for data sets
         self.home = root or default_root()
 
     @property

@@ -12,6 +12,10 @@ from fedprompt.data.registry import Source, register
 SITE = "https://www.cs.toronto.edu/~kriz"
 
 
+def _archive(name: str, target: str, size: int, md5: str) -> tuple[Archive]:
+    return (Archive(f"{name}.tar.gz", target, size, f"{SITE}/{name}.tar.gz", md5),)
+
+
 class Cifar(Source):
     """32x32 photographs in `cifar-10-batches-py` or `cifar-100-python`."""
 
@@ -48,14 +52,8 @@ class Cifar10(Cifar):
 
     description = "32x32 photographs of animals and vehicles"
     classes = 10
-    archives = (
-        Archive(
-            "cifar-10-python.tar.gz",
-            "cifar-10-batches-py",
-            170_498_071,
-            f"{SITE}/cifar-10-python.tar.gz",
-            "c58f30108f718f92721af3b95e74349a",
-        ),
+    archives = _archive(
+        "cifar-10-python", "cifar-10-batches-py", 170_498_071, "c58f30108f718f92721af3b95e74349a"
     )
 
 
@@ -65,12 +63,4 @@ class Cifar100(Cifar):
 
     description = "32x32 photographs; the fine labels"
     classes = 100
-    archives = (
-        Archive(
-            "cifar-100-python.tar.gz",
-            "cifar-100-python",
-            169_001_437,
-            f"{SITE}/cifar-100-python.tar.gz",
-            "eb9058c3a382ffc7106e4002c42a8d85",
-        ),
-    )
+    archives = _archive("cifar-100-python", "cifar-100-python", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85")

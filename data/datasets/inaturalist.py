@@ -89,47 +89,17 @@ class User120k(INaturalist):
     clients, split, archives = 9_275, "user[_-]120k", _splits("inaturalist-user-120k", 10_000_000)
 
 
-class Geo(INaturalist):
-    """Clients are cells of the map, which are split until none has more than a number of images."""
+def _register_geo(cell: str, count: int, size: str) -> None:
+    @register(f"inaturalist-geo-{cell}")
+    class Geo(INaturalist):
+        """Clients are cells of the map, which are split until none has more than a number of images."""
 
-    archives = _splits("inaturalist-geo", 30_000_000)
-
-
-@register("inaturalist-geo-100")
-class Geo100(Geo):
-    """Cells of about 100 images."""
-
-    description = "plants and animals by place, small cells"
-    clients, split = 3_606, "geo[_-]100"
+        description = f"plants and animals by place{size}"
+        clients, split, archives = count, f"geo[_-]{cell}", _splits("inaturalist-geo", 30_000_000)
 
 
-@register("inaturalist-geo-300")
-class Geo300(Geo):
-    """Cells of about 300 images."""
-
-    description = "plants and animals by place"
-    clients, split = 1_208, "geo[_-]300"
-
-
-@register("inaturalist-geo-1k")
-class Geo1k(Geo):
-    """Cells of about 1,000 images."""
-
-    description = "plants and animals by place"
-    clients, split = 368, "geo[_-]1k"
-
-
-@register("inaturalist-geo-3k")
-class Geo3k(Geo):
-    """Cells of about 3,000 images."""
-
-    description = "plants and animals by place"
-    clients, split = 135, "geo[_-]3k"
-
-
-@register("inaturalist-geo-10k")
-class Geo10k(Geo):
-    """Cells of about 10,000 images."""
-
-    description = "plants and animals by place, large cells"
-    clients, split = 39, "geo[_-]10k"
+_register_geo("100", 3_606, ", small cells")
+_register_geo("300", 1_208, "")
+_register_geo("1k", 368, "")
+_register_geo("3k", 135, "")
+_register_geo("10k", 39, ", large cells")

@@ -23,17 +23,7 @@ from fedprompt.data.registry import Source
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify`.
-
-    Attributes:
-        name: Name of the data set.
-        train: Number of training images; likewise `test`, `classes`, `domains` and `clients`.
-        checksum: Hash of the content.
-        unreadable: Images that cannot be decoded, with reasons.
-        differs: Differences from the published counts; intended if the copy is a subset.
-        faults: Errors in the data.
-        notes: Notes of the data set.
-    """
+    """The result of `verify`: counts, checksum and faults."""
 
     name: str
     train: int
@@ -41,10 +31,10 @@ class Verification:
     classes: int
     domains: int
     clients: int
-    checksum: str
-    unreadable: dict[str, str]
-    differs: tuple[str, ...]
-    faults: tuple[str, ...]
+    checksum: str  # hash of the content
+    unreadable: dict[str, str]  # images that cannot be decoded, with reasons
+    differs: tuple[str, ...]  # differences from the published counts; intended if the copy is a subset
+    faults: tuple[str, ...]  # errors in the data
     notes: tuple[str, ...]
 
 

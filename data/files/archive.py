@@ -26,21 +26,13 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file that is unpacked, or copied, into the data root.
+    """A published file that is unpacked, or copied, into the data root."""
 
-    Attributes:
-        file: The published file name.
-        target: Where its content belongs, relative to the data root.
-        size: Bytes.
-        url: Download address; empty if its authors send the file on request only.
-        md5: Published checksum; empty if there is none.
-    """
-
-    file: str
-    target: str
-    size: int
-    url: str = ""
-    md5: str = ""
+    file: str  # the published file name
+    target: str  # where its content belongs, relative to the data root
+    size: int  # bytes
+    url: str = ""  # download address; empty if its authors send the file on request only
+    md5: str = ""  # published checksum; empty if there is none
 
 
 def unpack(archive: Path, target: Path) -> None:

@@ -37,21 +37,13 @@ def prepare(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class MappedArray:
-    """An array stored in a file, with a JSON index beside it.
+    """An array stored in a file, with a JSON index beside it."""
 
-    Attributes:
-        path: The `.npy` file.
-        title: How messages name the array.
-        shape: Shape of the array.
-        dtype: Type of the array.
-        origin: What the array was computed from (JSON values). A file with another origin is recomputed.
-    """
-
-    path: Path
-    title: str
+    path: Path  # the `.npy` file
+    title: str  # how messages name the array
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    origin: Mapping[str, Any]
+    origin: Mapping[str, Any]  # JSON values that identify the input; if they change, the array is recomputed
 
     @property
     def index(self) -> Path:

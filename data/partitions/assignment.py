@@ -41,23 +41,14 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """The samples of K clients.
+    """The samples of K clients."""
 
-    Attributes:
-        train: Positions of each client's training samples, ascending.
-        test: Positions of each client's test samples, ascending.
-        target_shares: Class shares [K, C] that were requested; None if the partition requests none.
-        domains: Domain of each client, or None.
-        test_part: The images that `test` refers to: "train" if clients are tested on training images set aside.
-        dropped: Number of clients of the data set that were too small.
-    """
-
-    train: Sequence[Array]
-    test: Sequence[Array]
-    target_shares: Array | None
-    domains: Sequence[str | None]
-    test_part: Part = "test"
-    dropped: int = 0
+    train: Sequence[Array]  # positions of training samples per client, ascending
+    test: Sequence[Array]  # positions of test samples per client, ascending
+    target_shares: Array | None  # requested class shares [K, C]
+    domains: Sequence[str | None]  # domain of each client
+    test_part: Part = "test"  # what `test` refers to: "train" if training images are set aside for testing
+    dropped: int = 0  # number of clients of the data set that were too small
 
 
 def assign(

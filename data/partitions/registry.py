@@ -22,19 +22,12 @@ PartitionFunction = TypeVar("PartitionFunction", bound=Callable[..., Assignment]
 
 @dataclass(frozen=True)
 class PartitionKind:
-    """A kind of partition.
-
-    Attributes:
-        name: Its name.
-        function: `function(dataset, rng, *, ...) -> Assignment`.
-        parameters: The options that `function` takes, with their defaults.
-        options: All fields of `PartitionSettings` that the partition uses, with their defaults.
-    """
+    """A kind of partition."""
 
     name: str
-    function: Callable[..., Assignment]
-    parameters: Mapping[str, Any]
-    options: Mapping[str, Any]
+    function: Callable[..., Assignment]  # function(dataset, rng, *, ...) -> Assignment
+    parameters: Mapping[str, Any]  # options that the function takes, with defaults
+    options: Mapping[str, Any]  # these, and those used to choose held-out clients
 
     @property
     def description(self) -> str:

@@ -24,39 +24,23 @@ class PartitionSettings:
 
     An option that is None takes the default of the partition. An option that the partition does not use is refused.
 
-    Attributes:
-        kind: A name of `registry.names()`.
-        alpha: Concentration of the Dirichlet distribution.
-        clients: Number of clients.
-        held_out: Clients that are never trained on: a share of the clients if below 1 (at least one client if above
-            0), else a number of clients, or the name of their domain.
-        validation: Share of each client's training samples that is set aside.
-        sizes: "equal" or "lognormal" client sizes.
-        size_sigma: Standard deviation of the logarithm of log-normal sizes.
-        classes_per_client: Number of classes per pathological client.
-        clients_per_domain: Number of clients that share a domain.
-        domain: The domain that leave-one-domain-out holds out.
-        min_samples: Training samples of the smallest natural client.
-        partition_hash: sha256 of the partition file.
-        partition_file: Where that file is. It does not affect equality.
-
     Raises:
         DataError: An option is invalid, missing or not used by the partition.
     """
 
-    kind: str = "dirichlet"
-    alpha: float | None = None
-    clients: int | None = None
-    held_out: float | str | None = None
-    validation: float = 0.0
-    sizes: str | None = None
-    size_sigma: float | None = None
-    classes_per_client: int | None = None
-    clients_per_domain: int | None = None
-    domain: str | None = None
-    min_samples: int | None = None
-    partition_hash: str | None = None
-    partition_file: str | None = field(default=None, compare=False)
+    kind: str = "dirichlet"  # a name of `registry.names()`
+    alpha: float | None = None  # concentration of the Dirichlet distribution
+    clients: int | None = None  # number of clients
+    held_out: float | str | None = None  # never trained on: a share below 1, a number of clients, or their domain
+    validation: float = 0.0  # share of each client's training samples that is set aside
+    sizes: str | None = None  # "equal" or "lognormal" client sizes
+    size_sigma: float | None = None  # standard deviation of the logarithm of log-normal sizes
+    classes_per_client: int | None = None  # number of classes per pathological client
+    clients_per_domain: int | None = None  # number of clients that share a domain
+    domain: str | None = None  # the domain that leave-one-domain-out holds out
+    min_samples: int | None = None  # training samples of the smallest natural client
+    partition_hash: str | None = None  # sha256 of the partition file
+    partition_file: str | None = field(default=None, compare=False)  # its path
 
     def __post_init__(self) -> None:
         options = find(self.kind).options

@@ -43,7 +43,7 @@ def test_data_root_can_be_set_by_environment_variable(
 def test_absent_data_set_names_the_command_that_installs_it(bench: Bench) -> None:
     refused(bench("data", "verify", "cifar100"), "`bench data prepare cifar100`", "cifar-100-python.tar.gz")
     refused(bench("data", "show", "pacs", "--partition", "iid"), "`bench data prepare pacs`")
-    refused(bench("data", "prepare", "pacs"), "PACS.zip cannot be downloaded")
+    refused(bench("data", "prepare", "pacs"), "PACS.zip has no download address")
     refused(bench("data", "verify", "pasc"), "did you mean 'pacs'")
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from fedprompt.data import loading
 from fedprompt.data.errors import DataError
-
-REAL = Path(__file__).parents[3] / "../shared/data/cifar10.subset-500train-100test.npz"
+from tests.data.made import shared
 
 
 def arrays(**changes: Any) -> dict[str, Any]:
@@ -113,9 +112,8 @@ def test_a_single_array_is_not_a_data_set(tmp_path: Path) -> None:
         loading.load(f"npz:{tmp_path / 'a.npy'}")
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"no {REAL.name} beside the repository")
 def test_real_images_load_as_they_are() -> None:
-    dataset = loading.load(f"npz:{REAL}")
+    dataset = loading.load(f"npz:{shared('cifar10.subset-500train-100test.npz')}")
     assert dataset.train_x.shape == (5000, 32, 32, 3)
     assert np.bincount(dataset.train_y).tolist() == [500] * 10
     assert np.bincount(dataset.test_y).tolist() == [100] * 10

@@ -1,7 +1,6 @@
 """Arrays made once a machine. What albums of files add, and the lock of a builder that died: test_cache.py."""
 
 import errno
-import multiprocessing
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from fedprompt.data.errors import DataError
 from fedprompt.data.files import memory_mapped as mapped
 from fedprompt.data.files.memory_mapped import MappedArray
+from tests.data.made import in_two_processes
 
 SHAPE = (5, 3)
 WHOLE = np.arange(15, dtype=np.float32).reshape(SHAPE)
@@ -148,15 +148,7 @@ def counted(root: Path, start: Any, answers: Any) -> None:
 
 
 def test_of_two_processes_at_once_one_makes_it_and_both_read_it(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, answers = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=counted, args=(tmp_path, start, answers)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    found = sorted(answers.get(timeout=120) for _ in workers)
-    for worker in workers:
-        worker.join()
-    assert found == [(105.0, 0), (105.0, 1)]
+    assert sorted(in_two_processes(counted, tmp_path)) == [(105.0, 0), (105.0, 1)]
 
 
 def test_the_default_folder_is_made_where_it_can_be(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import errno
-import multiprocessing
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ import pytest
 from fedprompt.data.errors import DataError
 from fedprompt.data.images import cache
 from fedprompt.data.images.decoding import ImageFiles, train_test_files
-from tests.data.made import image
+from tests.data.made import image, in_two_processes
 
 COLOURS = [(10 * i, 0, 255 - 10 * i) for i in range(6)]
 
@@ -154,14 +153,7 @@ def build(root: Path, start: Any, results: Any) -> None:
 
 def test_two_processes_at_once_make_one_good_cache(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=build, args=(tmp_path, start, results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    sums = [results.get(timeout=120) for _ in workers]
-    for worker in workers:
-        worker.join()
+    sums = in_two_processes(build, tmp_path)
     assert sums == [int(cache.load_decoded(train, 4, folder=tmp_path / "elsewhere").sum())] * 2
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 

@@ -71,10 +71,7 @@ def test_a_domain_is_held_out_by_its_name() -> None:
         ({"kind": "domain", "clients_per_domain": 41}, "domain 'art' has 40 training samples for 41 clients"),
         ({"kind": "domain", "held_out": "foto"}, "unknown domain 'foto'; did you mean 'photo'? available: art, photo"),
         ({"kind": "leave-one-domain-out", "domain": "foto"}, "unknown domain 'foto'; did you mean 'photo'?"),
-        (
-            {"kind": "iid", "held_out": "photo"},
-            "--held-out photo is not a number, and the clients of iid have no",
-        ),
+        ({"kind": "iid", "held_out": "photo"}, "--held-out photo is not a number, and the clients of iid have no"),
     ],
 )
 def test_what_the_domains_cannot_give_is_refused(asked: dict[str, object], message: str) -> None:

@@ -41,10 +41,7 @@ KINDS = {
             "--held-out 1 has no effect with --partition l",
         ),
         ({"kind": "file"}, "--partition-file is missing: --partition file needs it"),
-        (
-            {"kind": "file", "partition_file": "/none.json"},
-            "--partition-file /none.json cannot be read: no such file",
-        ),
+        ({"kind": "file", "partition_file": "/none.json"}, "--partition-file /none.json cannot be read: no such file"),
         ({"size_sigma": 1.0}, "--size-sigma 1 has no effect with --sizes equal: remove one"),
         ({"sizes": "lognormal", "size_sigma": 0.0}, "--size-sigma 0 must be above 0 and at most 3"),
         ({"sizes": "lognormal", "size_sigma": 3.1}, "--size-sigma 3.1 must be above 0 and at most 3"),

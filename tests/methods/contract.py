@@ -10,9 +10,7 @@ import torch
 
 from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining
 from fedprompt.benchmark.simulation.simulator import Outcome, Simulator
-from fedprompt.methods import registry
-from fedprompt.methods.base import Method, State
-from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods import Method, Optimiser, State, registry
 from tests import toy
 
 TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)

@@ -36,7 +36,7 @@ def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTr
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.1, 0.5 - 0.1 * (MIXED * log(3) + 0.02 * 0.5)), (5.0, 0.0)])
-def test_alpha_steps_along_its_gradient_and_stays_a_share(rate: float, expected: float) -> None:
+def test_alpha_follows_its_gradient_and_stays_between_zero_and_one(rate: float, expected: float) -> None:
     """dL/da = <softmax - label, own - averaged> = MIXED ln 3, and 0.02 alpha beside it; 5.0 would take it below 0."""
     update = trained(*by_hand(alpha_lr=rate), 0)
     assert update.local["alpha"].item() == pytest.approx(expected, abs=1e-6)
@@ -44,12 +44,12 @@ def test_alpha_steps_along_its_gradient_and_stays_a_share(rate: float, expected:
     assert not any(torch.equal(update.local["alpha"], torch.tensor(share)) for share in (0.5, 1.0))
 
 
-def test_alpha_takes_the_first_batch_alone() -> None:
+def test_alpha_trains_on_the_first_batch_only() -> None:
     simulator, job = by_hand(alpha_lr=0.1)
     assert trained(simulator, job, 0, replace(ONE_STEP, batch_size=2)).images == 2
 
 
-def test_the_models_step_at_once_the_own_one_along_the_mixture() -> None:
+def test_both_models_are_updated_simultaneously_the_personal_one_on_the_mixture() -> None:
     """The own bias moves by lr alpha (softmax - label) of the mixture, the averaged one by lr (softmax - label)."""
     simulator, job = by_hand()
     update = trained(simulator, job, 1, replace(ONE_STEP, weight_decay=0.0))
@@ -59,7 +59,7 @@ def test_the_models_step_at_once_the_own_one_along_the_mixture() -> None:
     assert update.local["alpha"] == 0.5
 
 
-def test_what_mixes_is_logits() -> None:
+def test_the_mixture_is_computed_on_logits() -> None:
     simulator, job = by_hand(alpha=0.25)
     local = {**job.local, "alpha": torch.tensor(0.25)}
     logits = simulator.method.logits(simulator.vit, *toy.batch_of(simulator.method, [replace(job, local=local)]))
@@ -67,7 +67,7 @@ def test_what_mixes_is_logits() -> None:
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_with_alpha_held_at_zero_it_is_fedvpt_to_the_bit(clip_norm: float | None) -> None:
+def test_with_alpha_fixed_at_zero_it_equals_fedvpt_exactly(clip_norm: float | None) -> None:
     training = replace(toy.TRAINING, clip_norm=clip_norm)
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     apfl = toy.simulator("apfl", settings={"apfl": {"alpha": 0.0, "alpha_lr": 0.0}}, **arguments)
@@ -87,7 +87,7 @@ def test_the_averaged_model_does_not_depend_on_alpha() -> None:
     assert not any(torch.equal(runs[0].local[0][key], runs[1].local[0][key]) for key in PERSONAL)
 
 
-def test_alone_with_its_own_model_a_client_trains_as_if_nothing_were_shared() -> None:
+def test_with_alpha_one_a_client_trains_like_local() -> None:
     """alpha = 1: averaged + 1 (own - averaged) rounds, hence the tolerance."""
     settings = {"apfl": {"alpha": 1.0, "alpha_lr": 0.0}}
     apfl, local = toy.simulator("apfl", of=toy.unequal(), settings=settings), toy.simulator("local", of=toy.unequal())
@@ -97,7 +97,7 @@ def test_alone_with_its_own_model_a_client_trains_as_if_nothing_were_shared() ->
         torch.testing.assert_close(apfl.local[1][own], local.local[1][name], atol=1e-4, rtol=1e-4)
 
 
-def test_each_client_keeps_an_alpha_of_its_own_and_a_newcomer_the_first_one() -> None:
+def test_each_client_has_its_own_alpha_and_a_held_out_client_the_initial_one() -> None:
     simulator = toy.simulator("apfl", of=toy.unequal())
     simulator.run()
     shares = {simulator.local[client]["alpha"].item() for client in range(3)}

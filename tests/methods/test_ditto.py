@@ -30,7 +30,7 @@ def test_the_proximal_step_by_hand() -> None:
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, training: LocalTraining) -> None:
+def test_the_averaged_model_equals_that_of_fedvpt_exactly(strength: float, training: LocalTraining) -> None:
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": strength}}, **arguments)
     fedvpt = toy.simulator("fedvpt", **arguments)
@@ -41,7 +41,7 @@ def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, traini
 
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
-def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: LocalTraining) -> None:
+def test_with_strength_zero_personal_models_equal_local_exactly(training: LocalTraining) -> None:
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": 0.0}}, **arguments)
     local = toy.simulator("local", **arguments)
@@ -53,7 +53,7 @@ def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: Lo
     assert one.metrics["seen"] == other.metrics["seen"]
 
 
-def test_neither_phase_moves_the_other_model_and_the_global_one_may_come_first() -> None:
+def test_the_phases_are_independent_and_their_order_does_not_matter() -> None:
     simulator = toy.simulator("ditto", of=toy.unequal())
     (job,) = simulator.jobs([0], 1)
     (own, of_all), arguments = simulator.method.phases(), (simulator.recipe, simulator.vit, simulator.train, [job])

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import registry
-from fedprompt.methods.base import State
+from fedprompt.methods import State, registry
 from tests import toy
 
 
@@ -46,7 +45,7 @@ def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
         torch.testing.assert_close(found[k], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_the_start_is_the_frozen_model_under_a_linear_head() -> None:
+def test_the_initial_model_is_the_frozen_backbone_with_a_linear_head() -> None:
     simulator = start()
     batch, state = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=10)
     head = toy.simulator("head").method.logits(toy.vit(), batch, state)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from fedprompt.benchmark.simulation.local_training import learn
-from fedprompt.methods.base import Phase, State
+from fedprompt.methods import Phase, State
 from fedprompt.methods.registry import create
 from tests import toy
 
@@ -16,7 +16,7 @@ def moved(before: State, after: State) -> set[str]:
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
-def test_each_phase_moves_its_own_part_alone() -> None:
+def test_each_phase_changes_only_its_own_part() -> None:
     simulator = toy.simulator("fedrep", of=toy.unequal())
     (job,) = simulator.jobs([0], 1)
     arguments = simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING
@@ -25,7 +25,7 @@ def test_each_phase_moves_its_own_part_alone() -> None:
         assert moved({**job.shared, **job.local}, {**update.shared, **update.local}) == own
 
 
-def test_the_prompts_train_under_the_head_that_the_first_phase_left() -> None:
+def test_the_prompts_train_with_the_head_of_the_first_phase() -> None:
     """Two updates by hand, the second from where the first ended, on the batches that follow in the client's order."""
     simulator = toy.simulator("fedrep", of=toy.unequal())
     (whole,) = toy.learned(simulator, [0], 1)
@@ -45,7 +45,7 @@ def test_the_head_may_train_for_epochs_of_its_own() -> None:
     assert update.images == (5 + toy.TRAINING.epochs) * 10
 
 
-def test_a_round_starts_like_fedper_and_shares_what_it_shares() -> None:
+def test_initial_and_shared_tensors_equal_those_of_fedper() -> None:
     one, other = toy.simulator("fedrep"), toy.simulator("fedper")
     assert one.server.keys() == other.server.keys() == {"prompt"}
     assert all(torch.equal(one.initial_local[key], other.initial_local[key]) for key in HEAD)

@@ -7,7 +7,7 @@ from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
 from tests import toy
 
 
-def test_fine_tuning_changes_nothing_at_the_server() -> None:
+def test_fine_tuning_does_not_change_the_server() -> None:
     tuned, plain = toy.simulator("fedvpt-ft", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
     one, other = tuned.run(), plain.run()
     assert all(torch.equal(tuned.server[key], value) for key, value in plain.server.items())
@@ -18,7 +18,7 @@ def test_fine_tuning_changes_nothing_at_the_server() -> None:
     assert one.metrics["held_out"] == other.metrics["held_out"]
 
 
-def test_a_client_predicts_after_epochs_on_its_own_data() -> None:
+def test_a_client_predicts_after_fine_tuning_on_its_own_data() -> None:
     """The same epochs by hand, as an update of fedvpt from the server's last state."""
     settings = {"fedvpt-ft": {"tune_epochs": 3}}
     tuned = toy.simulator("fedvpt-ft", of=toy.unequal(), settings=settings)

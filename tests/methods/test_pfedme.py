@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
-from fedprompt.methods.base import Phase
+from fedprompt.methods import Phase
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 from tests.methods.contract import COHORT, SIZES, close, same
@@ -15,7 +15,7 @@ from tests.methods.contract import COHORT, SIZES, close, same
 OUT = -1e4
 
 
-def test_inner_steps_and_outer_move_by_hand() -> None:
+def test_inner_and_outer_steps_by_hand() -> None:
     """Logits are biases (t, -t) of two classes, all labels the second: theta <- theta - lr (softmax + lambda (t - w)).
 
     Two batches of two steps each: the second pair is held near where the first left w_i.
@@ -41,7 +41,7 @@ def test_inner_steps_and_outer_move_by_hand() -> None:
     assert torch.equal(job.shared["head.bias"], head[1]), "what the server sent was moved in place"
 
 
-def test_every_tensor_of_w_makes_its_way_towards_theta_after_the_last_step_on_a_batch() -> None:
+def test_every_tensor_of_w_moves_towards_theta_after_the_last_step_on_a_batch() -> None:
     settings = {"strength": 2.0, "eta": 0.25}
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
     (job,) = simulator.jobs([0], 1)
@@ -51,7 +51,7 @@ def test_every_tensor_of_w_makes_its_way_towards_theta_after_the_last_step_on_a_
         torch.testing.assert_close(update.shared[w], (job.shared[w] + update.local[theta]) / 2, atol=1e-6, rtol=1e-6)
 
 
-def test_without_a_distance_and_with_one_step_clients_train_on_their_own_to_the_bit() -> None:
+def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly() -> None:
     """And nothing draws w_i anywhere; the server's mean of equal tensors rounds."""
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3}
     pfedme = toy.simulator("pfedme", settings={"pfedme": {"strength": 0.0, "inner_steps": 1}}, **arguments)
@@ -67,7 +67,7 @@ def test_without_a_distance_and_with_one_step_clients_train_on_their_own_to_the_
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
-def test_the_server_goes_beta_of_the_way_to_the_mean(beta: float) -> None:
+def test_beta_weights_the_clients_mean_in_the_server_update(beta: float) -> None:
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": {"beta": beta}}, rounds=1)
     updates, before = toy.learned(simulator, COHORT, 1), dict(simulator.server)
     simulator.run()

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from fedprompt.methods import Backbone, Batch, Phase, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompts import classify, linear_head
-from fedprompt.methods.components.prototypes import (
-    SUMS,
-    initial_prototypes,
-    prototype_sums,
-    squared_error,
-    updated_prototypes,
-)
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.lazy import Tensor, functional, torch
 
@@ -41,7 +35,7 @@ class FedPAC(FedVPT):
         1, "local epochs of the head, before those of the prompts; None: the run's", low=1
     )
     head_lr: float | None = hyperparameter(None, "learning rate of the head; None: the run's", low=0)
-    class_rows = SUMS
+    class_rows = prototypes.SUMS
     deviations = (
         "the averaged body consists of the prompts, since the backbone is frozen",
         "means and variances for combining heads use features after training, as the prototypes do; the paper uses "
@@ -51,7 +45,7 @@ class FedPAC(FedVPT):
     )
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return initial_prototypes(vit)
+        return prototypes.initial(vit)
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
         return {f"initial.{name}": value for name, value in linear_head(vit, rng).items()}
@@ -64,12 +58,12 @@ class FedPAC(FedVPT):
         loss = functional.cross_entropy(classify(batch, z, state), batch.labels, reduction="none")
         if batch.phase is not None and batch.phase.trains == HEAD:
             return loss
-        return loss + self.pull * squared_error(batch, z, state)
+        return loss + self.pull * prototypes.squared_error(batch, z, state)
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
         z = self.feature(vit, batch, state)
         squares = (z.square().sum(1) * batch.mask).view(len(batch.counts), -1).sum(1)
-        return {**prototype_sums(batch, z), "square": squares}
+        return {**prototypes.sums(batch, z), "square": squares}
 
     def download(self, server: State, client: int | None) -> State:
         common = {name: server[name] for name in ("prompt", "prototypes", "known")}
@@ -86,8 +80,8 @@ class FedPAC(FedVPT):
             name: torch.einsum("kj,j...->k...", weights.to(value), value) for name, value in uploads.shared.items()
         }
         personal = {f"{client}.{name}": heads[name][k] for k, client in enumerate(uploads.clients) for name in HEAD}
-        prototypes = updated_prototypes(server, uploads.reports)
-        server = {**server, "prompt": uploads.mean("prompt"), **prototypes, **personal}
+        updated = prototypes.updated(server, uploads.reports)
+        server = {**server, "prompt": uploads.mean("prompt"), **updated, **personal}
         return {**server, **{name: mean_personal(server, name) for name in HEAD}}
 
 

@@ -5,15 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from fedprompt.methods import Backbone, Batch, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompts import classify, vpt_uniform
-from fedprompt.methods.components.prototypes import (
-    SUMS,
-    initial_prototypes,
-    nearest_prototype_head,
-    prototype_sums,
-    squared_error,
-    updated_prototypes,
-)
 from fedprompt.methods.lazy import Tensor, functional
 from fedprompt.methods.local import Local
 
@@ -39,7 +32,7 @@ class FedProto(Local):
     predicts: Literal["head", "nearest"] = hyperparameter(
         "head", "what seen clients predict with; the paper reports both"
     )
-    class_rows = SUMS
+    class_rows = prototypes.SUMS
     deviations = (
         "prototypes are means over all samples of a class; the official code averages clients' means without weights",
         "without samples of a class in a round, its prototype is kept; the official code trains all clients each round",
@@ -47,7 +40,7 @@ class FedProto(Local):
     )
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return initial_prototypes(vit)
+        return prototypes.initial(vit)
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
         return {"initial.prompt": vpt_uniform(vit, (self.tokens,), rng)}
@@ -56,22 +49,22 @@ class FedProto(Local):
         return {**server, "prompt": server["initial.prompt"]} if client is None else server
 
     def held_out_local(self, received: State, mean: State) -> State:
-        weight, bias = nearest_prototype_head(received["prototypes"], received["known"])
+        weight, bias = prototypes.nearest_head(received["prototypes"], received["known"])
         return {"prompt": received["prompt"], "head.weight": weight, "head.bias": bias}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
         if self.predicts == "nearest":
-            return batch.linear(z, *nearest_prototype_head(state["prototypes"], state["known"]))
+            return batch.linear(z, *prototypes.nearest_head(state["prototypes"], state["known"]))
         return classify(batch, z, state)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
         loss = functional.cross_entropy(classify(batch, z, state), batch.labels, reduction="none")
-        return loss + self.pull * squared_error(batch, z, state)
+        return loss + self.pull * prototypes.squared_error(batch, z, state)
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
-        return prototype_sums(batch, self.feature(vit, batch, state))
+        return prototypes.sums(batch, self.feature(vit, batch, state))
 
     def combine(self, server: State, uploads: Uploads) -> State:
-        return {**server, **updated_prototypes(server, uploads.reports)}
+        return {**server, **prototypes.updated(server, uploads.reports)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, hyperparameter, register
+from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompt_mixing import Mixing, Prototypes, Similarity, soft_weights
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from fedprompt.methods.components.prototypes import initial_prototypes, prototype_sums
 from fedprompt.methods.lazy import Tensor, torch
 
 
@@ -92,7 +92,7 @@ class PEPFedPT(Method):
         if not self.uses_prototypes:
             return {}
         extra = {"gaussian": {"variance": torch.ones(())}, "centred-cosine": {"centre": torch.zeros(vit.dim)}}
-        return {**initial_prototypes(vit), **extra.get(self.similarity, {})}
+        return {**prototypes.initial(vit), **extra.get(self.similarity, {})}
 
     def tokens(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """Tokens entering layer J, including the shared prompt (steps 1 and 2); cls comes first."""
@@ -142,7 +142,7 @@ class PEPFedPT(Method):
             return {}
         layer = self.insertion(vit)
         z = self.tokens(vit, batch, state)[:, 0] if self.shared_tokens else vit.features(batch, layer)
-        sums = prototype_sums(batch, z)
+        sums = prototypes.sums(batch, z)
         if self.similarity == "gaussian":
             sums["prototype.square"] = batch.class_sums(z.square().sum(1, keepdim=True))
         return sums

@@ -11,17 +11,17 @@ from fedprompt.methods.lazy import Tensor, functional, torch
 SUMS = ("prototype.sum", "prototype.count")
 
 
-def initial_prototypes(vit: Backbone) -> State:
+def initial(vit: Backbone) -> State:
     """`prototypes` [C, D] and the mask `known` [C] before the first upload: all zeros."""
     return {"prototypes": torch.zeros(vit.classes, vit.dim), "known": torch.zeros(vit.classes)}
 
 
-def prototype_sums(batch: Batch, z: Tensor) -> State:
+def sums(batch: Batch, z: Tensor) -> State:
     """Sums [K, M, D] and counts [K, M, 1] of features z [B, D] per client and class; names as in `SUMS`."""
     return {"prototype.sum": batch.class_sums(z), "prototype.count": batch.class_sums(torch.ones_like(z[:, :1]))}
 
 
-def updated_prototypes(server: State, reports: State) -> State:
+def updated(server: State, reports: State) -> State:
     """Prototypes after a round, from the cohort's sums [K, C, ...]. Classes without samples keep their prototype."""
     total, count = (reports[name].sum(0) for name in SUMS)
     seen = count > 0
@@ -38,7 +38,7 @@ def squared_error(batch: Batch, z: Tensor, state: State) -> Tensor:
     return (z - target[:, :-1]).square().mean(1) * target[:, -1]
 
 
-def nearest_prototype_head(prototypes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_head(prototypes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest-prototype rule as a linear head: weight [..., C, D] and bias [..., C].
 
     The scores are z.p - |p|^2 / 2, which equal -|z - p|^2 / 2 up to the class-independent |z|^2 / 2. They are log

@@ -45,13 +45,6 @@ def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
         torch.testing.assert_close(found[k], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_the_initial_model_is_the_frozen_backbone_with_a_linear_head() -> None:
-    simulator = start()
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=10)
-    head = toy.simulator("head").method.logits(toy.vit(), batch, state)
-    torch.testing.assert_close(simulator.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
-
-
 def test_at_width_64_a_base_sized_transformer_takes_1_189_632_values() -> None:
     class Base:
         dim, depth, classes = 768, 12, 10

@@ -59,13 +59,6 @@ def test_a_base_sized_transformer_has_102_912_biases() -> None:
     assert sum(p.numel() for name, p in model.named_parameters() if name.endswith("bias")) == 102_912
 
 
-def test_the_initial_model_is_the_frozen_backbone_with_a_linear_head() -> None:
-    simulator = start()
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=10)
-    head = toy.simulator("head").method.logits(toy.vit(), batch, state)
-    torch.testing.assert_close(simulator.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
-
-
 def test_every_bias_except_that_of_the_keys_learns() -> None:
     """A bias of the keys adds the same to every score of a query, which softmax does not see."""
     simulator = start()

@@ -6,7 +6,7 @@ import torch
 
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import Uploads
-from fedprompt.methods.components.prototypes import nearest_prototype_head
+from fedprompt.methods.components.prototypes import nearest_head
 from fedprompt.methods.fedproto import FedProto
 from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
@@ -82,7 +82,7 @@ def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype() -> No
     generator = torch.Generator().manual_seed(0)
     prototypes, z = torch.randn(7, DIM, generator=generator), torch.randn(200, DIM, generator=generator)
     known = torch.tensor([1.0, 1, 0, 1, 1, 0, 1])
-    weight, bias = nearest_prototype_head(prototypes * known[:, None], known)
+    weight, bias = nearest_head(prototypes * known[:, None], known)
     distances = ((z.numpy()[:, None] - prototypes.numpy()) ** 2).sum(2)
     distances[:, known.numpy() == 0] = np.inf
     assert (z @ weight.T + bias).argmax(1).tolist() == distances.argmin(1).tolist()

@@ -8,16 +8,8 @@ from typing import Any
 
 import pytest
 
-from fedprompt.methods import Method, MethodError, Optimiser, hyperparameter, registry
-from fedprompt.methods.registry import (
-    create,
-    discover,
-    expand,
-    load_plugin,
-    parse_settings,
-    register,
-    register_optimiser,
-)
+from fedprompt.methods import Method, MethodError, Optimiser, hyperparameter, register, register_optimiser, registry
+from fedprompt.methods.registry import create, discover, expand, load_plugin, parse_settings
 
 PLUGIN = """
 from fedprompt.methods import Method, hyperparameter, register

@@ -60,7 +60,7 @@ def test_logits_are_those_of_the_backbone_with_merged_weights(name: str) -> None
         torch.testing.assert_close(found[k], by_merging(job.rows[:10], state, k), atol=1e-4, rtol=1e-4)
 
 
-@every_lora
+@pytest.mark.parametrize("name", [*NAMES, "fedadapter", "fedbias"])
 def test_the_initial_model_is_the_frozen_backbone_with_a_linear_head(name: str) -> None:
     simulator = start(name)
     batch, state = toy.batch_of(simulator.method, simulator.jobs(COHORT, 1), width=10)

@@ -58,7 +58,8 @@ def test_the_head_may_have_its_own_learning_rate(plugin: str) -> None:
     assert torch.equal(run.server["prompt"], same_rate.server["prompt"])
 
 
-@pytest.mark.parametrize("plugin", ["fedadam", "fedyogi"])
-def test_moments_are_not_communicated(plugin: str) -> None:
-    plain, adaptive = (toy.simulator(name, rounds=2).run() for name in ("head", f"head+{plugin}"))
-    assert (adaptive.upload_bytes, adaptive.download_bytes) == (plain.upload_bytes, plain.download_bytes)
+@pytest.mark.parametrize("optimiser", ["fedadam", "fedyogi", "fedavgm", "feddyn"])
+def test_the_servers_memory_is_not_communicated(optimiser: str) -> None:
+    plain, other = (toy.simulator(name, rounds=2).run() for name in ("head", f"head+{optimiser}"))
+    assert (other.upload_bytes, other.download_bytes) == (plain.upload_bytes, plain.download_bytes)
+    assert other.parameters == plain.parameters

@@ -10,9 +10,7 @@ Round 2. Client 0: (-1.5, 5) + (1.25, 0) to (2.625, 2.5), then (-1.375, 2.5) + (
 
 import pytest
 
-from fedprompt.methods import MethodError, registry
 from fedprompt.methods.optimisers.feddyn import FedDyn
-from tests import toy
 from tests.methods import quadratic
 
 
@@ -40,13 +38,3 @@ def test_it_converges_to_the_minimum_of_the_global_loss() -> None:
     run.run()
     assert run.server["w"].tolist() == pytest.approx([2, 4], abs=1e-4)
     assert run.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-2, 4], abs=1e-4)
-
-
-def test_it_adds_no_communication() -> None:
-    plain, dynamic = (toy.simulator(name, rounds=2).run() for name in ("head", "head+feddyn"))
-    assert (dynamic.upload_bytes, dynamic.download_bytes) == (plain.upload_bytes, plain.download_bytes)
-
-
-def test_a_negative_weight_is_refused() -> None:
-    with pytest.raises(MethodError, match="it must be at least 0"):
-        registry.create("fedvpt+feddyn", {"feddyn": {"alpha": -1}})

@@ -36,6 +36,7 @@ def test_a_larger_mu_keeps_clients_closer_to_the_received_model() -> None:
     assert drift(10.0) < drift(1.0) < drift(0.0)
 
 
-def test_a_negative_weight_is_refused() -> None:
+@pytest.mark.parametrize(("optimiser", "weight"), [("fedprox", "mu"), ("feddyn", "alpha")])
+def test_a_negative_weight_is_refused(optimiser: str, weight: str) -> None:
     with pytest.raises(MethodError, match="it must be at least 0"):
-        registry.create("fedvpt+fedprox", {"fedprox": {"mu": -1}})
+        registry.create(f"fedvpt+{optimiser}", {optimiser: {weight: -1}})

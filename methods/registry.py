@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,14 +92,18 @@ def discover() -> None:
         for module in pkgutil.iter_modules([str(folder)]):
             if not module.ispkg:
                 importlib.import_module(f"{package}.{module.name}")
-    new, old = (list(entry_points(group=group)) for group in GROUPS)
-    names = {point.name for point in new}
-    for point in [*new, *(point for point in old if point.name not in names)]:
-        if point.name not in BROKEN:
+    new = {point.name for point in _entry_points() if point.group == GROUPS[0]}
+    for point in _entry_points():
+        if point.name not in BROKEN and (point.group == GROUPS[0] or point.name not in new):
             try:
                 point.load()
             except Exception as error:  # third-party modules may raise anything
                 BROKEN[point.name] = _reason(error)
+
+
+@cache  # scanning all installed distributions is slow
+def _entry_points() -> list[EntryPoint]:
+    return [point for group in GROUPS for point in entry_points(group=group)]
 
 
 def _reason(error: Exception) -> str:

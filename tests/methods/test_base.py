@@ -47,7 +47,7 @@ def test_an_empty_method_shares_nothing_and_cannot_predict() -> None:
     state: State = {}
     assert Empty().shared(toy.vit(), lambda _: torch.Generator()) == {}
     assert [(phase.trains, phase.epochs, phase.lr) for phase in Empty().phases()] == [(None, None, None)]
-    with pytest.raises(NotImplementedError, match="Empty does not say how a batch becomes logits"):
+    with pytest.raises(NotImplementedError, match="Empty does not implement logits"):
         Empty().logits(toy.vit(), None, state)  # type: ignore[arg-type]
 
 

@@ -41,7 +41,7 @@ def caught_by(*checks: str, says: str):  # type: ignore[no-untyped-def]
     return add
 
 
-@caught_by("predicts", says="NotImplementedError: NoLogits does not say how a batch becomes logits")
+@caught_by("predicts", says="NotImplementedError: NoLogits does not implement logits")
 class NoLogits(Method):
     """Nothing but a tensor."""
 

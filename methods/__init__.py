@@ -1,16 +1,20 @@
-"""WHAT is compared: the registry, the method contract, one file per method."""
+"""What is compared: the method contract, the registry, and one module per method."""
 
-from fedprompt.methods.base import Method, Phase, State, Uploads, hyperparameter
+from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, hyperparameter
 from fedprompt.methods.errors import MethodError
-from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.optimiser import ClientContext, Optimiser
 from fedprompt.methods.registry import register, register_optimiser
 
 __all__ = [
+    "Backbone",
+    "Batch",
+    "ClientContext",
     "Method",
     "MethodError",
     "Optimiser",
     "Phase",
     "State",
+    "Streams",
     "Uploads",
     "hyperparameter",
     "register",

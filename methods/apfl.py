@@ -1,18 +1,13 @@
-"""APFL: a mixture of a personal and the averaged model, whose share each client learns."""
+"""APFL: each client learns how to mix its personal model with the averaged one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from fedprompt.methods import Backbone, Batch, Phase, State, Streams, hyperparameter, register
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, PersonalModel
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.lazy import Tensor, functional, torch
 
-from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, hyperparameter
-from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels
-from fedprompt.methods.lazy import functional, torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-SHRINKAGE = 0.02  # of alpha's gradient, alpha itself times this: the official code's
+SHRINKAGE = 0.02  # weight of alpha in its own gradient, as in the official code
 
 
 @register(
@@ -21,26 +16,26 @@ SHRINKAGE = 0.02  # of alpha's gradient, alpha itself times this: the official c
     year=2020,
     family="personal prompts",
 )
-class APFL(TwoModels):
-    """A client predicts with alpha f(v) + (1 - alpha) f(w), of its own prompts and head v and the averaged ones w.
+class APFL(PersonalModel, FedVPT):
+    """Clients predict with alpha f(v) + (1 - alpha) f(w): v is their personal prompt and head, w the averaged ones.
 
-    Once a round alpha takes a gradient step on the first batch and is kept within 0 and 1. Then every batch moves w
-    along its own loss, as in FedVPT, and v along that of the mixture, where w stands still. A held-out client starts
-    with v = w, so that it predicts as w does whatever its alpha, and can adapt v.
+    Once per round alpha takes one gradient step on the first batch and is clamped to [0, 1]. Then every batch updates w
+    on its own loss, as in FedVPT, and v on the loss of the mixture with w fixed. A held-out client starts with v = w,
+    so it predicts like w for any alpha, and may adapt v.
     """
 
-    alpha: float = hyperparameter(0.5, "share of the personal model that every client starts with", low=0, high=1)
-    alpha_lr: float | None = hyperparameter(None, "learning rate of alpha; None: the run's; 0: alpha stays", low=0)
+    alpha: float = hyperparameter(0.5, "initial share of the personal model", low=0, high=1)
+    alpha_lr: float | None = hyperparameter(None, "learning rate of alpha; None: the run's; 0: fixed alpha", low=0)
     no_decay = ("alpha",)
-    seen_with = "the mixture of its personal and the averaged model, by its own alpha"
+    seen_with = "the mixture of its personal and the averaged model, with its own alpha"
     held_out_with = "the averaged prompt and head"
     deviations = (
-        "on prompts and head of a frozen ViT; the paper personalises whole networks",
-        "mixes logits as the official code does; the paper's algorithm mixes parameters",
-        "w and v step at once, as in the paper's algorithm; the official code mixes with w as it is after its step",
-        "alpha moves before the round's first step, along the loss of the mixed logits; the official code: after that "
-        "step, along the models' gradients times their difference",
-        "one gradient clipping, where the run asks for it, bounds the steps of both models together",
+        "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
+        "mixes logits, as in the official code; the paper's algorithm mixes parameters",
+        "w and v are updated simultaneously, as in the paper; the official code mixes with the already updated w",
+        "alpha is updated before the first step of a round, on the loss of the mixed logits; the official code updates "
+        "it after that step, with the models' gradients times their difference",
+        "with --clip-norm, one norm covers the gradients of both models",
     )
 
     def local(self, vit: Backbone, rng: Streams) -> State:
@@ -55,20 +50,20 @@ class APFL(TwoModels):
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return self.mixed(vit, batch, state, self.global_logits(vit, batch, state))
 
-    def mixed(self, vit: Backbone, batch: Batch, state: State, of_global: Tensor) -> Tensor:
-        """Logits [B, C] of the mixture, given those of the averaged model; exactly these where v = w or alpha = 0."""
+    def mixed(self, vit: Backbone, batch: Batch, state: State, averaged: Tensor) -> Tensor:
+        """Logits [B, C] of the mixture, from those of the averaged model; exactly the latter if v = w or alpha = 0."""
         share = batch.own(state["alpha"]).unsqueeze(1)
-        return of_global + share * (self.personal_logits(vit, batch, state) - of_global)
+        return averaged + share * (self.personal_logits(vit, batch, state) - averaged)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Cross-entropy of the averaged model plus that of the mixture, for which the averaged one stands still."""
-        of_global = self.global_logits(vit, batch, state)
-        mixed = self.mixed(vit, batch, state, of_global.detach())
+        """Cross-entropy of the averaged model plus that of the mixture, with the averaged model fixed in the latter."""
+        averaged = self.global_logits(vit, batch, state)
+        mixed = self.mixed(vit, batch, state, averaged.detach())
         loss = functional.cross_entropy(mixed, batch.labels, reduction="none")
         if batch.phase is not None and batch.phase.trains == ("alpha",):
             return loss + batch.own(SHRINKAGE / 2 * state["alpha"].square())
-        if of_global.requires_grad:
-            loss = loss + functional.cross_entropy(of_global, batch.labels, reduction="none")
+        if averaged.requires_grad:
+            loss = loss + functional.cross_entropy(averaged, batch.labels, reduction="none")
         return loss
 
     def after_batch(self, state: State) -> State:

@@ -1,10 +1,13 @@
-"""The Method contract: what a method says, and what it may ask of the simulator.
+"""The contract between methods and the simulator: `Method`, and the types that its hooks receive.
 
-A method says which tensors are shared and which local, how a batch becomes logits, how a client learns,
-and how the server combines. Sampling, batching, the optimiser, evaluation, byte counts and seeds are the
-simulator's. Every tensor of a state that a method computes with carries a leading axis over the K clients
-of the batch (K = 1 when clients run one by one), and `Batch` turns it into each sample's own client's
-value, so that one text of a method serves both.
+A method declares which tensors are shared and which are local, how a batch becomes logits, how a client trains and how
+the server combines what it receives. The simulator does everything else: client sampling, batching, SGD, evaluation,
+byte counts and random seeds.
+
+Axes in shapes: B rows of a batch, K clients in a batch, C classes, M the largest number of classes per client, D the
+width of the backbone, T tokens. Every tensor of a state that a method computes with has a leading client axis (K = 1
+when clients train one at a time). `Batch` maps such tensors to the rows of each client, so the same method code works
+for one client and for many.
 """
 
 from __future__ import annotations
@@ -12,34 +15,31 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
+from typing import Any, ClassVar, Protocol, dataclass_transform
 
-from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods.lazy import Generator, Tensor, functional, torch
 
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-State = dict[str, "Tensor"]
-LayerEdit = Callable[[str, int, "Tensor", "Tensor"], "Tensor"]
-"""(point, layer, what enters there, what comes out) to what comes out instead; [B, T, ...] each, the points below."""
+State = dict[str, Tensor]
+"""Tensors by name."""
+LayerEdit = Callable[[str, int, Tensor, Tensor], Tensor]
+"""(point, layer, input, output) -> new output; all tensors [B, T, ...]. `POINTS` lists the points."""
 POINTS = ("norm1", "q", "k", "v", "proj", "norm2", "fc1", "fc2", "mlp")
-"""Places in a block that can be edited, in the order of computation; beside them `norm`, after the last layer."""
-
-Streams = Callable[[str], "Generator"]
-"""A purpose ("head", "prompt") to its random generator: the same for every method, so that runs are paired."""
+"""Editable places of a block, in the order of computation. One more, `norm`, follows the last layer."""
+Streams = Callable[[str], Generator]
+"""Purpose ("head", "prompt") -> random generator. Every method gets the same generators, so that runs are paired."""
 
 
 def hyperparameter(default: Any, meaning: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A hyper-parameter of a method: its default, its meaning for `bench list`, and its inclusive limits."""
+    """Declares a hyperparameter: its default, a description for `bench list`, and inclusive limits."""
     return dataclasses.field(default=default, metadata={"meaning": meaning, "low": low, "high": high})
 
 
 class Backbone(Protocol):
-    """The frozen Vision Transformer as methods see it. Layers are counted 1..depth, as papers do."""
+    """The frozen Vision Transformer as methods see it. Layers are numbered 1..depth, as in papers."""
 
     dim: int
     depth: int
-    hidden: int  # width inside the blocks' MLP; 0 where blocks cannot be edited
+    hidden: int  # width of the MLPs; 0 if blocks cannot be edited
     patch_size: int
     image_size: int
     classes: int
@@ -48,95 +48,84 @@ class Backbone(Protocol):
         """Tokens [B, 1 + patches, D] entering layer 1: cls first, positions added."""
 
     def pixels(self, batch: Batch) -> Tensor:
-        """Normalised images [B, 3, S, S], for what is trained before the patches are embedded."""
+        """Normalised images [B, 3, S, S], for methods that train in pixel space."""
 
     def tokens_of(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, S, S] to the tokens entering layer 1."""
+        """Tokens [B, 1 + patches, D] entering layer 1, from normalised images [B, 3, S, S]."""
 
     def layers(self, x: Tensor, first: int = 1, last: int | None = None, edit: LayerEdit | None = None) -> Tensor:
-        """Tokens after layers `first`..`last` (inclusive; the last of all by default)."""
+        """Tokens after layers `first` to `last` (inclusive; default: the last layer)."""
 
     def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The cls feature [B, D]: layers `first`..depth, then the final norm."""
+        """The cls feature [B, D] after layers `first` to depth and the final norm."""
 
     def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
+        """The first `read` tokens [B, read, D] after layers `first` to depth and the final norm."""
 
     def frozen(self, batch: Batch, layer: int) -> Tensor:
-        """Tokens [B, 1 + patches, D] entering `layer` without any prompt, computed once per image where they fit."""
+        """Tokens [B, 1 + patches, D] entering `layer` without any prompt; cached per image where memory allows."""
 
     def features(self, batch: Batch, layer: int | None = None) -> Tensor:
-        """The frozen cls feature [B, D] of each image without any prompt, or its cls token entering `layer`.
-
-        Computed once per image and machine: what a query, a datastore or a class mean is made of.
-        """
+        """The cls feature [B, D] of each image without prompts, or its cls token entering `layer`; cached per image."""
 
 
 class Batch(Protocol):
-    """Samples of K clients, the same number of rows for each; rows that pad are masked out by the simulator."""
+    """Rows of K clients, equally many per client. The simulator masks the padding rows in losses and metrics."""
 
     labels: Tensor
-    """[B] class of each row. Training may use it; a prediction may not (an oracle says so in its name)."""
+    """[B] class of each row. Training may read it; predictions may not (except in variants named `oracle`)."""
     mask: Tensor
-    """[B] whether a row is a sample; the others only fill up, and no sum that a method takes itself may hold them."""
+    """[B] true for samples, false for padding. A method that sums over rows itself must apply it."""
     classes: Tensor
-    """[K, M] the classes that each client holds, ascending; past a client's last one, any."""
+    """[K, M] ascending classes of each client; entries past a client's last class are arbitrary."""
     counts: Tensor
-    """[K, C] each client's training samples per class."""
+    """[K, C] number of training samples per client and class."""
     prior: Tensor
-    """[K, C] each client's class shares: `counts` normalised, or uniform for a client without labels."""
-
+    """[K, C] class shares per client: normalised `counts`, or uniform for a client without labels."""
     phase: Phase | None
-    """The phase of local training under way; None outside it."""
+    """The current phase of local training; None during evaluation and statistics."""
 
     def own(self, value: Tensor) -> Tensor:
-        """[K, ...] to [B, ...]: each sample's own client's value."""
+        """[K, ...] -> [B, ...]: the value of each row's client."""
 
     def matmul(self, x: Tensor, value: Tensor) -> Tensor:
-        """[B, ..., n] by each sample's own client's [K, n, m], giving [B, ..., m]."""
+        """[B, ..., n] times the [K, n, m] matrix of each row's client, giving [B, ..., m]."""
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """[B, D] through each sample's own client's layer: weight [K, C, D], bias [K, C], giving [B, C]."""
+        """[B, D] through the linear layer of each row's client (weight [K, C, D], bias [K, C]), giving [B, C]."""
 
     def held(self, value: Tensor) -> Tensor:
-        """[K, C] to [K, M]: a value per class for the M (at most) classes that each client holds, zero past them.
-
-        A client holds the classes of its training samples; one without labels is taken to hold all.
-        """
+        """[K, C] -> [K, M]: the entries of each client's classes, padded with zeros; without labels, of all classes."""
 
     def class_sums(self, values: Tensor) -> Tensor:
-        """Sums over the real rows per client and class that it holds: [B, D] to [K, M, D]."""
+        """Sums [B, D] over samples, per client and class of that client: [K, M, D]."""
 
     def log(self, name: str, values: Tensor) -> None:
-        """Hands a per-sample diagnostic [B] to the round's log, where its mean over real rows is written."""
+        """Logs a diagnostic [B] per row; the round's record holds its mean over samples."""
 
     def log_by_class(self, name: str, values: Tensor) -> None:
-        """Hands a row [B, C] for each sample to the record, where the last evaluation's means by true class are kept.
-
-        Of the seen clients' test samples, and of data sets of at most 200 classes, so that records stay small.
-        """
+        """Logs a vector [B, C] per row. Recorded: its means by true class at the end, for seen clients, if C <= 200."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of local training: what trains, for how long, how fast (None: as the run says).
+    """A stage of local training: which tensors train, for how long, at which learning rate.
 
-    A phase goes on in the client's shuffled order where the one before it ended, or with `rewind` sees the batches
-    from the round's first on again, so that what it leaves does not depend on the phases before it taking batches.
+    A phase continues in the client's shuffled order where the previous phase stopped. With `rewind` it starts from the
+    first batch of the round again, so its result does not depend on the phases before it.
     """
 
-    trains: tuple[str, ...] | None = None  # tensor names; None: every shared and local one
-    epochs: int | None = None
-    lr: float | None = None
-    batches: int | None = None  # at most so many of those of its epochs
-    repeats: int = 1  # successive steps on each batch
+    trains: tuple[str, ...] | None = None  # tensor names; None: all shared and local tensors
+    epochs: int | None = None  # None: the run's
+    lr: float | None = None  # None: the run's
+    batches: int | None = None  # at most this many batches
+    repeats: int = 1  # consecutive steps per batch
     rewind: bool = False
 
 
 @dataclass(frozen=True)
 class Uploads:
-    """What a cohort sent: shared tensors [K, ...] after training, sample counts [K], statistics summed over it, and
-    each client's own reports [K, ...]."""
+    """Uploads of a cohort: sample counts [K], shared tensors and reports [K, ...], statistics summed over clients."""
 
     clients: Sequence[int]
     samples: Tensor
@@ -146,103 +135,65 @@ class Uploads:
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def log(self, name: str, value: float) -> None:
-        """Hands a diagnostic of the server's step to the round's log."""
+        """Logs a diagnostic of the server's step in the round's record."""
         self.notes[name] = value
 
     def mean(self, name: str) -> Tensor:
-        """The average of a shared tensor weighted by sample counts (McMahan et al., 2017, Algorithm 1)."""
+        """Average of a shared tensor, weighted by sample counts (McMahan et al., 2017, Algorithm 1)."""
         weights = (self.samples / self.samples.sum()).to(self.shared[name])
         return torch.einsum("k,k...->...", weights, self.shared[name])
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(hyperparameter,))
 class Configured:
-    """Annotated class attributes become the fields of an immutable object."""
+    """Base of methods and optimisers. Annotated class attributes become the fields of a frozen dataclass."""
 
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     year: ClassVar[int] = 0
     family: ClassVar[str] = ""
     deviations: ClassVar[tuple[str, ...]] = ()
-    """Known differences from the paper; every record carries them."""
+    """Known differences from the paper; every record lists them."""
     version: ClassVar[int] = 1
-    """Part of a run's identity: raised when a change of the code changes results."""
+    """Part of a run's identity. Increase it when a code change alters results."""
     not_fusible: ClassVar[str] = ""
-    """Why clients cannot train together in one pass, where they cannot: records say so."""
+    """Why clients cannot train together in one pass; empty if they can. Records contain this reason."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclass(frozen=True, kw_only=True)(cls)
 
     def fields(self) -> dict[str, Any]:
-        """The values of the hyper-parameters, in the order of their definition."""
+        """Hyperparameter values, in the order of their definition."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
 class Method(Configured):
-    """Base of every method; what is not overridden is federated averaging of everything shared."""
+    """Base class of all methods. The defaults are federated averaging of all shared tensors.
+
+    A method must implement `logits`, and usually `shared`. All other hooks are optional. Hooks that return "only what
+    changes" leave the remaining tensors as they are.
+    """
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    # ---- What is shared and local
     personalised: ClassVar[bool] = False
     """Whether clients keep tensors of their own."""
-    held_out: ClassVar[bool] = True
-    """Whether a client that never trained can predict; if not, its metrics are not applicable."""
-    seen_with: ClassVar[str] = "the averaged model"
-    """What a client that training may sample predicts with; every record says it."""
-    held_out_with: ClassVar[str] = "the averaged model"
-    """What a client that never trains predicts with, before any adaptation; nothing where `held_out` is false."""
-    log_odds: ClassVar[bool] = True
-    """Whether logits are log-probabilities up to a constant, to which the log of a prior may be added; if not, the
-    prior correction only masks the classes that a client does not hold."""
-    personal_copies: ClassVar[tuple[str, ...]] = ()
-    """Shared tensors of which a client that has trained predicts with its own copy, as its training left it."""
-    no_decay: ClassVar[tuple[str, ...]] = ()
-    """Trained tensors that weight decay leaves alone."""
     shares: ClassVar[bool] = True
-    """Whether anything is trained together; if not, optimiser plug-ins have nothing to act on."""
-    refuses_optimisers: ClassVar[str] = ""
-    """Why no optimiser plug-in can act on what it shares, where none can."""
-    rebuilt: ClassVar[str] = ""
-    """Why a round's shared tensors are made anew, not moved from the last one's to an average, where they are: plug-ins
-    that remember earlier rounds are refused."""
-    selects: ClassVar[tuple[str, ...]] = ()
-    """Trained tensors of which a sample uses some rows alone, so that the others may go without a gradient."""
-
-    @property
-    def fine_tuning(self) -> Phase | None:
-        """What a client trains on its own data before it predicts, and keeps from the server; None: nothing.
-
-        A held-out client is scored without it, and with it beside that.
-        """
-        return None
-
-    @property
-    def adapted(self) -> tuple[str, ...] | None:
-        """What a held-out client trains under `--adapt-epochs`: None, its local tensors or, without any, the shared
-        ones; empty, nothing, and the adapted result does not apply."""
-        return None
+    """Whether clients train any shared tensor; if not, optimisers are refused."""
 
     @property
     def class_rows(self) -> tuple[str, ...]:
-        """Tensors, statistics and reports with a row per class, [C, ...], of which a client needs only those it holds.
+        """Names of tensors, statistics and reports with one row per class, [C, ...]; local tensors are not allowed.
 
-        Not for local tensors. Other rows neither travel nor take part: a client's state has [K, M, ...], aligned with
-        `batch.held`, and the server keeps its own rows of the classes that a client does not hold.
+        A client receives and uploads only the rows of its own classes: [K, M, ...] in its state, aligned with
+        `batch.held`. The server keeps its rows of all other classes.
         """
         return ()
 
-    @property
-    def uses_prior(self) -> bool:
-        """Whether logits read `batch.prior`; held-out clients are then also scored with a uniform one."""
-        return False
-
-    @property
-    def initial_statistics(self) -> bool:
-        """Whether every training client uploads its statistics once before round 1."""
-        return False
-
     def check(self, vit: Backbone) -> None:
-        """Raises `MethodError` where the fields do not fit this backbone."""
+        """Raises `MethodError` if the hyperparameters do not fit this backbone."""
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         """Initial tensors that clients train and the server averages."""
@@ -253,88 +204,134 @@ class Method(Configured):
         return {}
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        """Initial tensors that the server keeps and sends along, and that no client trains."""
+        """Initial tensors that the server maintains and sends to clients; clients do not train them."""
         return {}
+
+    def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
+        """Initial tensors that never leave the server; `clients` is the total number of clients."""
+        return {}
+
+    # ---- Prediction
+    log_odds: ClassVar[bool] = True
+    """Whether logits are log-probabilities up to a constant, so that a log prior may be added. If not, the prior
+    correction only masks the classes that a client does not have."""
+    personal_copies: ClassVar[tuple[str, ...]] = ()
+    """Shared tensors that a client, once trained, replaces by its own trained copy for its predictions."""
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether logits read `batch.prior`. If so, held-out clients are also evaluated with a uniform prior."""
+        return False
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Class scores [B, C] from the batch and the state (shared, local and memory tensors, each [K, ...])."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how a batch becomes logits")
-
-    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Training loss of each sample [B]; cross-entropy unless overridden."""
-        return functional.cross_entropy(self.logits(vit, batch, state), batch.labels, reduction="none")
-
-    def phases(self) -> tuple[Phase, ...]:
-        """How a client learns, phase after phase; none: the method is free of training, and rounds pass it by."""
-        return (Phase(),)
-
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """Untrained uploads [K, ...] of one batch, summed over a client's data at the start of its local update."""
-        return {}
-
-    def transform_statistics(self, statistics: State) -> State:
-        """What the server adds up of one client's statistics; as they came, unless overridden."""
-        return statistics
-
-    def apply_statistics(self, server: State, statistics: State) -> State:
-        """The server's tensors after statistics, summed over clients, have come in; returns only what changed."""
-        return {}
-
-    def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """Untrained uploads [K, ...] of one batch, summed over a client's data after its training, with its own state.
-
-        They reach `combine` client by client, in `Uploads.reports`.
-        """
-        return {}
+        """Class scores [B, C]. `state` contains the shared, local and memory tensors, [K, ...] each."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement logits")
 
     @property
     def datastore_size(self) -> int | None:
-        """How many of its training samples a client remembers, drawn at random; None: all."""
+        """Number of training samples per client in the datastore, drawn at random; None: all."""
         return None
 
     def datastore(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """What a client keeps of its training samples to predict with, a row for each: [B, ...] of one batch.
+        """Values [B, ...] of training samples that a client stores for its predictions; empty: no datastore.
 
-        Made when it is to predict and never sent. `logits` then finds [K, N, ...] in its state, and beside them
-        `remembered` [K, N], false past a client's last sample. A held-out client is scored without, and apart with it.
+        Computed before the client predicts, never uploaded. `logits` finds the stored values [K, N, ...] in its state,
+        with a mask `remembered` [K, N] that is false for padding. Held-out clients are evaluated without a datastore,
+        and with one as an additional adapted result.
         """
         return {}
 
     def validation_statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """Sums [K, ...] over the validation samples of clients that remember, which `logits` then finds in its state.
-
-        They are for choosing what to predict with; a client without validation samples finds zeros.
-        """
+        """Sums [K, ...] over validation samples (or zeros), which `logits` finds in its state beside a datastore."""
         return {}
 
+    # ---- Local training
+    no_decay: ClassVar[tuple[str, ...]] = ()
+    """Trained tensors without weight decay."""
+    selects: ClassVar[tuple[str, ...]] = ()
+    """Trained tensors of which each sample uses some rows only; the other rows may have no gradient."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Phases of local training, in order. An empty tuple declares a training-free method: rounds are skipped."""
+        return (Phase(),)
+
+    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """Training loss [B] per row. Default: cross-entropy."""
+        return functional.cross_entropy(self.logits(vit, batch, state), batch.labels, reduction="none")
+
     def adjust_gradients(self, gradients: State, received: State) -> State:
-        """The gradients [K, ...] that a client follows, given those of its loss and what it received."""
+        """The gradients [K, ...] for the optimiser, from those of the loss and the tensors `received` this round."""
         return gradients
 
     def after_batch(self, state: State) -> State:
-        """The tensors [K, ...] that move otherwise than along a gradient, once the steps on a batch are taken.
-
-        Returns only what changes; the rest, and what the server sent, stays as it is.
-        """
+        """Updates without a gradient, after the steps on a batch. Returns only what changes, [K, ...]."""
         return {}
 
-    def held_out_local(self, received: State, mean: State) -> State:
-        """The local tensors of a held-out client, given what it receives and the mean of the trained clients' own."""
-        return mean
+    # ---- Server
+    refuses_optimisers: ClassVar[str] = ""
+    """Why no optimiser can be combined with this method; empty if optimisers can."""
+    rebuilt: ClassVar[str] = ""
+    """Why shared tensors are rebuilt each round instead of moving to an average; empty if they are not. Optimisers
+    that keep state between rounds are then refused."""
 
-    def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
-        """Initial tensors that the server keeps to itself, for so many clients in all; they never travel."""
-        return {}
+    @property
+    def initial_statistics(self) -> bool:
+        """Whether every training client uploads its statistics once before round 1."""
+        return False
 
     def download(self, server: State, client: int | None) -> State:
-        """What the server sends to a client: all that it holds but the private tensors, unless overridden.
-
-        `client` is None for a held-out one, of which the server knows nothing.
-        """
+        """Tensors sent to `client` (None: a held-out client). Default: everything except private tensors."""
         return server
 
+    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Untrained uploads [K, ...] of one batch. Summed over a client's data before its local training."""
+        return {}
+
+    def transform_statistics(self, statistics: State) -> State:
+        """Transforms one client's statistics on the server, before they are summed over clients."""
+        return statistics
+
+    def apply_statistics(self, server: State, statistics: State) -> State:
+        """Updates server tensors from statistics summed over clients. Returns only what changes."""
+        return {}
+
+    def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Untrained uploads [K, ...] of one batch. Summed over a client's data after its training, with its own state.
+
+        Not summed over clients: `combine` finds one row per client in `Uploads.reports`.
+        """
+        return {}
+
     def combine(self, server: State, uploads: Uploads) -> State:
-        """The server's tensors after a round: averages of the shared ones, statistics folded in."""
+        """All server tensors after a round. Default: averages of shared tensors, and `apply_statistics`."""
         averaged = {name: uploads.mean(name) for name in uploads.shared}
-        folded = self.apply_statistics(server, uploads.statistics) if uploads.statistics else {}
-        return {**server, **averaged, **folded}
+        updated = self.apply_statistics(server, uploads.statistics) if uploads.statistics else {}
+        return {**server, **averaged, **updated}
+
+    # ---- Evaluation
+    held_out: ClassVar[bool] = True
+    """Whether a client that never trained can predict; if not, its metrics are not applicable."""
+    seen_with: ClassVar[str] = "the averaged model"
+    """What seen clients predict with; part of every record."""
+    held_out_with: ClassVar[str] = "the averaged model"
+    """What held-out clients predict with, before any adaptation; part of every record."""
+
+    @property
+    def fine_tuning(self) -> Phase | None:
+        """Training on a client's own data before it predicts, never uploaded; None: no fine-tuning.
+
+        Held-out clients are evaluated without it, and with it as an additional adapted result.
+        """
+        return None
+
+    @property
+    def adapted(self) -> tuple[str, ...] | None:
+        """Tensors that a held-out client trains under `--adapt-epochs`.
+
+        None: its local tensors, or the shared ones if there are no local ones. Empty: no adaptation, no adapted result.
+        """
+        return None
+
+    def held_out_local(self, received: State, mean: State) -> State:
+        """Local tensors of a held-out client. Default: `mean`, the average over trained clients."""
+        return mean

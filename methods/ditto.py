@@ -1,16 +1,11 @@
-"""Ditto: a personal model drawn towards the averaged one."""
+"""Ditto: a personal model regularised towards the averaged one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Phase, State, hyperparameter
-from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels, squared_distance
-from fedprompt.methods.lazy import functional
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Backbone, Batch, Phase, State, hyperparameter, register
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, PersonalModel, squared_distance
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.lazy import Tensor, functional
 
 
 @register(
@@ -19,26 +14,26 @@ if TYPE_CHECKING:
     year=2021,
     family="personal prompts",
 )
-class Ditto(TwoModels):
-    """FedVPT, and beside it each client's own prompts and head v, trained on CE + lambda/2 |v - w|^2.
+class Ditto(PersonalModel, FedVPT):
+    """FedVPT plus a personal prompt and head v per client, trained on CE + lambda/2 |v - w|^2.
 
-    w is what the client received. Its own phase comes first, when w is still that; both phases take the round's
-    batches from the first on, so that neither's numbers depend on the other.
+    w is the received model. The personal phase comes first, while w is unchanged. Both phases start from the first
+    batch of the round, so neither affects the other.
     """
 
-    strength: float = hyperparameter(1.0, "weight lambda of the distance to what was received", low=0)
+    strength: float = hyperparameter(1.0, "weight lambda of the distance to the received model", low=0)
     personal_epochs: int | None = hyperparameter(
         None, "local epochs of the personal model; None: those of a round", low=1
     )
     seen_with = "its personal prompt and head"
     held_out_with = "the averaged prompt and head"
     deviations = (
-        "on prompts and head of a frozen ViT; the paper personalises whole networks",
-        "the personal phase is whole before the global one; the official code takes turns batch by batch, with the "
-        "same numbers, since both see the same batches and neither model moves the other",
-        "the client's own model is that of all clients until it is sampled for the first time",
-        "one lambda for all clients, 1 by default as in the official code, which can also choose among 0.1, 1 and 2 "
-        "for each client on its validation data",
+        "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
+        "the personal phase precedes the global one; the official code alternates per batch, with the same result, "
+        "since both see the same batches and neither model affects the other",
+        "until a client is first sampled, its personal model is the initial one",
+        "one lambda for all clients, 1 by default; the official code can also select 0.1, 1 or 2 per client on "
+        "validation data",
     )
 
     def phases(self) -> tuple[Phase, ...]:

@@ -1,5 +1,5 @@
-"""What a user can get wrong about methods."""
+"""The error of this package."""
 
 
 class MethodError(ValueError):
-    """A method's name, field or file is wrong; the message says what would be right."""
+    """Invalid method name, hyperparameter or plug-in file; the message says what is valid."""

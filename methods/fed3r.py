@@ -1,22 +1,18 @@
-"""Ridge regression as a head, from sums that clients send once: nothing is trained."""
+"""Ridge regression as a head, from sums that clients upload once: training-free."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from fedprompt.methods.base import Backbone, Batch, State, hyperparameter
-from fedprompt.methods.components.closed_form_head import ClosedForm, unseen
-from fedprompt.methods.lazy import functional, torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Backbone, Batch, State, hyperparameter, register
+from fedprompt.methods.components.closed_form_head import ClosedFormHead, unseen_bias
+from fedprompt.methods.lazy import Tensor, functional, torch
 
 
 def ridge_head(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
-    """The columns of (G + ridge I)^-1 B as unit vectors [C, D], of a Gram matrix [D, D] and class sums B^T [C, D].
+    """The normalised columns of (G + ridge I)^-1 B as [C, D], from the Gram matrix G [D, D] and class sums B^T [C, D].
 
-    Solved in double precision: G is the sum over all samples, and ill-conditioned where they are fewer than D.
+    Solved in double precision, because G is ill-conditioned if there are fewer than D samples.
     """
     system = gram.double() + ridge * torch.eye(len(gram), dtype=torch.float64, device=gram.device)
     return functional.normalize(torch.linalg.solve(system, sums.double().T).T, dim=1).to(sums.dtype)
@@ -28,8 +24,8 @@ def ridge_head(gram: Tensor, sums: Tensor, ridge: float) -> Tensor:
     year=2024,
     family="training-free",
 )
-class Fed3R(ClosedForm):
-    """Ridge regression on the frozen cls feature: each client sends its Gram matrix and class sums once."""
+class Fed3R(ClosedFormHead):
+    """Ridge regression on the frozen cls feature: each client uploads its Gram matrix and class sums once."""
 
     ridge: float = hyperparameter(0.01, "lambda of the ridge regression", low=1e-8)
 
@@ -40,14 +36,14 @@ class Fed3R(ClosedForm):
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         z = vit.features(batch)
-        own = (z * batch.mask.unsqueeze(1)).view(len(batch.counts), -1, vit.dim)
-        return {"gram": own.mT @ own, "sum": batch.class_sums(z)}
+        samples = (z * batch.mask.unsqueeze(1)).view(len(batch.counts), -1, vit.dim)
+        return {"gram": samples.mT @ samples, "sum": batch.class_sums(z)}
 
     def apply_statistics(self, server: State, statistics: State) -> State:
-        """w = (G + lambda I)^-1 B with columns of unit length (section 4); a class that nobody holds is never chosen.
+        """w = (G + lambda I)^-1 B with columns of unit length (section 4); unseen classes are never predicted.
 
-        Exact: the sums over clients are those over the pooled data, however it is split.
+        Equals ridge regression on the pooled data, for any partition.
         """
-        held = statistics["sum"].ne(0).any(1)
+        seen = statistics["sum"].ne(0).any(1)
         weight = ridge_head(statistics["gram"], statistics["sum"], self.ridge)
-        return {"head.weight": weight, "unseen": unseen(held)}
+        return {"head.weight": weight, "unseen": unseen_bias(seen)}

@@ -1,16 +1,10 @@
-"""Bottleneck adapters after the MLPs, averaged."""
+"""FedAdapter: averaged bottleneck adapters after the MLPs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, State, Streams, hyperparameter, register
 from fedprompt.methods.components.prompts import classify, linear_head
-from fedprompt.methods.lazy import functional, torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, functional, torch
 
 
 @register(
@@ -20,12 +14,12 @@ if TYPE_CHECKING:
     family="parameter-efficient tuning",
 )
 class FedAdapter(Method):
-    """At every layer x + U gelu(D x + d) + u of the MLP's output x, and a linear head, averaged over clients."""
+    """Averages adapters x + U gelu(D x + d) + u on the MLP output x of every layer, and a linear head."""
 
     width: int = hyperparameter(64, "r, the width of the bottleneck", low=1)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        """The way down [L, D, r] from uniform(-1/sqrt(D), 1/sqrt(D)); the way up [L, r, D] and both biases zero."""
+        """Down-projections [L, D, r] from uniform(-1/sqrt(D), 1/sqrt(D)); up-projections [L, r, D] and biases zero."""
         limit = vit.dim**-0.5
         down = torch.empty(vit.depth, vit.dim, self.width).uniform_(-limit, limit, generator=rng("adapter"))
         return {
@@ -37,15 +31,15 @@ class FedAdapter(Method):
         }
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Class scores [B, C] with each layer's adapter behind its MLP."""
+        """Class scores [B, C], with an adapter after the MLP of each layer."""
 
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
             if point != "mlp":
                 return out
-            down, below, up, above = (
+            down, down_bias, up, up_bias = (
                 state[name][:, layer - 1] for name in ("down.weight", "down.bias", "up.weight", "up.bias")
             )
-            hidden = functional.gelu(batch.matmul(out, down) + batch.own(below).unsqueeze(1))
-            return out + batch.matmul(hidden, up) + batch.own(above).unsqueeze(1)
+            hidden = functional.gelu(batch.matmul(out, down) + batch.own(down_bias).unsqueeze(1))
+            return out + batch.matmul(hidden, up) + batch.own(up_bias).unsqueeze(1)
 
         return classify(batch, vit.encode(vit.embed(batch), edit=edit), state)

@@ -1,10 +1,9 @@
-"""Averaged prompts under one random head that no one trains before the end."""
+"""FedBABU: averaged prompts under a fixed random head, which clients fine-tune for their predictions."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Phase, hyperparameter
+from fedprompt.methods import Phase, hyperparameter, register
 from fedprompt.methods.fedper import FedPer
-from fedprompt.methods.registry import register
 
 HEAD = ("head.weight", "head.bias")
 
@@ -16,21 +15,19 @@ HEAD = ("head.weight", "head.bias")
     family="personal prompts",
 )
 class FedBABU(FedPer):
-    """Prompts are averaged under a head that stays as it was drawn; each client fine-tunes the head to predict.
+    """Averages prompts trained under a fixed random head. Each client fine-tunes the head before it predicts.
 
-    A held-out client is scored with that fixed head, and apart from that after the same fine-tuning.
+    A held-out client is evaluated with the fixed head, and after the same fine-tuning as its adapted result.
     """
 
-    seen_with = "the averaged prompt under the head that it tuned"
-    held_out_with = "the averaged prompt under the head as it was drawn, which is chance"
-    tune_epochs: int | None = hyperparameter(
-        5, "local epochs of the head before a prediction; None: those of a round", low=1
-    )
+    seen_with = "the averaged prompt under its fine-tuned head"
+    held_out_with = "the averaged prompt under the fixed random head, at chance level"
+    tune_epochs: int | None = hyperparameter(5, "fine-tuning epochs of the head; None: the run's epochs", low=1)
     deviations = (
-        "the body is the prompts alone, since the backbone is frozen",
-        "the head is what every method starts from, of deviation 0.02; the paper's has that of PyTorch's linear layer",
-        "prompts alone can hardly fit features to a random head: what a client scores is mostly its tuned head's",
-        "a prediction is preceded by tuning of the head alone, not of the prompts with it",
+        "the body consists of the prompts, since the backbone is frozen",
+        "the head has a standard deviation of 0.02, as in all methods here; the paper uses PyTorch's default",
+        "prompts alone hardly adapt features to a random head, so accuracy comes mostly from the fine-tuned head",
+        "fine-tuning trains the head only, not the prompts",
     )
 
     def phases(self) -> tuple[Phase, ...]:

@@ -1,17 +1,10 @@
-"""The frozen backbone's bias terms, averaged."""
+"""FedBias: averaged bias terms of the backbone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams
+from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, register
 from fedprompt.methods.components.prompts import classify, linear_head
-from fedprompt.methods.errors import MethodError
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, torch
 
 PARTS = ("q", "k", "v")
 
@@ -23,29 +16,28 @@ PARTS = ("q", "k", "v")
     family="parameter-efficient tuning",
 )
 class FedBias(Method):
-    """Every bias of the patch embedding, the blocks and the final norm, and a linear head, averaged over clients."""
+    """Averages all biases of the patch embedding, the blocks and the final norm, and a linear head."""
 
     deviations = (
-        "trained is what is added to each pre-trained bias, so weight decay pulls to that and not to zero",
-        "the biases of keys travel though attention does not depend on them, as in the published count",
+        "trains offsets to the pre-trained biases, so weight decay pulls towards these and not towards zero",
+        "key biases are uploaded although attention does not depend on them, as in the published parameter count",
     )
 
     def check(self, vit: Backbone) -> None:
         if not vit.hidden:
-            raise MethodError(f"{self.name}: this backbone's blocks are not plain, so their biases are out of reach.")
+            raise MethodError(f"{self.name}: this backbone's blocks do not expose their biases; use a plain ViT.")
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        """What is added: 11 D + hidden values a layer, and D each at the patch embedding and the final norm."""
+        """Offsets, all zero: 11 D + hidden per layer, and D each for the patch embedding and the final norm."""
         widths = {"norm1": 1, "qkv": 3, "proj": 1, "norm2": 1, "fc2": 1}
         biases = {f"bias.{point}": torch.zeros(vit.depth, n * vit.dim) for point, n in widths.items()}
         ends = {name: torch.zeros(vit.dim) for name in ("bias.patch", "bias.norm")}
         return {**biases, "bias.fc1": torch.zeros(vit.depth, vit.hidden), **ends, **linear_head(vit, rng)}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Class scores [B, C] with every bias moved by what was trained."""
+        """Class scores [B, C], with the offsets added to all biases."""
 
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
-            """What leaves a point of a layer, with its own client's bias added."""
             if point == "mlp":
                 return out
             if point == "norm":

@@ -1,13 +1,12 @@
-"""LoRA, its two factors averaged apart."""
+"""FedLoRA: LoRA with separately averaged factors."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods import Backbone, State, Streams, register
 from fedprompt.methods.components.lora import LoRA
 from fedprompt.methods.components.prompts import linear_head
-from fedprompt.methods.registry import register
 
 
 @register(
@@ -17,12 +16,12 @@ from fedprompt.methods.registry import register
     family="parameter-efficient tuning",
 )
 class FedLoRA(LoRA):
-    """A, B and the head averaged, each by itself: the mean of the products B A is not what clients then receive."""
+    """Averages A, B and the head separately; the product of the averages is not the average product B A."""
 
     deviations: ClassVar[tuple[str, ...]] = (
-        "on a Vision Transformer with a linear head; the paper tunes language models on instructions",
+        "tunes a Vision Transformer with a linear head; the paper tunes language models on instructions",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        a, b = self.start(vit, rng)
+        a, b = self.initial_factors(vit, rng)
         return {"lora.A": a, "lora.B": b, **linear_head(vit, rng)}

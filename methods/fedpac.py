@@ -1,18 +1,12 @@
-"""Averaged prompts under personal heads, each a combination of the cohort's that suits its client best."""
+"""FedPAC: averaged prompts, and per client the optimal combination of the cohort's heads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Phase, State, Streams, Uploads, hyperparameter
+from fedprompt.methods import Backbone, Batch, Phase, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompts import classify, linear_head
-from fedprompt.methods.components.prototypes import SUMS, gathered, none_known, renewed, squared_error
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import functional, torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, functional, torch
 
 HEAD = ("head.weight", "head.bias")
 
@@ -24,34 +18,34 @@ HEAD = ("head.weight", "head.bias")
     family="personal prompts",
 )
 class FedPAC(FedVPT):
-    """A client trains its head, then the prompts, its features pulled towards global class prototypes.
+    """Clients train the head, then the prompts, with features pulled towards global class prototypes.
 
-    The server averages the prompts, and makes each client of the round a head of its own from all heads of the round:
-    the convex combination whose class-wise mean features come closest to the client's. A client that was never sampled
-    holds the initial head; a held-out one takes the mean of the heads of all others.
+    The server averages the prompts and computes a personal head for each client of the cohort: the convex combination
+    of all uploaded heads whose class-wise mean features are closest to the client's. A client that was never sampled
+    has the initial head; a held-out client has the mean of the personal heads.
     """
 
     personalised = True
-    rebuilt = "fedpac combines each client's head anew"
+    rebuilt = "fedpac computes a new head for each client every round"
     adapted = HEAD
-    seen_with = "averaged prompts and their own combination of heads"
+    seen_with = "averaged prompts and a personal combination of heads"
     held_out_with = "averaged prompts and the mean of the clients' heads"
-    pull: float = hyperparameter(
-        1.0, "lambda, weight of the squared distance to the global prototypes in the loss", low=0
+    pull: float = hyperparameter(1.0, "weight lambda of the squared distance to the global prototypes", low=0)
+    head_epochs: int | None = hyperparameter(
+        1, "local epochs of the head, before those of the prompts; None: the run's", low=1
     )
-    head_epochs: int | None = hyperparameter(1, "local epochs of the head, before the prompts'; None: the run's", low=1)
-    head_lr: float | None = hyperparameter(None, "learning rate of the head in its phase; None: the run's", low=0)
-    class_rows = SUMS
+    head_lr: float | None = hyperparameter(None, "learning rate of the head; None: the run's", low=0)
+    class_rows = prototypes.SUMS
     deviations = (
-        "the body that is averaged is the prompts alone, since the backbone is frozen",
-        "means and variances for the heads are those of the features after training, of which the prototypes are made "
-        "too; the paper takes the former under the received body, so that clients would gather twice",
-        "the head trains at the run's rate unless told; the paper's rate is 0.1, after which the body has 0.01",
-        "the exact programme: the official code also drops small eigenvalues, and weights below 0.001",
+        "the averaged body consists of the prompts, since the backbone is frozen",
+        "means and variances for combining heads use features after training, as the prototypes do; the paper uses "
+        "features of the received body, which needs a second pass over the data",
+        "by default the head trains at the run's learning rate; the paper uses 0.1 for the head and 0.01 for the body",
+        "solves the quadratic programme exactly; the official code drops small eigenvalues and weights below 0.001",
     )
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return none_known(vit)
+        return prototypes.initial(vit)
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
         return {f"initial.{name}": value for name, value in linear_head(vit, rng).items()}
@@ -64,44 +58,45 @@ class FedPAC(FedVPT):
         loss = functional.cross_entropy(classify(batch, z, state), batch.labels, reduction="none")
         if batch.phase is not None and batch.phase.trains == HEAD:
             return loss
-        return loss + self.pull * squared_error(batch, z, state)
+        return loss + self.pull * prototypes.squared_error(batch, z, state)
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
         z = self.feature(vit, batch, state)
         squares = (z.square().sum(1) * batch.mask).view(len(batch.counts), -1).sum(1)
-        return {**gathered(batch, z), "square": squares}
+        return {**prototypes.sums(batch, z), "square": squares}
 
     def download(self, server: State, client: int | None) -> State:
-        sent = {name: server[name] for name in ("prompt", "prototypes", "known")}
+        common = {name: server[name] for name in ("prompt", "prototypes", "known")}
         if client is None:
-            return {**sent, **{name: server[name] for name in HEAD}}
-        return {**sent, **{name: server.get(f"{client}.{name}", server[f"initial.{name}"]) for name in HEAD}}
+            return {**common, **{name: server[name] for name in HEAD}}
+        return {**common, **{name: server.get(f"{client}.{name}", server[f"initial.{name}"]) for name in HEAD}}
 
     def combine(self, server: State, uploads: Uploads) -> State:
-        """Averages prompts and prototypes, and gives each client of the round its combination of all heads."""
-        weights, unsolved = combinations(*moments(uploads))
+        """Averages prompts and prototypes, and stores a combined head for each client of the cohort."""
+        weights, unsolved = combination_weights(*moments(uploads))
         uploads.log("own_weight", float(weights.diagonal().mean()))
         uploads.log("unsolved", unsolved)
         heads = {
             name: torch.einsum("kj,j...->k...", weights.to(value), value) for name, value in uploads.shared.items()
         }
-        own = {f"{client}.{name}": heads[name][k] for k, client in enumerate(uploads.clients) for name in HEAD}
-        server = {**server, "prompt": uploads.mean("prompt"), **renewed(server, uploads.reports), **own}
-        return {**server, **{name: mean_held(server, name) for name in HEAD}}
+        personal = {f"{client}.{name}": heads[name][k] for k, client in enumerate(uploads.clients) for name in HEAD}
+        updated = prototypes.updated(server, uploads.reports)
+        server = {**server, "prompt": uploads.mean("prompt"), **updated, **personal}
+        return {**server, **{name: mean_personal(server, name) for name in HEAD}}
 
 
-def mean_held(server: State, name: str) -> Tensor:
-    """The mean of a tensor over the clients that have one of their own, added up in the order of their numbers."""
+def mean_personal(server: State, name: str) -> Tensor:
+    """The mean of the clients' personal tensors `name`, summed in the order of client numbers."""
     names = [key for key in server if key.endswith(f".{name}") and key.partition(".")[0].isdigit()]
-    held = [server[key] for key in sorted(names, key=lambda key: int(key.partition(".")[0]))]
-    return sum(held[1:], held[0]) / len(held)
+    values = [server[key] for key in sorted(names, key=lambda key: int(key.partition(".")[0]))]
+    return sum(values[1:], values[0]) / len(values)
 
 
 def moments(uploads: Uploads) -> tuple[Tensor, Tensor]:
-    """Inner products [K, K] of the clients' class-wise mean features, and the variances [K] of these means.
+    """Inner products [K, K] of the clients' class-wise mean features h_k, and the variances [K] of these means.
 
-    h_k = 1/n_k sum over its samples of (one-hot y) z^T, [C, D]; the variance of that mean is (E |z|^2 - |h_k|^2) / n_k.
-    In double precision, as differences of nearly equal h_k are taken later.
+    h_k = 1/n_k sum over the client's samples of (one-hot y) z^T, [C, D]. Its variance is (E |z|^2 - |h_k|^2) / n_k.
+    Double precision, because differences of nearly equal h_k follow.
     """
     samples = uploads.samples.to(uploads.reports["square"]).double()
     means = uploads.reports["prototype.sum"].double().flatten(1) / samples.unsqueeze(1)
@@ -110,30 +105,31 @@ def moments(uploads: Uploads) -> tuple[Tensor, Tensor]:
     return products, variances
 
 
-def combinations(products: Tensor, variances: Tensor) -> tuple[Tensor, float]:
-    """The weights [K, K] of all heads in each client's, rows on the simplex, and for how many clients none were found.
+def combination_weights(products: Tensor, variances: Tensor) -> tuple[Tensor, float]:
+    """Weights of all heads (columns) in each client's combination (rows), and the number of unsolved clients.
 
-    Client i's minimise E |sum_j a_j h_j - h_i|^2 over what clients' samples might have been, which is the square of
-    the bias and the variance (section 4.3): |sum_j a_j (h_j - h_i)|^2 + sum_j a_j^2 v_j. Where the solver finds no
-    answer a client keeps its own head.
+    The weights of client i minimise E |sum_j a_j h_j - h_i|^2 on the simplex: squared bias plus variance (section 4.3),
+    |sum_j a_j (h_j - h_i)|^2 + sum_j a_j^2 v_j. A client whose problem the solver cannot solve keeps its own head.
     """
     weights, unsolved = torch.eye(len(products), dtype=torch.float64), 0
     products, variances = products.cpu(), variances.cpu()
     for i in range(len(products)):
         bias = products - products[i] - products[:, i, None] + products[i, i]  # (h_j - h_i) . (h_l - h_i)
         try:
-            weights[i] = on_simplex(bias + variances.diag())
+            weights[i] = minimise_on_simplex(bias + variances.diag())
         except (RuntimeError, ArithmeticError):
             unsolved += 1
     return weights, float(unsolved)
 
 
-def on_simplex(matrix: Tensor) -> Tensor:
-    """The a >= 0 with sum 1 that minimises a^T P a for a positive semidefinite P [K, K].
+def minimise_on_simplex(matrix: Tensor) -> Tensor:
+    """Minimises a^T P a over a >= 0 with sum 1, for a positive semidefinite P [K, K].
 
-    P = A^T A, and min |A x|^2 + (1^T x - 1)^2 over x >= 0 has the same conditions of optimality once x is scaled to
-    sum 1, so that SciPy's non-negative least squares, an active set method, gives it exactly. Raises `RuntimeError`
-    where that reaches no end.
+    With P = A^T A, the minimiser of |A x|^2 + (1^T x - 1)^2 over x >= 0 satisfies the same optimality conditions once
+    scaled to sum 1. SciPy's non-negative least squares, an active-set method, solves this exactly.
+
+    Raises:
+        RuntimeError: The solver does not converge.
     """
     from scipy.optimize import nnls
 
@@ -142,5 +138,5 @@ def on_simplex(matrix: Tensor) -> Tensor:
     system = torch.cat([root, torch.ones(1, len(matrix)).double()])
     target = torch.zeros(len(system)).double()
     target[-1] = 1
-    found = torch.from_numpy(nnls(system.numpy(), target.numpy())[0])
-    return found / found.sum()
+    solution = torch.from_numpy(nnls(system.numpy(), target.numpy())[0])
+    return solution / solution.sum()

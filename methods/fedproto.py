@@ -1,18 +1,14 @@
-"""Clients on their own, held together by class prototypes."""
+"""FedProto: local models, aligned by global class prototypes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, hyperparameter
+from fedprompt.methods import Backbone, Batch, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompts import classify, vpt_uniform
-from fedprompt.methods.components.prototypes import SUMS, gathered, nearest, none_known, renewed, squared_error
-from fedprompt.methods.lazy import functional
+from fedprompt.methods.lazy import Tensor, functional
 from fedprompt.methods.local import Local
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @register(
@@ -23,30 +19,28 @@ if TYPE_CHECKING:
     variants={"nearest": {"predicts": "nearest"}},
 )
 class FedProto(Local):
-    """Prompts and head stay with each client; class prototypes alone travel, and features are pulled towards them.
+    """Local prompts and heads; only class prototypes are exchanged, and features are pulled towards them.
 
-    A held-out client compares features under the initial prompts, which all clients began with, with the prototypes:
-    the server has no other prompts, since none travel. Adapting, it goes on from there.
+    A held-out client uses the nearest-prototype rule under the initial prompts, because the server receives no trained
+    prompts. Adaptation starts from there.
     """
 
     held_out = True
-    seen_with = "their own prompts and head (fedproto:nearest: their own prompts, the nearest global prototype)"
+    seen_with = "their personal prompts and head (fedproto:nearest: personal prompts and the nearest global prototype)"
     held_out_with = "the initial prompts and the nearest global prototype"
-    pull: float = hyperparameter(
-        1.0, "lambda, weight of the squared distance to the global prototypes in the loss", low=0
-    )
+    pull: float = hyperparameter(1.0, "weight lambda of the squared distance to the global prototypes", low=0)
     predicts: Literal["head", "nearest"] = hyperparameter(
-        "head", "what seen clients predict with: see the paper's two results"
+        "head", "what seen clients predict with; the paper reports both"
     )
-    class_rows = SUMS
+    class_rows = prototypes.SUMS
     deviations = (
         "prototypes are means over all samples of a class; the official code averages clients' means without weights",
-        "a prototype stays while no client of a round holds its class; the official code trains all clients each round",
-        "on prompts and head: features of a frozen backbone give way to the prototypes by way of the prompts alone",
+        "without samples of a class in a round, its prototype is kept; the official code trains all clients each round",
+        "trains prompts and head of a frozen ViT, so only the prompts can move features towards the prototypes",
     )
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return none_known(vit)
+        return prototypes.initial(vit)
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
         return {"initial.prompt": vpt_uniform(vit, (self.tokens,), rng)}
@@ -55,22 +49,22 @@ class FedProto(Local):
         return {**server, "prompt": server["initial.prompt"]} if client is None else server
 
     def held_out_local(self, received: State, mean: State) -> State:
-        weight, bias = nearest(received["prototypes"], received["known"])
+        weight, bias = prototypes.nearest_head(received["prototypes"], received["known"])
         return {"prompt": received["prompt"], "head.weight": weight, "head.bias": bias}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
         if self.predicts == "nearest":
-            return batch.linear(z, *nearest(state["prototypes"], state["known"]))
+            return batch.linear(z, *prototypes.nearest_head(state["prototypes"], state["known"]))
         return classify(batch, z, state)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
         loss = functional.cross_entropy(classify(batch, z, state), batch.labels, reduction="none")
-        return loss + self.pull * squared_error(batch, z, state)
+        return loss + self.pull * prototypes.squared_error(batch, z, state)
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
-        return gathered(batch, self.feature(vit, batch, state))
+        return prototypes.sums(batch, self.feature(vit, batch, state))
 
     def combine(self, server: State, uploads: Uploads) -> State:
-        return {**server, **renewed(server, uploads.reports)}
+        return {**server, **prototypes.updated(server, uploads.reports)}

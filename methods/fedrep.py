@@ -1,10 +1,9 @@
-"""Averaged prompts under personal heads, trained in turns."""
+"""FedRep: averaged prompts under personal heads, trained alternately."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Phase, hyperparameter
+from fedprompt.methods import Phase, hyperparameter, register
 from fedprompt.methods.fedper import FedPer
-from fedprompt.methods.registry import register
 
 
 @register(
@@ -14,19 +13,19 @@ from fedprompt.methods.registry import register
     family="personal prompts",
 )
 class FedRep(FedPer):
-    """FedPer in turns: a client trains its own head while the prompts stand still, then the prompts under that head.
+    """FedPer with alternating training: first the personal head with fixed prompts, then the prompts with that head.
 
     A held-out client predicts with the averaged prompts and the mean of the clients' heads.
     """
 
     head_epochs: int | None = hyperparameter(
-        None, "local epochs of the head, before the prompts'; None: the run's", low=1
+        None, "local epochs of the head, before those of the prompts; None: the run's", low=1
     )
     deviations = (
-        "the representation that is averaged is the prompts alone, since the backbone is frozen",
-        "the prompts train for the run's epochs; the paper's default is one, after ten of the head",
-        "weight decay is the run's for prompts and head; the official code spares biases",
-        "not repeated from the official code: before its final test the heads of all clients train for ten epochs more",
+        "the averaged representation consists of the prompts, since the backbone is frozen",
+        "the prompts train for the run's epochs; the paper's default is 1 epoch, after 10 of the head",
+        "weight decay applies to prompts and head; the official code excludes biases",
+        "not copied from the official code: 10 more epochs for all heads before the final test",
     )
 
     def phases(self) -> tuple[Phase, ...]:

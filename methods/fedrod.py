@@ -1,17 +1,11 @@
-"""An averaged head for every class alike, and beside it a personal one for the client's own classes."""
+"""FedRoD: an averaged class-balanced head plus a personal head."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, State, Streams, hyperparameter
+from fedprompt.methods import Backbone, Batch, State, Streams, hyperparameter, register
 from fedprompt.methods.components.prompts import classify
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import functional, torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, functional, torch
 
 
 @register(
@@ -22,25 +16,25 @@ if TYPE_CHECKING:
     variants={"generic": {"personal": False}},
 )
 class FedRoD(FedVPT):
-    """Prompts and a generic head learn by balanced softmax and are averaged; a personal head, by plain cross-entropy.
+    """Averages prompts and a generic head trained with balanced softmax; adds a personal head trained with CE.
 
-    Balanced softmax adds the log of the client's class shares to the logits in training alone: it is the twin, in
-    training, of the prior correction in testing. `fedrod:generic` has no personal head, and nothing personal.
+    Balanced softmax adds the log of the client's class shares to the logits during training only; it is the training
+    counterpart of the prior correction in evaluation. `fedrod:generic` has no personal head.
     """
 
     personalised = True
-    seen_with = "averaged prompts; the averaged generic head plus their personal one"
+    seen_with = "averaged prompts; the averaged generic head plus a personal head"
     held_out_with = "averaged prompts and generic head"
     gamma: float = hyperparameter(
         1.0, "exponent of the class counts in the balanced softmax; 0: plain cross-entropy", low=0
     )
-    personal: bool = hyperparameter(True, "a personal head beside the generic one")
+    personal: bool = hyperparameter(True, "add a personal head to the generic one")
     deviations = (
-        "from the paper's equations: its official repository holds no code",
-        "the body that is averaged is the prompts alone, since the backbone is frozen",
-        "the personal head begins with zeros, so that a client that never trained predicts with the generic head",
-        "without the paper's hypernetwork, which makes a newcomer's personal head from its class shares",
-        "not repeated from a peer: predictions with the personal head alone, and its loss reaching the prompts",
+        "implemented from the paper's equations: the official repository contains no code",
+        "the averaged body consists of the prompts, since the backbone is frozen",
+        "the personal head starts at zero, so that a client that never trained predicts with the generic head",
+        "no hypernetwork, with which the paper generates personal heads of new clients from their class shares",
+        "not copied from another framework: predictions with the personal head alone, whose loss trains the prompts",
     )
 
     def local(self, vit: Backbone, rng: Streams) -> State:
@@ -49,7 +43,7 @@ class FedRoD(FedVPT):
         return {"personal.weight": torch.zeros(vit.classes, vit.dim), "personal.bias": torch.zeros(vit.classes)}
 
     def held_out_local(self, received: State, mean: State) -> State:
-        return {name: torch.zeros_like(value) for name, value in mean.items()}  # which leaves the generic head
+        return {name: torch.zeros_like(value) for name, value in mean.items()}  # predicts with the generic head
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
@@ -57,14 +51,14 @@ class FedRoD(FedVPT):
         return generic + personal_logits(batch, z, state) if self.personal else generic
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Balanced softmax of the generic head; and cross-entropy of both heads' sum, which trains the personal one.
+        """Balanced softmax of the generic head, plus cross-entropy of the sum of both heads.
 
-        The personal head fits what the generic one leaves (section 4.2), so its loss must not bend prompts and generic
-        head to the client. Shares do as counts: n_c is n times the share, and log n moves all logits alike.
+        The second term trains the personal head only, which fits the residual of the generic one (section 4.2).
+        Class shares may replace the paper's counts n_c, because the factor n shifts all logits equally.
         """
         z = self.feature(vit, batch, state)
         generic = classify(batch, z, state)
-        share = torch.full_like(batch.prior, self.gamma).xlogy(batch.prior)  # 0 log 0 = 0; absent: -inf, out of the sum
+        share = torch.full_like(batch.prior, self.gamma).xlogy(batch.prior)  # 0 log 0 = 0; absent classes: -inf
         loss = functional.cross_entropy(generic + batch.own(share), batch.labels, reduction="none")
         if not self.personal:
             return loss
@@ -73,5 +67,5 @@ class FedRoD(FedVPT):
 
 
 def personal_logits(batch: Batch, z: Tensor, state: State) -> Tensor:
-    """What the personal head adds [B, C] for features [B, D]."""
+    """Logits [B, C] of the personal head for features [B, D]."""
     return batch.linear(z, state["personal.weight"], state["personal.bias"])

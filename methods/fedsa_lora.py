@@ -1,11 +1,10 @@
-"""LoRA with one factor for all and one for each."""
+"""FedSA-LoRA: LoRA with an averaged factor A and a personal factor B."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods import Backbone, State, Streams, register
 from fedprompt.methods.components.lora import LoRA
 from fedprompt.methods.components.prompts import linear_head
-from fedprompt.methods.registry import register
 
 
 @register(
@@ -15,17 +14,15 @@ from fedprompt.methods.registry import register
     family="parameter-efficient tuning",
 )
 class FedSALoRA(LoRA):
-    """A is averaged, B and the head stay with each client; a held-out client takes the mean B and the mean head."""
+    """Averages A; B and the head are personal. A held-out client uses the mean B and the mean head."""
 
     personalised = True
     seen_with = "the averaged A with its own B and head"
     held_out_with = "the averaged A with the mean of the clients' B and heads"
-    deviations = (
-        "on a Vision Transformer with a linear head, which each client keeps as in the official configuration",
-    )
+    deviations = ("tunes a Vision Transformer; the linear head is personal, as in the official configuration",)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        return {"lora.A": self.start(vit, rng)[0]}
+        return {"lora.A": self.initial_factors(vit, rng)[0]}
 
     def local(self, vit: Backbone, rng: Streams) -> State:
-        return {"lora.B": self.start(vit, rng)[1], **linear_head(vit, rng)}
+        return {"lora.B": self.initial_factors(vit, rng)[1], **linear_head(vit, rng)}

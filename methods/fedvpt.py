@@ -1,20 +1,15 @@
-"""Shallow visual prompts, averaged."""
+"""FedVPT: averaged shallow visual prompts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, State, Streams, hyperparameter, register
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor
 
 
 @register("fedvpt", paper="Jia et al., Visual Prompt Tuning, ECCV; averaged", year=2022, family="global prompts")
 class FedVPT(Method):
-    """VPT-shallow: prompt tokens beside cls at the first layer, and a linear head, averaged over clients."""
+    """VPT-shallow: averages prompt tokens, inserted after cls at the first layer, and a linear head."""
 
     tokens: int = hyperparameter(10, "prompt tokens at the first layer", low=1)
 
@@ -22,7 +17,7 @@ class FedVPT(Method):
         return {"prompt": vpt_uniform(vit, (self.tokens,), rng), **linear_head(vit, rng)}
 
     def feature(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """The cls feature [B, D] of the prompted images."""
+        """The cls feature [B, D] of each image with prompts."""
         return vit.encode(insert_after_cls(vit.embed(batch), batch.own(state["prompt"])))
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:

@@ -1,10 +1,9 @@
-"""Averaged prompts, fine-tuned by every client before it predicts."""
+"""FedVPT-FT: averaged prompts, fine-tuned by every client before it predicts."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Phase, hyperparameter
+from fedprompt.methods import Phase, hyperparameter, register
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.registry import register
 
 
 @register(
@@ -14,16 +13,16 @@ from fedprompt.methods.registry import register
     family="personal prompts",
 )
 class FedVPTFineTuned(FedVPT):
-    """FedVPT; before it predicts, a client trains prompts and head on its own data, which the server never sees.
+    """FedVPT; before predictions, each client fine-tunes a local copy of prompts and head on its own data.
 
-    A held-out client is scored with the averaged model, and apart from that after the same fine-tuning.
+    A held-out client is evaluated with the averaged model, and after the same fine-tuning as its adapted result.
     """
 
     personalised = True
-    seen_with = "the averaged prompt and head after epochs on its own data"
-    held_out_with = "the averaged prompt and head as they are"
-    tune_epochs: int | None = hyperparameter(None, "local epochs before a prediction; None: those of a round", low=1)
-    deviations = ("on prompts and head of a frozen ViT; the paper fine-tunes whole networks",)
+    seen_with = "the averaged prompt and head, fine-tuned on its own data"
+    held_out_with = "the averaged prompt and head"
+    tune_epochs: int | None = hyperparameter(None, "fine-tuning epochs; None: the run's epochs", low=1)
+    deviations = ("fine-tunes prompts and head of a frozen ViT; the paper fine-tunes whole networks",)
 
     @property
     def fine_tuning(self) -> Phase:

@@ -1,11 +1,10 @@
-"""LoRA with one factor frozen, so that averaging the other averages the product."""
+"""FFA-LoRA: LoRA with a frozen factor A, so that averaging B averages the product."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods import Backbone, State, Streams, register
 from fedprompt.methods.components.lora import LoRA
 from fedprompt.methods.components.prompts import linear_head
-from fedprompt.methods.registry import register
 
 
 @register(
@@ -15,15 +14,15 @@ from fedprompt.methods.registry import register
     family="parameter-efficient tuning",
 )
 class FFALoRA(LoRA):
-    """A is drawn once, the same for all, and never trained; B and the head are averaged (its section 4)."""
+    """A is drawn once for all clients and never trained; B and the head are averaged (section 4)."""
 
     deviations = (
-        "without differential privacy, on a Vision Transformer with a linear head",
-        "A is counted in every download, where a seed would do",
+        "no differential privacy; tunes a Vision Transformer with a linear head",
+        "every download includes A, where a seed would suffice",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        return {"lora.B": self.start(vit, rng)[1], **linear_head(vit, rng)}
+        return {"lora.B": self.initial_factors(vit, rng)[1], **linear_head(vit, rng)}
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return {"lora.A": self.start(vit, rng)[0]}
+        return {"lora.A": self.initial_factors(vit, rng)[0]}

@@ -1,6 +1,6 @@
-"""torch, imported at its first use, so that listing methods takes milliseconds.
+"""torch, imported at first use, so that `bench list methods` takes milliseconds.
 
-A method file writes `from fedprompt.methods.lazy import torch` where it would write `import torch`.
+Method files write `from fedprompt.methods.lazy import Tensor, torch` instead of `import torch`.
 """
 
 import importlib
@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import Generator, Tensor
     from torch.nn import functional
 else:
 
-    class _Lazy:
+    class _LazyModule:
         def __init__(self, module: str) -> None:
             self._module = module
 
         def __getattr__(self, name: str) -> Any:
             return getattr(importlib.import_module(self._module), name)
 
-    torch = _Lazy("torch")
-    functional = _Lazy("torch.nn.functional")
+    torch = _LazyModule("torch")
+    functional = _LazyModule("torch.nn.functional")
+    Generator = Tensor = Any  # for annotations only
 
-__all__ = ["functional", "torch"]
+__all__ = ["Generator", "Tensor", "functional", "torch"]

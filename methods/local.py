@@ -1,19 +1,18 @@
-"""Every client on its own."""
+"""Local: every client trains alone."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods import Backbone, State, Streams, register
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.registry import register
 
 
 @register("local", paper="Jia et al., Visual Prompt Tuning, ECCV; no federation", year=2022, family="personal prompts")
 class Local(FedVPT):
-    """VPT-shallow trained by each client alone: nothing is shared, so a held-out client has no model."""
+    """VPT-shallow trained by each client alone. Nothing is shared, so a held-out client has no model."""
 
     personalised = True
     held_out = shares = False
-    seen_with = "its own prompt and head"
+    seen_with = "its personal prompt and head"
     held_out_with = "nothing: it has no model"
 
     def shared(self, vit: Backbone, rng: Streams) -> State:

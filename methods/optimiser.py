@@ -1,77 +1,83 @@
-"""What an optimiser plug-in may change: the client's step, what is kept and sent beside it, and the server's step."""
+"""The contract between optimisers and the simulator: hooks into the client's and the server's step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from fedprompt.methods.base import Configured, State, Uploads
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor
 
 
 @dataclass(frozen=True)
 class ClientContext:
-    """A round's local training as a plug-in sees it: the shared tensors that the clients received, what its server side
-    sent beside them, and what each client kept for it when it last trained; [K, ...] each."""
+    """What an optimiser knows of K clients during their local training; all tensors [K, ...]."""
 
     received: State
+    """Shared tensors at the start of the round."""
     sent: State
+    """Tensors that `Optimiser.sent` returned for this round."""
     kept: State
+    """Tensors that each client stored for this optimiser when it last trained; at first those of `Optimiser.local`."""
 
     def first(self, number: int) -> ClientContext:
-        """The first so many clients of it."""
+        """The context of the first `number` clients."""
         parts = (self.received, self.sent, self.kept)
         return ClientContext(*({name: value[:number] for name, value in part.items()} for part in parts))
 
 
 class Optimiser(Configured):
-    """A plug-in written `METHOD+NAME`: it changes the client's step or the server's, for any averaging method.
+    """Base class of optimisers, written `METHOD+NAME`. They change the client's or the server's step.
 
-    It acts on shared tensors alone. What it sends, has clients keep, and has them upload is named and shaped as the
-    shared tensors that it goes with, so that rows of classes are sent and counted as theirs are.
+    An optimiser acts on shared tensors only and works with any method that averages them. What it sends, keeps and
+    uploads must have the names and shapes of shared tensors; per-class rows then travel and are counted as theirs.
     """
 
     within_round: ClassVar[bool] = False
-    """Whether nothing of it outlasts a round, so that the shared tensors may be made anew after each."""
+    """Whether it keeps no state between rounds, so that it also fits methods that rebuild their shared tensors."""
 
     def memory(self, shared: State) -> State:
-        """Initial tensors that the server keeps for this plug-in; they do not travel, but for those that are `sent`."""
+        """Initial tensors that the server stores for this optimiser."""
         return {}
 
     def sent(self, memory: State) -> State:
-        """What the server sends to every client of a round beside the shared tensors."""
+        """Tensors that the server sends to every client of a round, in addition to the shared tensors."""
         return {}
 
     def local(self, shared: State) -> State:
-        """Initial tensors that each client keeps for this plug-in, from the first round that it trains in."""
+        """Initial tensors that each client stores for this optimiser."""
         return {}
 
     def penalty(self, state: State, received: State) -> Tensor | None:
-        """A term [K] added to each client's loss; both states hold the tensors in training, [K, ...] each."""
+        """A term [K] added to each client's loss; both states contain the tensors in training, [K, ...]."""
         return None
 
     def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
-        """The gradients [A, ...] that clients follow, given those of their loss and where they stand (`state`)."""
+        """The gradients [K, ...] for SGD, from those of the loss at `state`."""
         return gradients
 
     def finish(self, ended: State, reach: State, visit: ClientContext) -> tuple[State, State]:
-        """What clients keep and what they upload beside their shared tensors, [K, ...], after they `ended` training.
+        """Tensors that clients store and tensors that they upload, [K, ...], after training.
 
-        `reach` [K, 1, ...] of every tensor that trained is how far a constant gradient of one would have moved it:
-        steps times learning rate, without momentum.
+        Args:
+            ended: Shared tensors after local training, [K, ...].
+            reach: For every trained tensor [K, 1, ...] the distance that a constant gradient of one would have moved
+                it: steps times learning rate without momentum, more with momentum.
+            visit: The clients' context.
         """
         return visit.kept, {}
 
     def gather(self, memory: State, before: State, uploads: Uploads, clients: int) -> State:
-        """The new memory, given the shared tensors before the round, and what each of its clients sent.
+        """The server's new memory after a round.
 
-        `uploads.reports` are this plug-in's, with zeros for classes that a client does not hold; `clients` is how many
-        train in all.
+        Args:
+            memory: Tensors stored by the server.
+            before: Shared tensors before the round.
+            uploads: The cohort's uploads. `uploads.reports` are what `finish` uploaded, zero for other classes' rows.
+            clients: Total number of training clients.
         """
         return memory
 
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
-        """The shared tensors to continue from, given those before and after averaging, and the new memory."""
+        """The new shared tensors and the new memory, from the shared tensors before the round and after averaging."""
         return averaged, memory

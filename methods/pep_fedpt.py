@@ -1,19 +1,12 @@
-"""PEP-FedPT: class prompts mixed per sample by class prototypes and client class priors."""
+"""PEP-FedPT: class prompts, mixed per sample with weights from class prototypes and the client's class prior."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, hyperparameter, register
+from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompt_mixing import Mixing, Prototypes, Similarity, soft_weights
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from fedprompt.methods.components.prototypes import gathered
-from fedprompt.methods.errors import MethodError
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, torch
 
 
 @register(
@@ -33,29 +26,33 @@ if TYPE_CHECKING:
     },
 )
 class PEPFedPT(Method):
-    """A shared prompt at the first layer, and before layer J a prompt estimated per sample from class prompts.
+    """A shared prompt at the first layer, and a mixture of class prompts, computed per sample, before layer J.
 
-    The weights of the class prompts are the posterior of the sample's class under its client's class prior
-    and the similarity of its cls token to global class prototypes. Nothing personal is trained or stored.
+    The mixing weights are the posterior class probabilities of the sample, from the client's class prior and the
+    similarity of the cls token to global class prototypes. No tensor is personal.
     """
 
-    seen_with = held_out_with = "the averaged model, class prompts mixed for each sample as `mixing` says"
+    seen_with = held_out_with = "the averaged model, with class prompts mixed per sample (`mixing`)"
     shared_tokens: int = hyperparameter(10, "tokens of the shared prompt (n_S)", low=0)
     class_tokens: int = hyperparameter(1, "tokens of each class prompt (n_C)", low=1)
-    layer: int | None = hyperparameter(None, "layer J that the mixed prompt enters (none: round(L/2) + 1)", low=2)
-    mixing: Mixing = hyperparameter("posterior", "rule for the weights: prior x prototype, or an ablation of it")
-    similarity: Similarity = hyperparameter("centred-cosine", "how a cls token is compared with prototypes")
+    layer: int | None = hyperparameter(None, "layer J that the mixed prompt enters; None: round(L/2) + 1", low=2)
+    mixing: Mixing = hyperparameter(
+        "posterior", "rule for the mixing weights: prior x prototype similarity, or an ablation"
+    )
+    similarity: Similarity = hyperparameter("centred-cosine", "how cls tokens are compared with prototypes")
     tau: float = hyperparameter(0.1, "temperature of the cosine similarities", low=1e-6)
-    beta: float = hyperparameter(0.5, "share of the old prototype kept when a round's is folded in", low=0, high=1)
-    weights_gradient: bool = hyperparameter(False, "let the gradient flow through the weights")
-    first_prototypes: bool = hyperparameter(True, "one pass over the training clients before round 1")
+    beta: float = hyperparameter(0.5, "weight of the old prototype in an update", low=0, high=1)
+    weights_gradient: bool = hyperparameter(False, "propagate gradients through the mixing weights")
+    first_prototypes: bool = hyperparameter(
+        True, "compute prototypes in a pass over the training clients before round 1"
+    )
 
     version = 2
-    no_decay = ("class_prompts",)  # rows of absent classes have no gradient, and must not shrink either
+    no_decay = ("class_prompts",)  # rows of absent classes have no gradient and must not shrink
     deviations = (
-        "reconstructed from the abstract and its lineage: no official code is public",
+        "reconstructed from the abstract and the methods it builds on: no official code is public",
         "insertion layer, similarity, temperature, momentum and first prototypes are our choices (see the fields)",
-        "a class without a prototype gets no weight, unless none of the client's classes has one",
+        "classes without a prototype get no weight, unless none of the client's classes has one",
     )
 
     @property
@@ -65,12 +62,12 @@ class PEPFedPT(Method):
     @property
     def class_rows(self) -> tuple[str, ...]:
         sums = ("prototype.sum", "prototype.count", "prototype.square")
-        # A class that a client does not hold has no prior there, so these rules give it no weight.
+        # Classes without samples at a client have a prior of zero there, so these rules give them no weight.
         return (*sums, "class_prompts", "prototypes", "known") if self.uses_prior else sums
 
     @property
     def uses_prototypes(self) -> bool:
-        """Whether the weights read prototypes; if not, none are gathered and none travel."""
+        """Whether the mixing weights use prototypes; if not, none are computed or sent."""
         return self.mixing in ("posterior", "prototype", "hard")
 
     @property
@@ -94,25 +91,23 @@ class PEPFedPT(Method):
     def memory(self, vit: Backbone, rng: Streams) -> State:
         if not self.uses_prototypes:
             return {}
-        state = {"prototypes": torch.zeros(vit.classes, vit.dim), "known": torch.zeros(vit.classes)}
         extra = {"gaussian": {"variance": torch.ones(())}, "centred-cosine": {"centre": torch.zeros(vit.dim)}}
-        return {**state, **extra.get(self.similarity, {})}
+        return {**prototypes.initial(vit), **extra.get(self.similarity, {})}
 
     def tokens(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Tokens entering layer J, the shared prompt among them (steps 1 and 2); cls is the first."""
+        """Tokens entering layer J, including the shared prompt (steps 1 and 2); cls comes first."""
         if not self.shared_tokens:
             return vit.frozen(batch, self.insertion(vit))
         x = insert_after_cls(vit.embed(batch), batch.own(state["prompt"]))
         return vit.layers(x, 1, self.insertion(vit) - 1)
 
     def weights(self, batch: Batch, z: Tensor, state: State) -> Tensor:
-        """Soft weights of the class prompts (step 3): [B, M] over the classes held where the rule reads the prior,
-        else [B, C]."""
+        """Mixing weights (step 3): [B, M] over the client's classes if the rule uses the prior, otherwise [B, C]."""
         return soft_weights(
             batch,
             z if self.weights_gradient else z.detach(),
             batch.held(batch.prior) if self.uses_prior else torch.full_like(batch.prior, 1 / batch.prior.shape[1]),
-            Prototypes.of(state),
+            Prototypes.from_state(state),
             mixing=self.mixing,
             similarity=self.similarity,
             tau=self.tau,
@@ -127,8 +122,7 @@ class PEPFedPT(Method):
         return classify(batch, vit.encode(x, first=self.insertion(vit)), state)
 
     def log_weights(self, batch: Batch, weights: Tensor) -> None:
-        """Logs the weights' entropy (nats), whether their arg max, and the prior's, is the true class, and of a
-        prediction the weights themselves, class by class."""
+        """Logs the entropy of the weights (nats), the accuracy of the weights and of the prior, and mean weights."""
         best = weights.argmax(1)
         if self.uses_prior:
             classes = batch.own(batch.classes)
@@ -136,30 +130,30 @@ class PEPFedPT(Method):
         batch.log("mix_entropy", torch.special.entr(weights).sum(1))
         batch.log("mix_accuracy", (best == batch.labels).float())
         batch.log("prior_accuracy", (batch.own(batch.prior).argmax(1) == batch.labels).float())
-        if batch.phase is None:  # in training nobody reads them
+        if batch.phase is None:  # recorded in evaluation only
             if self.uses_prior:
-                # Added, not set: past the classes that a client holds any id may stand, and its weight is zero.
+                # Padding entries of `classes` may repeat an id; their weight is zero, so adding is safe.
                 weights = weights.new_zeros(len(weights), batch.prior.shape[1]).scatter_add_(1, classes, weights)
             batch.log_by_class("mix_weights", weights)
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """Sums, counts and, for the Gaussian, squares of the cls token entering layer J, by class and client."""
+        """Sums, counts and, for the Gaussian, squared norms of the cls token entering layer J, per client and class."""
         if not self.uses_prototypes:
             return {}
         layer = self.insertion(vit)
         z = self.tokens(vit, batch, state)[:, 0] if self.shared_tokens else vit.features(batch, layer)
-        sums = gathered(batch, z)
+        sums = prototypes.sums(batch, z)
         if self.similarity == "gaussian":
             sums["prototype.square"] = batch.class_sums(z.square().sum(1, keepdim=True))
         return sums
 
     def apply_statistics(self, server: State, statistics: State) -> State:
-        """mu_c <- beta mu_c + (1 - beta) mu_c of the round, for the classes seen; a first sight sets it."""
+        """mu_c <- beta mu_c + (1 - beta) (class mean of the round); the first class mean replaces zero."""
         total, count = statistics["prototype.sum"], statistics["prototype.count"]
         seen = count > 0
         fresh = total / count.clamp_min(1)
-        keep = self.beta * server["known"].unsqueeze(1)
-        blended = keep * server["prototypes"] + (1 - keep) * fresh
+        old_share = self.beta * server["known"].unsqueeze(1)
+        blended = old_share * server["prototypes"] + (1 - old_share) * fresh
         new = {
             "prototypes": torch.where(seen, blended, server["prototypes"]),
             "known": torch.maximum(server["known"], seen.squeeze(1).to(server["known"].dtype)),
@@ -167,9 +161,9 @@ class PEPFedPT(Method):
         if self.similarity == "centred-cosine":
             new["centre"] = (new["known"] @ new["prototypes"]) / new["known"].sum().clamp_min(1)
         if self.similarity == "gaussian":
-            # pooled within-class variance per dimension: sum |z|^2 - n |mean|^2 over all classes
+            # Pooled within-class variance per dimension: sum |z|^2 - n |mean|^2 over all classes.
             within = statistics["prototype.square"] - count * fresh.square().sum(1, keepdim=True)
             spread = within.sum() / (count.sum() * fresh.shape[1])
-            kept = self.beta if bool(server["known"].any()) else 0.0
-            new["variance"] = kept * server["variance"] + (1 - kept) * spread
+            share = self.beta if bool(server["known"].any()) else 0.0
+            new["variance"] = share * server["variance"] + (1 - share) * spread
         return new

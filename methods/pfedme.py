@@ -1,15 +1,11 @@
-"""pFedMe: personal models at the Moreau envelope of the averaged one."""
+"""pFedMe: personal models from Moreau envelopes of the clients' losses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Phase, State, Uploads, hyperparameter
-from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, TwoModels, squared_distance
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Backbone, Batch, Phase, State, Uploads, hyperparameter, register
+from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, PersonalModel, squared_distance
+from fedprompt.methods.fedvpt import FedVPT
+from fedprompt.methods.lazy import Tensor
 
 
 @register(
@@ -18,27 +14,29 @@ if TYPE_CHECKING:
     year=2020,
     family="personal prompts",
 )
-class PFedMe(TwoModels):
-    """On each batch a client's own prompts and head theta take K steps on CE + lambda/2 |theta - w_i|^2; then its copy
-    w_i of what it received moves towards theta by eta lambda of the way. The server goes beta of the way to their mean.
+class PFedMe(PersonalModel, FedVPT):
+    """Per batch, the personal prompt and head theta take K steps on CE + lambda/2 |theta - w_i|^2.
+
+    Then the local copy w_i of the averaged model moves towards theta: w_i <- w_i - eta lambda (w_i - theta). The server
+    sets w <- (1 - beta) w + beta mean w_i.
     """
 
     strength: float = hyperparameter(15.0, "weight lambda of the distance between theta and w_i", low=0)
     inner_steps: int = hyperparameter(5, "steps K of theta on a batch", low=1)
-    eta: float = hyperparameter(0.05, "learning rate of w_i", low=0)
-    beta: float = hyperparameter(1.0, "share of the way to the clients' mean that the server goes", low=0)
-    refuses_optimisers = "pfedme moves its averaged model by settling, not by steps that a plug-in could change"
+    eta: float = hyperparameter(0.05, "learning rate eta of w_i", low=0)
+    beta: float = hyperparameter(1.0, "weight beta of the clients' mean in the server's update", low=0)
+    refuses_optimisers = "pfedme updates its averaged model without gradients that an optimiser could change"
     seen_with = "its personal prompt and head (theta)"
     held_out_with = "the averaged prompt and head (w)"
     deviations = (
-        "on prompts and head of a frozen ViT; the paper personalises whole networks",
-        "theta takes the run's SGD with its momentum, lambda 15 and K 5 as in the official code; the paper solves the "
-        "inner problem to an accuracy, and the official code steps without momentum",
-        "theta starts a round where the client left it, and in the official code at w: an exact solution would not "
-        "depend on it",
-        "eta is 0.05, as the run's own rate is by default; the official code's is lower, over more rounds",
-        "not repeated from the official code: all clients train in each round though only the sampled are averaged, "
-        "and a local epoch is one batch",
+        "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
+        "theta is trained by the run's SGD with momentum, with lambda 15 and K 5 as in the official code; the paper "
+        "solves the inner problem to a given accuracy, and the official code uses no momentum",
+        "theta starts a round at the client's last theta; the official code starts at w (an exact solution would not "
+        "depend on the start)",
+        "eta is 0.05, the default learning rate of a run; the official code uses a lower one over more rounds",
+        "not copied from the official code: all clients train every round although only the cohort is averaged, and a "
+        "local epoch is one batch",
     )
 
     def phases(self) -> tuple[Phase, ...]:

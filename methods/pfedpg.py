@@ -1,16 +1,12 @@
-"""Personal prompts that the server generates."""
+"""pFedPG: the server generates personal prompts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, Uploads, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, State, Streams, Uploads, hyperparameter, register
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, torch
 
 GENERATOR = ("base", "query", "key", "value", "out")
 
@@ -24,29 +20,30 @@ GENERATOR = ("base", "query", "key", "value", "out")
     variants={"base": {"newcomer": "base"}},
 )
 class PFedPG(Method):
-    """The server makes each client's prompts from base prompts and the client's descriptor by cross-attention.
+    """The server generates each client's prompts from base prompts and a client descriptor by cross-attention.
 
-    A client tunes them with a head of its own, sends the prompts back, and predicts with what it tuned; the server
-    moves its generator towards them. A held-out client takes the prompts of `newcomer` and the mean of the heads.
+    A client trains the generated prompts with a personal head, uploads the prompts and predicts with them. The server
+    updates its generator towards the uploads. A held-out client uses the prompts of `newcomer` and the mean head.
     """
 
     personalised = True
-    seen_with = "the prompts that it tuned last, else generated ones, under its own head"
-    held_out_with = "the mean descriptor's prompts (:base, the base prompts) under the mean of the clients' heads"
+    seen_with = "its last trained prompts, or generated ones, under its personal head"
+    held_out_with = "the prompts of the mean descriptor (:base: the base prompts) under the mean of the clients' heads"
     personal_copies = ("prompt",)
-    rebuilt = "pfedpg generates each client's prompts anew"
+    rebuilt = "pfedpg generates new prompts for each client every round"
     adapted = ("prompt", "head.weight", "head.bias")
     tokens: int = hyperparameter(10, "prompt tokens at the first layer", low=1)
     width: int = hyperparameter(64, "width of the generator's attention", low=1)
     server_lr: float = hyperparameter(0.1, "learning rate of the generator and the descriptors", low=0)
     newcomer: Literal["mean", "base"] = hyperparameter(
-        "mean", "a held-out client's prompts: those of the mean descriptor of all who trained, or the base prompts"
+        "mean", "prompts of a held-out client: from the mean descriptor of trained clients, or the base prompts"
     )
     deviations = (
-        "no official code: from the paper's equations, one vector per client being added to all base prompts",
-        "the generator steps along the cohort's mean, at 0.1; the paper's rate is 0.001 over 100 rounds of all clients",
-        "the paper has no held-out client; `newcomer` says what one predicts with",
-        "not repeated from unofficial code: a step away from the clients' prompts, and clients that never get theirs",
+        "implemented from the paper's equations, without official code; one vector per client is added to all prompts",
+        "the generator follows the cohort's mean gradient at learning rate 0.1; the paper uses 0.001 and 100 rounds "
+        "with all clients",
+        "the paper has no held-out clients; `newcomer` defines their prompts",
+        "not copied from unofficial code: a step away from the clients' prompts, and clients without generated prompts",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
@@ -56,7 +53,7 @@ class PFedPG(Method):
         return linear_head(vit, rng)
 
     def private(self, vit: Backbone, rng: Streams, clients: int) -> State:
-        """Base prompts, the attention that makes prompts of them, a descriptor a client, and who has trained."""
+        """Base prompts, attention weights of the generator, a descriptor per client, and flags of trained clients."""
 
         def normal(purpose: str, rows: int, columns: int, scale: float) -> Tensor:
             return torch.empty(rows, columns).normal_(0, scale, generator=rng(purpose))
@@ -73,7 +70,7 @@ class PFedPG(Method):
         }
 
     def generate(self, generator: State, descriptor: Tensor) -> Tensor:
-        """Prompts [tokens, D] for a descriptor [D] (its equations 3 and 4)."""
+        """Prompts [tokens, D] for a descriptor [D] (equations 3 and 4)."""
         base = generator["base"]
         scores = descriptor @ generator["query"] @ (base @ generator["key"]).T / self.width**0.5
         return base + scores.softmax(-1) @ (base @ generator["value"]) @ generator["out"]
@@ -84,24 +81,24 @@ class PFedPG(Method):
         return {**server, "prompt": self.generate(server, server["descriptors"][client])}
 
     def combine(self, server: State, uploads: Uploads) -> State:
-        """One descent step: a client's gradient is P_n - P_updated, carried back through the generator."""
+        """One gradient step: P_n - P_updated of each client n, backpropagated through the generator."""
         names = [*GENERATOR, "descriptors"]
         leaves = {name: server[name].detach().clone().requires_grad_() for name in names}
         clients = list(uploads.clients)
         with torch.enable_grad():
-            made = torch.stack([self.generate(leaves, leaves["descriptors"][n]) for n in clients])
-        steps = torch.autograd.grad(made, list(leaves.values()), made.detach() - uploads.shared["prompt"])
+            generated = torch.stack([self.generate(leaves, leaves["descriptors"][n]) for n in clients])
+        gradients = torch.autograd.grad(generated, list(leaves.values()), generated.detach() - uploads.shared["prompt"])
         new = {}
-        for name, step in zip(names, steps, strict=True):
-            share = 1 if name == "descriptors" else len(clients)  # a descriptor has its own client's gradient alone
-            new[name] = server[name] - self.server_lr / share * step
+        for name, gradient in zip(names, gradients, strict=True):
+            share = 1 if name == "descriptors" else len(clients)  # only one client contributes to a descriptor
+            new[name] = server[name] - self.server_lr / share * gradient
         trained = server["trained"].clone()
         trained[clients] = 1
         server = {**server, **new, "trained": trained}
-        return {**server, "prompt": self.new_prompt(server)}
+        return {**server, "prompt": self.held_out_prompt(server)}
 
-    def new_prompt(self, server: State) -> Tensor:
-        """What a held-out client receives."""
+    def held_out_prompt(self, server: State) -> Tensor:
+        """The prompts that held-out clients receive."""
         if self.newcomer == "base":
             return server["base"]
         return self.generate(server, server["trained"] @ server["descriptors"] / server["trained"].sum().clamp_min(1))

@@ -1,17 +1,10 @@
-"""Personal prompts in pixel space under an averaged model."""
+"""pFedPT: personal prompts in pixel space, with an averaged model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, MethodError, Phase, State, Streams, hyperparameter, register
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from fedprompt.methods.errors import MethodError
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, torch
 
 
 @register(
@@ -22,41 +15,41 @@ if TYPE_CHECKING:
     variants={"head": {"tokens": 0}},
 )
 class PFedPT(Method):
-    """A border added to the pixels stays with each client; prompt tokens and head are averaged.
+    """A personal border is added to the images' pixels; prompt tokens and head are averaged.
 
-    A client trains its border while the rest stands still, then the rest under its border. A held-out client takes
+    Clients train the border with everything else fixed, then everything else with that border. A held-out client uses
     the mean of the clients' borders.
     """
 
     personalised = True
-    seen_with = "its own border, the averaged prompt and head"
+    seen_with = "its personal border, the averaged prompt and head"
     held_out_with = "the mean of the clients' borders, the averaged prompt and head"
-    width: int | None = hyperparameter(
-        None, "pixels of the border at each edge; None: a sixteenth of the image's side", low=1
-    )
+    width: int | None = hyperparameter(None, "width of the border in pixels; None: 1/16 of the image's side", low=1)
     tokens: int = hyperparameter(10, "averaged prompt tokens at the first layer", low=0)
-    border_epochs: int | None = hyperparameter(None, "local epochs of the border; None: those of a round", low=1)
+    border_epochs: int | None = hyperparameter(None, "local epochs of the border; None: the run's", low=1)
     border_lr: float = hyperparameter(1.0, "learning rate of the border", low=0)
     no_decay = ("border",)
     deviations = (
-        "the model that is averaged is prompt tokens and head on a frozen ViT; the paper trains a whole network",
+        "the averaged model consists of prompt tokens and head on a frozen ViT; the paper trains a whole network",
         "borders start at zero; the official code draws them from a standard normal distribution",
-        "momentum of the border is the run's, 0.9 by default; official: 0.5",
-        "a held-out client takes the mean border; the paper has no such client",
-        "not repeated from the official code: on Tiny-ImageNet the border has one channel for all three colours, and "
-        "the accuracy that it reports is the best round's on test data",
+        "the border uses the run's momentum, 0.9 by default; the official code uses 0.5",
+        "a held-out client uses the mean border; the paper has no held-out clients",
+        "not copied from the official code: one border channel for all three colours on Tiny-ImageNet, and reporting "
+        "the best test accuracy of all rounds",
     )
 
     def border_width(self, vit: Backbone) -> int:
-        """Pixels of the border at each edge."""
+        """Width of the border in pixels."""
         return self.width or max(1, vit.image_size // 16)
 
     def check(self, vit: Backbone) -> None:
         if 2 * self.border_width(vit) > vit.image_size:
-            raise MethodError(f"pfedpt.width={self.width}: images are {vit.image_size} pixels wide; take at most half.")
+            raise MethodError(
+                f"pfedpt.width={self.width}: images are {vit.image_size} pixels wide; use at most half of that."
+            )
 
     def border(self, vit: Backbone) -> Tensor:
-        """Places of the border's pixels in a flattened image, ascending."""
+        """Ascending indices of the border's pixels in a flattened image."""
         inside = torch.zeros(vit.image_size, vit.image_size, dtype=torch.bool)
         width = self.border_width(vit)
         inside[width : vit.image_size - width, width : vit.image_size - width] = True
@@ -80,7 +73,7 @@ class PFedPT(Method):
         return classify(batch, vit.encode(x), state)
 
     def padding(self, vit: Backbone, border: Tensor) -> Tensor:
-        """Borders [K, 3, n] as images [K, 3, S, S] that are zero inside."""
+        """Borders [K, 3, n] as images [K, 3, S, S] with zeros inside."""
         blank = border.new_zeros(*border.shape[:2], vit.image_size**2)
         placed = blank.index_copy(2, self.border(vit).to(border.device), border)
         return placed.unflatten(2, (vit.image_size, vit.image_size))

@@ -1,18 +1,12 @@
-"""Prompt pools of clients taken for samples around common prompts, which the server infers."""
+"""PFPT: the server infers common prompts, treating the clients' prompts as samples around them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, State, Streams, Uploads, hyperparameter
-from fedprompt.methods.components.prompt_matching import fit
+from fedprompt.methods import Backbone, Batch, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components.prompt_matching import match_prompts
 from fedprompt.methods.components.prompts import cosines, linear_head, vpt_uniform
 from fedprompt.methods.fedl2p import FedL2P
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.registry import register
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, torch
 
 
 @register(
@@ -22,43 +16,43 @@ if TYPE_CHECKING:
     family="global prompts",
 )
 class PFPT(FedL2P):
-    """A prompt pool per client, chosen from per sample; the server matches the clients' pools to common prompts.
+    """FedL2P without keys; the server matches the prompts of the clients' pools to common prompts.
 
-    Prompts are nearest to the projected frozen cls feature, without further keys. The pool that goes on is of those
-    common prompts that some client's were matched to, so its size changes. A held-out client predicts with that pool.
+    Each sample uses the prompts nearest to its projected frozen cls feature. The new pool contains the common prompts
+    with at least one match, so its size changes. A held-out client predicts with that pool.
     """
 
     pull: float = hyperparameter(0.01, "weight of the cosine between a projected feature and its prompts", low=0)
-    sweeps: int = hyperparameter(10, "turns of matching and estimation on the server, at most", low=1)
+    sweeps: int = hyperparameter(10, "maximum number of alternations of matching and estimation on the server", low=1)
     no_decay = selects = ("pool",)
-    rebuilt = "pfpt infers its prompts anew, and changes their number"
+    rebuilt = "pfpt infers new prompts every round and changes their number"
     deviations = (
-        "reconstructed: a client's prompts are Gaussian around the centroids that are active there, with variances, "
-        "activations and means in closed form; the official code trains networks for the first two by Adam, 50 steps",
-        "a prompt founds a centroid where it is likelier under the pool's own distribution than under any free one",
-        "a client's likelihood weighs as its samples do, so that an identity matching is federated averaging",
-        "only prompts that a client's samples chose are matched; the others are as they were received",
-        "a linear head on cls; official: a two-layer head on the logits of 1000 ImageNet classes",
-        "not repeated from the official code: the cosine is added to the loss, which pushes prompts away; accuracy is "
-        "read where the test loss is least; cohorts cannot be repeated",
+        "reconstructed: a client's prompts are Gaussian around its active centroids, with means, variances and "
+        "activations in closed form; the official code trains networks for the latter two with 50 steps of Adam",
+        "a prompt starts a new centroid if it is more likely under the pool's distribution than under free centroids",
+        "likelihoods are weighted by sample counts, so that an identity matching equals federated averaging",
+        "only prompts selected by a client's samples are matched; the others are unchanged",
+        "a linear head on cls; the official code uses a two-layer head on the logits of 1000 ImageNet classes",
+        "not copied from the official code: adding the cosine to the loss, which pushes prompts away; reporting "
+        "accuracy at the minimum of the test loss; cohorts that are not reproducible",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         pool = vpt_uniform(vit, (self.pool, self.tokens), rng)
         return {"pool": pool, "projection": torch.eye(vit.dim), **linear_head(vit, rng)}
 
-    def nearness(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def similarity(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         query = batch.matmul(vit.features(batch), state["projection"])
         return cosines(batch, query, state["pool"].mean(2))
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """How many samples chose each prompt [K, M]."""
-        scores = self.nearness(vit, batch, state)
+        """Number of samples that selected each prompt, [K, pool]."""
+        scores = self.similarity(vit, batch, state)
         chosen = torch.zeros_like(scores).scatter(1, scores.topk(self.chosen).indices, 1.0)
         return {"drawn": batch.class_sums(chosen).sum(1)}
 
     def combine(self, server: State, uploads: Uploads) -> State:
         used = [drawn > 0 for drawn in uploads.reports["drawn"]]
         prompts = [own[mask].flatten(1) for own, mask in zip(uploads.shared["pool"], used, strict=True)]
-        means, _ = fit(prompts, uploads.samples.to(server["pool"]), server["pool"].flatten(1), self.sweeps)
+        means, _ = match_prompts(prompts, uploads.samples.to(server["pool"]), server["pool"].flatten(1), self.sweeps)
         return {**super().combine(server, uploads), "pool": means.unflatten(1, (self.tokens, -1))}

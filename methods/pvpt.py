@@ -1,11 +1,10 @@
-"""Personal prompts under an averaged head."""
+"""pVPT: personal prompts under an averaged head."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import Backbone, State, Streams
+from fedprompt.methods import Backbone, State, Streams, register
 from fedprompt.methods.components.prompts import linear_head, vpt_uniform
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.registry import register
 
 
 @register(
@@ -15,12 +14,12 @@ from fedprompt.methods.registry import register
     family="personal prompts",
 )
 class PersonalVPT(FedVPT):
-    """VPT-shallow whose prompts stay with each client while the head is averaged (FedSim); both train jointly."""
+    """VPT-shallow with personal prompts and an averaged head, trained jointly (FedSim)."""
 
     personalised = True
-    seen_with = "its own prompt under the averaged head"
+    seen_with = "its personal prompt under the averaged head"
     held_out_with = "the mean of the clients' prompts under the averaged head"
-    deviations = ("applied to prompts of a frozen ViT; the paper personalises layers of a trained network",)
+    deviations = ("personalises prompts of a frozen ViT; the paper personalises layers of a trained network",)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return linear_head(vit, rng)

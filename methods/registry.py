@@ -1,6 +1,6 @@
-"""Names to methods: `@register`, wildcards, variants, optimiser plug-ins, user files and entry points.
+"""Methods and optimisers by name: registration, discovery, plug-ins, variants and wildcards.
 
-A name is `METHOD[:VARIANT][+OPTIMISER...]`. A variant is a set of field values under a name.
+A full name is `METHOD[:VARIANT][+OPTIMISER...]`. A variant is a named set of hyperparameter values.
 """
 
 from __future__ import annotations
@@ -17,29 +17,43 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fedprompt.methods.base import Method
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.renamed import explain, refuse_old_hooks
 
 METHODS: dict[str, type[Method]] = {}
 OPTIMISERS: dict[str, type[Optimiser]] = {}
 PACKAGE = __name__.rpartition(".")[0]
-GROUPS = ("fedprompt.methods", "bench.methods")  # the second is the name of version 0.1
+GROUPS = ("fedprompt.methods", "bench.methods")  # entry points; the second is the name in version 0.1
 BROKEN: dict[str, str] = {}  # entry point -> why its import failed
 
 M = TypeVar("M", bound=Method)
 O = TypeVar("O", bound=Optimiser)  # noqa: E741
-Settings = Mapping[str, Mapping[str, Any]]  # method or plug-in name -> field -> value
+Settings = Mapping[str, Mapping[str, Any]]
+"""Hyperparameter values: method or optimiser name -> field -> value."""
 
 
 def register(
     name: str, *, paper: str, year: int, family: str, variants: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Callable[[type[M]], type[M]]:
-    """Class decorator that puts a method on the list under `name`; `family` groups rows in tables."""
+    """Class decorator that registers a method.
+
+    Args:
+        name: What users write, as in `--methods fedvpt`.
+        paper: Authors, title and venue.
+        year: Year of publication.
+        family: Group of methods in tables.
+        variants: Variant name -> hyperparameter values.
+
+    Raises:
+        MethodError: Another module registered the name.
+    """
 
     def add(cls: type[M]) -> type[M]:
         cls.variants = dict(variants or {})
@@ -50,10 +64,10 @@ def register(
 
 
 def register_optimiser(name: str, *, paper: str, year: int) -> Callable[[type[O]], type[O]]:
-    """Class decorator that puts an optimiser plug-in on the list, to be written `METHOD+NAME`."""
+    """Class decorator that registers an optimiser, written `METHOD+NAME`."""
 
     def add(cls: type[O]) -> type[O]:
-        _enter(OPTIMISERS, cls, name, paper, year, "optimiser plug-in")
+        _enter(OPTIMISERS, cls, name, paper, year, "optimiser")
         return cls
 
     return add
@@ -63,30 +77,46 @@ def _enter(table: dict[str, Any], cls: type[Any], name: str, paper: str, year: i
     taken = METHODS.get(name) or OPTIMISERS.get(name)
     if taken is not None and taken.__module__ != cls.__module__:
         raise MethodError(f"the name {name!r} is taken by {taken.__module__}: choose another.")
+    refuse_old_hooks(cls)
     cls.name, cls.paper, cls.year, cls.family = name, paper, year, family
     table[name] = cls
 
 
 def discover() -> None:
-    """Imports every method, every optimiser and every entry point of the groups in `GROUPS`, once.
+    """Imports all methods, optimisers and entry points. Import errors of entry points are stored in `BROKEN`.
 
-    An entry point that fails is kept in `BROKEN` with its reason; the others still load.
+    An entry point of the old group is ignored if the new group has one of the same name.
     """
     here = Path(__file__).parent
     for package, folder in ((PACKAGE, here), (f"{PACKAGE}.optimisers", here / "optimisers")):
         for module in pkgutil.iter_modules([str(folder)]):
             if not module.ispkg:
                 importlib.import_module(f"{package}.{module.name}")
-    for point in (point for group in GROUPS for point in entry_points(group=group)):
-        if point.name not in BROKEN:
+    new = {point.name for point in _entry_points() if point.group == GROUPS[0]}
+    for point in _entry_points():
+        if point.name not in BROKEN and (point.group == GROUPS[0] or point.name not in new):
             try:
                 point.load()
-            except Exception as error:  # a stranger's module may raise anything
-                BROKEN[point.name] = f"{type(error).__name__}: {error}"
+            except Exception as error:  # third-party modules may raise anything
+                BROKEN[point.name] = _reason(error)
+
+
+@cache  # scanning all installed distributions is slow
+def _entry_points() -> list[EntryPoint]:
+    return [point for group in GROUPS for point in entry_points(group=group)]
+
+
+def _reason(error: Exception) -> str:
+    renamed = explain(error) if isinstance(error, ImportError) else ""
+    return f"{type(error).__name__}: {renamed or error}"
 
 
 def load_plugin(path: str | Path) -> None:
-    """Runs a user's method file, once. Raises `MethodError` when it is absent, fails, or registers nothing."""
+    """Imports a plug-in, once.
+
+    Raises:
+        MethodError: The file is absent, fails or registers nothing. Registrations of a failed file are undone.
+    """
     file = Path(path).resolve()
     module_name = f"bench_plugin_{file.stem}_{hashlib.sha256(bytes(file)).hexdigest()[:8]}"
     if module_name in sys.modules:
@@ -104,19 +134,21 @@ def load_plugin(path: str | Path) -> None:
         spec.loader.exec_module(module)
         if tables == before:
             raise MethodError(f"--plugin {path} registers no method: decorate its class with @register(...).")
-    except Exception as error:  # a user's file may raise anything, and leaves nothing behind when it does
+    except Exception as error:  # plug-ins may raise anything
         del sys.modules[module_name]
         for table, old in zip(tables, before, strict=True):
             table.clear()
             table.update(old)
         if isinstance(error, MethodError):
             raise
+        if isinstance(error, ImportError) and (renamed := explain(error)):
+            raise MethodError(f"--plugin {path} {renamed}") from error
         raise MethodError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method with its settings, ready to run, and the optimiser plug-ins that go with it."""
+    """A configured method and its optimisers."""
 
     name: str
     method: Method
@@ -124,36 +156,39 @@ class Recipe:
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Every field's value, by method or plug-in name."""
+        """All hyperparameter values, by method or optimiser name."""
         return {part.name: part.fields() for part in (self.method, *self.optimisers)}
 
     @property
     def deviations(self) -> list[str]:
-        """Known differences from the papers, of the method and its plug-ins."""
+        """Known differences from the papers, of the method and its optimisers."""
         return [text for part in (self.method, *self.optimisers) for text in part.deviations]
 
     @property
     def class_rows(self) -> tuple[str, ...]:
-        """Names with a row per class: the method's, and those of what its plug-ins hold for these (`PLUGIN.TENSOR`)."""
+        """Names of tensors with one row per class: the method's, and the optimisers' (`OPTIMISER.TENSOR`)."""
         rows = self.method.class_rows
         return (*rows, *(f"{optimiser.name}.{row}" for optimiser in self.optimisers for row in rows))
 
     @property
     def not_fusible(self) -> str:
-        """Why its clients cannot train in one pass; empty where they can."""
+        """Why clients cannot train together in one pass; empty if they can."""
         return next((part.not_fusible for part in (self.method, *self.optimisers) if part.not_fusible), "")
 
     @property
     def versions(self) -> dict[str, int]:
-        """The code version of the method and of each plug-in."""
+        """Code versions of the method and each optimiser."""
         return {part.name: part.version for part in (self.method, *self.optimisers)}
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
-    """Full names for a list of names and wildcards, in order and without repetition.
+    """Resolves names and wildcards to full names, in order, without duplicates.
 
-    `all` is every method without its variants; `pep-fedpt:*` is every variant of one; with a plug-in, those that it
-    can act on. Raises `MethodError` for a name or wildcard that matches nothing.
+    `all` is every method without variants; `pep-fedpt:*` is every variant of one method. A wildcard with optimisers
+    selects only the methods that they can be combined with.
+
+    Raises:
+        MethodError: A name is unknown or a wildcard matches nothing.
     """
     discover()
     variants = [f"{name}:{variant}" for name, cls in METHODS.items() for variant in cls.variants]
@@ -168,9 +203,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
                 raise MethodError(f"no method matches {pattern!r}; available: {', '.join(sorted(METHODS))}.")
         else:
             names = [base]
-        known = [plugin for plugin in optimisers.split("+") if plugin in OPTIMISERS]
+        known = [optimiser for optimiser in optimisers.split("+") if optimiser in OPTIMISERS]
         if len(names) > 1:
-            names = [name for name in names if not any(misfit(name, plugin) for plugin in known)] or names
+            names = [name for name in names if not any(misfit(name, optimiser) for optimiser in known)] or names
         for name in names:
             create(name + plus + optimisers)
             chosen[name + plus + optimisers] = None
@@ -178,50 +213,53 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def create(name: str, settings: Settings | None = None) -> Recipe:
-    """The recipe behind a full name, with fields set by the variant and then by `settings`.
+    """Builds the recipe of a full name. `settings` override default values, but not those of the variant.
 
-    Raises `MethodError` for an unknown method, variant, plug-in or field, or a value out of its limits.
+    Raises:
+        MethodError: A method, variant, optimiser or field is unknown, a value is out of range, or an optimiser
+            cannot be combined with the method.
     """
     discover()
-    base, *plugins = name.split("+")
+    settings = settings or {}
+    base, *optimisers = name.split("+")
     method_name, colon, variant = base.partition(":")
     cls = _look_up(METHODS, method_name, "method")
     if colon and variant not in cls.variants:
         known = ", ".join(cls.variants) or "none"
         raise MethodError(f"{method_name} has no variant {variant!r}{_hint(variant, cls.variants)}; variants: {known}.")
-    fixed, chosen = cls.variants.get(variant, {}), (settings or {}).get(method_name, {})
-    if undone := [field for field in chosen if field in fixed and chosen[field] != fixed[field]]:
-        raise MethodError(
-            f"{method_name}.{undone[0]} is what makes the variant {base}: leave it, or name {method_name}."
-        )
-    if len(set(plugins)) < len(plugins):
-        raise MethodError(f"{name} names an optimiser plug-in twice; name each once.")
-    values = {**fixed, **chosen}
-    optimisers = []
-    for plugin in plugins:
-        optimiser = _look_up(OPTIMISERS, plugin, "optimiser plug-in")
-        optimisers.append(_configure(optimiser, (settings or {}).get(plugin, {})))
-    for plugin in plugins:
-        if reason := misfit(base, plugin):
+    fixed, chosen = cls.variants.get(variant, {}), settings.get(method_name, {})
+    for field in chosen:
+        if field in fixed and chosen[field] != fixed[field]:
+            raise MethodError(f"{method_name}.{field} is fixed by the variant {base}: leave it, or use {method_name}.")
+    if len(set(optimisers)) < len(optimisers):
+        raise MethodError(f"{name} names an optimiser twice; name each once.")
+    classes = [_look_up(OPTIMISERS, optimiser, "optimiser") for optimiser in optimisers]
+    parts = tuple(_configure(part, settings.get(part.name, {})) for part in classes)
+    for optimiser in optimisers:
+        if reason := misfit(base, optimiser):
             raise MethodError(f"{name}: {reason}.")
-    return Recipe(name, _configure(cls, values), tuple(optimisers))
+    return Recipe(name, _configure(cls, {**fixed, **chosen}), parts)
 
 
-def misfit(method: str, plugin: str) -> str:
-    """Why an optimiser plug-in cannot act on a method (both known), and what to do; empty where it can."""
-    cls, optimiser = METHODS[method.partition(":")[0]], OPTIMISERS[plugin]
+def misfit(method: str, optimiser: str) -> str:
+    """Why a registered optimiser cannot be combined with a registered method, and the remedy; empty if it can."""
+    cls, part = METHODS[method.partition(":")[0]], OPTIMISERS[optimiser]
     if not cls.shares:
-        return f"{cls.name} shares nothing that a plug-in could act on; drop +{plugin}"
+        return f"{cls.name} trains no shared tensors that an optimiser could act on; drop +{optimiser}"
     if cls.refuses_optimisers:
-        return f"{cls.refuses_optimisers}; drop +{plugin}"
-    if cls.rebuilt and not optimiser.within_round:
+        return f"{cls.refuses_optimisers}; drop +{optimiser}"
+    if cls.rebuilt and not part.within_round:
         others = ", ".join(sorted(name for name, other in OPTIMISERS.items() if other.within_round))
-        return f"{plugin} remembers earlier rounds, but {cls.rebuilt}; drop it, or take one that does not ({others})"
+        return f"{optimiser} keeps state between rounds, but {cls.rebuilt}; drop +{optimiser}, or use {others}"
     return ""
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`METHOD.FIELD=VALUE` texts to checked values, by method or plug-in and field. Raises `MethodError`."""
+    """Parses `METHOD.FIELD=VALUE` texts into checked values, by method or optimiser and field.
+
+    Raises:
+        MethodError: A text is malformed, a name is unknown or a value is invalid.
+    """
     discover()
     settings: dict[str, dict[str, Any]] = {}
     for text in assignments:
@@ -230,26 +268,26 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not (equals and dot):
             raise MethodError(f"--set {text!r} is not of the form METHOD.FIELD=VALUE, as in fedvpt.tokens=5.")
         cls = OPTIMISERS.get(owner) or _look_up(METHODS, owner, "method")
-        parsed = _read_value(text, value)
+        parsed = _parse_value(text, value)
         settings.setdefault(owner, {})[field] = getattr(_configure(cls, {field: parsed}), field)
     return settings
 
 
-def _read_value(text: str, value: str) -> Any:
+def _parse_value(text: str, value: str) -> Any:
     import yaml
 
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise MethodError(f"--set {text!r}: the value cannot be read.") from error
+        raise MethodError(f"--set {text!r}: the value is not valid YAML.") from error
     if isinstance(parsed, str):
         with suppress(ValueError):
-            return float(parsed)  # YAML takes 1e-3 for a text
+            return float(parsed)  # YAML reads 1e-3 as a string
     return parsed
 
 
 def _configure(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """An instance of `cls` with checked field values."""
+    """An instance of `cls` with these field values, after checking their types and limits."""
     if not values:
         return cls()
     from typing import get_type_hints
@@ -286,7 +324,7 @@ def _look_up(table: Mapping[str, Any], name: str, kind: str) -> Any:
     if name in table:
         return table[name]
     if name in BROKEN:
-        raise MethodError(f"{kind} {name!r} comes from a plug-in that failed to import: {BROKEN[name]}")
+        raise MethodError(f"{kind} {name!r} comes from an entry point that failed to import: {BROKEN[name]}")
     known = ", ".join(sorted(table)) or "none"
     raise MethodError(f"unknown {kind} {name!r}{_hint(name, table)}; available: {known}.")
 

@@ -10,12 +10,12 @@ import torch
 
 from fedprompt.benchmark.simulation import optimisers
 from fedprompt.benchmark.simulation.context import SimulationContext
-from fedprompt.benchmark.simulation.tasks import ClientState, ClientUpdate
+from fedprompt.benchmark.simulation.tasks import ClientState, ClientUpdate, NamedTensors
 from fedprompt.methods.base import State
 
 
-@dataclass(frozen=True)
-class ServerState:
+@dataclass(frozen=True, eq=False)
+class ServerState(NamedTensors):
     """The server's tensors by name: `shared` is trained and averaged, `memory` only sent, `private` never sent."""
 
     shared: State
@@ -24,11 +24,7 @@ class ServerState:
 
     @property
     def tensors(self) -> State:
-        """All tensors, as methods see them."""
         return {**self.shared, **self.memory, **self.private}
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return next(part[name] for part in (self.shared, self.memory, self.private) if name in part)
 
     def updated(self, tensors: State) -> ServerState:
         """This state with new values; a name that it does not have yet becomes private."""
@@ -91,8 +87,9 @@ class FederationState:
 
     def for_training(self, client: int) -> ClientState:
         """What a client starts its local training from: its own local tensors are the initial ones before its first."""
-        local = self.local.get(client, self.initial_local)
-        return self._client_state(self.received(client), {name: local[name] for name in self.initial_local})
+        own = self.local.get(client)
+        local = self.initial_local if own is None else {name: own[name] for name in self.initial_local}
+        return self._client_state(self.received(client), local)
 
     def for_prediction(self, clients: Iterable[int]) -> list[ClientState]:
         """What each client predicts with.

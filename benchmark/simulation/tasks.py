@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from fedprompt.methods.base import Phase, State
 
@@ -43,8 +45,26 @@ class LocalTraining:
         return total
 
 
-@dataclass(frozen=True)
-class ClientState:
+class NamedTensors(Mapping[str, Tensor]):
+    """A state in several parts, which reads as one mapping."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> State:
+        """All tensors by name, as methods see them."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class ClientState(NamedTensors):
     """A client's tensors by name: `shared` and `memory` come from the server, `local` is its own."""
 
     shared: State
@@ -53,7 +73,6 @@ class ClientState:
 
     @property
     def tensors(self) -> State:
-        """All tensors, as methods see them."""
         return {**self.shared, **self.memory, **self.local}
 
 

@@ -1,25 +1,20 @@
-"""What methods without training share: a head that the server computes from sums which clients send once."""
+"""Base of training-free methods: the server computes a linear head from sums that clients upload once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams
-from fedprompt.methods.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Backbone, Batch, Method, Phase, State, Streams
+from fedprompt.methods.lazy import Tensor, torch
 
 
-class ClosedForm(Method):
-    """A linear head [C, D] on the frozen cls feature, and minus infinity for each class that nobody holds.
+class ClosedFormHead(Method):
+    """A linear head [C, D] on the frozen cls feature. Classes without training samples are never predicted.
 
-    A method says what clients send (`statistics`) and what head follows from their sum (`fold`).
+    Subclasses define what clients upload (`statistics`) and how the head follows from the sums (`apply_statistics`).
     """
 
     shares = False
     initial_statistics = True
-    log_odds = False  # unit columns: the scores have no scale that a log prior could be measured against
+    log_odds = False  # the head's rows have unit length, so scores have no scale comparable to a log prior
     version = 2
     seen_with = held_out_with = "the server's head on frozen features"
 
@@ -33,12 +28,12 @@ class ClosedForm(Method):
         return batch.linear(vit.features(batch), state["head.weight"], state["unseen"])
 
 
-def unseen(held: Tensor) -> Tensor:
-    """The bias [C] that keeps a class which nobody holds from being chosen, given which are held [C]."""
-    return torch.where(held, 0.0, -torch.inf)
+def unseen_bias(seen: Tensor) -> Tensor:
+    """Bias [C] that excludes classes without training samples, given which classes have some [C]."""
+    return torch.where(seen, 0.0, -torch.inf)
 
 
-def class_means(vit: Backbone, batch: Batch) -> State:
-    """Each client's class sums [K, M, D] of the frozen cls feature, and its counts [K, M, 1]."""
+def class_sums(vit: Backbone, batch: Batch) -> State:
+    """Sums [K, M, D] of the frozen cls feature per client and class, and sample counts [K, M, 1]."""
     z = vit.features(batch)
     return {"sum": batch.class_sums(z), "count": batch.class_sums(torch.ones_like(z[:, :1]))}

@@ -1,24 +1,18 @@
-"""Low-rank edits of attention: what every federated LoRA here has in common."""
+"""Base of federated LoRA methods: low-rank updates of attention."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, hyperparameter
 from fedprompt.methods.components.prompts import classify
-from fedprompt.methods.errors import MethodError
-from fedprompt.methods.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods.lazy import Tensor, torch
 
 PLACES = ("q", "v")
 
 
 class LoRA(Method):
-    """W + alpha/r B A in place of the frozen W of queries and values at every layer (Hu et al., 2022), and a head.
+    """Replaces the frozen W of queries and values at every layer by W + alpha/r B A (Hu et al., 2022); linear head.
 
-    Which of A, B and the head are shared, local or fixed is what the methods built on it differ in.
+    Subclasses define which of A, B and the head are shared, local or fixed.
     """
 
     rank: int = hyperparameter(4, "rank r of the update B A", low=1)
@@ -28,7 +22,7 @@ class LoRA(Method):
         if self.rank > vit.dim:
             raise MethodError(f"{self.name}.rank={self.rank} is out of range: this backbone takes 1 to {vit.dim}.")
 
-    def start(self, vit: Backbone, rng: Streams) -> tuple[Tensor, Tensor]:
+    def initial_factors(self, vit: Backbone, rng: Streams) -> tuple[Tensor, Tensor]:
         """A [L, 2, r, D] from uniform(-1/sqrt(D), 1/sqrt(D)), as in the authors' code, and B [L, 2, D, r] of zeros."""
         limit, places = vit.dim**-0.5, (vit.depth, len(PLACES))
         a = torch.empty(*places, self.rank, vit.dim).uniform_(-limit, limit, generator=rng("lora"))

@@ -1,24 +1,19 @@
-"""An averaged model beside a personal one of the same tensors: what ditto, apfl and pfedme have in common."""
+"""A personal model beside the averaged one, with the same tensors: shared by ditto, apfl and pfedme."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, State, Streams
-from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Backbone, Batch, Method, State, Streams
+from fedprompt.methods.lazy import Tensor, torch
 
 GLOBAL = ("prompt", "head.weight", "head.bias")
 PERSONAL = tuple(f"personal.{name}" for name in GLOBAL)
 
 
-class TwoModels(FedVPT):
-    """VPT-shallow twice: the averaged model w, and a client's own, which starts as w does and never travels.
+class PersonalModel(Method):
+    """Mixin: adds a personal model to a method with the shared tensors `GLOBAL`, as in `Ditto(PersonalModel, FedVPT)`.
 
-    Here a client predicts with its own model. A held-out client's is the averaged one, until it adapts.
+    The personal model starts as a copy of the averaged one and never travels. Clients predict with it; a held-out
+    client predicts with the averaged model until it adapts.
     """
 
     personalised = True
@@ -38,16 +33,17 @@ class TwoModels(FedVPT):
         return super().logits(vit, batch, state)
 
     def personal_logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Logits [B, C] of the client's own model."""
-        return super().logits(vit, batch, {name: state[own] for name, own in zip(GLOBAL, PERSONAL, strict=True)})
+        """Logits [B, C] of the client's personal model."""
+        renamed = {name: state[personal] for name, personal in zip(GLOBAL, PERSONAL, strict=True)}
+        return super().logits(vit, batch, renamed)
 
 
 def personal_copy(state: State) -> State:
-    """The tensors of the averaged model under the names of a personal one."""
-    return {own: state[name] for name, own in zip(GLOBAL, PERSONAL, strict=True)}
+    """The tensors of the averaged model, under the names of the personal one."""
+    return {personal: state[name] for name, personal in zip(GLOBAL, PERSONAL, strict=True)}
 
 
 def squared_distance(state: State) -> Tensor:
-    """|v - w|^2 between each client's own model and the averaged one that it holds, [K]."""
-    gaps = [state[own] - state[name] for name, own in zip(GLOBAL, PERSONAL, strict=True)]
+    """Squared distance |v - w|^2 between each client's personal and averaged model, [K]."""
+    gaps = [state[personal] - state[name] for name, personal in zip(GLOBAL, PERSONAL, strict=True)]
     return torch.stack([gap.square().flatten(1).sum(1) for gap in gaps]).sum(0)

@@ -1,29 +1,29 @@
-"""Soft weights of the Class-Contextualized Mixed Prompt (PEP-FedPT, arXiv 2510.25372, as reconstructed).
+"""Weights of class prompts in the Class-Contextualized Mixed Prompt (PEP-FedPT, arXiv 2510.25372, reconstructed).
 
-Every function is for B samples of K clients; a trailing axis M runs over the classes that the weights may fall on:
-those that a client holds where the rule reads its prior, all of them elsewhere.
+All functions take B samples of K clients. The last axis M covers the classes that may get weight: the client's classes
+if the rule reads its prior, otherwise all classes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from fedprompt.methods.base import Batch, State
-from fedprompt.methods.lazy import functional, torch
+from fedprompt.methods import Batch, State
+from fedprompt.methods.lazy import Tensor, functional, torch
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-LEAST_VARIANCE = 1e-12  # one sample a class leaves none, and scores must stay finite
+MIN_VARIANCE = 1e-12  # keeps scores finite when every class has one sample
 Similarity = Literal["centred-cosine", "cosine", "gaussian"]
 Mixing = Literal["posterior", "prior", "prototype", "hard", "uniform", "oracle"]
 
 
 @dataclass(frozen=True)
 class Prototypes:
-    """Global class prototypes as K clients received them: `means` [K, M, D] of the classes `known` [K, M], their common
-    `centre` [K, D], and the pooled within-class `variance` [K]; the last two where a similarity needs them."""
+    """Global class prototypes as K clients received them.
+
+    `means` [K, M, D], the mask `known` [K, M], their common `centre` [K, D] for the centred cosine, and the pooled
+    within-class `variance` [K] for the Gaussian.
+    """
 
     means: Tensor
     known: Tensor
@@ -31,18 +31,18 @@ class Prototypes:
     variance: Tensor | None = None
 
     @classmethod
-    def of(cls, state: State) -> Prototypes | None:
-        """Those in a state; None where it has none."""
+    def from_state(cls, state: State) -> Prototypes | None:
+        """The prototypes in a state; None if it has none."""
         if "prototypes" not in state:
             return None
         return cls(state["prototypes"], state["known"], state.get("centre"), state.get("variance"))
 
 
 def similarities(batch: Batch, z: Tensor, prototypes: Prototypes, kind: Similarity, tau: float) -> Tensor:
-    """Scores [B, M] of a feature z [B, D] against prototypes.
+    """Scores [B, M] of features z [B, D] against prototypes.
 
-    Cosine over tau; centred, with the mean of all known prototypes taken from both sides first; or the Gaussian
-    -|z - mu|^2 / (2 sigma^2), with the pooled within-class variance in place of tau.
+    `cosine` is divided by tau; `centred-cosine` first subtracts the mean of all known prototypes from both sides;
+    `gaussian` is -|z - mu|^2 / (2 sigma^2) with the pooled within-class variance, without tau.
     """
     means = prototypes.means
     if kind == "gaussian":
@@ -50,7 +50,7 @@ def similarities(batch: Batch, z: Tensor, prototypes: Prototypes, kind: Similari
             raise ValueError("the Gaussian similarity needs the pooled variance")
         squares = z.square().sum(1, keepdim=True) + batch.own(means.square().sum(-1))
         distances = squares - 2 * batch.matmul(z, means.transpose(1, 2))
-        return -distances / (2 * batch.own(prototypes.variance).unsqueeze(1).clamp_min(LEAST_VARIANCE))
+        return -distances / (2 * batch.own(prototypes.variance).unsqueeze(1).clamp_min(MIN_VARIANCE))
     if kind == "centred-cosine":
         if prototypes.centre is None:
             raise ValueError("the centred cosine needs the centre")
@@ -60,15 +60,14 @@ def similarities(batch: Batch, z: Tensor, prototypes: Prototypes, kind: Similari
 
 
 def posterior(scores: Tensor, prior: Tensor, known: Tensor) -> Tensor:
-    """softmax(log prior + score) [B, M] over the classes that have both a prior and a prototype.
+    """softmax(log prior + score) [B, M] over the classes with both a prior and a prototype; zero for other classes.
 
-    All inputs are [B, M]. A class without either gets weight zero. Where none of a client's classes has a
-    prototype yet, the weights are the prior.
+    All inputs are [B, M]. If none of a client's classes has a prototype, the weights are the prior.
     """
     usable = (prior > 0) & (known > 0)
-    stranded = ~usable.any(dim=1, keepdim=True)
-    usable = torch.where(stranded, prior > 0, usable)
-    logits = prior.log() + torch.where(stranded, torch.zeros_like(scores), scores)
+    none_usable = ~usable.any(dim=1, keepdim=True)
+    usable = torch.where(none_usable, prior > 0, usable)
+    logits = prior.log() + torch.where(none_usable, torch.zeros_like(scores), scores)
     return logits.masked_fill(~usable, -torch.inf).softmax(dim=1)
 
 
@@ -82,11 +81,17 @@ def soft_weights(
     similarity: Similarity,
     tau: float,
 ) -> Tensor:
-    """Weights [B, M] over the class prompts under a `prior` [K, M], each row summing to one, by a mixing rule.
+    """Weights [B, M] of the class prompts; each row sums to one.
 
-    `posterior` is the paper's prior times prototype; the others are its ablations: `prototype` is handed a uniform
-    prior, `hard` takes the posterior's largest class alone, and `oracle` the true one, which no deployed model could.
-    Only those that compare samples with prototypes need these.
+    Args:
+        batch: The batch.
+        z: Features [B, D].
+        prior: Class prior [K, M]; callers pass a uniform one for `prototype` and `uniform`.
+        prototypes: Needed by the rules that compare samples with prototypes.
+        mixing: `posterior` (the paper's prior times prototype similarity) or an ablation: `hard` uses only the class
+            with the largest posterior, `oracle` the true class, which is unknown in practice.
+        similarity: How features are compared with prototypes.
+        tau: Temperature of the cosine similarities.
     """
     if mixing == "oracle":
         return functional.one_hot(batch.labels, prior.shape[1]).to(z.dtype)

@@ -1,34 +1,28 @@
-"""Class prototypes of trained features: what clients gather of them, what the server keeps, and what they pull.
+"""Class prototypes of trained features: what clients upload, how the server updates them, and how they are used.
 
-Clients send sums and counts, so that a prototype is the mean over all samples of its class, however they are dealt.
+Clients upload sums and counts, so a prototype is the mean over all samples of its class, however they are partitioned.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import Backbone, Batch, State
-from fedprompt.methods.lazy import functional, torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Backbone, Batch, State
+from fedprompt.methods.lazy import Tensor, functional, torch
 
 SUMS = ("prototype.sum", "prototype.count")
 
 
-def none_known(vit: Backbone) -> State:
-    """`prototypes` [C, D] and which are `known` [C], before any client has sent its sums."""
+def initial(vit: Backbone) -> State:
+    """`prototypes` [C, D] and the mask `known` [C] before the first upload: all zeros."""
     return {"prototypes": torch.zeros(vit.classes, vit.dim), "known": torch.zeros(vit.classes)}
 
 
-def gathered(batch: Batch, z: Tensor) -> State:
-    """Sums and counts of features [B, D] per class held, [K, M, D] and [K, M, 1], under the names `SUMS`."""
+def sums(batch: Batch, z: Tensor) -> State:
+    """Sums [K, M, D] and counts [K, M, 1] of features z [B, D] per client and class; names as in `SUMS`."""
     return {"prototype.sum": batch.class_sums(z), "prototype.count": batch.class_sums(torch.ones_like(z[:, :1]))}
 
 
-def renewed(server: State, reports: State) -> State:
-    """The prototypes after a round, of the sums [K, C, ...] of its clients; that of a class that none of them holds
-    stays."""
+def updated(server: State, reports: State) -> State:
+    """Prototypes after a round, from the cohort's sums [K, C, ...]. Classes without samples keep their prototype."""
     total, count = (reports[name].sum(0) for name in SUMS)
     seen = count > 0
     return {
@@ -38,18 +32,18 @@ def renewed(server: State, reports: State) -> State:
 
 
 def squared_error(batch: Batch, z: Tensor, state: State) -> Tensor:
-    """Mean over dimensions [B] of the squared distance to the prototype of a sample's class; 0 where none is known."""
-    own = functional.one_hot(batch.labels, state["known"].shape[1]).to(z.dtype)
-    target = batch.matmul(own, torch.cat([state["prototypes"], state["known"].unsqueeze(2)], 2))
+    """Mean squared error [B] between a feature and the prototype of its class; 0 for classes without a prototype."""
+    one_hot = functional.one_hot(batch.labels, state["known"].shape[1]).to(z.dtype)
+    target = batch.matmul(one_hot, torch.cat([state["prototypes"], state["known"].unsqueeze(2)], 2))
     return (z - target[:, :-1]).square().mean(1) * target[:, -1]
 
 
-def nearest(prototypes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest prototype as a linear head: weight [..., C, D] and bias [..., C].
+def nearest_head(prototypes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest-prototype rule as a linear head: weight [..., C, D] and bias [..., C].
 
-    -|z - p|^2 / 2 without |z|^2 / 2, which is the same for all classes, is z.p - |p|^2 / 2: the log density under unit
-    variance, so that a prior may be added. A class without a prototype comes last, below any feature of up to 1.5 times
-    the largest norm; finitely, since a client that adapts may have to learn it.
+    The scores are z.p - |p|^2 / 2, which equal -|z - p|^2 / 2 up to the class-independent |z|^2 / 2. They are log
+    densities under unit variance, so a log prior may be added. A class without a prototype scores below all others for
+    features of up to 1.5 times the largest prototype norm. Its bias is finite because adapting clients may train it.
     """
     norms = prototypes.square().sum(-1)
     return prototypes, torch.where(known > 0, -norms / 2, -2 * norms.amax(-1, keepdim=True))

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from fedprompt.methods.base import State, hyperparameter
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods import Optimiser, State, hyperparameter, register_optimiser
+from fedprompt.methods.lazy import Tensor, torch
 from fedprompt.methods.optimisers.server_rates import rate
-from fedprompt.methods.registry import register_optimiser
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PAPER = "Reddi et al., Adaptive federated optimization, ICLR"
 
 
 @register_optimiser("fedadam", paper=PAPER, year=2021)
 class FedAdam(Optimiser):
-    """m <- b1 m + (1 - b1) delta, v <- b2 v + (1 - b2) delta^2, w <- w + lr m / (sqrt(v) + tau) (its Algorithm 2).
+    """m <- b1 m + (1 - b1) delta, v <- b2 v + (1 - b2) delta^2, w <- w + lr m / (sqrt(v) + tau) (Algorithm 2).
 
-    delta is the mean client update; as in the paper m and v are not corrected for their start, which is 0 and tau^2.
+    delta is the mean client update. As in the paper, m starts at 0 and v at tau^2, without bias correction.
     """
 
-    lr: float = hyperparameter(0.01, "learning rate of the server: about the most that a value moves in a round", low=0)
+    lr: float = hyperparameter(
+        0.01, "learning rate of the server: roughly the largest change of a value per round", low=0
+    )
     head_lr: float | None = hyperparameter(None, "learning rate of the server for the head; None: lr", low=0)
     beta1: float = hyperparameter(0.9, "decay of the first moment", low=0, high=1)
     beta2: float = hyperparameter(0.99, "decay of the second moment", low=0, high=1)
-    tau: float = hyperparameter(1e-3, "adaptivity: what is added to the root of the second moment", low=1e-12)
+    tau: float = hyperparameter(1e-3, "adaptivity, added to the square root of the second moment", low=1e-12)
 
     deviations: ClassVar[tuple[str, ...]] = (
-        "the mean client update is weighted by sample counts; the paper's Algorithm 2 has the plain mean",
-        "lr is 0.01 and not tuned, where the paper tunes it for each task; no setting makes it federated averaging",
+        "the mean client update is weighted by sample counts; Algorithm 2 of the paper uses the unweighted mean",
+        "lr is 0.01 and not tuned; the paper tunes it for each task",
     )
 
     def memory(self, shared: State) -> State:
@@ -39,7 +36,7 @@ class FedAdam(Optimiser):
         return first | {f"v.{name}": torch.full_like(value, self.tau**2) for name, value in shared.items()}
 
     def second(self, v: Tensor, square: Tensor) -> Tensor:
-        """The new second moment, given the old one and the update's square."""
+        """The new second moment, from the old one and the squared update."""
         return self.beta2 * v + (1 - self.beta2) * square
 
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:

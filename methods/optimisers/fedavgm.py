@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from fedprompt.methods.base import State, hyperparameter
+from fedprompt.methods import Optimiser, State, hyperparameter, register_optimiser
 from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.optimisers.server_rates import rate
-from fedprompt.methods.registry import register_optimiser
 
 
 @register_optimiser("fedavgm", paper="Hsu et al., Non-identical data distribution, arXiv 1909.06335", year=2019)
 class FedAvgM(Optimiser):
-    """The server steps with momentum along the mean client update: v <- beta v + delta, w <- w - lr v."""
+    """The server applies momentum to the mean client update delta: v <- beta v + delta, w <- w - lr v."""
 
     beta: float = hyperparameter(0.9, "momentum of the server", low=0, high=1)
     lr: float = hyperparameter(1.0, "learning rate of the server", low=0)
@@ -27,6 +25,6 @@ class FedAvgM(Optimiser):
         for name, mean in averaged.items():
             delta, lr = before[name] - mean, rate(name, self.lr, self.head_lr)
             velocity[name] = self.beta * memory[name] + delta
-            # w - lr v, written from the mean on: with lr = 1 and beta = 0 it is the mean to the last bit.
+            # w - lr v, rearranged so that lr = 1 and beta = 0 give exactly the mean.
             new[name] = mean + (1 - lr) * delta - lr * self.beta * memory[name]
         return new, velocity

@@ -1,28 +1,26 @@
-"""FedDyn: each client's loss is changed so that its optimum is the federation's."""
+"""FedDyn: a dynamic regulariser aligns each client's optimum with the global one."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import State, Uploads, hyperparameter
+from fedprompt.methods import ClientContext, Optimiser, State, Uploads, hyperparameter, register_optimiser
 from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import ClientContext, Optimiser
-from fedprompt.methods.registry import register_optimiser
 
 
 @register_optimiser("feddyn", paper="Acar et al., Federated learning based on dynamic regularization, ICLR", year=2021)
 class FedDyn(Optimiser):
-    """Clients minimise L_i(w) - <d_i, w> + alpha/2 |w - w_t|^2; then d_i <- d_i - alpha (w_i - w_t) (its Algorithm 1).
+    """Clients minimise L_i(w) - <d_i, w> + alpha/2 |w - w_t|^2; then d_i <- d_i - alpha (w_i - w_t) (Algorithm 1).
 
-    The server continues from mean w_i - h/alpha, with h <- h - alpha/N sum (w_i - w_t) over the round's clients; it
-    keeps -h/alpha. With alpha = 0 there is nothing to correct, and the server continues from the mean.
+    The new shared tensors are mean w_i - h/alpha, with h <- h - alpha/N sum (w_i - w_t) over the cohort. The server
+    stores -h/alpha. With alpha = 0 the new shared tensors are the mean.
     """
 
-    alpha: float = hyperparameter(0.1, "weight of the quadratic term, and rate of the linear one", low=0)
+    alpha: float = hyperparameter(0.1, "weight of the quadratic term and step size of the dual variables", low=0)
 
     deviations = (
-        "clients' tensors are averaged by sample counts, where the paper takes the plain mean; alpha is one for all as "
-        "in the paper, where the official code divides it by a client's share of the samples",
-        "gradients are not clipped unless the run says so (--clip-norm); the official code clips them at 10",
-        "a class that a client does not hold counts there as not moved",
+        "averages are weighted by sample counts; the paper uses the unweighted mean",
+        "one alpha for all clients, as in the paper; the official code divides it by the client's share of the samples",
+        "gradients are clipped only with --clip-norm; the official code clips them at 10",
+        "rows of classes that a client does not have count as unchanged at that client",
     )
 
     def memory(self, shared: State) -> State:

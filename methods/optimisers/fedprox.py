@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedprompt.methods.base import State, hyperparameter
-from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import Optimiser
-from fedprompt.methods.registry import register_optimiser
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fedprompt.methods import Optimiser, State, hyperparameter, register_optimiser
+from fedprompt.methods.lazy import Tensor, torch
 
 
 @register_optimiser("fedprox", paper="Li et al., Federated optimization in heterogeneous networks, MLSys", year=2020)
 class FedProx(Optimiser):
-    """Adds mu/2 |w - w_t|^2 over the shared tensors to the client's loss (its equation 2)."""
+    """Adds mu/2 |w - w_t|^2 over the shared tensors to each client's loss (equation 2)."""
 
     within_round = True
     mu: float = hyperparameter(0.01, "weight of the proximal term", low=0)

@@ -1,31 +1,26 @@
-"""SCAFFOLD: control variates against the drift of clients."""
+"""SCAFFOLD: control variates that correct client drift."""
 
 from __future__ import annotations
 
-from fedprompt.methods.base import State, Uploads
+from fedprompt.methods import ClientContext, Optimiser, State, Uploads, register_optimiser
 from fedprompt.methods.lazy import torch
-from fedprompt.methods.optimiser import ClientContext, Optimiser
-from fedprompt.methods.registry import register_optimiser
 
 
 @register_optimiser("scaffold", paper="Karimireddy et al., Stochastic controlled averaging, ICML", year=2020)
 class Scaffold(Optimiser):
     """Clients step along g + c - c_i; then c_i <- c_i - c + (w_t - w_i) / (K lr), c <- c + |S|/N mean dc_i (option II).
 
-    w_t - w_i is K lr times the mean gradient for SGD without momentum. With it, K lr becomes what it is in truth: lr
-    times the sum of the weights that the steps' gradients have in w_t - w_i. Control variates start at zero, so that
-    in round 1 nothing is corrected.
+    For SGD without momentum, w_t - w_i is K lr times the mean gradient. With momentum, K lr is replaced by lr times the
+    sum of the weights that the gradients have in w_t - w_i. Control variates start at zero: round 1 is not corrected.
     """
 
     deviations = (
-        "the local SGD has momentum: c_i is the mean of its gradients by the weights that they have in w_t - w_i (Wang "
-        "et al., FedNova, 2020, section 3), where the paper divides by K lr, which would make it too large by up to "
-        "1 / (1 - momentum)",
-        "clients' tensors are averaged by sample counts and the server's rate is 1; control variates are averaged "
-        "plainly, as in the paper",
-        "c_i is of the gradient that is stepped along: with weight decay and other plug-ins' terms, clipped where "
-        "gradients are",
-        "a client that does not hold a class has a control variate of zero there, and takes no step",
+        "the local SGD has momentum: c_i is the mean of the gradients weighted as in w_t - w_i (Wang et al., FedNova, "
+        "2020, section 3); the paper's division by K lr would make it too large by up to 1 / (1 - momentum)",
+        "shared tensors are averaged by sample counts, with a server learning rate of 1; control variates are averaged "
+        "without weights, as in the paper",
+        "c_i estimates the applied gradient: with weight decay and the terms of other optimisers, after clipping",
+        "for rows of classes that a client does not have, its control variate is zero and nothing is updated",
     )
 
     def memory(self, shared: State) -> State:

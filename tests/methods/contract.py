@@ -11,9 +11,7 @@ import torch
 from fedprompt.benchmark.simulation.outcome import Outcome
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
-from fedprompt.methods import registry
-from fedprompt.methods.base import Method, State
-from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods import Method, Optimiser, State, registry
 from tests import toy
 
 TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.01)

@@ -8,9 +8,7 @@ from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
-from fedprompt.methods.base import Backbone, Batch, Method, State
-from fedprompt.methods.base import Streams as Generators
-from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods import Backbone, Batch, Method, Optimiser, State, Streams
 from fedprompt.methods.registry import Recipe
 from tests import toy
 
@@ -23,7 +21,7 @@ class Quadratic(Method):
 
     name = "quadratic"
 
-    def shared(self, vit: Backbone, rng: Generators) -> State:
+    def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"w": torch.zeros(2)}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:

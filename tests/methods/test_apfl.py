@@ -27,7 +27,7 @@ def by_hand(**settings: float) -> tuple[Simulator, ClientTask]:
     shared = {**job.state.shared, "head.weight": torch.zeros(4, 24), "head.bias": torch.tensor([0.0, 0.0, OUT, OUT])}
     local = {**job.state.local, "personal.head.weight": torch.zeros(4, 24)}
     local["personal.head.bias"] = torch.tensor([log(3), 0.0, OUT, OUT])
-    return simulator, replace(job, rows=toy.rows_of(1)[:5], shared=shared, local=local)
+    return simulator, replace(job, rows=toy.rows_of(1)[:5], state=replace(job.state, shared=shared, local=local))
 
 
 def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTraining = ONE_STEP) -> ClientUpdate:
@@ -39,7 +39,7 @@ def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTr
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.1, 0.5 - 0.1 * (MIXED * log(3) + 0.02 * 0.5)), (5.0, 0.0)])
-def test_alpha_steps_along_its_gradient_and_stays_a_share(rate: float, expected: float) -> None:
+def test_alpha_follows_its_gradient_and_stays_between_zero_and_one(rate: float, expected: float) -> None:
     """dL/da = <softmax - label, own - averaged> = MIXED ln 3, and 0.02 alpha beside it; 5.0 would take it below 0."""
     update = trained(*by_hand(alpha_lr=rate), 0)
     assert update.local["alpha"].item() == pytest.approx(expected, abs=1e-6)
@@ -47,12 +47,12 @@ def test_alpha_steps_along_its_gradient_and_stays_a_share(rate: float, expected:
     assert not any(torch.equal(update.local["alpha"], torch.tensor(share)) for share in (0.5, 1.0))
 
 
-def test_alpha_takes_the_first_batch_alone() -> None:
+def test_alpha_trains_on_the_first_batch_only() -> None:
     simulator, job = by_hand(alpha_lr=0.1)
     assert trained(simulator, job, 0, replace(ONE_STEP, batch_size=2)).images == 2
 
 
-def test_the_models_step_at_once_the_own_one_along_the_mixture() -> None:
+def test_both_models_are_updated_simultaneously_the_personal_one_on_the_mixture() -> None:
     """The own bias moves by lr alpha (softmax - label) of the mixture, the averaged one by lr (softmax - label)."""
     simulator, job = by_hand()
     update = trained(simulator, job, 1, replace(ONE_STEP, weight_decay=0.0))
@@ -62,7 +62,7 @@ def test_the_models_step_at_once_the_own_one_along_the_mixture() -> None:
     assert update.local["alpha"] == 0.5
 
 
-def test_what_mixes_is_logits() -> None:
+def test_the_mixture_is_computed_on_logits() -> None:
     simulator, job = by_hand(alpha=0.25)
     local = {**job.state.local, "alpha": torch.tensor(0.25)}
     logits = simulator.context.method.logits(
@@ -72,13 +72,13 @@ def test_what_mixes_is_logits() -> None:
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_with_alpha_held_at_zero_it_is_fedvpt_to_the_bit(clip_norm: float | None) -> None:
+def test_with_alpha_fixed_at_zero_it_equals_fedvpt_exactly(clip_norm: float | None) -> None:
     training = replace(toy.TRAINING, clip_norm=clip_norm)
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     apfl = toy.simulator("apfl", settings={"apfl": {"alpha": 0.0, "alpha_lr": 0.0}}, **arguments)
     fedvpt = toy.simulator("fedvpt", **arguments)
     one, other = apfl.run(), fedvpt.run()
-    assert all(torch.equal(apfl.server[key], fedvpt.server[key]) for key in GLOBAL)
+    assert all(torch.equal(apfl.state.server[key], fedvpt.state.server[key]) for key in GLOBAL)
     assert one.metrics == other.metrics
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
@@ -88,21 +88,21 @@ def test_the_averaged_model_does_not_depend_on_alpha() -> None:
     runs = [toy.simulator("apfl", of=toy.unequal(), settings={"apfl": {"alpha": share}}) for share in (0.1, 0.9)]
     for run in runs:
         run.run()
-    assert all(torch.equal(runs[0].server[key], runs[1].server[key]) for key in GLOBAL)
-    assert not any(torch.equal(runs[0].local[0][key], runs[1].local[0][key]) for key in PERSONAL)
+    assert all(torch.equal(runs[0].state.server[key], runs[1].state.server[key]) for key in GLOBAL)
+    assert not any(torch.equal(runs[0].state.local[0][key], runs[1].state.local[0][key]) for key in PERSONAL)
 
 
-def test_alone_with_its_own_model_a_client_trains_as_if_nothing_were_shared() -> None:
+def test_with_alpha_one_a_client_trains_like_local() -> None:
     """alpha = 1: averaged + 1 (own - averaged) rounds, hence the tolerance."""
     settings = {"apfl": {"alpha": 1.0, "alpha_lr": 0.0}}
     apfl, local = toy.simulator("apfl", of=toy.unequal(), settings=settings), toy.simulator("local", of=toy.unequal())
     apfl.run()
     local.run()
     for name, own in zip(GLOBAL, PERSONAL, strict=True):
-        torch.testing.assert_close(apfl.local[1][own], local.local[1][name], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(apfl.state.local[1][own], local.state.local[1][name], atol=1e-4, rtol=1e-4)
 
 
-def test_each_client_keeps_an_alpha_of_its_own_and_a_newcomer_the_first_one() -> None:
+def test_each_client_has_its_own_alpha_and_a_held_out_client_the_initial_one() -> None:
     simulator = toy.simulator("apfl", of=toy.unequal())
     simulator.run()
     shares = {simulator.state.local[client]["alpha"].item() for client in range(3)}

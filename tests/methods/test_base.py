@@ -3,10 +3,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedprompt.methods import registry
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Uploads, hyperparameter
+from fedprompt.methods import Backbone, Batch, Method, Optimiser, Phase, State, Uploads, hyperparameter, registry
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.optimiser import Optimiser
 from tests import toy
 
 
@@ -31,7 +29,7 @@ def test_the_server_averages_what_is_shared_and_keeps_the_rest() -> None:
     assert server["w"].tolist() == [0.0]
 
 
-def test_statistics_are_folded_in_beside_the_averages() -> None:
+def test_combine_applies_statistics_in_addition_to_averaging() -> None:
     class Folding(Method):
         def apply_statistics(self, server: State, statistics: State) -> State:
             return {"table": server["table"] + statistics["count"]}
@@ -42,14 +40,14 @@ def test_statistics_are_folded_in_beside_the_averages() -> None:
     assert {key: value.tolist() for key, value in after.items()} == {"w": [3.0], "table": [9.0]}
 
 
-def test_a_method_that_says_nothing_shares_nothing_and_cannot_predict() -> None:
+def test_an_empty_method_shares_nothing_and_cannot_predict() -> None:
     class Empty(Method):
         pass
 
     state: State = {}
     assert Empty().shared(toy.vit(), lambda _: torch.Generator()) == {}
     assert [(phase.trains, phase.epochs, phase.lr) for phase in Empty().phases()] == [(None, None, None)]
-    with pytest.raises(NotImplementedError, match="Empty does not say how a batch becomes logits"):
+    with pytest.raises(NotImplementedError, match="Empty does not implement logits"):
         Empty().logits(toy.vit(), None, state)  # type: ignore[arg-type]
 
 
@@ -65,7 +63,7 @@ def test_the_default_loss_is_the_cross_entropy_of_each_sample() -> None:
     np.testing.assert_allclose(loss.numpy(), [np.log(2), np.log(4)], rtol=1e-6)
 
 
-def test_a_plugin_that_says_nothing_changes_nothing() -> None:
+def test_an_empty_optimiser_changes_nothing() -> None:
     averaged = {"w": torch.ones(1)}
     after, memory = Optimiser().server_step({"w": torch.zeros(1)}, averaged, {})
     assert after is averaged

@@ -15,8 +15,7 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_training import train_clients
-from fedprompt.methods import registry
-from fedprompt.methods.base import Method, State
+from fedprompt.methods import Method, State, registry
 from tests import toy
 from tests.methods.contract import (
     COHORT,
@@ -52,7 +51,7 @@ every_method_free_of_training = pytest.mark.parametrize("name", [name for name i
 
 
 @every_method
-def test_the_frozen_backbone_is_untouched_by_a_run(name: str) -> None:
+def test_a_run_does_not_change_the_backbone(name: str) -> None:
     run = ran(name)
     assert same(dict(run.simulator.context.vit.model.state_dict()), run.backbone)
     assert all(p.grad is None and not p.requires_grad for p in run.simulator.context.vit.model.parameters())
@@ -68,7 +67,9 @@ def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) ->
     counts = np.bincount(toy.dataset().train_y)
     (job,) = simulator.make_tasks([0], 3)
     (after,) = toy.learned(simulator, [0], 3)  # it holds every class, so that all rows are there
-    job = replace(job, rows=np.arange(60), counts=counts, shared=after.shared, local=after.local)
+    job = replace(
+        job, rows=np.arange(60), counts=counts, state=replace(job.state, shared=after.shared, local=after.local)
+    )
     batch, state = toy.batch_of(simulator.context.method, [job])
     shared, local = declared(name)
     trained = [key for key in state if key in shared or key in local]
@@ -169,7 +170,7 @@ def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: st
 
 
 @every_name_that_trains
-def test_rows_of_classes_are_named_and_cover_what_a_client_holds(name: str) -> None:
+def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str) -> None:
     """The three clients hold 4, 2 and 3 classes. A tensor whose size follows these must be among `class_rows`."""
     simulator = begun(name)
     shared, local = declared(name)
@@ -190,7 +191,7 @@ def test_rows_of_classes_are_named_and_cover_what_a_client_holds(name: str) -> N
 
 
 @every_name
-def test_parameters_are_counted_by_what_is_declared(name: str) -> None:
+def test_parameter_counts_follow_from_the_declared_tensors(name: str) -> None:
     shared, local = declared(name)
     expected = {"shared": sum(v.numel() for v in shared.values()), "local": sum(v.numel() for v in local.values())}
     assert begun(name).outcome.parameters == expected
@@ -208,7 +209,7 @@ def test_the_server_averages_by_sample_counts(name: str) -> None:
 
 
 @every_method
-def test_one_seed_gives_one_result_with_however_many_threads(name: str) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
     """The threads also race for the caches of fresh samples."""
     simulator = new(name, threads=3)
     simulator.context.train = Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
@@ -223,13 +224,13 @@ def test_one_seed_gives_one_result_with_however_many_threads(name: str) -> None:
 
 
 @every_method_that_trains
-def test_another_seed_is_another_run(name: str) -> None:
+def test_another_seed_gives_another_run(name: str) -> None:
     other = new(name, rounds=1, seed=1).run()
     assert ran(name).outcome.rounds[1]["train_loss"] != other.rounds[1]["train_loss"]
 
 
 @every_name_that_trains
-def test_training_leaves_what_was_received_as_it_was(name: str) -> None:
+def test_training_does_not_modify_its_inputs(name: str) -> None:
     simulator = begun(name)
     jobs = simulator.make_tasks(COHORT, 3)
     held = [
@@ -289,7 +290,7 @@ def test_a_held_out_client_predicts_without_having_trained(name: str) -> None:
 
 
 @every_method_free_of_training
-def test_a_method_free_of_training_sends_what_it_gathers_once_and_then_stands_still(name: str) -> None:
+def test_a_training_free_method_uploads_statistics_once_and_then_does_not_change(name: str) -> None:
     run = ran(name)
     shared, local = declared(name)
     assert not shared
@@ -308,22 +309,22 @@ def test_a_method_free_of_training_sends_what_it_gathers_once_and_then_stands_st
 
 
 @every_method_free_of_training
-def test_a_method_free_of_training_predicts_from_the_start(name: str) -> None:
+def test_a_training_free_method_predicts_from_the_start(name: str) -> None:
     assert ran(name).outcome.rounds[0]["seen_mean"] > 0.6
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_says_whether_it_shares_anything_and_takes_no_plugin_where_it_does_not(name: str) -> None:
+def test_a_method_without_shared_tensors_declares_it_and_refuses_optimisers(name: str) -> None:
     assert registry.METHODS[name].shares == bool(declared(name)[0])
     if not declared(name)[0]:
         for plugin in registry.OPTIMISERS:
-            with pytest.raises(registry.MethodError, match="shares nothing that a plug-in could act on; drop"):
+            with pytest.raises(registry.MethodError, match="no shared tensors that an optimiser could act on; drop"):
                 new(f"{name}+{plugin}")
 
 
 @pytest.mark.parametrize("plugin", sorted(NEUTRAL))
 @pytest.mark.parametrize("name", PLUGGED)
-def test_a_plugin_with_neutral_settings_is_the_method_without_it_bit_for_bit(name: str, plugin: str) -> None:
+def test_a_neutral_optimiser_gives_exactly_the_method_without_it(name: str, plugin: str) -> None:
     simulator = new(f"{name}+{plugin}", settings={plugin: NEUTRAL[plugin]})
     outcome, parent = simulator.run(), ran(name)
     assert same(simulator.state.server.tensors, parent.simulator.state.server.tensors)

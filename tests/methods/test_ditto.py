@@ -22,7 +22,11 @@ def test_the_proximal_step_by_hand() -> None:
         (job,) = simulator.make_tasks([0], 1)
         v = {key: value + 0.1 for key, value in job.state.local.items()}
         (update,) = train_clients(
-            simulator.context.recipe, simulator.context.vit, simulator.context.train, [replace(job, local=v)], training
+            simulator.context.recipe,
+            simulator.context.vit,
+            simulator.context.train,
+            [replace(job, state=replace(job.state, local=v))],
+            training,
         )
         ends.append(update.local)
     for w, own in zip(GLOBAL, PERSONAL, strict=True):
@@ -33,30 +37,30 @@ def test_the_proximal_step_by_hand() -> None:
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_averaged_model_is_that_of_fedvpt_to_the_bit(strength: float, training: LocalTraining) -> None:
+def test_the_averaged_model_equals_that_of_fedvpt_exactly(strength: float, training: LocalTraining) -> None:
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": strength}}, **arguments)
     fedvpt = toy.simulator("fedvpt", **arguments)
     one, other = ditto.run(), fedvpt.run()
-    assert all(torch.equal(ditto.server[key], fedvpt.server[key]) for key in GLOBAL)
+    assert all(torch.equal(ditto.state.server[key], fedvpt.state.server[key]) for key in GLOBAL)
     assert one.metrics["held_out"] == other.metrics["held_out"]
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
-def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: LocalTraining) -> None:
+def test_with_strength_zero_personal_models_equal_local_exactly(training: LocalTraining) -> None:
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": 0.0}}, **arguments)
     local = toy.simulator("local", **arguments)
     one, other = ditto.run(), local.run()
-    assert ditto.local.keys() == local.local.keys()
-    for client, state in local.local.items():
+    assert ditto.state.local.keys() == local.state.local.keys()
+    for client, state in local.state.local.items():
         for name, own in zip(GLOBAL, PERSONAL, strict=True):
-            assert torch.equal(ditto.local[client][own], state[name])
+            assert torch.equal(ditto.state.local[client][own], state[name])
     assert one.metrics["seen"] == other.metrics["seen"]
 
 
-def test_neither_phase_moves_the_other_model_and_the_global_one_may_come_first() -> None:
+def test_the_phases_are_independent_and_their_order_does_not_matter() -> None:
     simulator = toy.simulator("ditto", of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     (own, of_all), arguments = (
@@ -66,9 +70,9 @@ def test_neither_phase_moves_the_other_model_and_the_global_one_may_come_first()
     (both,) = train_clients(*arguments, toy.TRAINING)
     (first,), (second,) = (train_clients(*arguments, toy.TRAINING, (phase,)) for phase in (own, of_all))
     (turned,) = train_clients(*arguments, toy.TRAINING, (of_all, own))
-    assert all(torch.equal(first.state.shared[key], job.state.shared[key]) for key in GLOBAL)
+    assert all(torch.equal(first.shared[key], job.state.shared[key]) for key in GLOBAL)
     assert all(torch.equal(second.local[key], job.state.local[key]) for key in PERSONAL)
-    assert all(torch.equal(both.local[key], first.state.local[key]) for key in PERSONAL)
+    assert all(torch.equal(both.local[key], first.local[key]) for key in PERSONAL)
     for update in (second, turned):
         assert all(torch.equal(update.shared[key], both.shared[key]) for key in GLOBAL)
 

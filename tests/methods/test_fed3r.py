@@ -22,7 +22,7 @@ def pooled(simulator: Simulator) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("ridge", [0.01, 5.0])
-def test_the_federated_head_is_the_pooled_ridge_regression(ridge: float) -> None:
+def test_the_federated_head_equals_pooled_ridge_regression(ridge: float) -> None:
     """Solved as least squares on data with sqrt(lambda) I below it, which forms no Gram matrix."""
     simulator = ran(ridge=ridge)
     z, y = pooled(simulator)
@@ -32,13 +32,15 @@ def test_the_federated_head_is_the_pooled_ridge_regression(ridge: float) -> None
     np.testing.assert_allclose(simulator.state.server["head.weight"], expected, atol=2e-4)
 
 
-def test_how_the_data_are_split_changes_nothing() -> None:
+def test_the_partition_does_not_change_the_head() -> None:
     rows = [client.train for client in toy.unequal().clients[:3]]
     whole = toy.deal([np.concatenate(rows), toy.unequal().clients[3].train], [[0], [1]], held_out=[1])
-    torch.testing.assert_close(ran(whole).server["head.weight"], ran().server["head.weight"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(
+        ran(whole).state.server["head.weight"], ran().state.server["head.weight"], atol=2e-4, rtol=0
+    )
 
 
-def test_rows_that_fill_a_batch_up_are_in_no_sum() -> None:
+def test_padding_rows_are_in_no_sum() -> None:
     """Clients of 21, 10 and 15 images share a pass, in which row 0 of the data fills the shorter ones up."""
     simulator = toy.simulator("fed3r", of=toy.unequal())
     method = simulator.context.method
@@ -51,18 +53,18 @@ def test_rows_that_fill_a_batch_up_are_in_no_sum() -> None:
         torch.testing.assert_close(found[k], z.T @ z, atol=1e-4, rtol=1e-4)
 
 
-def test_a_class_that_nobody_holds_is_never_predicted() -> None:
+def test_a_class_without_training_samples_is_never_predicted() -> None:
     federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(1)], [toy.rows_of(0, 3, part="test"), []])
     simulator = ran(federation)
     assert simulator.state.server["unseen"].tolist() == [0, 0, -torch.inf, -torch.inf]
 
 
-def test_each_client_sends_its_gram_matrix_and_the_sums_of_its_own_classes_once() -> None:
+def test_each_client_uploads_its_gram_matrix_and_class_sums_once() -> None:
     """Clients that hold 4, 2 and 3 classes: 3 Gram matrices of 24 x 24, and 9 sums of 24, in fp32."""
     outcome = toy.simulator("fed3r", of=toy.unequal(), rounds=3).run()
     assert outcome.upload_bytes == 4 * (3 * 24 * 24 + 9 * 24)
 
 
-def test_few_samples_leave_no_infinite_weight() -> None:
+def test_weights_are_finite_with_few_samples() -> None:
     federation = toy.deal([[0], [1]], [[0], [1]])
-    assert ran(federation, ridge=1e-6).server["head.weight"].isfinite().all()
+    assert ran(federation, ridge=1e-6).state.server["head.weight"].isfinite().all()

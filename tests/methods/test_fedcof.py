@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import fedcof, registry
-from fedprompt.methods.base import State
+from fedprompt.methods import State, fedcof, registry
 from tests import toy
 
 DIM, CLASSES = 24, toy.CLASSES
@@ -44,12 +43,12 @@ def by_hand(simulator: Simulator, gamma: float, ridge: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("gamma", "ridge"), [(1.0, 0.01), (0.1, 2.0)])
-def test_the_head_is_that_of_the_papers_formula(gamma: float, ridge: float) -> None:
+def test_the_head_follows_the_papers_formula(gamma: float, ridge: float) -> None:
     simulator = ran(gamma=gamma, ridge=ridge)
     np.testing.assert_allclose(simulator.state.server["head.weight"], by_hand(simulator, gamma, ridge), atol=2e-4)
 
 
-def test_a_class_of_one_client_has_the_shrinkage_alone_for_a_covariance() -> None:
+def test_the_covariance_of_a_class_of_one_client_is_the_shrinkage_term() -> None:
     federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(2, 3)], [[0], [1]])
     simulator = ran(federation)
     assert simulator.state.server["head.weight"].isfinite().all()
@@ -70,24 +69,28 @@ def sent(clients: int, samples: int, factor: torch.Tensor, rng: torch.Generator)
     return total
 
 
-def test_the_spread_of_client_means_approaches_a_known_covariance() -> None:
+def test_the_estimate_converges_to_a_known_covariance() -> None:
     """By the central limit theorem sqrt(n) (mean - m) has the samples' own covariance; its error falls as 1/sqrt(K)."""
     factor = torch.tensor([[1.0, 0, 0], [0.8, 0.5, 0], [-0.3, 0.2, 2.0]]).expand(50, 3, 3)
     truth = factor[0] @ factor[0].T
     errors = [
-        (fedcof.spread(sent(clients, 5, factor, torch.Generator().manual_seed(0))) - truth).norm(dim=(1, 2)).mean()
+        (fedcof.class_covariances(sent(clients, 5, factor, torch.Generator().manual_seed(0))) - truth)
+        .norm(dim=(1, 2))
+        .mean()
         for clients in (10, 160)
     ]
     assert errors[0] == pytest.approx(4 * errors[1], rel=0.25)
     assert errors[1] < 0.2 * truth.norm()
 
 
-def test_the_spread_does_not_lean_to_either_side() -> None:
+def test_the_estimated_covariance_is_unbiased() -> None:
     """The mean over many classes of three clients is the covariance itself: K - 1 is what it is divided by."""
-    found = fedcof.spread(sent(3, 4, torch.eye(2).expand(4000, 2, 2), torch.Generator().manual_seed(0))).mean(0)
+    found = fedcof.class_covariances(
+        sent(3, 4, torch.eye(2).expand(4000, 2, 2), torch.Generator().manual_seed(0))
+    ).mean(0)
     torch.testing.assert_close(found, torch.eye(2), atol=0.06, rtol=0)
 
 
-def test_a_client_sends_as_much_as_in_fedncm() -> None:
+def test_upload_size_equals_that_of_fedncm() -> None:
     costs = [toy.simulator(name, of=toy.unequal(), rounds=1).run().upload_bytes for name in ("fedcof", "fedncm")]
     assert costs[0] == costs[1] == 4 * 9 * (DIM + 1)

@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods.base import State
-from fedprompt.methods.components.prompts import best, cosines
-from fedprompt.methods.errors import MethodError
+from fedprompt.methods import MethodError, State
+from fedprompt.methods.components.prompts import cosines, select_top
 from fedprompt.methods.registry import create
 from tests import toy
 
@@ -25,16 +24,16 @@ def ready(**settings: Any) -> tuple[Simulator, Batch, State]:
     return simulator, *toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
 
 
-def test_the_members_with_the_highest_scores_are_taken_from_ones_own_pool() -> None:
+def test_the_entries_with_the_highest_scores_come_from_the_clients_own_pool() -> None:
     simulator = toy.simulator("fedl2p", of=toy.unequal())
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=2)
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.9, 0.5, 0.1], [0.1, 0.2, 0.3], [0.3, -1.0, 0.2]])
     pool = torch.arange(2 * 3 * 2, dtype=torch.float).view(2, 3, 2)
     expected = [[pool[0, 1], pool[0, 2]], [pool[0, 0], pool[0, 1]], [pool[1, 2], pool[1, 1]], [pool[1, 0], pool[1, 2]]]
-    assert torch.equal(best(batch, scores, pool, 2), torch.stack([torch.stack(rows) for rows in expected]))
+    assert torch.equal(select_top(batch, scores, pool, 2), torch.stack([torch.stack(rows) for rows in expected]))
 
 
-def test_nearness_is_the_cosine_with_each_clients_own_keys() -> None:
+def test_similarity_is_the_cosine_with_the_keys_of_each_client() -> None:
     simulator = toy.simulator("fedl2p", of=toy.unequal())
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=2)
     rng = np.random.default_rng(0)
@@ -61,7 +60,7 @@ def test_logits_are_those_of_a_forward_pass_with_the_prompts_of_the_nearest_keys
     assert len(choices) > 1
 
 
-def test_the_pull_loss_draws_chosen_keys_towards_samples_and_leaves_the_others() -> None:
+def test_the_cosine_loss_moves_selected_keys_towards_samples_and_no_others() -> None:
     simulator, batch, state = ready(pull=0.5)
     state["keys"][0, 0] = -simulator.context.train.features(batch.rows).mean(0)  # nearest to no sample
     before = state["keys"].clone()
@@ -77,7 +76,7 @@ def test_the_pull_loss_draws_chosen_keys_towards_samples_and_leaves_the_others()
     assert torch.equal(after[0, ~used], before[0, ~used])
 
 
-def test_the_loss_is_cross_entropy_less_the_weighted_cosines() -> None:
+def test_the_loss_is_cross_entropy_minus_the_weighted_cosines() -> None:
     simulator, batch, state = ready(pull=0.25)
     logits = simulator.context.method.logits(simulator.context.vit, batch, state)
     queries = simulator.context.train.features(batch.rows)
@@ -86,7 +85,7 @@ def test_the_loss_is_cross_entropy_less_the_weighted_cosines() -> None:
     torch.testing.assert_close(simulator.context.method.loss(simulator.context.vit, batch, state), expected)
 
 
-def test_no_more_prompts_can_be_chosen_than_there_are() -> None:
+def test_selecting_more_prompts_than_the_pool_has_is_refused() -> None:
     with pytest.raises(MethodError, match=r"fedl2p.chosen=30: the pool has 20 prompts; raise fedl2p.pool"):
         toy.simulator("fedl2p", settings={"fedl2p": {"chosen": 30}})
 

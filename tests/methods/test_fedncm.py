@@ -35,7 +35,7 @@ def pooled(of: Federation) -> np.ndarray:
     return normalize(np.stack([z[labels == c].mean(0) for c in np.unique(labels)]))
 
 
-def test_the_head_is_the_unit_class_means_of_all_data_pooled() -> None:
+def test_the_head_equals_the_normalised_class_means_of_the_pooled_data() -> None:
     simulator = fedncm()
     np.testing.assert_allclose(simulator.state.server["head.weight"], pooled(simulator.context.federation), atol=1e-5)
 
@@ -51,14 +51,14 @@ def test_predictions_are_those_of_the_pooled_closed_form() -> None:
         assert row["accuracy"] == pytest.approx((found == toy.dataset().test_y[rows]).mean())
 
 
-def test_how_data_are_split_over_clients_does_not_matter() -> None:
+def test_the_partition_does_not_change_the_head() -> None:
     rows = np.arange(60)
     one = fedncm(toy.deal([rows, []], [[0], [1]], held_out=[1]))
     many = fedncm(toy.deal([rows[k::7] for k in range(7)], [[0]] * 7))
-    torch.testing.assert_close(one.server["head.weight"], many.server["head.weight"])
+    torch.testing.assert_close(one.state.server["head.weight"], many.state.server["head.weight"])
 
 
-def test_each_client_sends_the_sums_and_counts_of_its_classes_once() -> None:
+def test_each_client_uploads_the_sums_and_counts_of_its_classes_once() -> None:
     """Three clients of 4, 2 and 3 classes; what comes down is the head of zeros that each starts from."""
     dim = toy.vit().dim
     for row in fedncm(rounds=3).outcome.rounds:
@@ -66,7 +66,7 @@ def test_each_client_sends_the_sums_and_counts_of_its_classes_once() -> None:
         assert row["download_bytes"] == 4 * 3 * (4 * dim + 4)
 
 
-def test_a_class_that_nobody_holds_is_never_predicted() -> None:
+def test_a_class_without_training_samples_is_never_predicted() -> None:
     of = toy.deal([toy.rows_of(0, 2), toy.rows_of(2)], [toy.rows_of(1, 3, part="test")] * 2)
     simulator = fedncm(of)
     assert simulator.state.server["unseen"].tolist() == [0, -torch.inf, 0, -torch.inf]
@@ -77,7 +77,7 @@ def test_a_class_that_nobody_holds_is_never_predicted() -> None:
 
 
 @pytest.mark.parametrize("name", ["fedncm", "head"])
-def test_the_backbone_sees_each_image_once_over_all_rounds_and_not_at_all_in_a_second_run(
+def test_the_backbone_processes_each_image_once_and_none_in_a_second_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.methods.base import Phase
-from fedprompt.methods.fedpac import HEAD, FedPAC, combinations, moments, on_simplex
+from fedprompt.methods import Phase
+from fedprompt.methods.fedpac import HEAD, FedPAC, combination_weights, minimise_on_simplex, moments
 from tests import toy
 
 
@@ -23,13 +23,13 @@ def problem(clients: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndar
 
 def solved(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
     flat = torch.from_numpy(means.reshape(len(means), -1))
-    weights, unsolved = combinations(flat @ flat.T, torch.from_numpy(variances))
+    weights, unsolved = combination_weights(flat @ flat.T, torch.from_numpy(variances))
     assert unsolved == 0
     return weights.numpy()
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.2, 0.5, 3.0])
-def test_for_two_clients_the_weights_are_those_of_a_fine_grid(spread: float) -> None:
+def test_weights_of_two_clients_match_a_grid_search(spread: float) -> None:
     for seed in range(5):
         means, variances = problem(2, spread, seed)
         weights = solved(means, variances)
@@ -40,7 +40,7 @@ def test_for_two_clients_the_weights_are_those_of_a_fine_grid(spread: float) -> 
             assert weights[own].sum() == pytest.approx(1)
 
 
-def test_no_point_of_the_simplex_of_many_clients_is_better() -> None:
+def test_no_sampled_point_of_the_simplex_is_better() -> None:
     means, variances = problem(7, 0.3, 0)
     weights, rng = solved(means, variances), np.random.default_rng(1)
     assert (weights >= 0).all()
@@ -52,19 +52,19 @@ def test_no_point_of_the_simplex_of_many_clients_is_better() -> None:
             assert expected_error(other, own, means, variances) >= best - 1e-12
 
 
-def test_alike_clients_share_by_their_certainty_and_unlike_ones_keep_their_own() -> None:
+def test_similar_clients_are_weighted_by_inverse_variance_and_different_ones_keep_their_own_head() -> None:
     same, variances = np.ones((2, 1, 4)), np.array([1.0, 3.0])
     np.testing.assert_allclose(solved(same, variances), [[0.75, 0.25]] * 2)
     np.testing.assert_allclose(solved(same * [[[0.0]], [[1e4]]], variances), np.eye(2), atol=1e-6)
 
 
-def test_without_any_variance_or_difference_there_is_still_an_answer() -> None:
-    weights = on_simplex(torch.zeros(3, 3, dtype=torch.float64))
+def test_a_zero_matrix_has_a_solution() -> None:
+    weights = minimise_on_simplex(torch.zeros(3, 3, dtype=torch.float64))
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
 
 
-def test_where_the_solver_fails_a_client_keeps_its_own_head_and_the_round_says_so(
+def test_a_client_keeps_its_own_head_if_the_solver_fails_and_the_record_counts_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fails(*_: object) -> None:
@@ -80,7 +80,7 @@ def test_where_the_solver_fails_a_client_keeps_its_own_head_and_the_round_says_s
         assert torch.equal(simulator.state.server[f"{update.client}.head.weight"], update.shared["head.weight"])
 
 
-def test_moments_are_those_of_the_products_of_class_and_feature() -> None:
+def test_moments_match_a_direct_computation() -> None:
     """The variance of a mean, in numpy over the samples' one-hot (y) z^T themselves."""
     simulator = toy.simulator("fedpac", of=toy.unequal())
     updates = toy.learned(simulator, [0, 1, 2], 1)
@@ -107,7 +107,7 @@ def test_moments_are_those_of_the_products_of_class_and_feature() -> None:
     np.testing.assert_allclose(products, np.stack(means) @ np.stack(means).T, rtol=1e-4)
 
 
-def test_the_head_learns_before_the_prompts_and_only_these_are_pulled() -> None:
+def test_the_head_trains_before_the_prompts_and_only_the_prompts_use_prototypes() -> None:
     simulator = toy.simulator("fedpac", of=toy.unequal(), settings={"fedpac": {"pull": 2.0}})
     method = simulator.context.method
     assert method.phases() == (Phase(HEAD, 1, None), Phase(("prompt",)))
@@ -125,7 +125,7 @@ def test_the_head_learns_before_the_prompts_and_only_these_are_pulled() -> None:
     torch.testing.assert_close(losses[1] - plain, 2 * (z - 1).square().mean(1) * (batch.labels == 0))
 
 
-def test_a_client_holds_its_own_combination_of_the_rounds_heads_or_the_initial_one() -> None:
+def test_a_client_has_its_combination_of_the_cohorts_heads_or_the_initial_head() -> None:
     simulator = toy.simulator("fedpac", of=toy.unequal(), participation=2 / 3, rounds=1)
     initial = simulator.state.server["head.weight"].clone()
     cohort = simulator.sample_cohort(1).tolist()
@@ -145,7 +145,7 @@ def test_a_client_holds_its_own_combination_of_the_rounds_heads_or_the_initial_o
     torch.testing.assert_close(held[3], (held[cohort[0]] + held[cohort[1]]) / 2)
 
 
-def test_heads_class_sums_and_squares_travel_beside_the_prompts() -> None:
+def test_heads_class_sums_and_squares_travel_in_addition_to_the_prompts() -> None:
     """Up: a sum and a count of each of the 4 + 2 + 3 classes held, and a sum of squares; down: every prototype."""
     outcome = toy.simulator("fedpac", of=toy.unequal(), rounds=1).run()
     model = 3 * (10 * 24 + 4 * 24 + 4)

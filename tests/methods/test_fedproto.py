@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods.base import Uploads
-from fedprompt.methods.components.prototypes import nearest
+from fedprompt.methods import Uploads
+from fedprompt.methods.components.prototypes import nearest_head
 from fedprompt.methods.fedproto import FedProto
 from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
@@ -33,7 +33,7 @@ def test_prototypes_are_the_means_over_all_samples_of_a_class_under_each_clients
     assert simulator.state.server["known"].tolist() == [1, 1, 1, 1]
 
 
-def test_a_class_that_no_client_of_a_round_holds_keeps_its_prototype() -> None:
+def test_a_class_without_samples_in_a_round_keeps_its_prototype() -> None:
     server = {"prototypes": torch.arange(6.0).view(3, 2), "known": torch.tensor([1.0, 1.0, 0.0])}
     sums = torch.tensor([[[8.0, 4.0], [0, 0], [0, 0]], [[0.0, 4.0], [0, 0], [0, 0]]])
     counts = torch.tensor([[[3.0], [0], [0]], [[1.0], [0], [0]]])
@@ -43,7 +43,7 @@ def test_a_class_that_no_client_of_a_round_holds_keeps_its_prototype() -> None:
     assert new["known"].tolist() == [1, 1, 0]
 
 
-def test_the_loss_adds_the_mean_squared_error_to_the_prototype_of_the_class_where_one_is_known() -> None:
+def test_the_loss_adds_the_mean_squared_error_to_known_prototypes() -> None:
     simulator = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 3.0}})
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
     generator = torch.Generator().manual_seed(0)
@@ -59,17 +59,17 @@ def test_the_loss_adds_the_mean_squared_error_to_the_prototype_of_the_class_wher
     torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(own, batch.labels, reduction="none"))
 
 
-def test_without_a_pull_clients_are_on_their_own_bit_for_bit() -> None:
+def test_with_pull_zero_it_equals_local_exactly() -> None:
     alone = toy.simulator("local", of=toy.unequal())
     together = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 0.0}})
     one, other = alone.run(), together.run()
-    for client, state in alone.local.items():
-        assert all(torch.equal(together.local[client][key], value) for key, value in state.items())
+    for client, state in alone.state.local.items():
+        assert all(torch.equal(together.state.local[client][key], value) for key, value in state.items())
     assert one.metrics["seen"] == other.metrics["seen"]
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
 
 
-def test_a_pull_draws_features_nearer_to_their_prototypes() -> None:
+def test_the_prototype_loss_moves_features_towards_their_prototypes() -> None:
     errors = []
     for pull in (0.0, 30.0):
         simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=3, settings={"fedproto": {"pull": pull}})
@@ -80,11 +80,11 @@ def test_a_pull_draws_features_nearer_to_their_prototypes() -> None:
     assert errors[1] < 0.9 * errors[0]
 
 
-def test_the_nearest_prototype_as_a_head_is_that_of_the_least_distance_among_those_known() -> None:
+def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype() -> None:
     generator = torch.Generator().manual_seed(0)
     prototypes, z = torch.randn(7, DIM, generator=generator), torch.randn(200, DIM, generator=generator)
     known = torch.tensor([1.0, 1, 0, 1, 1, 0, 1])
-    weight, bias = nearest(prototypes * known[:, None], known)
+    weight, bias = nearest_head(prototypes * known[:, None], known)
     distances = ((z.numpy()[:, None] - prototypes.numpy()) ** 2).sum(2)
     distances[:, known.numpy() == 0] = np.inf
     assert (z @ weight.T + bias).argmax(1).tolist() == distances.argmin(1).tolist()
@@ -92,7 +92,7 @@ def test_the_nearest_prototype_as_a_head_is_that_of_the_least_distance_among_tho
 
 
 @pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
-def test_a_held_out_client_takes_the_nearest_prototype_under_the_initial_prompts(name: str) -> None:
+def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([3]))
@@ -125,10 +125,10 @@ def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name:
         assert logits.argmax(1).tolist() == distances.argmin(1).tolist()
 
 
-def test_class_sums_and_prototypes_are_all_that_travels() -> None:
+def test_only_class_sums_and_prototypes_travel() -> None:
     """Up: a sum and a count of each of the 4 + 2 + 3 classes held; down: every prototype, and whether it is one."""
     simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=1)
     outcome = simulator.run()
     assert outcome.upload_bytes == 4 * 9 * (DIM + 1)
     assert outcome.download_bytes == 4 * 3 * CLASSES * (DIM + 1)
-    assert simulator.state.server.keys() - set(simulator.private_names) == {"prototypes", "known"}
+    assert simulator.state.server.keys() - set(simulator.state.server.private) == {"prototypes", "known"}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from fedprompt.benchmark.simulation.local_training import train_clients
-from fedprompt.methods.base import Phase, State
+from fedprompt.methods import Phase, State
 from fedprompt.methods.registry import create
 from tests import toy
 
@@ -16,7 +16,7 @@ def moved(before: State, after: State) -> set[str]:
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
-def test_each_phase_moves_its_own_part_alone() -> None:
+def test_each_phase_changes_only_its_own_part() -> None:
     simulator = toy.simulator("fedrep", of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     arguments = simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], toy.TRAINING
@@ -25,7 +25,7 @@ def test_each_phase_moves_its_own_part_alone() -> None:
         assert moved({**job.state.shared, **job.state.local}, {**update.shared, **update.local}) == own
 
 
-def test_the_prompts_train_under_the_head_that_the_first_phase_left() -> None:
+def test_the_prompts_train_with_the_head_of_the_first_phase() -> None:
     """Two updates by hand, the second from where the first ended, on the batches that follow in the client's order."""
     simulator = toy.simulator("fedrep", of=toy.unequal())
     (whole,) = toy.learned(simulator, [0], 1)
@@ -34,9 +34,11 @@ def test_the_prompts_train_under_the_head_that_the_first_phase_left() -> None:
     (first,) = train_clients(*arguments, [job], toy.TRAINING, (Phase(tuple(HEAD)),))
     for _ in range(toy.TRAINING.epochs):
         job.rng.permutation(job.rows)
-    (second,) = train_clients(*arguments, [replace(job, local=first.state.local)], toy.TRAINING, (Phase(("prompt",)),))
+    (second,) = train_clients(
+        *arguments, [replace(job, state=replace(job.state, local=first.local))], toy.TRAINING, (Phase(("prompt",)),)
+    )
     assert torch.equal(whole.shared["prompt"], second.shared["prompt"])
-    assert all(torch.equal(whole.state.local[key], first.state.local[key]) for key in HEAD)
+    assert all(torch.equal(whole.local[key], first.local[key]) for key in HEAD)
 
 
 def test_the_head_may_train_for_epochs_of_its_own() -> None:
@@ -45,8 +47,8 @@ def test_the_head_may_train_for_epochs_of_its_own() -> None:
     assert update.images == (5 + toy.TRAINING.epochs) * 10
 
 
-def test_a_round_starts_like_fedper_and_shares_what_it_shares() -> None:
+def test_initial_and_shared_tensors_equal_those_of_fedper() -> None:
     one, other = toy.simulator("fedrep"), toy.simulator("fedper")
-    assert one.server.keys() == other.state.server.keys() == {"prompt"}
-    assert all(torch.equal(one.initial_local[key], other.state.initial_local[key]) for key in HEAD)
+    assert one.state.server.keys() == other.state.server.keys() == {"prompt"}
+    assert all(torch.equal(one.state.initial_local[key], other.state.initial_local[key]) for key in HEAD)
     assert create("fedrep").method.personalised

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from fedprompt.methods.base import State
+from fedprompt.methods import State
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.registry import create
 from tests import toy
@@ -46,7 +46,7 @@ def test_the_loss_is_balanced_softmax_and_the_cross_entropy_of_both_heads() -> N
     np.testing.assert_allclose(losses, -balanced[rows, labels] - plain[rows, labels], rtol=1e-4, atol=1e-5)
 
 
-def test_counts_weigh_classes_in_training() -> None:
+def test_balanced_softmax_weights_classes_by_their_counts() -> None:
     """A client of 0, 3, 6 and 6 samples: a class of half as many gets log 2 more of a lead than it needs."""
     losses, _, state = job_state("fedrod:generic", 2)
     z, labels, counts = features(2, state)
@@ -55,7 +55,7 @@ def test_counts_weigh_classes_in_training() -> None:
     np.testing.assert_allclose(losses, -np.log(odds[np.arange(15), labels] / odds.sum(1)), rtol=1e-4, atol=1e-5)
 
 
-def test_the_personal_loss_reaches_neither_prompts_nor_the_generic_head() -> None:
+def test_the_personal_loss_trains_neither_prompts_nor_the_generic_head() -> None:
     _, both, state = job_state("fedrod", 2)
     _, alone, same = job_state("fedrod:generic", 2)
     for key in SHARED:
@@ -70,25 +70,25 @@ def test_the_personal_loss_reaches_neither_prompts_nor_the_generic_head() -> Non
     np.testing.assert_allclose(both["personal.bias"][0], errors.mean(0), rtol=1e-3, atol=1e-5)
 
 
-def test_without_balance_and_personal_head_it_is_fedvpt_bit_for_bit() -> None:
+def test_without_balance_and_personal_head_it_equals_fedvpt_exactly() -> None:
     plain = toy.simulator("fedvpt", of=toy.unequal())
     reduced = toy.simulator("fedrod:generic", of=toy.unequal(), settings={"fedrod": {"gamma": 0.0}})
     one, other = plain.run(), reduced.run()
-    assert plain.state.server.keys() == reduced.server.keys()
-    assert all(torch.equal(reduced.server[key], value) for key, value in plain.state.server.items())
+    assert plain.state.server.keys() == reduced.state.server.keys()
+    assert all(torch.equal(reduced.state.server[key], value) for key, value in plain.state.server.items())
     assert one.metrics == other.metrics
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
 
 
-def test_the_personal_heads_change_nothing_that_is_averaged() -> None:
+def test_personal_heads_do_not_change_averaged_tensors() -> None:
     with_one, without = toy.simulator("fedrod", of=toy.unequal()), toy.simulator("fedrod:generic", of=toy.unequal())
     one, other = with_one.run(), without.run()
-    assert all(torch.equal(with_one.server[key], value) for key, value in without.server.items())
+    assert all(torch.equal(with_one.state.server[key], value) for key, value in without.state.server.items())
     assert one.metrics["held_out"] == other.metrics["held_out"]
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
-def test_seen_clients_add_their_own_head_and_held_out_ones_none() -> None:
+def test_seen_clients_add_their_personal_head_and_held_out_clients_add_none() -> None:
     simulator = toy.simulator("fedrod", of=toy.unequal(), rounds=1)
     simulator.run()
     generic = create("fedrod:generic").method

@@ -35,7 +35,7 @@ def lengths(simulator: Simulator) -> list[int]:
     return seen
 
 
-def test_replacing_keeps_the_sequence_at_one_length() -> None:
+def test_replace_mode_keeps_the_sequence_length() -> None:
     assert lengths(deep("replace")) == [1 + TOKENS + PATCHES] * 4
 
 
@@ -43,9 +43,9 @@ def test_appending_makes_the_sequence_grow_at_every_layer() -> None:
     assert lengths(deep("append")) == [1 + n * TOKENS + PATCHES for n in (1, 2, 3, 4)]
 
 
-def test_replaced_and_appended_prompts_start_alike_and_predict_differently() -> None:
+def test_both_modes_start_from_the_same_prompts_and_predict_differently() -> None:
     replace, append = deep("replace"), deep("append")
-    assert torch.equal(replace.server["prompts"], append.server["prompts"])
+    assert torch.equal(replace.state.server["prompts"], append.state.server["prompts"])
     assert not torch.allclose(logits(replace), logits(append), atol=1e-4)
 
 
@@ -58,7 +58,7 @@ def test_the_prompts_of_every_layer_reach_the_prediction(mode: str, layer: int) 
     assert not torch.allclose(logits(simulator, prompts), logits(simulator), atol=1e-5)
 
 
-def test_replacing_is_the_plain_transformer_with_its_prompt_positions_overwritten() -> None:
+def test_replace_mode_overwrites_the_prompt_positions_of_a_plain_transformer() -> None:
     """Written out against timm's own blocks."""
     simulator = deep("replace")
     model, prompts = simulator.context.vit.model, simulator.state.server["prompts"]

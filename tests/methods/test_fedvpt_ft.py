@@ -8,25 +8,27 @@ from fedprompt.benchmark.simulation.tasks import LocalTraining
 from tests import toy
 
 
-def test_fine_tuning_changes_nothing_at_the_server() -> None:
+def test_fine_tuning_does_not_change_the_server() -> None:
     tuned, plain = toy.simulator("fedvpt-ft", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
     one, other = tuned.run(), plain.run()
-    assert all(torch.equal(tuned.server[key], value) for key, value in plain.state.server.items())
-    assert tuned.server.keys() == plain.state.server.keys()
-    assert not tuned.local
+    assert all(torch.equal(tuned.state.server[key], value) for key, value in plain.state.server.items())
+    assert tuned.state.server.keys() == plain.state.server.keys()
+    assert not tuned.state.local
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
     assert one.metrics["held_out"] == other.metrics["held_out"]
 
 
-def test_a_client_predicts_after_epochs_on_its_own_data() -> None:
+def test_a_client_predicts_after_fine_tuning_on_its_own_data() -> None:
     """The same epochs by hand, as an update of fedvpt from the server's last state."""
     settings = {"fedvpt-ft": {"tune_epochs": 3}}
     tuned = toy.simulator("fedvpt-ft", of=toy.unequal(), settings=settings)
     plain = toy.simulator("fedvpt", of=toy.unequal())
     tuned.run()
     plain.run()
-    (subject,) = tuned.judge._tuned(tuned.subjects(np.array([1])), tuned.method.fine_tuning)
+    (subject,) = tuned.evaluator._tuned(
+        tuned.evaluator.tasks(tuned.state, np.array([1])), tuned.context.method.fine_tuning
+    )
     (job,) = plain.make_tasks([1], 9)
     job.rng.bit_generator.state = plain.context.streams.numpy("adaptation", 1).bit_generator.state
     training = LocalTraining(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)

@@ -2,45 +2,45 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.methods.flexlora import nearest
+from fedprompt.methods.flexlora import best_approximation
 from tests import toy
 
 
-def numpy_nearest(a: np.ndarray, b: np.ndarray, weights: np.ndarray, rank: int) -> np.ndarray:
+def numpy_approximation(a: np.ndarray, b: np.ndarray, weights: np.ndarray, rank: int) -> np.ndarray:
     """The best approximation of that rank of sum_k w_k B_k A_k, by NumPy's SVD of the whole matrix."""
     u, s, vh = np.linalg.svd(np.einsum("k,kij->ij", weights, b @ a))
     return (u[:, :rank] * s[:rank]) @ vh[:rank]
 
 
 @pytest.mark.parametrize(("clients", "rank", "dim"), [(3, 2, 12), (1, 2, 12), (8, 4, 12)])
-def test_the_factors_are_the_truncated_svd_of_the_mean_product(clients: int, rank: int, dim: int) -> None:
+def test_the_factors_give_the_truncated_svd_of_the_mean_product(clients: int, rank: int, dim: int) -> None:
     """Eight clients of rank 4 fill all 12 dimensions; one client's product comes back as it was."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(clients, 2, rank, dim)), rng.normal(size=(clients, 2, dim, rank))
     weights = rng.dirichlet(np.ones(clients))
-    found_a, found_b = nearest(*map(torch.from_numpy, (a, b, weights)), rank)
+    found_a, found_b = best_approximation(*map(torch.from_numpy, (a, b, weights)), rank)
     assert found_a.shape == (2, rank, dim)
     assert found_b.shape == (2, dim, rank)
     for place in range(2):
-        expected = numpy_nearest(a[:, place], b[:, place], weights, rank)
+        expected = numpy_approximation(a[:, place], b[:, place], weights, rank)
         np.testing.assert_allclose((found_b @ found_a)[place], expected, atol=1e-10)
         np.testing.assert_allclose((found_a @ found_a.mT)[place], np.eye(rank), atol=1e-10)
 
 
-def test_the_server_sends_on_the_mean_product_and_the_mean_head() -> None:
+def test_clients_receive_the_mean_product_and_the_mean_head() -> None:
     before, after = (toy.simulator("flexlora", of=toy.unequal(), rounds=rounds) for rounds in (0, 1))
     after.run()
     updates, shares = toy.learned(before, [0, 1, 2], 1), np.array([21, 10, 15]) / 46
     sent = {key: np.stack([u.shared[key].double().numpy() for u in updates]) for key in updates[0].shared}
-    found = (after.server["lora.B"] @ after.server["lora.A"]).numpy()
+    found = (after.state.server["lora.B"] @ after.state.server["lora.A"]).numpy()
     for layer in range(4):
         for place in range(2):
             pair = (sent[key][:, layer, place] for key in ("lora.A", "lora.B"))
-            np.testing.assert_allclose(found[layer, place], numpy_nearest(*pair, shares, 4), atol=1e-5)
+            np.testing.assert_allclose(found[layer, place], numpy_approximation(*pair, shares, 4), atol=1e-5)
     for key in ("head.weight", "head.bias"):
-        np.testing.assert_allclose(after.server[key], np.einsum("k,k...->...", shares, sent[key]), atol=1e-6)
+        np.testing.assert_allclose(after.state.server[key], np.einsum("k,k...->...", shares, sent[key]), atol=1e-6)
 
 
-def test_nothing_learned_is_nothing_sent_on() -> None:
-    a, b = nearest(torch.ones(2, 1, 2, 6), torch.zeros(2, 1, 6, 2), torch.tensor([0.5, 0.5]), 2)
+def test_zero_products_give_a_zero_product() -> None:
+    a, b = best_approximation(torch.ones(2, 1, 2, 6), torch.zeros(2, 1, 6, 2), torch.tensor([0.5, 0.5]), 2)
     assert torch.equal(b @ a, torch.zeros(1, 6, 6))

@@ -9,9 +9,10 @@ import torch
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier
 
+from fedprompt.benchmark.simulation.datastore import with_datastore
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.data.federation import Client, Federation
-from fedprompt.methods.base import State
+from fedprompt.methods import State
 from fedprompt.methods.knn_per import GRID, KNNPer
 from tests import toy
 
@@ -36,9 +37,9 @@ def validated() -> Federation:
     return replace(whole, clients=tuple(clients), counts=counts)
 
 
-def states(simulator: Simulator, clients: list[int], newcomers: bool = False) -> dict[int, State]:
-    found = with_datastore(simulator, simulator.evaluator.tasks(simulator.state, np.array(clients)), newcomers)
-    return {subject.client: subject.state for subject in found}
+def states(simulator: Simulator, clients: list[int], held_out: bool = False) -> dict[int, State]:
+    found = with_datastore(simulator.context, simulator.evaluator.tasks(simulator.state, np.array(clients)), held_out)
+    return {subject.client: subject.state.tensors for subject in found}
 
 
 def of_one(state: State) -> State:
@@ -69,20 +70,20 @@ def test_a_prediction_mixes_probabilities_with_scikit_learns_vote(neighbours: in
     np.testing.assert_allclose(np.exp(logits), lam * vote + (1 - lam) * softmax(plain, 1), atol=1e-5)
 
 
-def test_the_vote_of_far_samples_does_not_vanish() -> None:
+def test_the_vote_does_not_underflow_at_large_distances() -> None:
     """The kernel itself underflows for all of them; the nearest, a tenth nearer than the others, has the vote."""
     state = {"remembered.feature": torch.tensor([[[1e3], [9e2]]]), "remembered.label": torch.tensor([[2, 1]])}
-    batch, _ = toy.batch_of(KNNPer(), toy.simulator("fedvpt", of=toy.unequal()).jobs([0], 1), width=1)
+    batch, _ = toy.batch_of(KNNPer(), toy.simulator("fedvpt", of=toy.unequal()).make_tasks([0], 1), width=1)
     vote = KNNPer(scale=1e-3).vote(batch, torch.zeros(1, 1), {**state, "remembered": torch.tensor([[True, True]])})
     assert vote.tolist() == [[0, 1, 0, 0]]
 
 
-def test_without_a_share_for_the_vote_it_is_fedvpt_bit_for_bit() -> None:
+def test_with_lam_zero_it_equals_fedvpt_exactly() -> None:
     plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new({"lam": 0.0})
     one, other = plain.run(), mixed.run()
     assert one.metrics == {k: v for k, v in other.metrics.items() if k != "held_out_adapted"}
     assert one.metrics_prior == other.metrics_prior
-    assert all(torch.equal(mixed.server[key], value) for key, value in plain.state.server.items())
+    assert all(torch.equal(mixed.state.server[key], value) for key, value in plain.state.server.items())
     logits, without, _ = logits_of(mixed, 1, states(mixed, [1])[1])
     assert np.array_equal(logits, without)
 
@@ -90,11 +91,11 @@ def test_without_a_share_for_the_vote_it_is_fedvpt_bit_for_bit() -> None:
 def test_training_and_traffic_are_fedvpts() -> None:
     plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new()
     one, other = plain.run(), mixed.run()
-    assert all(torch.equal(mixed.server[key], value) for key, value in plain.state.server.items())
+    assert all(torch.equal(mixed.state.server[key], value) for key, value in plain.state.server.items())
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
-def test_clients_of_unequal_memories_predict_together_as_alone() -> None:
+def test_clients_with_datastores_of_different_sizes_predict_together_as_alone() -> None:
     simulator = new(rounds=1)
     simulator.run()
     jobs = simulator.make_tasks([0, 1, 2], 9)
@@ -108,7 +109,7 @@ def test_clients_of_unequal_memories_predict_together_as_alone() -> None:
         torch.testing.assert_close(logits[k, : len(alone)].exp(), alone.exp(), atol=1e-5, rtol=1e-4)
 
 
-def test_a_client_remembers_its_own_training_samples_and_no_others() -> None:
+def test_a_datastore_contains_exactly_the_clients_own_training_samples() -> None:
     simulator = new(of=validated(), rounds=1)
     simulator.run()
     for client, state in states(simulator, [0, 1, 2]).items():
@@ -118,7 +119,7 @@ def test_a_client_remembers_its_own_training_samples_and_no_others() -> None:
         np.testing.assert_allclose(state["remembered.feature"][state["remembered"]], z, atol=1e-5)
 
 
-def test_the_share_is_the_first_of_those_that_are_right_most_often_in_validation() -> None:
+def test_the_weight_is_the_first_candidate_with_the_best_validation_accuracy() -> None:
     right = torch.tensor([[1, 2, 5, 5, 4, 0, 0, 0, 0, 0, 5, 6], [0] * 12, [0] * 11 + [3], [0] * 10 + [2, 3]])
     state = {"rehearsed": right, "remembered": torch.ones(4, 2, dtype=torch.bool)}
     shares = KNNPer(lam=0.3).vote_share(state)
@@ -127,7 +128,7 @@ def test_the_share_is_the_first_of_those_that_are_right_most_often_in_validation
     assert KNNPer(lam=0.3).vote_share(state)[3] == 0
 
 
-def test_candidates_are_tried_on_validation_samples_alone() -> None:
+def test_candidates_are_evaluated_on_validation_samples_only() -> None:
     """Every candidate as a fixed share, scored by hand."""
     simulator = new(of=validated(), rounds=1)
     simulator.run()
@@ -146,7 +147,7 @@ def test_candidates_are_tried_on_validation_samples_alone() -> None:
         assert found[client]["rehearsed"].tolist() == [*right, len(rows)]
 
 
-def test_the_share_that_each_client_used_is_recorded() -> None:
+def test_the_weight_of_the_vote_is_recorded_per_client() -> None:
     fixed = new({"lam": 0.7}, rounds=1).run()
     assert [row["test_knn_share"] for row in fixed.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
     simulator = new(of=validated(), rounds=1)
@@ -156,7 +157,7 @@ def test_the_share_that_each_client_used_is_recorded() -> None:
     assert chosen.clients[2]["test_knn_share"] == pytest.approx(0.5)
 
 
-def test_test_labels_choose_nothing() -> None:
+def test_the_choice_of_lam_does_not_depend_on_test_labels() -> None:
     """Other test rows for every client leave shares and memories as they were."""
     of = validated()
     moved = replace(of, clients=tuple(replace(c, test=of.clients[k - 1].test) for k, c in enumerate(of.clients)))
@@ -168,12 +169,12 @@ def test_test_labels_choose_nothing() -> None:
     assert all(torch.equal(ends[0][k][key], ends[1][k][key]) for k in range(3) for key in ends[0][k])
 
 
-def test_a_held_out_client_predicts_with_the_model_and_apart_from_that_with_its_own_samples() -> None:
+def test_a_held_out_client_is_evaluated_without_and_with_its_own_samples() -> None:
     simulator, plain = new({"lam": 1.0}), toy.simulator("fedvpt", of=toy.unequal())
     outcome = simulator.run()
     assert outcome.metrics["held_out"] == plain.run().metrics["held_out"]
     assert outcome.metrics["held_out_adapted"] is not None
-    state = states(simulator, [3], newcomers=True)[3]
+    state = states(simulator, [3], held_out=True)[3]
     client: Client = simulator.context.federation.clients[3]
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([3], 9))
     own = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
@@ -187,19 +188,19 @@ def test_a_held_out_client_predicts_with_the_model_and_apart_from_that_with_its_
     assert "remembered" not in states(simulator, [3])[3]
 
 
-def test_a_client_without_labels_remembers_nothing() -> None:
+def test_a_client_without_labels_has_an_empty_datastore() -> None:
     simulator = new(rounds=1)
     simulator.run()
     subjects = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
     blind = replace(subjects[0], counts=np.zeros(CLASSES, np.int64))
-    one, other = with_datastore(simulator, [blind, subjects[1]], newcomers=False)
-    assert not one.state["remembered"].any()
-    assert other.state["remembered"].sum() == 10
-    logits, plain, _ = logits_of(simulator, 0, one.state)
+    one, other = with_datastore(simulator.context, [blind, subjects[1]], held_out=False)
+    assert not one.state.tensors["remembered"].any()
+    assert other.state.tensors["remembered"].sum() == 10
+    logits, plain, _ = logits_of(simulator, 0, one.state.tensors)
     assert np.array_equal(logits, plain)
 
 
-def test_the_capacity_counts_samples_and_draws_the_same_ones_each_time() -> None:
+def test_the_capacity_counts_samples_and_the_drawn_samples_are_reproducible() -> None:
     simulator = new({"capacity": 12}, rounds=1)
     simulator.run()
     first, second = states(simulator, [0, 1, 2]), states(simulator, [0, 1, 2])

@@ -11,10 +11,8 @@ from fedprompt.benchmark.simulation.local_training import collect_statistics
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
-from fedprompt.methods import pep_fedpt, registry
-from fedprompt.methods.base import State
+from fedprompt.methods import MethodError, State, pep_fedpt, registry
 from fedprompt.methods.components.prompts import insert_after_cls
-from fedprompt.methods.errors import MethodError
 from tests import toy
 
 DIM, CLASSES = 24, toy.CLASSES
@@ -75,7 +73,7 @@ def test_a_layer_that_the_backbone_lacks_is_refused(layer: int) -> None:
         pep(layer=layer)
 
 
-def test_the_first_layer_is_no_place_for_the_mixed_prompt() -> None:
+def test_the_mixed_prompt_cannot_enter_the_first_layer() -> None:
     with pytest.raises(MethodError, match=r"pep-fedpt\.layer=1 is out of range: it must be at least 2"):
         pep(layer=1)
 
@@ -93,7 +91,7 @@ def test_the_sequence_grows_by_the_class_tokens_at_the_layer_named(layer: int) -
     assert lengths == [17 + 5 if j < layer else 17 + 5 + 2 for j in (1, 2, 3, 4)]  # 16 patches and cls
 
 
-def test_a_client_of_one_class_gets_the_prompt_of_that_class_whatever_it_sees(mixed: list[Tensor]) -> None:
+def test_a_client_of_one_class_always_gets_the_prompt_of_that_class(mixed: list[Tensor]) -> None:
     of = toy.deal([toy.rows_of(2), toy.rows_of(0, 1, 2, 3)], [[0], [1]])
     simulator = pep(of=of, class_tokens=2)
     logits_and_state(simulator, simulator.make_tasks([0], 1), ())
@@ -124,7 +122,7 @@ def test_the_mixed_prompt_is_the_sum_of_class_prompts_by_their_weights(mixed: li
 
 @pytest.mark.parametrize("variant", ["", "hard", "prior", "cosine", "gaussian"])
 @pytest.mark.parametrize(("client", "present"), [(1, [0, 1]), (2, [1, 2, 3])])
-def test_a_client_has_the_prompts_of_its_own_classes_alone_and_trains_them(
+def test_a_client_receives_and_trains_only_the_prompts_of_its_own_classes(
     variant: str, client: int, present: list[int]
 ) -> None:
     simulator = pep(variant)
@@ -142,17 +140,17 @@ def test_a_client_has_the_prompts_of_its_own_classes_alone_and_trains_them(
     assert not torch.equal(update.shared["head.weight"], simulator.state.server["head.weight"])
 
 
-def test_prompts_of_classes_that_no_client_of_the_cohort_holds_stay_where_they_are() -> None:
+def test_prompts_of_classes_without_samples_in_the_cohort_are_unchanged() -> None:
     """Nor does weight decay shrink them; those of the others are averaged with what the rest left untouched."""
     of = toy.deal([toy.rows_of(0)[:5], toy.rows_of(0, 1), toy.rows_of(3)], [[0]] * 3, held_out=[2])
-    start, simulator = pep(of=of).server, pep(of=of, rounds=1)
+    start, simulator = pep(of=of).state.server, pep(of=of, rounds=1)
     after, before = simulator.state.server["class_prompts"], start["class_prompts"]
     torch.testing.assert_close(after[2:], before[2:], atol=1e-8, rtol=1e-6)
     assert torch.equal(simulator.state.server["prototypes"][2:], start["prototypes"][2:])
     first, second = toy.learned(pep(of=of), [0, 1], 1)
     weights = np.array([5, 30]) / 35
     zero, one = second.shared["class_prompts"]
-    torch.testing.assert_close(after[0], weights[0] * first.state.shared["class_prompts"][0] + weights[1] * zero)
+    torch.testing.assert_close(after[0], weights[0] * first.shared["class_prompts"][0] + weights[1] * zero)
     torch.testing.assert_close(after[1], weights[0] * before[1] + weights[1] * one)
 
 
@@ -186,7 +184,7 @@ def dense_logits(simulator: Simulator, client: int) -> Tensor:
 
 
 @pytest.mark.parametrize("variant", ["", "hard", "prior", "prototype", "uniform", "cosine", "gaussian"])
-def test_rows_of_the_classes_held_give_what_weights_over_all_classes_give(variant: str) -> None:
+def test_rows_of_the_clients_classes_give_the_same_logits_as_all_rows(variant: str) -> None:
     simulator = pep(variant, rounds=1)
     logits, batch, _ = logits_and_state(simulator, simulator.make_tasks([0, 1, 2], 2), ())
     for client, (own, real) in enumerate(zip(logits.view(3, 21, -1), batch.mask.view(3, 21), strict=True)):
@@ -203,14 +201,14 @@ def test_a_rule_that_does_not_read_the_prior_needs_the_rows_of_every_class(varia
     assert update.shared["class_prompts"].shape == (CLASSES, 1, DIM)
 
 
-def test_an_owned_class_without_a_prototype_is_passed_over_while_another_has_one() -> None:
+def test_a_class_without_a_prototype_gets_no_weight_if_another_class_has_one() -> None:
     simulator = pep()
-    simulator.state.server["known"] = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    simulator.state.server = simulator.state.server.updated({"known": torch.tensor([1.0, 0.0, 1.0, 1.0])})
     rows = gradient(simulator, "class_prompts", 0).flatten(1)
     assert rows.ne(0).any(1).tolist() == [True, False, True, True]
 
 
-def test_the_gradient_flows_through_the_weights_only_where_asked() -> None:
+def test_gradients_flow_through_the_mixing_weights_only_if_enabled() -> None:
     stopped, flowing = pep(), pep(weights_gradient=True)
     torch.testing.assert_close(gradient(stopped, "class_prompts", 0), gradient(flowing, "class_prompts", 0))
     assert not torch.allclose(gradient(stopped, "prompt", 0), gradient(flowing, "prompt", 0), rtol=1e-3, atol=0)
@@ -262,7 +260,7 @@ def test_without_first_prototypes_nothing_travels_before_the_first_round_and_no_
     assert simulator.state.server["known"].tolist() == [0, 0, 0, 0]
 
 
-def test_the_server_sets_a_prototype_at_first_sight_and_blends_it_later() -> None:
+def test_the_first_class_mean_sets_a_prototype_and_later_ones_are_blended() -> None:
     method = registry.create("pep-fedpt", {"pep-fedpt": {"beta": 0.75}}).method
     server = {"prototypes": torch.tensor([[4.0, 8.0], [0, 0], [1, 2]]), "known": torch.tensor([1.0, 0.0, 1.0])}
     sums = torch.tensor([[0.0, 8.0], [3.0, 6.0], [0, 0]])
@@ -327,19 +325,19 @@ class Central:
         self.mu = 0.5 * self.mu + 0.5 * means
 
 
-def test_clients_that_all_hold_the_same_data_learn_what_one_central_model_learns() -> None:
+def test_clients_with_identical_data_equal_one_central_model() -> None:
     rows = np.concatenate([toy.rows_of(0, 1, 2), toy.rows_of(3)[:5]])
     of = toy.deal([rows] * 3, [[0]] * 3)
-    central = Central(pep(of=of).server, rows)
+    central = Central(pep(of=of).state.server, rows)
     for _ in range(3):
         central.round()
-    server = pep(of=of, rounds=3, training=ONE_STEP).server
+    server = pep(of=of, rounds=3, training=ONE_STEP).state.server
     expected = {**central.p, "head.weight": central.w, "head.bias": central.b, "prototypes": central.mu}
     for key, value in expected.items():
         torch.testing.assert_close(server[key], value.detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_a_held_out_client_counts_its_own_training_labels(mixed: list[Tensor]) -> None:
+def test_the_prior_of_a_held_out_client_comes_from_its_training_labels(mixed: list[Tensor]) -> None:
     of = toy.deal([toy.rows_of(0, 1, 2), toy.rows_of(1, 3), toy.rows_of(2)], [[0], [1], [2, 3, 4, 5, 6]], held_out=[2])
     simulator = pep("prior", of=of)
     (labelled,) = simulator.evaluator.tasks(simulator.state, of.held_out)
@@ -351,7 +349,7 @@ def test_a_held_out_client_counts_its_own_training_labels(mixed: list[Tensor]) -
         torch.testing.assert_close(mixed[-1], expected.expand(5, 1, DIM), atol=1e-7, rtol=0)
 
 
-def test_held_out_clients_without_labels_are_reported_apart() -> None:
+def test_held_out_clients_without_labels_are_reported_separately() -> None:
     metrics = pep(rounds=1).outcome.metrics
     assert set(metrics) == {"seen", "held_out", "held_out_unlabelled"}
     assert all(group is not None and group["clients"] for group in metrics.values())

@@ -39,7 +39,7 @@ def test_the_recorded_weights_are_those_of_the_last_evaluation() -> None:
     for label, row in enumerate(simulator.outcome.by_class["mix_weights"]):
         assert row == [float(label == c) for c in range(CLASSES)] or row == [None] * CLASSES
     simulator.outcome.by_class = {}
-    simulator.evaluator.evaluate({}, last=False)
+    simulator.evaluator.evaluate(simulator.state, simulator.outcome, {}, last=False)
     assert simulator.outcome.by_class == {}
-    simulator.evaluator.evaluate({}, last=True)
+    simulator.evaluator.evaluate(simulator.state, simulator.outcome, {}, last=True)
     assert simulator.outcome.by_class

@@ -1,7 +1,7 @@
 from tests.methods.test_pep_fedpt import CLASSES, DIM, pep
 
 
-def test_a_client_uploads_its_shared_tensors_and_the_rows_of_the_classes_it_holds() -> None:
+def test_a_client_uploads_shared_tensors_and_the_rows_of_its_own_classes() -> None:
     """The three clients hold 4, 2 and 3 classes."""
     simulator = pep(rounds=2, shared_tokens=5, class_tokens=2)
     dense, a_class, statistics = 5 * DIM + CLASSES * DIM + CLASSES, 2 * DIM, DIM + 1

@@ -8,7 +8,7 @@ import torch
 
 from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import LocalTraining
-from fedprompt.methods.base import Phase
+from fedprompt.methods import Phase
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 from tests.methods.contract import COHORT, SIZES, close, same
@@ -16,7 +16,7 @@ from tests.methods.contract import COHORT, SIZES, close, same
 OUT = -1e4
 
 
-def test_inner_steps_and_outer_move_by_hand() -> None:
+def test_inner_and_outer_steps_by_hand() -> None:
     """Logits are biases (t, -t) of two classes, all labels the second: theta <- theta - lr (softmax + lambda (t - w)).
 
     Two batches of two steps each: the second pair is held near where the first left w_i.
@@ -27,7 +27,7 @@ def test_inner_steps_and_outer_move_by_hand() -> None:
     head = torch.zeros(4, 24), torch.tensor([0.0, 0.0, OUT, OUT])
     shared = {**job.state.shared, "head.weight": head[0], "head.bias": head[1]}
     local = {**job.state.local, "personal.head.weight": head[0], "personal.head.bias": head[1]}
-    job = replace(job, rows=toy.rows_of(1)[:4], shared=shared, local=local)
+    job = replace(job, rows=toy.rows_of(1)[:4], state=replace(job.state, shared=shared, local=local))
     training = LocalTraining(epochs=1, batch_size=2, lr=0.1, momentum=0.0, weight_decay=0.0)
     phase = Phase(("personal.head.bias",), repeats=2)
     (update,) = train_clients(
@@ -44,7 +44,7 @@ def test_inner_steps_and_outer_move_by_hand() -> None:
     assert torch.equal(job.state.shared["head.bias"], head[1]), "what the server sent was moved in place"
 
 
-def test_every_tensor_of_w_makes_its_way_towards_theta_after_the_last_step_on_a_batch() -> None:
+def test_every_tensor_of_w_moves_towards_theta_after_the_last_step_on_a_batch() -> None:
     settings = {"strength": 2.0, "eta": 0.25}
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
     (job,) = simulator.make_tasks([0], 1)
@@ -56,23 +56,23 @@ def test_every_tensor_of_w_makes_its_way_towards_theta_after_the_last_step_on_a_
         )
 
 
-def test_without_a_distance_and_with_one_step_clients_train_on_their_own_to_the_bit() -> None:
+def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly() -> None:
     """And nothing draws w_i anywhere; the server's mean of equal tensors rounds."""
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3}
     pfedme = toy.simulator("pfedme", settings={"pfedme": {"strength": 0.0, "inner_steps": 1}}, **arguments)
-    local, initial = toy.simulator("local", **arguments), dict(pfedme.server)
+    local, initial = toy.simulator("local", **arguments), dict(pfedme.state.server)
     one, other = pfedme.run(), local.run()
-    for client, state in local.local.items():
+    for client, state in local.state.local.items():
         for name, own in zip(GLOBAL, PERSONAL, strict=True):
-            assert torch.equal(pfedme.local[client][own], state[name])
+            assert torch.equal(pfedme.state.local[client][own], state[name])
     assert one.metrics["seen"] == other.metrics["seen"]
-    for update, job in zip(toy.learned(pfedme, COHORT, 9), pfedme.jobs(COHORT, 9), strict=True):
+    for update, job in zip(toy.learned(pfedme, COHORT, 9), pfedme.make_tasks(COHORT, 9), strict=True):
         assert same(update.shared, job.state.shared)
-    close(dict(pfedme.server), initial, 1e-6)
+    close(dict(pfedme.state.server), initial, 1e-6)
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
-def test_the_server_goes_beta_of_the_way_to_the_mean(beta: float) -> None:
+def test_beta_weights_the_clients_mean_in_the_server_update(beta: float) -> None:
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": {"beta": beta}}, rounds=1)
     updates, before = toy.learned(simulator, COHORT, 1), dict(simulator.state.server.tensors)
     simulator.run()

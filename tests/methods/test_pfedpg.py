@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.methods.base import State, Uploads
+from fedprompt.methods import State, Uploads
 from fedprompt.methods.pfedpg import GENERATOR
 from fedprompt.methods.registry import create
 from tests import toy
@@ -30,7 +30,7 @@ def test_prompts_are_base_prompts_and_one_vector_of_cross_attention() -> None:
 
 
 @pytest.mark.parametrize("lr", [0.01, 1.0])
-def test_one_server_step_moves_the_generated_prompts_towards_what_the_client_sent(lr: float) -> None:
+def test_one_server_step_moves_the_generated_prompts_towards_the_upload(lr: float) -> None:
     server = toy.simulator("pfedpg").state.server.tensors
     method = replace(create("pfedpg").method, server_lr=lr)
     before = generated(server, 1)
@@ -40,7 +40,7 @@ def test_one_server_step_moves_the_generated_prompts_towards_what_the_client_sen
     assert ((after - before) * (updated - before)).sum() > 0
 
 
-def test_many_steps_reach_what_two_clients_ask_for_apart() -> None:
+def test_many_steps_fit_different_prompts_for_two_clients() -> None:
     server, targets, method = (
         toy.simulator("pfedpg").state.server.tensors,
         {},
@@ -56,7 +56,7 @@ def test_many_steps_reach_what_two_clients_ask_for_apart() -> None:
         assert (generated(server, client) - target).norm() < 0.25 * start[client]
 
 
-def test_a_step_is_that_of_half_the_squared_distance_to_the_updates() -> None:
+def test_the_server_step_minimises_half_the_squared_distance_to_the_uploads() -> None:
     """Its gradient is carried back by autograd from the loss itself, and central differences check one number."""
     server, client = toy.simulator("pfedpg").state.server.tensors, 1
     method, step = replace(create("pfedpg").method, server_lr=1.0), 1e-2
@@ -72,7 +72,7 @@ def test_a_step_is_that_of_half_the_squared_distance_to_the_updates() -> None:
     assert float(new["base"][0, 0] - server["base"][0, 0]) == pytest.approx(-slope, rel=2e-2)
 
 
-def test_a_round_moves_the_descriptors_of_its_clients_alone() -> None:
+def test_a_round_changes_only_the_descriptors_of_its_cohort() -> None:
     server = toy.simulator("pfedpg").state.server.tensors
     sent = torch.stack([generated(server, k) + 0.1 for k in (0, 2)])
     new = create("pfedpg").method.combine(server, uploads([0, 2], sent))
@@ -81,15 +81,15 @@ def test_a_round_moves_the_descriptors_of_its_clients_alone() -> None:
     assert new["trained"].tolist() == [1, 0, 1, 0, 0]
 
 
-def test_clients_receive_prompts_of_their_own_and_nothing_of_the_generator() -> None:
+def test_clients_receive_only_their_own_prompts() -> None:
     simulator = toy.simulator("pfedpg", of=toy.unequal())
     jobs = simulator.make_tasks([0, 1], 1)
     assert [set(job.state.shared) | set(job.state.memory) for job in jobs] == [{"prompt"}, {"prompt"}]
-    assert not torch.equal(jobs[0].shared["prompt"], jobs[1].shared["prompt"])
+    assert not torch.equal(jobs[0].state.shared["prompt"], jobs[1].state.shared["prompt"])
     assert simulator.outcome.download_bytes == 2 * 4 * 10 * 24
 
 
-def test_a_client_predicts_with_the_prompts_that_it_tuned() -> None:
+def test_a_client_predicts_with_its_last_trained_prompts() -> None:
     simulator = toy.simulator("pfedpg", of=toy.unequal(), rounds=1)
     updates = toy.learned(simulator, [0, 1, 2], 1)
     simulator.run()

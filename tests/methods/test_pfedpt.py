@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from fedprompt.benchmark.simulation.local_training import train_clients
-from fedprompt.methods.errors import MethodError
+from fedprompt.methods import MethodError
 from tests import toy
 
 HEAD = {"head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize(("width", "pixels"), [(1, 60), (3, 156), (8, 256)])
-def test_the_border_touches_the_border_pixels_and_no_others(width: int, pixels: int) -> None:
+def test_the_border_changes_exactly_the_border_pixels(width: int, pixels: int) -> None:
     """Of 16 x 16 pixels; 16^2 - (16 - 2 width)^2 of them are border."""
     simulator = toy.simulator("pfedpt", settings={"pfedpt": {"width": width}})
     assert simulator.state.initial_local["border"].shape == (3, pixels)
@@ -53,18 +53,21 @@ def test_the_border_trains_first_and_then_the_model(name: str, model: set[str]) 
         assert {key for key in before if not torch.equal(before[key], after[key])} == own
 
 
-def test_without_a_border_it_is_fedvpt() -> None:
+def test_with_a_zero_border_it_equals_fedvpt() -> None:
     one, other = toy.simulator("pfedpt", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
-    logits = [s.method.logits(s.vit, *toy.batch_of(s.method, s.jobs([0], 1))) for s in (one, other)]
+    logits = [
+        s.context.method.logits(s.context.vit, *toy.batch_of(s.context.method, s.make_tasks([0], 1)))
+        for s in (one, other)
+    ]
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
 
 
 def test_a_border_wider_than_half_the_image_is_refused() -> None:
-    with pytest.raises(MethodError, match=r"pfedpt.width=9: images are 16 pixels wide; take at most half"):
+    with pytest.raises(MethodError, match=r"pfedpt.width=9: images are 16 pixels wide; use at most half of that"):
         toy.simulator("pfedpt", settings={"pfedpt": {"width": 9}})
 
 
-def test_borders_stay_with_their_clients() -> None:
+def test_borders_are_personal() -> None:
     simulator = toy.simulator("pfedpt", of=toy.unequal())
     simulator.run()
     borders = [simulator.state.local[k]["border"] for k in range(3)]

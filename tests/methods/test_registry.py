@@ -1,30 +1,18 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedprompt.methods import registry
-from fedprompt.methods.base import Method, hyperparameter
-from fedprompt.methods.errors import MethodError
-from fedprompt.methods.optimiser import Optimiser
-from fedprompt.methods.registry import (
-    create,
-    discover,
-    expand,
-    load_plugin,
-    parse_settings,
-    register,
-    register_optimiser,
-)
+from fedprompt.methods import Method, MethodError, Optimiser, hyperparameter, register, register_optimiser, registry
+from fedprompt.methods.registry import create, discover, expand, load_plugin, parse_settings
 
 PLUGIN = """
-from fedprompt.methods.base import Method, hyperparameter
-from fedprompt.methods.registry import register
+from fedprompt.methods import Method, hyperparameter, register
 
 @register("{name}", paper="none", year=2026, family="test", variants={{"wide": {{"width": 7}}}})
 class Mine(Method):
@@ -34,7 +22,7 @@ class Mine(Method):
 
 @pytest.fixture(autouse=True)
 def own_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers is forgotten after it, and so are the plug-in files it loads."""
+    """Undoes registrations and plug-in imports after each test."""
     discover()
     for table in ("METHODS", "OPTIMISERS", "BROKEN"):
         monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
@@ -74,7 +62,7 @@ def test_a_variant_is_a_set_of_field_values() -> None:
     assert create("fedvpt-deep:append").settings["fedvpt-deep"]["mode"] == "append"
 
 
-def test_settings_go_over_the_variant_and_reach_the_plugins() -> None:
+def test_settings_override_defaults_of_methods_and_optimisers() -> None:
     settings: dict[str, dict[str, Any]] = {
         "pep-fedpt": {"tau": 0.5, "class_tokens": 2},
         "fedprox": {"mu": 0.3},
@@ -88,16 +76,16 @@ def test_settings_go_over_the_variant_and_reach_the_plugins() -> None:
     assert set(recipe.settings) == set(recipe.versions) == {"pep-fedpt", "fedprox", "fedavgm"}
 
 
-def test_a_field_that_makes_a_variant_cannot_be_set_otherwise() -> None:
-    with pytest.raises(MethodError, match=r"pep-fedpt.mixing is what makes the variant pep-fedpt:prior"):
+def test_a_field_fixed_by_a_variant_cannot_be_changed() -> None:
+    with pytest.raises(MethodError, match=r"pep-fedpt.mixing is fixed by the variant pep-fedpt:prior"):
         create("pep-fedpt:prior", {"pep-fedpt": {"mixing": "hard"}})
     assert create("pep-fedpt:prior", {"pep-fedpt": {"mixing": "prior"}}).settings["pep-fedpt"]["mixing"] == "prior"
 
 
-def test_a_file_mended_after_a_failure_is_read_again(tmp_path: Path) -> None:
+def test_a_file_corrected_after_a_failure_is_imported_again(tmp_path: Path) -> None:
     text = """
+from fedprompt.methods import register
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.registry import register
 
 @register("mended", paper="p", year=2026, family="f")
 class Mended(FedVPT):
@@ -117,23 +105,20 @@ class Mended(FedVPT):
     ("name", "parts"),
     [
         ("fedvpt:", ["fedvpt has no variant ''"]),
-        ("fedvpt+fedprox+fedprox", ["names an optimiser plug-in twice"]),
+        ("fedvpt+fedprox+fedprox", ["names an optimiser twice"]),
         ("fedvtp", ["unknown method 'fedvtp' (did you mean 'fedvpt'?)", "; available: ", ", fedvpt, fedvpt-deep, "]),
         ("zzz", ["unknown method 'zzz'; available: "]),
         ("", ["unknown method ''"]),
         ("all", ["unknown method 'all'"]),
         ("pep-fedpt:pior", ["pep-fedpt has no variant 'pior' (did you mean 'prior'?)", "variants: prior, prototype, "]),
         ("fedvpt:prior", ["fedvpt has no variant 'prior'; variants: none."]),
-        (
-            "fedvpt+fedprx",
-            ["unknown optimiser plug-in 'fedprx' (did you mean 'fedprox'?)", "available: fedadam, fedav"],
-        ),
-        ("fedvpt+head", ["unknown optimiser plug-in 'head'"]),
+        ("fedvpt+fedprx", ["unknown optimiser 'fedprx' (did you mean 'fedprox'?)", "available: fedadam, fedav"]),
+        ("fedvpt+head", ["unknown optimiser 'head'"]),
         ("fedprox", ["unknown method 'fedprox'"]),
-        ("fedvpt+", ["unknown optimiser plug-in ''"]),
+        ("fedvpt+", ["unknown optimiser ''"]),
     ],
 )
-def test_an_unknown_name_is_refused_with_what_there_is(name: str, parts: list[str]) -> None:
+def test_an_unknown_name_is_refused_with_the_available_ones(name: str, parts: list[str]) -> None:
     message = refusal(create, name)
     assert all(part in message for part in parts), message
 
@@ -150,11 +135,11 @@ def test_an_unknown_name_is_refused_with_what_there_is(name: str, parts: list[st
         ("fedprox.mu=0", {"fedprox": {"mu": 0.0}}),
     ],
 )
-def test_a_setting_is_read_and_typed(text: str, settings: dict[str, Any]) -> None:
+def test_an_assignment_is_parsed_and_typed(text: str, settings: dict[str, Any]) -> None:
     assert parse_settings([text]) == settings
 
 
-def test_later_settings_win_and_fields_of_one_method_gather() -> None:
+def test_later_assignments_override_earlier_ones() -> None:
     texts = ["fedvpt.tokens=5", "pep-fedpt.tau=0.2", "pep-fedpt.beta=0", "fedvpt.tokens=6"]
     assert parse_settings(texts) == {"fedvpt": {"tokens": 6}, "pep-fedpt": {"tau": 0.2, "beta": 0.0}}
 
@@ -174,15 +159,15 @@ def test_later_settings_win_and_fields_of_one_method_gather() -> None:
         ("fedvpt.tokens=many", ["fedvpt.tokens=many: ", "integer"]),
         ("fedvpt.tokens=2.5", ["fedvpt.tokens=2.5: ", "integer"]),
         ("fedvpt-deep.mode=apend", ["fedvpt-deep.mode=apend: ", "'replace' or 'append'"]),
-        ("fedvpt.tokens=[", ["--set 'fedvpt.tokens=[': the value cannot be read."]),
+        ("fedvpt.tokens=[", ["--set 'fedvpt.tokens=[': the value is not valid YAML."]),
     ],
 )
-def test_a_wrong_setting_is_refused_with_the_limit(text: str, parts: list[str]) -> None:
+def test_an_invalid_assignment_is_refused_with_the_limit(text: str, parts: list[str]) -> None:
     message = refusal(parse_settings, [text])
     assert all(part in message for part in parts), message
 
 
-def test_wildcards_choose_methods_or_variants() -> None:
+def test_wildcards_select_methods_or_variants() -> None:
     methods = sorted(registry.METHODS)
     assert expand(["all"]) == methods
     assert expand(["fedvpt*"]) == [name for name in methods if name.startswith("fedvpt")]
@@ -193,10 +178,11 @@ def test_wildcards_choose_methods_or_variants() -> None:
     assert expand(["fedvpt-d*:*+scaffold"]) == ["fedvpt-deep:append+scaffold"]
 
 
-def test_a_wildcard_with_a_plugin_chooses_the_methods_that_it_can_act_on() -> None:
+def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits() -> None:
+    methods = set(registry.METHODS)
     left_out = {
-        plugin: {name for name in registry.METHODS if f"{name}+{plugin}" not in expand([f"all+{plugin}"])}
-        for plugin in ("fedprox", "fedavgm", "scaffold")
+        optimiser: methods - {name.partition("+")[0] for name in expand([f"all+{optimiser}"])}
+        for optimiser in ("fedprox", "fedavgm", "scaffold")
     }
     sharing_nothing = {"local", "fedncm", "fed3r", "fedcof"}
     assert sharing_nothing <= left_out["fedprox"]
@@ -207,26 +193,20 @@ def test_a_wildcard_with_a_plugin_chooses_the_methods_that_it_can_act_on() -> No
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("local+fedprox", ["local+fedprox: local shares nothing that a plug-in could act on; drop +fedprox."]),
-        ("fedcof+fedadam", ["fedcof shares nothing"]),
-        ("pfedme+fedprox", ["pfedme moves its averaged model by settling", "; drop +fedprox."]),
-        (
-            "pfpt+fedadam",
-            ["pfpt+fedadam: fedadam remembers earlier rounds, but pfpt infers its prompts anew"],
-        ),
-        ("pfedpg:base+scaffold", ["scaffold remembers earlier rounds, but pfedpg generates", "does not (fedprox)."]),
-        (
-            "flexlora+fedprox+feddyn",
-            ["feddyn remembers", "but flexlora factors the mean", "; drop it, or take one"],
-        ),
+        ("local+fedprox", ["local+fedprox: local trains no shared tensors", " act on; drop +fedprox."]),
+        ("fedcof+fedadam", ["fedcof trains no shared tensors"]),
+        ("pfedme+fedprox", ["pfedme updates its averaged model without gradients", "; drop +fedprox."]),
+        ("pfpt+fedadam", ["pfpt+fedadam: fedadam keeps state between rounds, but pfpt infers new prompts"]),
+        ("pfedpg:base+scaffold", ["scaffold keeps state between rounds, but pfedpg generates", ", or use fedprox."]),
+        ("flexlora+fedprox+feddyn", ["feddyn keeps", "but flexlora factorises the mean", "; drop +feddyn, or"]),
     ],
 )
-def test_a_plugin_that_cannot_act_on_a_method_is_refused_with_the_reason(name: str, parts: list[str]) -> None:
+def test_an_optimiser_that_does_not_fit_a_method_is_refused_with_the_reason(name: str, parts: list[str]) -> None:
     message = refusal(create, name)
     assert all(part in message for part in parts), message
 
 
-def test_expansion_keeps_the_order_and_drops_repetitions() -> None:
+def test_expansion_keeps_the_order_and_drops_duplicates() -> None:
     assert expand(["head", "fedvpt", "fedvp?", "head"]) == ["head", "fedvpt"]
 
 
@@ -235,11 +215,11 @@ def test_a_pattern_that_matches_nothing_is_refused(pattern: str) -> None:
     refusal(expand, [pattern])
 
 
-def test_a_plugin_file_adds_its_method_once(plugin: Path) -> None:
+def test_a_plugin_file_registers_its_method_once(plugin: Path) -> None:
     load_plugin(plugin)
     assert create("mine:wide").settings == {"mine": {"width": 7}}
     cls = registry.METHODS["mine"]
-    load_plugin(plugin)  # a worker may be given the same file again
+    load_plugin(plugin)  # workers may load a file again
     assert registry.METHODS["mine"] is cls
 
 
@@ -247,13 +227,13 @@ def test_a_plugin_file_that_is_absent_is_refused(tmp_path: Path) -> None:
     assert refusal(load_plugin, tmp_path / "no.py").endswith("no.py: there is no such file.")
 
 
-def test_a_plugin_file_that_is_no_python_is_refused(tmp_path: Path) -> None:
+def test_a_plugin_file_that_is_not_python_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.touch()
     assert "its name must end in .py" in refusal(load_plugin, file)
 
 
-def test_a_plugin_file_that_fails_is_refused_with_its_reason_and_can_be_mended(plugin: Path) -> None:
+def test_a_failing_plugin_file_is_refused_with_the_reason_and_can_be_corrected(plugin: Path) -> None:
     content = plugin.read_text()
     plugin.write_text("import nothing_of_this_name\n")
     message = refusal(load_plugin, plugin)
@@ -268,31 +248,52 @@ def test_a_plugin_file_without_a_method_is_refused(plugin: Path) -> None:
     assert "registers no method: decorate its class with @register(...)" in refusal(load_plugin, plugin)
 
 
-@pytest.mark.parametrize("taken", ["fedvpt", "fedprox"])
-def test_a_plugin_cannot_take_the_name_of_another(plugin: Path, taken: str) -> None:
+@pytest.mark.parametrize(("taken", "module"), [("fedvpt", "fedvpt"), ("fedprox", "optimisers.fedprox")])
+def test_a_plugin_cannot_use_a_registered_name(plugin: Path, taken: str, module: str) -> None:
     before = dict(registry.METHODS)
     plugin.write_text(PLUGIN.format(name=taken))
     message = refusal(load_plugin, plugin)
-    assert f"the name {taken!r} is taken by methods.{taken}: choose another." in message
+    assert f"the name {taken!r} is taken by fedprompt.methods.{module}: choose another." in message
     assert before == registry.METHODS
 
 
-def test_a_broken_entry_point_is_kept_aside_and_the_others_load(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "broken_of_a_stranger.py").write_text("raise RuntimeError('no licence')\n")
-    (tmp_path / "sound_of_a_stranger.py").write_text(PLUGIN.format(name="sound"))
+@pytest.fixture
+def entry_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Installs modules (entry point name -> source) in an entry-point group."""
+    points: list[EntryPoint] = []
     monkeypatch.syspath_prepend(tmp_path)
-    points = [EntryPoint(n, f"{n}_of_a_stranger", "bench.methods") for n in ("broken", "sound")]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "bench.methods" else [])
+    monkeypatch.setattr(registry, "_entry_points", lambda: points)
+
+    def install(group: str, **sources: str) -> None:
+        for name, source in sources.items():
+            module = f"third_party_{len(points)}"
+            (tmp_path / f"{module}.py").write_text(source)
+            points.append(EntryPoint(name, module, group))
+
+    yield install
+    for point in points:
+        sys.modules.pop(point.module, None)
+
+
+@pytest.mark.parametrize("group", ["fedprompt.methods", "bench.methods"])
+def test_a_broken_entry_point_is_reported_and_the_others_load(entry_points: Callable[..., None], group: str) -> None:
+    entry_points(group, broken="raise RuntimeError('no licence')\n", sound=PLUGIN.format(name="sound"))
     discover()
     assert create("sound").settings == {"sound": {"width": 3}}
     assert registry.BROKEN == {"broken": "RuntimeError: no licence"}
-    assert "comes from a plug-in that failed to import: RuntimeError: no licence" in refusal(create, "broken")
-    del sys.modules["sound_of_a_stranger"]
+    assert "comes from an entry point that failed to import: RuntimeError: no licence" in refusal(create, "broken")
 
 
-def test_registering_records_where_a_method_comes_from() -> None:
+def test_of_an_entry_point_in_both_groups_the_one_in_the_new_group_loads(entry_points: Callable[..., None]) -> None:
+    entry_points("bench.methods", mine="from methods.base import Method", other=PLUGIN.format(name="other"))
+    entry_points("fedprompt.methods", mine=PLUGIN.format(name="mine"))
+    discover()
+    assert create("mine").settings == {"mine": {"width": 3}}
+    assert create("other").settings == {"other": {"width": 3}}
+    assert registry.BROKEN == {}
+
+
+def test_registration_sets_name_paper_year_and_family() -> None:
     @register("ours", paper="A paper", year=2020, family="a family")
     class Ours(Method):
         width: int = hyperparameter(3, "width", low=1)
@@ -308,7 +309,7 @@ def test_registering_records_where_a_method_comes_from() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(registry.METHODS) + sorted(registry.OPTIMISERS))
-def test_everything_on_the_list_has_a_paper_a_family_a_summary_and_documented_fields(name: str) -> None:
+def test_every_registered_class_has_a_paper_a_family_a_summary_and_documented_fields(name: str) -> None:
     cls = registry.METHODS.get(name) or registry.OPTIMISERS[name]
     assert cls.name == name
     assert cls.paper

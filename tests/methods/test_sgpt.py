@@ -9,8 +9,7 @@ from torch.nn import functional
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods.base import State, Uploads
-from fedprompt.methods.errors import MethodError
+from fedprompt.methods import MethodError, State, Uploads
 from fedprompt.methods.registry import create
 from tests import toy
 
@@ -30,14 +29,14 @@ def cosine(simulator: Simulator, batch: Batch, keys: torch.Tensor) -> torch.Tens
     return functional.cosine_similarity(queries[:, None], keys[None], dim=-1)
 
 
-def test_a_sample_goes_to_the_group_of_the_nearest_key() -> None:
+def test_a_sample_is_assigned_to_the_group_with_the_nearest_key() -> None:
     simulator, batch, state = ready()
-    chosen = simulator.context.method.choice(simulator.context.vit, batch, state)
+    chosen = simulator.context.method.assign_groups(simulator.context.vit, batch, state)
     assert chosen.sum(1).eq(1).all()
     assert torch.equal(chosen.argmax(1), cosine(simulator, batch, state["keys"][0]).argmax(1))
 
 
-def test_in_training_a_group_that_is_used_much_is_penalised_and_in_prediction_it_is_not() -> None:
+def test_frequently_used_groups_are_penalised_in_training_only() -> None:
     """(1 - cosine) (share of use + 0.0005) is least at the group chosen."""
     simulator, batch, state = ready()
     near = cosine(simulator, batch, state["keys"][0])
@@ -45,14 +44,16 @@ def test_in_training_a_group_that_is_used_much_is_penalised_and_in_prediction_it
     state["usage"] = torch.full((1, GROUPS), 10.0)
     state["usage"][0, favourite] = 960.0
     share = state["usage"][0] / 1000
-    assert torch.equal(simulator.context.method.choice(simulator.context.vit, batch, state).argmax(1), near.argmax(1))
+    assert torch.equal(
+        simulator.context.method.assign_groups(simulator.context.vit, batch, state).argmax(1), near.argmax(1)
+    )
     batch.phase = simulator.context.method.phases()[1]
-    chosen = simulator.context.method.choice(simulator.context.vit, batch, state).argmax(1)
+    chosen = simulator.context.method.assign_groups(simulator.context.vit, batch, state).argmax(1)
     assert torch.equal(chosen, ((1 - near) * (share + 5e-4)).argmin(1))
     assert not (chosen == favourite).any()
 
 
-def test_shared_prompts_and_group_prompts_train_in_turns_under_a_head_that_trains_in_both() -> None:
+def test_shared_and_group_prompts_train_alternately_and_the_head_in_both_phases() -> None:
     simulator = toy.simulator("sgpt", of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     for phase, own in zip(
@@ -64,7 +65,7 @@ def test_shared_prompts_and_group_prompts_train_in_turns_under_a_head_that_train
         assert {key for key in job.state.shared if not torch.equal(job.state.shared[key], update.shared[key])} == own
 
 
-def test_the_first_phase_reads_no_group_and_its_loss_no_key() -> None:
+def test_the_first_phase_uses_neither_groups_nor_keys() -> None:
     simulator, batch, state = ready()
     batch.phase = simulator.context.method.phases()[0]
     loss = simulator.context.method.loss(simulator.context.vit, batch, state)
@@ -74,7 +75,7 @@ def test_the_first_phase_reads_no_group_and_its_loss_no_key() -> None:
     assert not torch.allclose(simulator.context.method.loss(simulator.context.vit, batch, other), loss, atol=1e-2)
 
 
-def test_the_second_phases_loss_is_cross_entropy_less_the_cosine_with_the_chosen_key() -> None:
+def test_the_loss_of_the_second_phase_is_cross_entropy_minus_the_cosine_with_the_key() -> None:
     simulator, batch, state = ready(pull=0.5)
     batch.phase = simulator.context.method.phases()[1]
     near = cosine(simulator, batch, state["keys"][0])  # nothing is used yet, so that the nearest is chosen
@@ -89,7 +90,7 @@ def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_pu
     torch.manual_seed(0)
     state["shared"] = torch.randn(1, 3, 24) / 5
     model, head = simulator.context.vit.model, (state["head.weight"][0], state["head.bias"][0])
-    group = state["group"][0][simulator.context.method.choice(simulator.context.vit, batch, state).argmax(1)]
+    group = state["group"][0][simulator.context.method.assign_groups(simulator.context.vit, batch, state).argmax(1)]
     x = simulator.context.train.tokens(batch.rows)
     several = state["shared"].expand(len(x), -1, -1)
     for block, own in zip(model.blocks, (several[:, :2], several[:, 2:], group[:, :1], group[:, 1:]), strict=True):
@@ -100,7 +101,7 @@ def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_pu
     )
 
 
-def test_a_client_reports_how_many_samples_each_group_drew() -> None:
+def test_a_client_reports_the_number_of_samples_per_group() -> None:
     simulator = toy.simulator("sgpt", of=toy.unequal(), settings={"sgpt": {"groups": GROUPS}})
     for update, size in zip(toy.learned(simulator, [0, 1, 2], 1), (21, 10, 15), strict=True):
         assert update.reports["drawn"].sum() == size
@@ -123,7 +124,7 @@ def combined(drawn: list[list[float]], **settings: Any) -> tuple[State, State]:
     return server, method.combine(server, uploads)
 
 
-def test_keys_average_by_the_samples_that_chose_them_and_the_rest_by_sample_counts() -> None:
+def test_keys_are_averaged_by_assigned_samples_and_other_tensors_by_sample_counts() -> None:
     """By hand: key 0 has 1/5 of client 0 and 4/5 of client 1, 4.2; key 1 drew too few, so 3; the others 2."""
     server, new = combined([[20.0, 10.0], [80.0, 0.0]], momentum=0.0, key_momentum=0.0, enough=50)
     torch.testing.assert_close(new["keys"], torch.tensor([[4.2], [3.0]]).expand(2, 3))
@@ -133,7 +134,7 @@ def test_keys_average_by_the_samples_that_chose_them_and_the_rest_by_sample_coun
     assert server["usage"].tolist() == [4.0, 6.0]
 
 
-def test_the_server_keeps_its_share_of_old_keys_and_group_prompts() -> None:
+def test_momentum_keeps_a_share_of_old_keys_and_group_prompts() -> None:
     """From zero: half of 4.2, and three quarters of 2."""
     _, new = combined([[20.0, 10.0], [80.0, 0.0]], momentum=0.25, key_momentum=0.5)
     torch.testing.assert_close(new["keys"][0], torch.full((3,), 2.1))
@@ -141,11 +142,11 @@ def test_the_server_keeps_its_share_of_old_keys_and_group_prompts() -> None:
     torch.testing.assert_close(new["shared"], torch.full((2, 3), 2.0))
 
 
-def test_keys_start_at_right_angles() -> None:
-    keys = ready()[0].server["keys"]
+def test_initial_keys_are_orthonormal() -> None:
+    keys = ready()[0].state.server["keys"]
     torch.testing.assert_close(keys @ keys.T, torch.eye(GROUPS), atol=1e-5, rtol=0)
 
 
-def test_more_prompted_layers_than_the_backbone_has_are_refused() -> None:
-    with pytest.raises(MethodError, match=r"shared_layers=4 and group_layers=1 add up to more than the backbone's 4"):
+def test_more_prompted_layers_than_backbone_layers_are_refused() -> None:
+    with pytest.raises(MethodError, match=r"shared_layers=4 and group_layers=1 exceed the backbone's 4 layers"):
         ready(shared_layers=4)

@@ -8,9 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import registry
-from fedprompt.methods.base import State
-from fedprompt.methods.errors import MethodError
+from fedprompt.methods import MethodError, State, registry
 from tests import toy
 
 NAMES = ("fedlora", "ffa-lora", "fedsa-lora", "flexlora")
@@ -62,8 +60,8 @@ def test_logits_are_those_of_the_backbone_with_merged_weights(name: str) -> None
         torch.testing.assert_close(found[k], by_merging(job.rows[:10], state, k), atol=1e-4, rtol=1e-4)
 
 
-@every_lora
-def test_the_start_is_the_frozen_model_under_a_linear_head(name: str) -> None:
+@pytest.mark.parametrize("name", [*NAMES, "fedadapter", "fedbias"])
+def test_the_initial_model_is_the_frozen_backbone_with_a_linear_head(name: str) -> None:
     simulator = start(name)
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks(COHORT, 1), width=10)
     head = toy.simulator("head").context.method
@@ -99,7 +97,7 @@ def test_fused_clients_end_as_clients_alone(name: str) -> None:
     ("name", "shared", "local"),
     [("fedlora", 1636, 0), ("flexlora", 1636, 0), ("ffa-lora", 868, 0), ("fedsa-lora", 768, 868)],
 )
-def test_what_trains_is_counted_by_hand(name: str, shared: int, local: int) -> None:
+def test_parameter_counts_by_hand(name: str, shared: int, local: int) -> None:
     """4 layers x 2 places x 4 x 24 = 768 values in each of the two factors; the head has 4 x 25."""
     assert start(name).outcome.parameters == {"shared": shared, "local": local}
 
@@ -108,7 +106,7 @@ def test_at_rank_4_a_base_sized_transformer_takes_147_456_values() -> None:
     class Base:
         dim, depth, classes = 768, 12, 10
 
-    factors = registry.create("fedlora").method.start(Base(), lambda _: torch.Generator())  # type: ignore[attr-defined]
+    factors = registry.create("fedlora").method.initial_factors(Base(), lambda _: torch.Generator())  # type: ignore[attr-defined]
     assert sum(factor.numel() for factor in factors) == 147_456
 
 
@@ -125,7 +123,7 @@ def products(simulator: Simulator) -> tuple[Tensor, Tensor]:
     for share, update in zip((21 / 46, 10 / 46, 15 / 46), updates, strict=True):
         a = update.shared.get("lora.A", simulator.state.server.get("lora.A"))
         mean += share * update.shared["lora.B"] @ a
-    after = ran(simulator.context.recipe.name).server
+    after = ran(simulator.context.recipe.name).state.server
     return mean, after["lora.B"] @ after["lora.A"]
 
 
@@ -134,17 +132,17 @@ def test_ffa_lora_averages_the_products_by_averaging_one_factor() -> None:
     torch.testing.assert_close(received, mean, atol=1e-6, rtol=1e-4)
 
 
-def test_fedlora_does_not() -> None:
+def test_fedlora_does_not_average_the_products() -> None:
     mean, received = products(start("fedlora"))
     assert (received - mean).abs().max() > 1e-4
 
 
-def test_the_fixed_factor_of_ffa_lora_stays_as_it_was_drawn() -> None:
-    simulator, drawn = ran("ffa-lora", rounds=2), start("ffa-lora").server["lora.A"]
+def test_the_frozen_factor_of_ffa_lora_does_not_change() -> None:
+    simulator, drawn = ran("ffa-lora", rounds=2), start("ffa-lora").state.server["lora.A"]
     assert torch.equal(simulator.state.server["lora.A"], drawn)
 
 
-def test_the_second_factor_and_the_head_of_fedsa_lora_never_travel() -> None:
+def test_factor_b_and_the_head_of_fedsa_lora_are_not_communicated() -> None:
     """What travels, in either direction, are 768 values of A to and from each of three clients."""
     simulator = start("fedsa-lora")
     update = toy.learned(simulator, COHORT, 1)[0]
@@ -155,7 +153,7 @@ def test_the_second_factor_and_the_head_of_fedsa_lora_never_travel() -> None:
     assert outcome.upload_bytes == outcome.download_bytes == 3 * 4 * 768
 
 
-def test_a_held_out_client_of_fedsa_lora_takes_the_mean_of_the_second_factors() -> None:
+def test_a_held_out_client_of_fedsa_lora_uses_the_mean_factor_b() -> None:
     simulator = ran("fedsa-lora")
     (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
     factors = [simulator.state.local[k]["lora.B"].numpy() for k in COHORT]

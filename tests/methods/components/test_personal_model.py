@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedprompt.methods.base import Phase
+from fedprompt.methods import Phase
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, personal_copy, squared_distance
 from tests import toy
 from tests.methods.contract import same
@@ -12,7 +12,7 @@ every_name = pytest.mark.parametrize("name", ["ditto", "apfl", "pfedme"])
 
 
 @every_name
-def test_a_held_out_client_predicts_as_the_averaged_model_does_to_the_bit(name: str) -> None:
+def test_a_held_out_client_predicts_exactly_like_the_averaged_model(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
@@ -25,7 +25,7 @@ def test_a_held_out_client_predicts_as_the_averaged_model_does_to_the_bit(name: 
 
 
 @every_name
-def test_a_held_out_client_adapts_its_own_model_and_nothing_else(name: str) -> None:
+def test_adaptation_of_a_held_out_client_changes_only_its_personal_model(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     before = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
@@ -36,7 +36,7 @@ def test_a_held_out_client_adapts_its_own_model_and_nothing_else(name: str) -> N
 
 
 @every_name
-def test_a_client_not_sampled_yet_predicts_with_the_model_that_all_start_from(name: str) -> None:
+def test_a_client_never_sampled_predicts_with_the_initial_model(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal(), participation=1 / 3, rounds=1)
     simulator.run()
     (trained,) = simulator.state.local
@@ -48,7 +48,7 @@ def test_a_client_not_sampled_yet_predicts_with_the_model_that_all_start_from(na
 
 @every_name
 @pytest.mark.parametrize("kind", ["fused", "threaded", "sequential"])
-def test_a_client_ends_its_first_round_alike_whomever_it_trains_beside(name: str, kind: str) -> None:
+def test_the_first_round_of_a_client_does_not_depend_on_other_clients(name: str, kind: str) -> None:
     mine, ends = toy.rows_of(0, 1), []
     for others in (toy.rows_of(2), toy.rows_of(3)):
         simulator = toy.simulator(name, of=toy.deal([mine, others], [[0], [1]]), executor=kind, threads=2)
@@ -60,7 +60,7 @@ def test_a_client_ends_its_first_round_alike_whomever_it_trains_beside(name: str
         assert same(*ends)
 
 
-def test_the_distance_is_over_all_tensors_of_each_client() -> None:
+def test_the_distance_covers_all_tensors_per_client() -> None:
     w = {"prompt": torch.zeros(2, 1, 2), "head.weight": torch.ones(2, 2, 2), "head.bias": torch.zeros(2, 2)}
     v = {key: value + torch.tensor([1.0, 3.0]).view(2, *[1] * (value.dim() - 1)) for key, value in w.items()}
     own = dict(zip(PERSONAL, v.values(), strict=True))

@@ -119,7 +119,7 @@ def test_a_class_without_prior_or_prototype_gets_no_weight(
     assert (weights[0][:, [1, 3]] > 0).all()
 
 
-def test_a_client_none_of_whose_classes_has_a_prototype_uses_its_prior(z: Tensor, prototypes: Tensor) -> None:
+def test_weights_are_the_prior_if_no_class_of_the_client_has_a_prototype(z: Tensor, prototypes: Tensor) -> None:
     known = torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 1]])
     weights = weights_of(z, prototypes, PRIORS, known)
     np.testing.assert_allclose(weights[1], np.tile(PRIORS[1], (ROWS, 1)), atol=1e-7)
@@ -127,14 +127,16 @@ def test_a_client_none_of_whose_classes_has_a_prototype_uses_its_prior(z: Tensor
 
 
 @pytest.mark.parametrize("similarity", ["centred-cosine", "cosine"])
-def test_an_infinite_temperature_leaves_the_prior(z: Tensor, prototypes: Tensor, similarity: Similarity) -> None:
+def test_with_infinite_temperature_the_weights_are_the_prior(
+    z: Tensor, prototypes: Tensor, similarity: Similarity
+) -> None:
     for prior in (PRIORS, UNIFORM):
         weights = weights_of(z, prototypes, prior, similarity=similarity, tau=1e7)
         np.testing.assert_allclose(weights, prior[:, None].expand(-1, ROWS, -1), atol=1e-6)
 
 
 @pytest.mark.parametrize("similarity", ["centred-cosine", "cosine"])
-def test_a_vanishing_temperature_takes_the_nearest_prototype_that_the_client_owns(
+def test_a_vanishing_temperature_selects_the_nearest_prototype_of_the_clients_classes(
     z: Tensor, prototypes: Tensor, similarity: Similarity
 ) -> None:
     weights = weights_of(z, prototypes, PRIORS, similarity=similarity, tau=1e-6)
@@ -145,7 +147,9 @@ def test_a_vanishing_temperature_takes_the_nearest_prototype_that_the_client_own
         np.testing.assert_array_equal(weights[k], np.eye(CLASSES)[near])
 
 
-def test_a_vanishing_variance_takes_the_nearest_prototype_that_the_client_owns(z: Tensor, prototypes: Tensor) -> None:
+def test_a_vanishing_variance_selects_the_nearest_prototype_of_the_clients_classes(
+    z: Tensor, prototypes: Tensor
+) -> None:
     weights = weights_of(z, prototypes, PRIORS, similarity="gaussian", variance=1e-5)
     for k in range(CLIENTS):
         distances = np.linalg.norm(z.numpy()[k * ROWS : (k + 1) * ROWS, None] - prototypes[k].numpy(), axis=-1)
@@ -173,7 +177,7 @@ def test_gaussian_weights_are_the_posterior_of_gaussian_classes(z: Tensor, proto
         np.testing.assert_allclose(weights[k], joint / joint.sum(1, keepdims=True), atol=1e-5)
 
 
-def test_centred_cosine_takes_the_mean_of_the_known_prototypes_from_both_sides(z: Tensor, prototypes: Tensor) -> None:
+def test_centred_cosine_subtracts_the_mean_of_known_prototypes_from_both_sides(z: Tensor, prototypes: Tensor) -> None:
     known = torch.tensor([[1.0, 1, 0, 1], [1, 0, 1, 1]])
     tau = 0.3
     received = Prototypes(prototypes, known, centre=centres(prototypes, known))
@@ -193,7 +197,7 @@ def test_plain_cosine_is_divided_by_the_temperature(z: Tensor, prototypes: Tenso
         np.testing.assert_allclose(scores[own], cosines(z.numpy()[own], prototypes[k].numpy()) / 0.3, atol=1e-5)
 
 
-def test_ablations_leave_out_what_their_names_say(z: Tensor, prototypes: Tensor) -> None:
+def test_ablations_omit_what_their_names_say(z: Tensor, prototypes: Tensor) -> None:
     full = weights_of(z, prototypes, PRIORS)
     hard = weights_of(z, prototypes, PRIORS, mixing="hard")
     np.testing.assert_array_equal(hard, np.eye(CLASSES)[full.argmax(-1)])
@@ -206,14 +210,14 @@ def test_ablations_leave_out_what_their_names_say(z: Tensor, prototypes: Tensor)
     assert not np.allclose(prototype, full, atol=1e-2)
 
 
-def test_the_oracle_knows_the_label(z: Tensor, prototypes: Tensor) -> None:
+def test_the_oracle_uses_the_label(z: Tensor, prototypes: Tensor) -> None:
     weights = weights_of(z, prototypes, PRIORS, mixing="oracle")
     labels = toy.dataset().train_y[: CLIENTS * ROWS].reshape(CLIENTS, ROWS)
     np.testing.assert_array_equal(weights, np.eye(CLASSES)[labels])
 
 
 @pytest.mark.parametrize("similarity", ["centred-cosine", "gaussian"])
-def test_a_similarity_without_what_it_needs_is_an_error(z: Tensor, prototypes: Tensor, similarity: Similarity) -> None:
+def test_a_similarity_without_its_inputs_is_an_error(z: Tensor, prototypes: Tensor, similarity: Similarity) -> None:
     with pytest.raises(ValueError, match="needs the"):
         similarities(batch_with(PRIORS), z, Prototypes(prototypes, EVERY_CLASS), similarity, 0.3)
 

@@ -13,11 +13,11 @@ SEQUENCE = torch.arange(5.0).view(1, 5, 1)
 PROMPTS = torch.tensor([[[-1.0], [-2.0]]])
 
 
-def test_inserted_prompts_stand_between_cls_and_the_patches() -> None:
+def test_inserted_prompts_are_between_cls_and_the_patches() -> None:
     assert insert_after_cls(SEQUENCE, PROMPTS).flatten().tolist() == [0, -1, -2, 1, 2, 3, 4]
 
 
-def test_replaced_prompts_take_the_places_beside_cls() -> None:
+def test_replaced_prompts_take_the_positions_after_cls() -> None:
     assert replace_after_cls(SEQUENCE, PROMPTS).flatten().tolist() == [0, -1, -2, 3, 4]
 
 
@@ -32,13 +32,13 @@ def test_prompts_fill_the_interval_of_vpt() -> None:
     assert abs(float(prompts.std()) - limit / sqrt(3)) < 0.01
 
 
-def test_each_purpose_draws_its_own_prompts_and_one_purpose_the_same() -> None:
+def test_prompts_depend_on_the_purpose_only() -> None:
     draw = [vpt_uniform(toy.vit(), (3,), STREAMS.torch, purpose) for purpose in ("a", "a", "b")]
     assert torch.equal(draw[0], draw[1])
     assert not torch.equal(draw[0], draw[2])
 
 
-def test_a_head_begins_small_without_bias_and_alike_for_every_method() -> None:
+def test_the_initial_head_is_small_unbiased_and_identical_for_all_methods() -> None:
     head = linear_head(toy.fresh_vit(classes=200), STREAMS.torch)
     assert head["head.weight"].shape == (200, 24)
     assert abs(float(head["head.weight"].std()) - 0.02) < 0.001

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from fedprompt.methods import registry
-from fedprompt.methods.errors import MethodError
+from fedprompt.methods import MethodError, registry
 from fedprompt.methods.optimisers.fedprox import FedProx
 from tests import toy
 
@@ -15,7 +14,7 @@ def test_the_penalty_is_half_mu_times_the_squared_distance_of_each_client() -> N
     assert penalty.tolist() == [0.25 * (9 + 16), 0.25 * (0 + 1)]
 
 
-def test_its_gradient_draws_each_weight_back_to_where_the_round_began() -> None:
+def test_the_gradient_points_away_from_the_received_weights() -> None:
     w = torch.tensor([[4.0, -1.0]], requires_grad=True)
     penalty = FedProx(mu=0.5).penalty({"w": w}, {"w": torch.tensor([[1.0, 1.0]])})
     assert penalty is not None
@@ -23,11 +22,11 @@ def test_its_gradient_draws_each_weight_back_to_where_the_round_began() -> None:
     assert gradient.tolist() == [[0.5 * 3, 0.5 * -2]]
 
 
-def test_nothing_shared_means_no_penalty() -> None:
+def test_without_shared_tensors_there_is_no_penalty() -> None:
     assert FedProx(mu=0.01).penalty({}, {}) is None
 
 
-def test_a_strong_pull_keeps_the_client_near_what_it_received() -> None:
+def test_a_larger_mu_keeps_clients_closer_to_the_received_model() -> None:
     def drift(mu: float) -> float:
         simulator = toy.simulator("head+fedprox", settings={"fedprox": {"mu": mu}}, rounds=1)
         before = simulator.state.server["head.weight"]
@@ -37,6 +36,7 @@ def test_a_strong_pull_keeps_the_client_near_what_it_received() -> None:
     assert drift(10.0) < drift(1.0) < drift(0.0)
 
 
-def test_a_negative_weight_is_refused() -> None:
+@pytest.mark.parametrize(("optimiser", "weight"), [("fedprox", "mu"), ("feddyn", "alpha")])
+def test_a_negative_weight_is_refused(optimiser: str, weight: str) -> None:
     with pytest.raises(MethodError, match="it must be at least 0"):
-        registry.create("fedvpt+fedprox", {"fedprox": {"mu": -1}})
+        registry.create(f"fedvpt+{optimiser}", {optimiser: {weight: -1}})

@@ -20,7 +20,7 @@ def test_two_rounds_by_hand() -> None:
     assert after["w"].item() == pytest.approx(1 + 2 * 2 / (7**0.5 + 1))
 
 
-def test_a_moment_that_is_the_squared_update_stays() -> None:
+def test_a_second_moment_equal_to_the_squared_update_is_unchanged() -> None:
     server = FedYogi(lr=1.0, tau=1.0)
     start = {"w": torch.tensor([0.0])}
     _, memory = server.server_step(start, {"w": torch.tensor([-1.0])}, server.memory(start))

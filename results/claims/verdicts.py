@@ -65,11 +65,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "source": finding.claim.source,
         "comparisons": as_json(finding.comparisons),
         "on_other_settings": elsewhere
-        and {
-            "would_be": elsewhere.verdict,
-            "reason": elsewhere.reason,
-            "comparisons": as_json(elsewhere.comparisons),
-        },
+        and {"would_be": elsewhere.verdict, "reason": elsewhere.reason, "comparisons": as_json(elsewhere.comparisons)},
     }
 
 

@@ -37,10 +37,7 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """A run's result.json. Raises RecordError if it is unreadable, of a newer format, incomplete or was changed."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): {_REMEDY}") from error
+    record = _read_json(path, _REMEDY)
     number = record.get("format") if isinstance(record, dict) else None
     if not isinstance(number, int):
         raise RecordError(f"{path} states no record format: {_REMEDY}")
@@ -63,10 +60,7 @@ def own_settings(directory: Path) -> dict[str, Any]:
     Raises RecordError if the file is unreadable or has another structure.
     """
     path, remedy = directory / OWN_SETTINGS, "delete it and run the sweep again"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
+    content = _read_json(path, remedy) if path.exists() else {}
     if not isinstance(content, dict) or not all(_has_options_and_trials(value) for value in content.values()):
         raise RecordError(f"{path} contains something other than options and trials per run: {remedy}")
     return content
@@ -78,6 +72,13 @@ def _has_options_and_trials(value: Any) -> bool:
     options, trials = value.get("options", []), value.get("trials")
     named = isinstance(options, list) and all(isinstance(option, str) for option in options)
     return named and (trials is None or (isinstance(trials, int) and 0 <= trials < 2**31))
+
+
+def _read_json(path: Path, remedy: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -7,8 +7,11 @@ from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
-TEXTS = ("method", "dataset", "partition", "status")
-MAPPINGS = ("environment", "when", "executor", "federation")
+TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
+    "seed": (int, "a whole number"),
+    **dict.fromkeys(("environment", "when", "executor", "federation"), (dict, "a mapping")),  # may be missing
+}
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
     "metrics_prior": (dict, dict),
@@ -50,14 +53,9 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
 
 def _wrong_type(record: Mapping[str, Any]) -> str | None:
     """The first part of a record that has an unexpected type, as part of a sentence; None if there is none."""
-    for key in TEXTS:
-        if not isinstance(record.get(key), str):
-            return f"contains something other than text in {key}"
-    if not isinstance(record.get("seed"), int):
-        return "contains something other than a whole number in seed"
-    for key in MAPPINGS:
-        if not isinstance(record.get(key, {}), dict):
-            return f"contains something other than a mapping in {key}"
+    for key, (kind, name) in TYPES.items():
+        if not isinstance(record.get(key, {}), kind):
+            return f"contains something other than {name} in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
         return "contains something other than text in environment"
     for key, containers in NUMBERS.items():

@@ -25,12 +25,9 @@ def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
         raise RecordError(f"{path} is neither .parquet nor .csv: end the file name with one of the two")
     check_known("kind of row", [what], ROWS)
     frame = ROWS[what](Path(directory))
-    if path.suffix == ".csv":
-        writer = partial(_with_json_lists(frame).to_csv, index=False)
-    else:
-        writer = partial(frame.to_parquet, index=False)
+    writer = _with_json_lists(frame).to_csv if path.suffix == ".csv" else frame.to_parquet
     try:
-        atomic_write(path, writer)
+        atomic_write(path, partial(writer, index=False))
     except OSError as error:
         raise RecordError(f"{path} cannot be written: {reason(error)}") from error
     return len(frame)

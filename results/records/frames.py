@@ -100,10 +100,7 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
         `trials`: the number of values tried before the method's own options were chosen, NaN if they were not tuned.
         `config.NAME`: the options, only if `source` is an exported file.
 
-    Args:
-        source: the directory of a sweep, or a file of `bench export`.
-        run_ids: read only these runs; those without a record are left out.
-
+    `source` is the directory of a sweep or a file of `bench export`. Of `run_ids`, those without a record are left out.
     Raises RecordError if there are no runs, or a record or the file cannot be read.
     """
     if Path(source).suffix in files.EXPORT_SUFFIXES:

@@ -14,8 +14,7 @@ from fedprompt.results.statistics.pairs import ALL_SETTINGS, NOT_SIGNIFICANT, co
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain objects, null for NaN."""
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
-    return rows
+    return list(json.loads(frame.to_json(orient="records", double_precision=15)))
 
 
 def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate) -> str:

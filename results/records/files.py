@@ -26,10 +26,8 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
     folders = [path.parent for path in sorted(directory.glob("*/result.json")) if path.parent.name[0] not in "._"]
     if not folders:
         raise RecordError(f"{directory} contains no runs: name the output directory of a sweep, or run a sweep first")
-    if run_ids is None:
-        return folders
-    wanted = set(run_ids)
-    chosen = [folder for folder in folders if folder.name in wanted]
+    wanted = None if run_ids is None else set(run_ids)
+    chosen = [folder for folder in folders if wanted is None or folder.name in wanted]
     if not chosen:
         raise RecordError(f"{directory} contains none of the requested runs: run the sweep first")
     return chosen

@@ -52,11 +52,11 @@ class Runs:
         return done
 
     def rounds(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The function `rounds`; with `columns`, only these columns of the files."""
+        """See the function `rounds`; with `columns`, only these columns of the files."""
         return self._stacked("rounds.parquet", self.done, columns)
 
     def clients(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The function `clients`; with `columns`, only these columns of the files."""
+        """See the function `clients`; with `columns`, only these columns of the files."""
         return self._stacked("clients.parquet", self.done, columns)
 
     def first_seed_clients(self) -> pd.DataFrame:
@@ -71,7 +71,7 @@ class Runs:
         return pd.concat([rows, names.reset_index(drop=True)], axis=1)
 
     def swept(self, option: str) -> pd.DataFrame:
-        """The function `swept`."""
+        """See the function `swept`."""
         values = [option_of(record["config"], option) for record in self._read]
         if len({value for value in values if value is not None}) < 2:
             raise MissingDataError(f"no two runs differ in {option}")
@@ -79,7 +79,7 @@ class Runs:
         return frame.assign(value=pd.Series([values[row] for row in order], index=frame.index, dtype=object))
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """The function `tables`."""
+        """See the function `tables`."""
         tables: dict[str, list[dict[str, Any]]] = {}
         for row, record in enumerate(self.records):
             for name, values in (record.get("by_class") or {}).items():

@@ -22,7 +22,6 @@ NUMBERS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("alpha", "images_per_second", "never_trained", "gpu_peak_bytes"), ()),
 }
 """Numeric parts of a record, each with the types of its nested containers, outermost first."""
-REPEATED = ("method", "dataset", "alpha", "seed")  # in the record and in its configuration
 
 
 def run_id(config: Mapping[str, Any], record_format: int) -> str:
@@ -41,7 +40,7 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
         return "contains no configuration"
     if fault := _wrong_type(record):
         return fault
-    for key in REPEATED:
+    for key in ("method", "dataset", "alpha", "seed"):  # in the record and in its configuration
         if key in config and config[key] != record.get(key):
             return f"has {key} {str(record.get(key))[:40]!r}, but its configuration has {str(config[key])[:40]!r}"
     if "data_identity" in config and "dataset" not in config:

@@ -167,8 +167,7 @@ def _long(frame: pd.DataFrame) -> pd.DataFrame:
     names = [*frame.index.names, "setting", "metric"]
     if is_difference(frame):
         return long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
-    counts = long[["seeds", "failed"]].astype("Int64")
-    return long[[*names, "mean", "std", "low", "high", "p_best"]].join(counts)
+    return long[[*names, "mean", "std", "low", "high", "p_best"]].join(long[["seeds", "failed"]].astype("Int64"))
 
 
 def _json(frame: pd.DataFrame) -> str:

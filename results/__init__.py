@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from fedprompt.results.tables.render import render
 
 SOURCES = {
-    "clients": "records.frames",
-    "load": "records.frames",
-    "rounds": "records.frames",
+    **dict.fromkeys(("clients", "load", "rounds"), "records.frames"),
     "differences": "statistics.pairs",
     "rank": "statistics.ranks",
     "leaderboard": "tables.leaderboard",

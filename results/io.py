@@ -8,12 +8,8 @@ from pathlib import Path
 def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
     """Writes a file completely or not at all: under a temporary name in the same folder, then renamed.
 
-    Args:
-        path: the file to write; its folder must exist.
-        content: text (written as UTF-8), bytes, or a function that writes the file at the path it is given.
-
-    Raises:
-        OSError: the file cannot be written; an existing file is then unchanged.
+    `content` is text (written as UTF-8), bytes, or a function that writes the file at the path it is given. Raises
+    OSError if the file cannot be written; an existing file is then unchanged.
     """
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:

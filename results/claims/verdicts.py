@@ -14,8 +14,7 @@ from fedprompt.results.statistics.pairs import ALL_SETTINGS, NOT_SIGNIFICANT, co
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain objects, null for NaN."""
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
-    return rows
+    return list(json.loads(frame.to_json(orient="records", double_precision=15)))
 
 
 def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate) -> str:
@@ -65,11 +64,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "source": finding.claim.source,
         "comparisons": as_json(finding.comparisons),
         "on_other_settings": elsewhere
-        and {
-            "would_be": elsewhere.verdict,
-            "reason": elsewhere.reason,
-            "comparisons": as_json(elsewhere.comparisons),
-        },
+        and {"would_be": elsewhere.verdict, "reason": elsewhere.reason, "comparisons": as_json(elsewhere.comparisons)},
     }
 
 

@@ -102,9 +102,7 @@ def read(path: str | Path = OURS) -> list[Claim]:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise RecordError(
-            f"{path} is not a list of claims: {place}: {first['msg']}; see results/claims/claims.yaml"
-        ) from error
+        raise RecordError(f"{path} is not a list of claims: {place}: {first['msg']}; see {OURS}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     for claim in claims:
@@ -144,7 +142,7 @@ def assess(claim: Claim, runs: pd.DataFrame, generator: np.random.Generator, els
     settings = rows[rows["setting"] != ALL_SETTINGS]
     missing = [] if elsewhere else claim.settings.missing(runs)
     missing += [name for name in claim.check.baselines if name not in set(settings["baseline"])]
-    if _contradicting(rows).any():
+    if ((rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)).any():
         verdict: Verdict = "contradicted"
     elif not ((settings["lead"] > 0) & (settings["p"] <= ALPHA)).all():
         verdict = "not significant"
@@ -152,10 +150,6 @@ def assess(claim: Claim, runs: pd.DataFrame, generator: np.random.Generator, els
         verdict = "not tested" if missing else "supported"
     not_measured = f"; not measured: {', '.join(missing)}" * bool(missing)
     return Finding(claim, verdict, _reason(claim.check, rows, verdict) + not_measured, rows)
-
-
-def _contradicting(rows: pd.DataFrame) -> "pd.Series[bool]":
-    return (rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)
 
 
 def _reason(check: Check, rows: pd.DataFrame, verdict: Verdict) -> str:
@@ -167,7 +161,7 @@ def _reason(check: Check, rows: pd.DataFrame, verdict: Verdict) -> str:
         f"{counted(settings['baseline'].nunique(), 'method')} in {counted(settings['setting'].nunique(), 'setting')}, "
         f"{(ahead & significant).sum()} of them significant"
     )
-    behind = rows[_contradicting(rows)] if verdict == "contradicted" else settings[~ahead]
+    behind = rows[(rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)] if verdict == "contradicted" else settings[~ahead]
     if len(behind):
         worst = behind.iloc[int(behind["lead"].argmin())]
         text += f"; furthest behind {worst['baseline']} in {worst['setting']}: {100 * worst['value']:+.1f} points of "

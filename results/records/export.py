@@ -1,7 +1,6 @@
 """Export of records to one tidy table: `bench export`."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,32 +15,19 @@ from fedprompt.results.records import frames as records
 
 
 def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
-    """Writes one row per run, round or client to a file.
+    """Writes one row per run, round or client (`what`) to a .parquet or .csv file; returns the number of rows.
 
-    A row of a run has all of its metrics and, as `config.NAME`, its options. The file is written atomically.
-
-    Args:
-        directory: the directory of a sweep.
-        file: a .parquet or .csv file; in csv, lists are written as JSON.
-        what: "runs", "rounds" or "clients".
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        RecordError: for another suffix, another `what`, unreadable records and a file that cannot be written.
+    A row of a run has all of its metrics and, as `config.NAME`, its options. In csv, lists are written as JSON. The
+    file is written atomically. Raises RecordError for another suffix or `what` and for unreadable records.
     """
     path = Path(file)
     if path.suffix not in files.EXPORT_SUFFIXES:
         raise RecordError(f"{path} is neither .parquet nor .csv: end the file name with one of the two")
-    check_known("kind of row", [what], READERS)
-    frame = READERS[what](Path(directory))
-    if path.suffix == ".csv":
-        writer = partial(_with_json_lists(frame).to_csv, index=False)
-    else:
-        writer = partial(frame.to_parquet, index=False)
+    check_known("kind of row", [what], ROWS)
+    frame = ROWS[what](Path(directory))
+    writer = _with_json_lists(frame).to_csv if path.suffix == ".csv" else frame.to_parquet
     try:
-        atomic_write(path, writer)
+        atomic_write(path, partial(writer, index=False))
     except OSError as error:
         raise RecordError(f"{path} cannot be written: {reason(error)}") from error
     return len(frame)
@@ -49,8 +35,8 @@ def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
 
 def runs(directory: Path) -> pd.DataFrame:
     """One row per run: its names, metrics and costs, and its options as `config.NAME`."""
-    frame = records.load(directory)
-    return frame.join(pd.DataFrame([_options(config) for config in records.configs(directory, frame["run_id"])]))
+    read = records.Runs(directory)
+    return read.frame.join(pd.DataFrame([_options(record["config"]) for record in read.records]))
 
 
 def _options(config: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +52,4 @@ def _with_json_lists(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{name: [json.dumps(value.tolist()) for value in frame[name]] for name in lists})
 
 
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    "runs": runs,
-    "rounds": records.rounds,
-    "clients": records.clients,
-}
+ROWS: dict[str, Any] = {"runs": runs, "rounds": records.rounds, "clients": records.clients}  # what: reader

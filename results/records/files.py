@@ -26,10 +26,8 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
     folders = [path.parent for path in sorted(directory.glob("*/result.json")) if path.parent.name[0] not in "._"]
     if not folders:
         raise RecordError(f"{directory} contains no runs: name the output directory of a sweep, or run a sweep first")
-    if run_ids is None:
-        return folders
-    wanted = set(run_ids)
-    chosen = [folder for folder in folders if folder.name in wanted]
+    wanted = None if run_ids is None else set(run_ids)
+    chosen = [folder for folder in folders if wanted is None or folder.name in wanted]
     if not chosen:
         raise RecordError(f"{directory} contains none of the requested runs: run the sweep first")
     return chosen
@@ -37,10 +35,7 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """A run's result.json. Raises RecordError if it is unreadable, of a newer format, incomplete or was changed."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): {_REMEDY}") from error
+    record = _read_json(path, _REMEDY)
     number = record.get("format") if isinstance(record, dict) else None
     if not isinstance(number, int):
         raise RecordError(f"{path} states no record format: {_REMEDY}")
@@ -63,10 +58,7 @@ def own_settings(directory: Path) -> dict[str, Any]:
     Raises RecordError if the file is unreadable or has another structure.
     """
     path, remedy = directory / OWN_SETTINGS, "delete it and run the sweep again"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
+    content = _read_json(path, remedy) if path.exists() else {}
     if not isinstance(content, dict) or not all(_has_options_and_trials(value) for value in content.values()):
         raise RecordError(f"{path} contains something other than options and trials per run: {remedy}")
     return content
@@ -78,6 +70,13 @@ def _has_options_and_trials(value: Any) -> bool:
     options, trials = value.get("options", []), value.get("trials")
     named = isinstance(options, list) and all(isinstance(option, str) for option in options)
     return named and (trials is None or (isinstance(trials, int) and 0 <= trials < 2**31))
+
+
+def _read_json(path: Path, remedy: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

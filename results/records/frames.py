@@ -21,20 +21,16 @@ RUN_COLUMNS = ["run_id", "method", "family", "setting", "alpha", "seed"]  # repe
 class Runs:
     """The runs of a directory, or those of `run_ids` that have a record. Each record is read once.
 
-    Attributes:
-        frame: one row per run; the columns are described at `load`.
-        records, folders: the record and the folder of each row of `frame`.
-
-    Raises:
-        RecordError: the directory contains no runs, or a record cannot be read.
+    `frame` has one row per run (see `load`); `records` and `folders` are in the order of its rows. Raises RecordError
+    if the directory contains no runs or a record cannot be read.
     """
 
     def __init__(self, directory: str | Path, run_ids: Iterable[str] | None = None) -> None:
         self.directory = Path(directory)
         folders = files.run_folders(self.directory, run_ids)
         own_settings = files.own_settings(self.directory)
-        self._read = [files.read_record(folder / "result.json") for folder in folders]
-        self._read = [record | {"own_settings": own_settings.get(record["run_id"], {})} for record in self._read]
+        records = [files.read_record(folder / "result.json") for folder in folders]
+        self._read = [record | {"own_settings": own_settings.get(record["run_id"], {})} for record in records]
         self._options = [flat(record["config"]) for record in self._read]
         self._rows = pd.DataFrame([_row(record) for record in self._read]).astype({"alpha": float})
         self.frame, order = self._labelled()
@@ -56,11 +52,11 @@ class Runs:
         return done
 
     def rounds(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The function `rounds`; with `columns`, only these columns of the files."""
+        """See the function `rounds`; with `columns`, only these columns of the files."""
         return self._stacked("rounds.parquet", self.done, columns)
 
     def clients(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """The function `clients`; with `columns`, only these columns of the files."""
+        """See the function `clients`; with `columns`, only these columns of the files."""
         return self._stacked("clients.parquet", self.done, columns)
 
     def first_seed_clients(self) -> pd.DataFrame:
@@ -75,7 +71,7 @@ class Runs:
         return pd.concat([rows, names.reset_index(drop=True)], axis=1)
 
     def swept(self, option: str) -> pd.DataFrame:
-        """The function `swept`."""
+        """See the function `swept`."""
         values = [option_of(record["config"], option) for record in self._read]
         if len({value for value in values if value is not None}) < 2:
             raise MissingDataError(f"no two runs differ in {option}")
@@ -83,7 +79,7 @@ class Runs:
         return frame.assign(value=pd.Series([values[row] for row in order], index=frame.index, dtype=object))
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """The function `tables`."""
+        """See the function `tables`."""
         tables: dict[str, list[dict[str, Any]]] = {}
         for row, record in enumerate(self.records):
             for name, values in (record.get("by_class") or {}).items():
@@ -104,12 +100,8 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
         `trials`: the number of values tried before the method's own options were chosen, NaN if they were not tuned.
         `config.NAME`: the options, only if `source` is an exported file.
 
-    Args:
-        source: the directory of a sweep, or a file of `bench export`.
-        run_ids: read only these runs; those without a record are left out.
-
-    Raises:
-        RecordError: there are no runs, or a record or the file cannot be read.
+    `source` is the directory of a sweep or a file of `bench export`. Of `run_ids`, those without a record are left out.
+    Raises RecordError if there are no runs, or a record or the file cannot be read.
     """
     if Path(source).suffix in files.EXPORT_SUFFIXES:
         runs = files.read_export(Path(source), ["run_id", "method", "setting", "seed", "status"])
@@ -125,11 +117,6 @@ def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.Da
 def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
     """One row per client of each finished run, with run_id, method, family, setting, alpha and seed."""
     return Runs(directory, run_ids).clients()
-
-
-def configs(directory: str | Path, run_ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The configurations of the runs, in the order of `run_ids`."""
-    return [files.read_record(Path(directory) / run_id / "result.json")["config"] for run_id in run_ids]
 
 
 def swept(directory: str | Path, option: str, run_ids: Iterable[str] | None = None) -> pd.DataFrame:

@@ -7,8 +7,11 @@ from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
-TEXTS = ("method", "dataset", "partition", "status")
-MAPPINGS = ("environment", "when", "executor", "federation")
+TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
+    "seed": (int, "a whole number"),
+    **dict.fromkeys(("environment", "when", "executor", "federation"), (dict, "a mapping")),  # may be missing
+}
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
     "metrics_prior": (dict, dict),
@@ -19,7 +22,6 @@ NUMBERS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("alpha", "images_per_second", "never_trained", "gpu_peak_bytes"), ()),
 }
 """Numeric parts of a record, each with the types of its nested containers, outermost first."""
-REPEATED = ("method", "dataset", "alpha", "seed")  # in the record and in its configuration
 
 
 def run_id(config: Mapping[str, Any], record_format: int) -> str:
@@ -38,7 +40,7 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
         return "contains no configuration"
     if fault := _wrong_type(record):
         return fault
-    for key in REPEATED:
+    for key in ("method", "dataset", "alpha", "seed"):  # in the record and in its configuration
         if key in config and config[key] != record.get(key):
             return f"has {key} {str(record.get(key))[:40]!r}, but its configuration has {str(config[key])[:40]!r}"
     if "data_identity" in config and "dataset" not in config:
@@ -50,14 +52,9 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
 
 def _wrong_type(record: Mapping[str, Any]) -> str | None:
     """The first part of a record that has an unexpected type, as part of a sentence; None if there is none."""
-    for key in TEXTS:
-        if not isinstance(record.get(key), str):
-            return f"contains something other than text in {key}"
-    if not isinstance(record.get("seed"), int):
-        return "contains something other than a whole number in seed"
-    for key in MAPPINGS:
-        if not isinstance(record.get(key, {}), dict):
-            return f"contains something other than a mapping in {key}"
+    for key, (kind, name) in TYPES.items():
+        if not isinstance(record.get(key, {}), kind):
+            return f"contains something other than {name} in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
         return "contains something other than text in environment"
     for key, containers in NUMBERS.items():

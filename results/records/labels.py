@@ -5,21 +5,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fedprompt.results.records.identity import NOT_HASHED
+
 Record = Mapping[str, Any]
 NAMED = frozenset({"method", "dataset", "partition", "alpha", "seed", "run_id", "format"})
 # Where a run was computed, or a hash of something already named: shown only if two runs differ in nothing else.
-PLACEMENT = frozenset(
-    {
-        "backbone_identity",
-        "data_identity",
-        "data_root",
-        "device",
-        "executor",
-        "partition_file",
-        "partition_hash",
-        "plugins",
-    }
-)
+PLACEMENT = frozenset(NOT_HASHED - {"checkpoint"} | {"backbone_identity", "data_identity", "partition_hash"})
 
 
 class Label(NamedTuple):
@@ -38,11 +29,8 @@ def label(
 
     A setting's name shows an option if the runs of one data set differ in it. A method's name shows an option of the
     method itself, or one chosen for some method alone (`own_settings`), if its runs of one setting differ in it.
-
-    Args:
-        records: each with `method`, `dataset`, `partition`, `seed` and, if known, `alpha`, `config`, `own_settings`.
-        without: an option that is never shown; variants of methods are then left out, too, as they stand for options.
-        options: the flat configurations of the records, if already computed.
+    `without` is an option that is never shown; variants of methods, which stand for options, are then left out, too.
+    `options` are the flat configurations of the records, if already computed.
     """
     options = options or [flat(record.get("config") or {}) for record in records]
     if without is not None:
@@ -123,10 +111,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _differing(
-    groups: Sequence[Hashable],
-    options: Sequence[Mapping[str, str]],
-    wanted: Callable[[str], bool],
-    without: str | None,
+    groups: Sequence[Hashable], options: Sequence[Mapping[str, str]], wanted: Callable[[str], bool], without: str | None
 ) -> list[str]:
     """The wanted options, except `without`, that have more than one value within some group."""
     keys = sorted(key for key in set().union(*options) if wanted(key) and key.rpartition(".")[2] != without)

@@ -58,10 +58,7 @@ def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: Ar
 
     Percentiles are expanded for small samples (Hesterberg, What Teachers Should Know About the Bootstrap, Am. Stat.
     2015): the plain percentiles of six seeds miss the mean in one case of seven. With two to five values no percentile
-    reaches 95 %: `level` is then 1 - 2^(1 - n).
-
-    Args:
-        strata: the setting of each value; all strata have equal weight in the mean.
+    reaches 95 %: `level` is then 1 - 2^(1 - n). All strata (the setting of each value) have equal weight in the mean.
     """
     numbers, groups = _stratified(values, strata)
     return _interval(numbers * _weights(groups), groups, generator, lambda drawn: drawn.mean(axis=-1))
@@ -70,8 +67,7 @@ def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: Ar
 def bootstrap_bounds(values: Floats, generator: np.random.Generator) -> tuple[Floats, Floats]:
     """The intervals of `bootstrap_mean` for each row of `values` [groups, n >= 2], all with the same resamples.
 
-    Returns:
-        Two arrays [groups]: the lower and upper bounds.
+    Returns two arrays [groups], the lower and the upper bounds.
     """
     n = values.shape[1]
     shares = (generator.integers(n, size=(DRAWS, n))[:, :, None] == np.arange(n)).mean(axis=1)  # [DRAWS, n]

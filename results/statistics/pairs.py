@@ -55,19 +55,10 @@ def differences(
 ) -> pd.DataFrame:
     """The mean paired difference of each method minus the reference, per setting and over all settings.
 
-    Holm's correction is over all rows of the settings, and separately over all rows of "all settings".
-
-    Args:
-        runs: a frame as of `load`.
-        methods: compare only these (default: all).
-
-    Returns:
-        One row per setting and method, then one per method for "all settings", with the columns setting, method, value,
-        low, high, n (pairs), p (sign flips), least (the smallest p of n pairs), p_holm and verdict: "better", "worse"
-        or "not significant"; for costs, lower is better.
-
-    Raises:
-        RecordError: for an unknown method or metric.
+    Returns one row per setting and method, then one per method for "all settings", with the columns setting, method,
+    value, low, high, n (pairs), p (sign flips), least (the smallest p of n pairs), p_holm (corrected over the rows of
+    all settings, and separately over those of "all settings") and verdict: "better", "worse" or "not significant"; for
+    costs, lower is better. Raises RecordError for an unknown method or metric.
     """
     table = paired(runs, metric)
     check_known("method", [reference, *(methods or ())], table.columns)
@@ -81,7 +72,7 @@ def differences(
             difference = stats.paired_difference(both[method], both[reference], np.random.default_rng(seed), settings)
             rows.append({"setting": setting, "method": method, **difference._asdict()})
     frame = pd.DataFrame(rows, columns=["setting", "method", *stats.Difference._fields])
-    return with_verdicts(frame, lower_is_better(metric), family=frame["setting"] == ALL_SETTINGS)
+    return with_verdicts(frame, lower_is_better(metric))
 
 
 def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np.random.Generator) -> pd.DataFrame:
@@ -90,11 +81,8 @@ def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np
     This answers another question than `differences`: whether two trained models differ over clients like these. The
     clients of a run share its training, so they say nothing about other seeds; rows are never pooled over seeds.
 
-    Returns:
-        One row per setting and seed with the columns of `differences`, seed and unit ("client"); `n` counts clients.
-
-    Raises:
-        RecordError: for an unknown method, or if the two share no setting and seed.
+    Returns one row per setting and seed with the columns of `differences`, seed and unit ("client"); `n` is of clients.
+    Raises RecordError for an unknown method, or if the two share no setting and seed.
     """
     seen = clients[~clients["held_out"].astype(bool)]
     table = seen.pivot_table(index=["setting", "seed", "client"], columns="method", values="accuracy", sort=False)
@@ -108,11 +96,10 @@ def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np
     return with_verdicts(pd.DataFrame(rows), lower=False)
 
 
-def with_verdicts(frame: pd.DataFrame, lower: bool, family: pd.Series | None = None) -> pd.DataFrame:
-    """The frame with `p_holm`, corrected within each value of `family`, and `verdict`; rows without pairs have no p."""
+def with_verdicts(frame: pd.DataFrame, lower: bool) -> pd.DataFrame:
+    """The frame with `p_holm`, corrected separately for "all settings", and `verdict`; rows without pairs have no p."""
     frame = frame.assign(p=frame["p"].where(frame["n"] > 0))
-    groups = pd.Series(0, index=frame.index) if family is None else family
-    corrected = frame.groupby(groups)["p"].transform(lambda p: stats.holm(p))
+    corrected = frame.groupby(frame["setting"] == ALL_SETTINGS)["p"].transform(lambda p: stats.holm(p))
     gain = -frame["value"] if lower else frame["value"]
     verdict = np.where(corrected <= ALPHA, np.where(gain > 0, BETTER, WORSE), NOT_SIGNIFICANT)
     return frame.assign(p_holm=corrected, verdict=verdict)

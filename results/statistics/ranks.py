@@ -15,15 +15,10 @@ REORDERINGS = 2_000
 
 
 class Ranking(NamedTuple):
-    """The ranks of methods and their tests.
+    """Average ranks (1 is best), Friedman's p, p of Wilcoxon's test per pair after Holm's correction, and groups.
 
-    Attributes:
-        ranks: average ranks, best (1) first.
-        friedman: p of Friedman's test.
-        pairwise: p of Wilcoxon's test for each pair of methods, after Holm's correction.
-        cliques: the largest groups of methods, in order of rank, in which no two differ significantly.
-        settings: the number of settings.
-        left_out: the methods without a value in some setting.
+    `cliques` are the largest groups of methods, in order of rank, in which no two differ significantly; `left_out` are
+    the methods without a value in some setting.
     """
 
     ranks: "pd.Series[float]"

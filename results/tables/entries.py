@@ -5,16 +5,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from fedprompt.results.statistics import pairs
 from fedprompt.results.statistics.inference import reached
-from fedprompt.results.statistics.pairs import (
-    ALL_SETTINGS,
-    ALPHA,
-    NOT_SIGNIFICANT,
-    counted,
-    is_accuracy,
-    lower_is_better,
-    reach,
-)
 
 PER_RUN = "per run"
 PRIOR_NOTES = [
@@ -113,10 +105,10 @@ def notes(frame: pd.DataFrame) -> list[str]:
 def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
     first = pd.DataFrame(frame.xs(metric, axis=1, level="metric")).swaplevel(axis=1)
     seeds, failed = (
-        pd.DataFrame(first[name]).drop(columns=ALL_SETTINGS, errors="ignore") for name in ("seeds", "failed")
+        pd.DataFrame(first[name]).drop(columns=pairs.ALL_SETTINGS, errors="ignore") for name in ("seeds", "failed")
     )
     most = int(seeds.to_numpy().max())
-    lines = [f"{counted(most, 'seed')}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
+    lines = [f"{pairs.counted(most, 'seed')}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
     fewer = [
         f"{method} in {setting}: {count}" + f" ({lost} failed)" * bool(lost)
         for setting in seeds
@@ -126,14 +118,14 @@ def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
     if fewer:
         more = f"; and {len(fewer) - SHOWN} more" * (len(fewer) > SHOWN)
         lines.append("Fewer seeds: " + "; ".join(fewer[:SHOWN]) + more)
-    if most > 1 and len(frame) > 1 and (why := reach(most, len(frame) - 1)):
+    if most > 1 and len(frame) > 1 and (why := pairs.reach(most, len(frame) - 1)):
         lines.append(f"No method differs significantly from the best within a setting: {why}")
     return lines
 
 
 def _difference_notes(frame: pd.DataFrame) -> list[str]:
     counts = pd.DataFrame(frame.xs("n", axis=1, level="statistic"))
-    within = counts.drop(columns=ALL_SETTINGS, level="setting", errors="ignore")
+    within = counts.drop(columns=pairs.ALL_SETTINGS, level="setting", errors="ignore")
     metrics = len(frame.columns.unique("metric"))
     most, tests = int(within.to_numpy().max()), within.size // metrics
     lines = [
@@ -141,15 +133,15 @@ def _difference_notes(frame: pd.DataFrame) -> list[str]:
         f"seed; sign-flip tests, Holm-corrected over the {tests} comparisons of a metric; bootstrap intervals of "
         f"{100 * reached(most):.3g} %"
     ]
-    if most and (why := reach(most, tests)):
+    if most and (why := pairs.reach(most, tests)):
         lines.append(f"No difference is significant within a setting: {why}")
-    if ALL_SETTINGS in frame.columns.unique("setting"):
-        pairs = int(counts[ALL_SETTINGS].to_numpy().max())
+    if pairs.ALL_SETTINGS in frame.columns.unique("setting"):
+        most_pairs = int(counts[pairs.ALL_SETTINGS].to_numpy().max())
         lines.append(
-            f"{ALL_SETTINGS}: mean over settings, Holm-corrected over {counted(len(frame), 'method')}, one pair per "
-            "setting and seed"
+            f"{pairs.ALL_SETTINGS}: mean over settings, Holm-corrected over {pairs.counted(len(frame), 'method')}, "
+            "one pair per setting and seed"
         )
-        if pairs and (why := reach(pairs, len(frame), "pair")):
+        if most_pairs and (why := pairs.reach(most_pairs, len(frame), "pair")):
             lines.append(f"No difference is significant over all settings: {why}")
     return lines
 
@@ -168,7 +160,7 @@ def tuning_notes(frame: pd.DataFrame) -> list[str]:
     for method in methods(frame):
         by_count.setdefault(trials.get(method, 0), []).append(method)
     tuned = [
-        f"{', '.join(names)} ({counted(count, 'trial')}{' each' * (len(names) > 1)})"
+        f"{', '.join(names)} ({pairs.counted(count, 'trial')}{' each' * (len(names) > 1)})"
         for count, names in sorted(by_count.items(), reverse=True)
         if count
     ]
@@ -178,12 +170,12 @@ def tuning_notes(frame: pd.DataFrame) -> list[str]:
 
 
 def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
-    means, in_percent = statistics["mean"], is_accuracy(metric)
+    means, in_percent = statistics["mean"], pairs.is_accuracy(metric)
     if "seeds" not in statistics:
         return [Entry("-" if pd.isna(mean) else _number(mean, in_percent)) for mean in means]
-    best = means.min() if lower_is_better(metric) else means.max()
+    best = means.min() if pairs.lower_is_better(metric) else means.max()
     # If no p can be significant, every entry would be marked: a note says it once instead.
-    significance_possible = any(statistics["p_best"] <= ALPHA) or not reach(
+    significance_possible = any(statistics["p_best"] <= pairs.ALPHA) or not pairs.reach(
         int(statistics["seeds"].max()), max(1, int(statistics["p_best"].notna().sum()))
     )
     entries = []
@@ -192,7 +184,7 @@ def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
             entries.append(Entry("n/a" if row["seeds"] else "failed" if row["failed"] else "-"))
         else:
             is_best = math.isclose(row["mean"], best)
-            tied = significance_possible and not is_best and row["p_best"] > ALPHA
+            tied = significance_possible and not is_best and row["p_best"] > pairs.ALPHA
             spread = _spread(row.get("std", math.nan), in_percent)
             entries.append(Entry(_number(row["mean"], in_percent), spread, is_best, bool(tied)))
     return entries
@@ -207,7 +199,7 @@ def _spread(std: float, in_percent: bool) -> str:
 
 
 def _difference_column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
-    in_percent, entries = is_accuracy(metric), []
+    in_percent, entries = pairs.is_accuracy(metric), []
     for row in statistics.to_dict("records"):
         if not row["n"] or pd.isna(row["value"]):
             entries.append(Entry("n/a"))
@@ -215,5 +207,5 @@ def _difference_column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
         low, high = (_number(row[bound], in_percent) for bound in ("low", "high"))
         spread = "" if pd.isna(row["low"]) else f"[{low}, {high}]"
         sign = "+" * (row["value"] > 0)
-        entries.append(Entry(sign + _number(row["value"], in_percent), spread, row["verdict"] != NOT_SIGNIFICANT))
+        entries.append(Entry(sign + _number(row["value"], in_percent), spread, row["verdict"] != pairs.NOT_SIGNIFICANT))
     return entries

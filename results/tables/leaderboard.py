@@ -21,20 +21,13 @@ COSTS = ("upload_mb", "seconds")
 def leaderboard(
     frame: pd.DataFrame, metrics: Sequence[str] = METRICS, generator: np.random.Generator | None = None
 ) -> pd.DataFrame:
-    """The means of each method per setting and metric.
+    """One row per method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
-    Returns:
-        One row per method, by its mean over settings of the first metric, best first. Columns (setting, metric,
-        statistic); the statistics are
-        `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds);
-        `p_best`: of the paired difference to the best of the column, Holm-corrected over the column;
-        `seeds`, `failed`: the numbers of finished and failed runs. Both are 0 if the method was not run; a metric that
-        does not apply has seeds but no mean.
-        Under "all settings", the first metric's mean over settings (NaN if a setting is missing), tested on the pairs
-        of all settings. Under "per run", the mean of upload and wall-clock time over finished runs.
-
-    Raises:
-        RecordError: for an unknown metric.
+    The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds), `p_best`
+    (of the paired difference to the best of the column, Holm-corrected over the column), and the numbers of `seeds` and
+    of `failed` runs. Both are 0 if the method was not run; a metric that does not apply has seeds but no mean. The
+    setting "all settings" has the first metric's mean over settings (NaN if one is missing), tested on the pairs of
+    all; "per run" has the mean upload and wall-clock time. Raises RecordError for an unknown metric.
     """
     check_metrics(frame, metrics)
     generator = generator or np.random.default_rng(0)

@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 
 from fedprompt.results.claims import verdicts
@@ -8,11 +7,6 @@ from fedprompt.results.claims.literature import beside_published
 from fedprompt.results.claims.verification import read, verify
 from fedprompt.results.records.frames import clients, load
 from fedprompt.results.statistics import pairs
-
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(5)
 
 
 def compared(runs, generator, metric="seen.mean"):

@@ -1,21 +1,18 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from fedprompt.results.claims.verification import Check, Claim, Settings, read, verify
+from fedprompt.results.claims.verification import Check, Claim, Settings, assess, read, verify
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.frames import load
+from fedprompt.results.statistics import inference as stats
 
 
 def claim(settings=None, **check):
     """The claim that `good` beats every method on digits; the arguments replace parts of it."""
     whole = {"kind": "beats_all", "method": "good", "metrics": ("seen.mean",)} | check
-    return Claim(
-        id="c",
-        source="s",
-        wording="w",
-        settings=Settings(**(settings or {"datasets": ["digits"]})),
-        check=Check(**whole),
-    )
+    settings = Settings(**(settings or {"datasets": ["digits"]}))
+    return Claim(id="c", source="s", wording="w", settings=settings, check=Check(**whole))
 
 
 @pytest.fixture
@@ -131,11 +128,6 @@ def test_less_is_better_for_costs(sweep, write, finding):
 
 
 def test_without_an_effect_at_most_5_percent_of_claims_are_supported_or_contradicted(monkeypatch):
-    import pandas as pd
-
-    from fedprompt.results.claims.verification import assess
-    from fedprompt.results.statistics import inference as stats
-
     monkeypatch.setattr(stats, "DRAWS", 10)  # the intervals are not used
     generator = np.random.default_rng(3)
     frame = pd.DataFrame([(s, m) for s in range(8) for m in ("good", "bad")], columns=["seed", "method"])

@@ -1,6 +1,8 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -43,6 +45,18 @@ def test_options_are_joined_to_their_own_runs_in_any_order(write: Write, runs: P
     frame = pd.read_csv(tmp_path / "all.csv")
     assert frame["run_id"].tolist() == records.load(runs)["run_id"].tolist()
     assert (frame["config.lr"] == 10 + frame["seed"]).all()
+
+
+def test_a_failed_export_leaves_the_old_file_and_no_temporary_file(
+    write: Write, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write()
+    (path := tmp_path / "all.csv").write_text("old")
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(28, "No space left on device")))
+    with pytest.raises(RecordError, match=r"all\.csv cannot be written: no space left on device"):
+        export(runs, path)
+    assert path.read_text() == "old"
+    assert {p.name for p in tmp_path.iterdir()} == {"all.csv", "runs"}
 
 
 def test_an_invalid_export_is_refused_with_the_reason(write: Write, runs: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_a_lead_that_two_seeds_cannot_resolve_is_said_to_be_unresolved(write, ru
         write("a", seed=seed, seen=0.7)
         write("b", seed=seed, seen=0.6)
     first, *_ = headline(load(runs))
-    assert "which is not resolved: 2 pairs can reach p = 0.5 at best" in first
+    assert "which is not resolved: 2 pairs reach p = 0.5 at best" in first
 
 
 def corrected(mean):

@@ -10,11 +10,6 @@ LOW, HIGH = "digits dirichlet(0.05)", "digits dirichlet(0.5)"
 
 
 @pytest.fixture
-def generator():
-    return np.random.default_rng(5)
-
-
-@pytest.fixture
 def two_settings(write, runs):
     """Six seeds of `good` and `bad` per setting; `good` leads by 0.02, 0.04, ..., with alpha 0.5 by 0.1 more."""
     for alpha, more in ((0.05, 0.0), (0.5, 0.1)):

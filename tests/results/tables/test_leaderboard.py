@@ -89,11 +89,7 @@ def test_two_settings_of_four_metrics_and_three_seeds_fit_side_by_side_in_100_co
 
 def test_settings_that_do_not_fit_follow_below(board):
     lines = render(board, "text", width=60).splitlines()
-    assert [line.strip().split("  ")[0] for line in lines if line.startswith("   ")] == [
-        LOW,
-        HIGH,
-        "per run",
-    ]
+    assert [line.strip().split("  ")[0] for line in lines if line.startswith("   ")] == [LOW, HIGH, "per run"]
     assert all(len(line) <= 60 for line in lines if "mean+prior" in line or "---" in line)
 
 

@@ -11,10 +11,19 @@ from fedprompt.results.figures.families import Lines
 from fedprompt.results.figures.intervals import bars, note
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.points import points
-from fedprompt.results.figures.style import CROWD, WIDTHS, Plot, Styles, assign, highlighted, legend, panels, styled
+from fedprompt.results.figures.style import (
+    ACCURACY,
+    CROWD,
+    WIDTHS,
+    Plot,
+    Styles,
+    assign,
+    highlighted,
+    legend,
+    panels,
+    styled,
+)
 from fedprompt.results.statistics.selection import finished, over_seeds, ranking, with_intervals
-
-ACCURACY = "accuracy of seen clients (%)"
 
 
 @styled

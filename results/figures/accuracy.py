@@ -73,10 +73,9 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) 
     coloured = style.highlighted(methods)
     for i, (axis, part) in enumerate(panels):
         rows = part.set_index("method").reindex(methods)
-        for place, (method, bar) in enumerate(zip(methods, bars(rows).T, strict=True)):
+        for place, (method, mean, bar) in enumerate(zip(methods, rows["mean"], bars(rows).T, strict=True)):
             look = styles[method] if method in coloured else styles[method]._replace(colour="0.5")
-            x, keywords = 100 * float(rows.loc[method, "mean"]), look.keywords(lines=False)
-            error_bars(axis, x, place, xerr=bar[:, None], label=method, **keywords)
+            error_bars(axis, 100 * mean, place, xerr=bar[:, None], label=method, **look.keywords(lines=False))
         axis.set_yticks(range(len(methods)), methods if i % across == 0 else [""] * len(methods))
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))

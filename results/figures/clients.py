@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
@@ -62,8 +63,8 @@ def _clients_axis(axis: Axes, rows: pd.DataFrame) -> None:
     if held_out := int(rows["held_out"].sum()):
         start, end, above = len(rows) - held_out - 0.5, len(rows) - 0.5, axis.get_xaxis_transform()
         axis.axvline(start, color="black", linewidth=1)
-        bar = {"color": "black", "linewidth": 3, "solid_capstyle": "butt", "transform": above, "clip_on": False}
-        axis.plot([start, end], [1, 1], **bar)
+        bar = Line2D([start, end], [1, 1], color="black", lw=3, solid_capstyle="butt", transform=above, clip_on=False)
+        axis.add_line(bar)
         axis.text(end, 1.02, "held-out", transform=above, ha="right", va="bottom", fontsize=7)
         axis.set_title(axis.get_title(), pad=14)
 

@@ -22,7 +22,7 @@ Boxes = NDArray[np.float64]  # [n, 4] in points of the panel: left, bottom, righ
 def points(axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles) -> None:
     """Draw a marker per row of `data` at its `x` and `y`; with many methods, label those highlighted."""
     named = highlighted(methods)
-    for method in sorted(methods[::-1], key=lambda name: name in named):  # highlighted and best on top
+    for method in sorted(methods, key=lambda name: name not in named)[::-1]:  # highlighted and best on top
         rows = data[data["method"] == method]
         axis.plot(rows["x"], rows["y"], label=method, **styles[method].keywords(lines=False))
     if len(methods) > CROWD:

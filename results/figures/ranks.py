@@ -57,7 +57,7 @@ def _label(ranking: Ranking) -> str:
     pairs = len(ranking.ranks) * (len(ranking.ranks) - 1) // 2
     label = f"average rank (1 is best) over {ranking.settings} settings, Friedman p = {ranking.friedman:.2g}"
     if least_p(ranking.settings) * pairs > ALPHA:
-        label += f"; no difference among {pairs} pairs can be significant with {ranking.settings} settings"
+        label += f"; none of {pairs} pairs can differ significantly"
     if ranking.left_out:
         label += f"; omitted: {', '.join(ranking.left_out)}"
     return label

@@ -14,28 +14,17 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
-from fedprompt.results.figures.style import ACCURACY, LINES, Style, Styles, highlighted
+from fedprompt.results.figures.style import ACCURACY, LINES, MARKERS, Style, Styles, highlighted
 from fedprompt.results.statistics.selection import over_seeds
 
 MAX_POINTS = 60  # per curve
 SHARES = np.linspace(0, 1, 41)  # of the clients, worst first
 MAX_CLIENTS, MAX_CLASSES = 100, 100  # shown of a partition
 CLEAR = "rgba(0, 0, 0, 0)"  # the page's background shows through
-# Plotly's names for Matplotlib's markers.
-SYMBOLS = {
-    "o": "circle",
-    "s": "square",
-    "^": "triangle-up",
-    "D": "diamond",
-    "v": "triangle-down",
-    "P": "cross",
-    "X": "x",
-    "<": "triangle-left",
-    ">": "triangle-right",
-    "p": "pentagon",
-    "*": "star",
-}
-DASHES = ("solid", "dash", "dot", "dashdot")  # of `LINES`
+# Plotly's names for the markers and lines of the figures.
+SYMBOLS: tuple[str, ...] = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+SYMBOLS += ("triangle-left", "triangle-right", "pentagon", "star")
+DASHES = ("solid", "dash", "dot", "dashdot")
 Chart = dict[str, Any]
 
 
@@ -63,10 +52,11 @@ def template(methods: Sequence[str], styles: Styles, dark: bool = False) -> dict
 
 
 def _look(style: Style, dark: bool) -> dict[str, Any]:
-    colour = to_hex([(part + 1) / 2 if dark else part for part in to_rgb(style.colour)])
+    red, green, blue = ((part + 1) / 2 if dark else part for part in to_rgb(style.colour))
+    colour = to_hex((red, green, blue))
     return {
         "line": {"color": colour, "dash": DASHES[LINES.index(style.line)], "width": 2},
-        "marker": {"color": colour, "symbol": SYMBOLS[style.marker], "size": 8},
+        "marker": {"color": colour, "symbol": SYMBOLS[MARKERS.index(style.marker)], "size": 8},
     }
 
 
@@ -96,8 +86,8 @@ def curves(rounds: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
             )
             for name, part in parts.items()
         }  # fmt: skip
-        means = pd.concat(parts.values()).pivot(index="method", columns="round", values="mean")
-        table = [["method", *means], *([name, *percent(means.loc[name])] for name in methods if name in parts)]
+        means = pd.concat(parts.values()).pivot(index="round", columns="method", values="mean")
+        table = [["method", *means.index], *([name, *percent(means[name])] for name in methods if name in parts)]
         charts[str(setting)] = _chart(_ordered(lines, methods), _layout("round", ACCURACY), table)
     return charts
 
@@ -111,7 +101,7 @@ def sorted_clients(clients: pd.DataFrame, methods: Sequence[str]) -> dict[str, C
         found = {str(name): percent(np.quantile(part, SHARES)) for name, part in rows.groupby("method")["accuracy"]}
         lines = {name: go.Scatter(x=shares, y=y, mode="lines", hovertemplate=hover) for name, y in found.items()}
         headings = ["method", *(f"{share:g} %" for share in shares[::10])]
-        table = [headings, *([name, *found[name][::10]] for name in methods if name in found)]
+        table: list[list[Any]] = [headings, *([name, *found[name][::10]] for name in methods if name in found)]
         layout = _layout("seen clients, worst first (%)", "accuracy (%)")
         charts[str(setting)] = _chart(_ordered(lines, methods), layout, table)
     return charts
@@ -130,8 +120,8 @@ def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
         table: list[list[Any]] = [["method", "seen (%)", "held-out (%)", "MB uploaded", "seconds"]]
         points = {}
         for name in (name for name in methods if name in rows.index):
-            accuracies, cost = rows.loc[name, columns[:2]], rows.loc[name, columns[2:]]
-            table.append([name, *percent(accuracies), *(number(value, 4) for value in cost)])
+            seen, held_out, *cost = rows.loc[[name]].to_numpy(float)[0]
+            table.append([name, *percent([seen, held_out]), *(number(value, 4) for value in cost)])
             points[name] = go.Scatter(
                 x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], mode="markers", visible=True,
                 hovertemplate="%{y:.1f} %, %{customdata[0]:.3g} MB uploaded, %{customdata[1]:.1f} s",

@@ -118,7 +118,8 @@ def board(runs: pd.DataFrame, metric: str, methods: list[str], settings: list[st
             rows = rows[rows["setting"] == setting]
             close = rows.loc[~(rows["p_holm"] <= ALPHA), "method"]
             table.loc[[(setting, str(name)) for name in close], "close"] = True
-    return [[{str(k): v for k, v in table.loc[setting, name].items()} for setting in settings] for name in methods]
+    entries = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    return [entries[i :: len(methods)] for i in range(len(methods))]
 
 
 def packed(content: bytes) -> Markup:

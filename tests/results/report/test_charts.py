@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedprompt.results.figures.style import PLACES, assign
+from fedprompt.results.figures.style import LINES, MARKERS, PLACES, assign
 from fedprompt.results.records.frames import clients, load, rounds
 from fedprompt.results.report import charts
 
@@ -32,10 +32,8 @@ def test_sorted_clients_are_the_seen_clients_from_worst_to_best(write, runs):
     (line,) = chart["data"]
     assert (line["y"][0], line["y"][-1]) == (25, 75)  # the held-out client has 100
     assert len(line["x"]) == len(line["y"]) == len(charts.SHARES)
-    assert chart["table"] == [
-        ["method", "0 %", "25 %", "50 %", "75 %", "100 %"],
-        ["fedvpt", *np.linspace(25, 75, 5)],
-    ]
+    assert chart["table"][0] == ["method", "0 %", "25 %", "50 %", "75 %", "100 %"]
+    assert chart["table"][1] == ["fedvpt", *np.linspace(25, 75, 5)]
 
 
 def test_costs_are_means_over_seeds_and_none_for_missing_values(write, runs):
@@ -79,7 +77,8 @@ def test_the_template_gives_every_method_its_look_and_hides_those_beyond_the_bes
     assert [look["visible"] for look in light] == [True] * 6 + ["legendonly"] * (len(PLACES) - 6)
     assert light[0]["line"] == {"color": styles["pep-fedpt"].colour, "dash": "solid", "width": 2}
     assert dark[0]["line"]["color"] > light[0]["line"]["color"]  # lighter
-    assert {look["marker"]["symbol"] for look in light} == set(charts.SYMBOLS.values())
+    assert {look["marker"]["symbol"] for look in light} == set(charts.SYMBOLS)
+    assert (len(charts.SYMBOLS), len(charts.DASHES)) == (len(MARKERS), len(LINES))
 
 
 def test_names_are_escaped_from_plotlys_markup():

@@ -1,1 +1,1 @@
-"""The figures, each a function of tidy frames; one module a group."""
+"""Figures of data frames, one module per group of figures."""

@@ -1,4 +1,4 @@
-"""Accuracy against one option, where a directory holds runs that differ in it."""
+"""Accuracy against the values of one option."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
-from fedprompt.results.figures.accuracy import ACCURACY
-from fedprompt.results.figures.intervals import bars, note
-from fedprompt.results.figures.style import Plot, Styles, assign, legend, panels, styled
+from fedprompt.results.figures.intervals import bars, error_bars, note
+from fedprompt.results.figures.style import ACCURACY, Plot, Styles, assign, legend, panels_by, styled
 from fedprompt.results.statistics.summary import finished, ranking, with_intervals
 
-Swept = Callable[[str], pd.DataFrame]
-# A option, of a method or of the protocol, and what its axis is called.
+# Options of a method or a run, with the labels of their axes.
 SETTINGS = {
     "layer": "insertion layer J",
     "tau": "temperature tau",
@@ -20,48 +18,45 @@ SETTINGS = {
     "shared_tokens": "tokens of the shared prompt, n_S",
     "class_tokens": "tokens of each class prompt, n_C",
     "mixing": "mixing rule",
-    "participation": "share of the clients in a round",
+    "participation": "share of the clients per round",
 }
 
 
 def ablation(option: str, title: str) -> Callable[..., Plot]:
-    """The figure of one option: a function of `swept`, see `records.swept`."""
+    """The figure of one option: a function of `swept`, see `records.frames.swept`."""
 
     @styled
-    def draw(swept: Swept, styles: Styles | None = None, columns: int = 2) -> Plot:
-        """Mean accuracy of the seen clients against a option, with intervals; a line a method, a panel a setting."""
+    def draw(swept: Callable[[str], pd.DataFrame], styles: Styles | None = None, columns: int = 2) -> Plot:
         runs = _varied(finished(swept(option)), option)
         data = with_intervals(runs, ["setting", "method", "value"], "seen.mean")
         values, methods = sorted(data["value"].unique(), key=_order), ranking(data, "mean")
-        looks, settings = {**assign(methods), **(styles or {})}, list(dict.fromkeys(data["setting"]))
-        figure, axes = panels(settings, title, ACCURACY, columns)
-        reach = 0.08 * np.linspace(-1, 1, len(methods)) if len(methods) > 1 else [0.0]
-        for axis, setting in zip(axes, settings, strict=True):
-            for method, offset in zip(methods, reach, strict=True):
-                mine = data[(data["setting"] == setting) & (data["method"] == method)]
-                mine = mine.assign(place=mine["value"].map(values.index)).sort_values("place")
-                axis.errorbar(
-                    mine["place"] + offset, 100 * mine["mean"], yerr=bars(mine), label=method,
-                    elinewidth=0.8, capsize=1.5, **looks[method].keywords(lines=option != "mixing"),
-                )  # fmt: skip
+        styles, lines = {**assign(methods), **(styles or {})}, option != "mixing"
+        figure, panels = panels_by(data, "setting", title, ACCURACY, columns)
+        offsets = 0.08 * np.linspace(-1, 1, len(methods)) if len(methods) > 1 else [0.0]
+        for axis, rows in panels:
+            for method, offset in zip(methods, offsets, strict=True):
+                line = rows[rows["method"] == method]
+                line = line.assign(place=line["value"].map(values.index)).sort_values("place")
+                look = styles[method].keywords(lines)
+                error_bars(axis, line["place"] + offset, 100 * line["mean"], yerr=bars(line), label=method, **look)
             axis.set_xticks(range(len(values)), [str(value) for value in values])
             axis.tick_params(axis="x", labelrotation=30 if max(len(str(value)) for value in values) > 5 else 0)
             axis.set_xlim(-0.4, len(values) - 0.6)
-        legend(figure, methods, looks, lines=option != "mixing", note=note(data))
+        legend(figure, methods, styles, lines, note(data))
         figure.data = data
         return figure
 
-    draw.__doc__ = f"Mean accuracy of the seen clients against the {title}; a line a method, a panel a setting."
+    draw.__doc__ = f"Mean accuracy of the seen clients by {title}, one line per method, one panel per setting."
     return draw
 
 
 def _varied(runs: pd.DataFrame, option: str) -> pd.DataFrame:
-    """The runs of every method and setting that took the option at two values or more."""
+    """The runs of every method and setting with two or more values of the option."""
     varied = runs.dropna(subset=["value"])
     varied = varied[varied.groupby(["setting", "method"])["value"].transform("nunique") > 1]
     if varied.empty:
         raise MissingDataError(f"no method has finished runs at two values of {option}")
-    # A line is named by its method alone where that has no other line.
+    # The method's name alone labels a line where no other line has the same method.
     roots = varied["method"].str.split().str[0]
     alone = varied.groupby(roots)["method"].transform("nunique") == 1
     return varied.assign(method=roots.where(alone, varied["method"]))

@@ -1,4 +1,4 @@
-"""Accuracy over rounds, against the partition, and of held-out beside seen clients."""
+"""Accuracy by partition, over rounds, and of held-out against seen clients."""
 
 from textwrap import fill
 
@@ -7,22 +7,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from fedprompt.results.figures import style
 from fedprompt.results.figures.families import Lines
-from fedprompt.results.figures.intervals import bars, note
+from fedprompt.results.figures.intervals import bars, error_bars, note
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.points import points
-from fedprompt.results.figures.style import CROWD, WIDTHS, Plot, Styles, assign, highlighted, legend, panels, styled
+from fedprompt.results.figures.style import ACCURACY, CROWD, Plot, Styles, assign, legend, panels_by, styled
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
-
-ACCURACY = "accuracy of seen clients (%)"
 
 
 @styled
 def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients against the partition: a point a method, its interval over seeds as a bar.
+    """Mean accuracy of the seen clients by partition, with intervals over seeds.
 
-    Dirichlet alphas ascending, then the other partitions, iid last. One panel for each group of settings that differ in
-    nothing but their partition; with many methods one for each partition, a row a method.
+    Partitions are ordered: Dirichlet by ascending alpha, other partitions, iid. Up to `CROWD` methods share one panel
+    per group of settings that differ in their partition only; more methods have one row each, in one panel per setting.
     """
     done = finished(runs)
     methods, styles = ranking(done, "seen.mean"), styles or assign(runs["method"])
@@ -33,11 +32,10 @@ def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns:
 
 
 def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) -> Plot:
-    groups = list(dict.fromkeys(data["group"]))
     xlabel = "Dirichlet alpha" if "dirichlet" in set(data["partition"]) else "partition"
-    figure, axes = panels(groups, xlabel, ACCURACY, columns, 2.6, row=columns)
-    for axis, group in zip(axes, groups, strict=True):
-        _by_skew(axis, data[data["group"] == group], methods, styles)
+    figure, panels = panels_by(data, "group", xlabel, ACCURACY, columns, 2.6, row=columns)
+    for axis, rows in panels:
+        _by_skew(axis, rows, methods, styles)
     legend(figure, methods, styles, lines=False, note=note(data))
     return figure
 
@@ -45,19 +43,15 @@ def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, columns: in
 def _by_skew(axis: Axes, data: pd.DataFrame, methods: list[str], styles: Styles) -> None:
     skews = _ordered(data)
     place = {skew: i for i, skew in enumerate(skews["skew"])}
-    # Side by side, best overall first: bars that stand on one another could not be told apart.
+    # Side by side, best overall first, so that bars do not cover each other.
     reach = min(0.38, 0.06 * (len(methods) - 1))
-    offsets = np.linspace(-reach, reach, len(methods))
-    for method, offset in zip(methods, offsets, strict=True):
-        mine = data[data["method"] == method]
-        x = mine["skew"].map(place).to_numpy(float) + offset
-        axis.errorbar(
-            x, 100 * mine["mean"], yerr=bars(mine), label=method,
-            elinewidth=0.8, capsize=1.5, **styles[method].keywords(lines=False),
-        )  # fmt: skip
-    plain = ["" if pd.isna(alpha) else f"{alpha:.12g}" for alpha in skews["alpha"]]
+    for method, offset in zip(methods, np.linspace(-reach, reach, len(methods)), strict=True):
+        rows = data[data["method"] == method]
+        x, look = rows["skew"].map(place).to_numpy(float) + offset, styles[method].keywords(lines=False)
+        error_bars(axis, x, 100 * rows["mean"], yerr=bars(rows), label=method, **look)
+    alphas = ["" if pd.isna(alpha) else f"{alpha:.12g}" for alpha in skews["alpha"]]
     dirichlet = skews["partition"] == "dirichlet"
-    axis.set_xticks(range(len(skews)), np.where(dirichlet, plain, skews["skew"]).tolist())
+    axis.set_xticks(range(len(skews)), np.where(dirichlet, alphas, skews["skew"]).tolist())
     axis.set_xlim(-0.5, len(skews) - 0.5)
     for border in np.arange(0.5, len(skews) - 1):
         axis.axvline(border, color="0.85", linewidth=0.8)
@@ -65,41 +59,39 @@ def _by_skew(axis: Axes, data: pd.DataFrame, methods: list[str], styles: Styles)
 
 
 def _ordered(data: pd.DataFrame) -> pd.DataFrame:
+    """One row per group and partition, in the order drawn."""
     skews = data.drop_duplicates(["group", "skew"])
     rank = skews["partition"].map({"dirichlet": 0, "iid": 2}).fillna(1)
     return skews.assign(rank=rank).sort_values(["group", "rank", "partition", "alpha"]).reset_index(drop=True)
 
 
 def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) -> Plot:
-    settings = list(_ordered(data)["setting"])
-    across = min(2 * columns, len(settings))
-    figure, axes = panels(settings, ACCURACY, "", columns, 0.7 + 0.125 * len(methods), row=across)
-    coloured = highlighted(methods)
-    for i, (axis, setting) in enumerate(zip(axes, settings, strict=True)):
-        mine = data[data["setting"] == setting].set_index("method").reindex(methods)
-        for row, (method, reach) in enumerate(zip(methods, bars(mine).T, strict=True)):
+    order = {setting: place for place, setting in enumerate(_ordered(data)["setting"])}
+    data = data.sort_values("setting", key=lambda settings: settings.map(order), kind="stable")
+    across, height = min(2 * columns, len(order)), 0.7 + 0.125 * len(methods)
+    figure, panels = panels_by(data, "setting", "", "", columns, height, row=across)
+    coloured = style.highlighted(methods)
+    for i, (axis, part) in enumerate(panels):
+        rows = part.set_index("method").reindex(methods)
+        for place, (method, mean, bar) in enumerate(zip(methods, rows["mean"], bars(rows).T, strict=True)):
             look = styles[method] if method in coloured else styles[method]._replace(colour="0.5")
-            axis.errorbar(
-                100 * float(mine.loc[method, "mean"]), row, xerr=reach[:, None], label=method,
-                elinewidth=0.8, capsize=1.5, **look.keywords(lines=False),
-            )  # fmt: skip
+            error_bars(axis, 100 * mean, place, xerr=bar[:, None], label=method, **look.keywords(lines=False))
         axis.set_yticks(range(len(methods)), methods if i % across == 0 else [""] * len(methods))
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))
-        axis.set_xlabel("")  # one label for all: beside each other they would run into one another
-    said = fill(note(data), 46) if columns == 1 else note(data)
-    figure.supxlabel(f"{ACCURACY}\n{said}".rstrip(), fontsize=8)
+    text = fill(note(data), 46) if columns == 1 else note(data)
+    figure.supxlabel(f"{ACCURACY}\n{text}".rstrip(), fontsize=8)  # one label for all: several would overlap
     return figure
 
 
 @styled
 def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients over the rounds: mean over seeds, its interval as a band; one panel a setting.
+    """Mean accuracy of the seen clients over the rounds, with intervals over seeds as bands; one panel per setting.
 
-    With many methods a panel a family and setting, without bands, where the settings are few enough for that.
+    Many methods are drawn without bands, in one panel per family and setting where there are few settings.
     """
-    summary = with_intervals if rounds["method"].nunique() <= CROWD else over_seeds  # a crowd has no room for bands
-    data = summary(rounds, ["setting", "method", "round"], "seen_mean").sort_values(["setting", "method", "round"])
+    summarise = with_intervals if rounds["method"].nunique() <= CROWD else over_seeds
+    data = summarise(rounds, ["setting", "method", "round"], "seen_mean").sort_values(["setting", "method", "round"])
     last = data.groupby(["setting", "method"]).tail(1)
     methods, styles = ranking(last, "mean"), styles or assign(rounds["method"])
     shown = data.assign(accuracy=100 * data["mean"])
@@ -113,24 +105,22 @@ def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, col
 
 @styled
 def seen_and_held_out(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the clients held out against that of the clients trained on: a point a method, a panel a setting.
+    """Mean accuracy of held-out clients against that of seen clients; one point per method, one panel per setting.
 
-    Above the diagonal a method does better on clients that it never met.
+    Above the diagonal, a method is more accurate on held-out clients than on seen clients.
     """
-    done = finished(runs)
-    held = over_seeds(done, ["setting", "method"], "held_out.mean").rename(
-        columns={"mean": "held_out", "std": "spread"}
-    )
-    seen = over_seeds(done, ["setting", "method"], "seen.mean").rename(columns={"mean": "seen", "std": "seen_std"})
-    data = seen.merge(held.rename(columns={"spread": "held_out_std"}).drop(columns="seeds"), on=["setting", "method"])
+    done, by = finished(runs), ["setting", "method"]
+    seen = over_seeds(done, by, "seen.mean").rename(columns={"mean": "seen", "std": "seen_std"})
+    held_out = over_seeds(done, by, "held_out.mean").rename(columns={"mean": "held_out", "std": "held_out_std"})
+    data = seen.merge(held_out.drop(columns="seeds"), on=by)
     methods, styles = ranking(data, "seen"), styles or assign(runs["method"])
-    settings = list(dict.fromkeys(data["setting"]))
     across = columns if len(methods) > CROWD else 2 * columns - 1
-    ylabel, height = "accuracy of held-out clients (%)", 0.95 * WIDTHS[columns] / across
-    figure, axes = panels(settings, ACCURACY, ylabel, columns, height, row=across)
-    for axis, setting in zip(axes, settings, strict=True):
-        mine = data[data["setting"] == setting]
-        points(axis, mine.assign(x=100 * mine["seen"], y=100 * mine["held_out"]), methods, styles)
+    height = 0.95 * style.WIDTHS[columns] / across
+    figure, panels = panels_by(
+        data, "setting", ACCURACY, "accuracy of held-out clients (%)", columns, height, row=across
+    )
+    for axis, rows in panels:
+        points(axis, rows.assign(x=100 * rows["seen"], y=100 * rows["held_out"]), methods, styles)
         axis.axline((50, 50), slope=1, color="0.6", linewidth=0.8, zorder=0)
     legend(figure, methods, styles, lines=False)
     figure.data = data

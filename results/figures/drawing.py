@@ -1,4 +1,4 @@
-"""Records -> figures on disk, each with the numbers it shows beside it."""
+"""Draws the figures of a directory of runs, with the numbers they show as CSV."""
 
 import inspect
 import os
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 FORMATS = ("png", "pdf", "svg")
-# A figure's parameters say what it is made of: see `_frames`.
+# The names of a figure's parameters select its input: see `_inputs`.
 _ALL: tuple[Callable[..., Plot], ...] = (
     accuracy_by_alpha,
     accuracy_over_rounds,
@@ -44,7 +44,7 @@ _ALL: tuple[Callable[..., Plot], ...] = (
     soft_weights,
 )
 FIGURES = {inspect.unwrap(figure).__name__: figure for figure in _ALL}
-FIGURES |= {f"ablation_{setting}": ablation(setting, title) for setting, title in SETTINGS.items()}
+FIGURES |= {f"ablation_{option}": ablation(option, title) for option, title in SETTINGS.items()}
 
 
 def draw(
@@ -54,49 +54,57 @@ def draw(
     formats: Sequence[str] = ("png",),
     run_ids: Iterable[str] | None = None,
     columns: int = 2,
-    tell: Callable[[str], object] = lambda line: None,
+    log: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
-    """Write the named figures (default: all) to `out` (default: `directory`/figures) and return the files written.
+    """Draw figures to NAME.FORMAT, with their numbers in NAME.csv, and return the files written.
 
-    Each is NAME.FORMAT for every format, as wide as one or two `columns` of a page, and NAME.csv with the numbers
-    shown. Of all figures, one that the records lack the data of is left out, and `tell` is told why. Raises RecordError
-    for an unknown figure or format, for a named figure without data and for records that cannot be read.
+    Args:
+        directory: The runs.
+        names: The figures; default: all for which there is data.
+        out: The folder to write to; default: `directory`/figures.
+        formats: Of `FORMATS`.
+        run_ids: The runs to show; default: all.
+        columns: Width in columns of a page, 1 or 2.
+        log: Called with one line per figure omitted for lack of data.
+
+    Raises:
+        RecordError: A figure or format is unknown, a named figure lacks data, or a record cannot be read.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:
             if name not in known:
                 raise unknown(kind, name, known)
     if columns not in WIDTHS:
-        raise RecordError(f"a figure of {columns} columns: a page has one or two, so use 1 or 2")
-    frame = _frames(directory, None if run_ids is None else frozenset(run_ids), columns)
+        raise RecordError(f"columns = {columns}: a page has one or two columns, so use 1 or 2")
+    given = _inputs(directory, None if run_ids is None else frozenset(run_ids), columns)
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:
         try:
-            figure = FIGURES[name](**{wanted: frame(wanted) for wanted in inspect.signature(FIGURES[name]).parameters})
+            figure = FIGURES[name](**{key: given(key) for key in inspect.signature(FIGURES[name]).parameters})
         except MissingDataError as reason:
             if names is not None:
                 raise
-            tell(f"{name} is not drawn: {reason}")
+            log(f"{name} is not drawn: {reason}")
             continue
         written += _save(figure, target / name, formats)
     return written
 
 
-def _frames(directory: str | Path, chosen: frozenset[str] | None, columns: int) -> Callable[[str], Any]:
-    """What a figure's parameter stands for, by the parameter's name; read once."""
+def _inputs(directory: str | Path, chosen: frozenset[str] | None, columns: int) -> Callable[[str], Any]:
+    """The inputs of figures by parameter name, each made once."""
     runs = records.Runs(directory, chosen)
-    made: dict[str, Callable[[], Any]] = {
+    makers: dict[str, Callable[[], Any]] = {
         "runs": lambda: runs.frame,
         "rounds": lambda: runs.rounds(["round", "seen_mean"]),
         "clients": lambda: runs.clients(["client", "held_out", "accuracy"]),
         "holders": runs.first_seed_clients,
         "tables": runs.tables,
         "swept": lambda: runs.swept,
-        "styles": lambda: assign(runs.frame["method"]),  # the look of the methods
+        "styles": lambda: assign(runs.frame["method"]),
         "columns": lambda: columns,
     }
-    return cache(lambda name: made[name]())
+    return cache(lambda name: makers[name]())
 
 
 @styled
@@ -109,7 +117,7 @@ def _save(figure: Plot, stem: Path, formats: Iterable[str]) -> list[Path]:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it, so that no reader meets half a file."""
+    """Write a file under a temporary name and rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)

@@ -1,4 +1,4 @@
-"""Lines of many methods in small multiples: a row a family, a column a setting, all other methods in grey behind."""
+"""Line charts of many methods: one row of panels per family, one column per setting, other methods in grey."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -11,15 +11,22 @@ from matplotlib.lines import Line2D
 
 from fedprompt.results.figures.style import WIDTHS, Plot, Style, Styles, brief
 
-FEW_SETTINGS = 2  # for each column of the page: more panels side by side would be too narrow
-TOGETHER = 8  # methods in colour in one panel, at most
-HEIGHT = 1.3  # inches of a panel: what the names of so many methods need
+FEW_SETTINGS = 2  # per column of a page; more panels side by side would be too narrow
+MAX_COLOURED = 8  # methods per panel
+HEIGHT = 1.3  # of a panel in inches: room for the legend of `MAX_COLOURED` methods
 
 
 class Lines(NamedTuple):
-    """What is drawn: the columns `axes` of `data`, a line a method and setting, under these `labels` of the axes.
+    """The input of a line chart: one line per method and setting.
 
-    `families` names each method's; the figure is as wide as so many `columns` of a page.
+    Attributes:
+        data: The points, with columns `setting` and `method`.
+        methods: The methods, best first.
+        styles: The methods' styles.
+        families: The methods' families.
+        axes: The columns of `data` on the x and y axes.
+        labels: The labels of the x and y axes.
+        columns: Width of the figure in columns of a page.
     """
 
     data: pd.DataFrame
@@ -32,18 +39,19 @@ class Lines(NamedTuple):
 
 
 def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
-    """The figure and its panels; the rows of a family's panels end in the names of its methods, best first.
+    """Draw one row of panels per family, and return the figure and its panels.
 
-    All panels have the same axes. One setting alone leaves room for two families side by side.
+    The legend at the right of each row names its methods, best first. All panels share their axes. With one setting,
+    a page of two columns has two families side by side.
     """
     data, methods, styles, families, axes, labels, columns = lines
     settings, groups = list(dict.fromkeys(data["setting"])), grouped(methods, families)
-    beside = max(1, columns // len(settings))
-    down, across = -(-len(groups) // beside), len(settings) * beside
+    groups_per_row = max(1, columns // len(settings))
+    down, across = -(-len(groups) // groups_per_row), len(settings) * groups_per_row
     figure = Plot(figsize=(WIDTHS[columns], HEIGHT * down + 0.5), layout="constrained")
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for place, (title, names) in enumerate(groups):
-        row, left = place // beside, place % beside * len(settings)
+        row, left = place // groups_per_row, place % groups_per_row * len(settings)
         panels = grid[row, left : left + len(settings)]
         for axis, setting in zip(panels, settings, strict=True):
             _panel(axis, data[data["setting"] == setting], methods, names, styles, axes)
@@ -62,17 +70,17 @@ def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
 
 
 def grouped(methods: Sequence[str], families: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """The methods by family, in the order of each family's first, with the families' names.
+    """Groups of at most `MAX_COLOURED` methods with their families' names, large families first.
 
-    A family of too many for one panel is cut into parts of nearly equal size; small ones next to each other share one.
+    A larger family is split into parts of nearly equal size; adjacent small families share a group.
     """
-    found: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for name in methods:
-        found.setdefault(families.get(name, ""), []).append(name)
+        by_name.setdefault(families.get(name, ""), []).append(name)
     groups: list[tuple[str, list[str]]] = []
-    for family, names in sorted(found.items(), key=lambda item: -len(item[1])):
-        for part in np.array_split(np.array(names, dtype=object), -(-len(names) // TOGETHER)):
-            if groups and groups[-1][0] != family and len(groups[-1][1]) + len(part) <= TOGETHER:
+    for family, names in sorted(by_name.items(), key=lambda item: -len(item[1])):
+        for part in np.array_split(np.array(names, dtype=object), -(-len(names) // MAX_COLOURED)):
+            if groups and groups[-1][0] != family and len(groups[-1][1]) + len(part) <= MAX_COLOURED:
                 groups[-1] = (", ".join(filter(None, (groups[-1][0], family))), [*groups[-1][1], *part])
             else:
                 groups.append((family, list(part)))
@@ -80,7 +88,7 @@ def grouped(methods: Sequence[str], families: Mapping[str, str]) -> list[tuple[s
 
 
 def curve(axis: Axes, x: "pd.Series[float]", y: "pd.Series[float]", look: Style, label: str, place: int) -> None:
-    """One method's line, its markers staggered by its `place`, so that those of close lines do not hide each other."""
+    """Draw a method's line; `place` shifts its markers, so that those of close lines do not hide each other."""
     every = max(1, len(x) // 6)
     axis.plot(x, y, label=label, markevery=(place % every, every), **look.keywords())
 
@@ -88,10 +96,10 @@ def curve(axis: Axes, x: "pd.Series[float]", y: "pd.Series[float]", look: Style,
 def _panel(
     axis: Axes, data: pd.DataFrame, methods: Sequence[str], names: Sequence[str], styles: Styles, axes: tuple[str, str]
 ) -> None:
-    lines = {name: mine.dropna(subset=[axes[1]]) for name, mine in data.groupby("method", sort=False)}
+    lines = {name: rows.dropna(subset=[axes[1]]) for name, rows in data.groupby("method", sort=False)}
     gap = np.array([[np.nan, np.nan]])
-    behind = [part for name in methods if name in lines for part in (lines[name][list(axes)].to_numpy(float), gap)]
-    axis.plot(*np.concatenate(behind).T, color="0.87", linewidth=0.6, zorder=1)
+    grey = [part for name in methods if name in lines for part in (lines[name][list(axes)].to_numpy(float), gap)]
+    axis.plot(*np.concatenate(grey).T, color="0.87", linewidth=0.6, zorder=1)
     for place, name in reversed(list(enumerate(names))):
         if name in lines:
             curve(axis, lines[name][axes[0]], lines[name][axes[1]], styles[name], name, place)

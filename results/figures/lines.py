@@ -1,4 +1,4 @@
-"""Lines of many methods: in one panel a setting while they are few, in small multiples by family when they are many."""
+"""Line charts: one panel per setting for few methods, small multiples by family for many."""
 
 from collections.abc import Sequence
 
@@ -6,59 +6,74 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from fedprompt.results.figures.families import FEW_SETTINGS, Lines, by_family, curve
-from fedprompt.results.figures.style import CROWD, FAINT, Plot, Style, Styles, end_labels, highlighted, legend, panels
+from fedprompt.results.figures.style import (
+    CROWD,
+    FAINT,
+    Plot,
+    Style,
+    Styles,
+    end_labels,
+    highlighted,
+    legend,
+    panels_by,
+)
 
-HEIGHTS = 2.4, 3.3  # inches of a panel of few and of many methods
+HEIGHTS = 2.4, 3.3  # of a panel in inches, for few and many methods
 
 
 def families(rows: pd.DataFrame) -> dict[str, str]:
-    """The family of every method of the rows; none where the rows do not tell."""
+    """The family of every method; empty without a column `family`."""
     if "family" not in rows:
         return {}
     first = rows.drop_duplicates("method")
     return dict(zip(first["method"], first["family"], strict=True))
 
 
-def curves(lines: Lines, note: str = "", ends_apart: bool = True) -> tuple[Plot, list[Axes]]:
-    """The figure of these lines, and its panels.
+def curves(lines: Lines, note: str = "", label_ends: bool = True) -> tuple[Plot, list[Axes]]:
+    """Draw lines, and return the figure and its panels.
 
-    Few methods have a panel a setting, a band from `low` to `high` (shares) where `data` has these and a `note` on them.
-    Many are drawn by family; of many settings the best in colour, named at their ends where these are `ends_apart`.
+    Few methods have one panel per setting, with a band from `low` to `high` (shares) where `data` has these columns.
+    Many methods are drawn by family where there are few settings, else the best methods in colour and others in grey.
+
+    Args:
+        lines: The lines.
+        note: The legend's title.
+        label_ends: Whether to label many lines at their ends instead of in a legend.
     """
     data, methods, styles, _, axes, labels, columns = lines
-    settings, crowd = list(dict.fromkeys(data["setting"])), len(methods) > CROWD
-    if crowd and len(settings) <= FEW_SETTINGS * columns:
+    crowd = len(methods) > CROWD
+    if crowd and data["setting"].nunique() <= FEW_SETTINGS * columns:
         return by_family(lines)
-    figure, places = panels(settings, *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
-    for axis, setting in zip(places, settings, strict=True):
-        _lines(axis, data[data["setting"] == setting], methods, styles, axes, ends_apart)
+    figure, panels = panels_by(data, "setting", *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
+    for axis, rows in panels:
+        _lines(axis, rows, methods, styles, axes, label_ends)
     coloured = highlighted(methods)
     if not crowd:
         legend(figure, methods, styles, note=note)
-    elif not ends_apart:
+    elif not label_ends:
         others = f"{len(methods) - len(coloured)} others"
         legend(figure, [*coloured, others], {**styles, others: Style(FAINT, "", "-")})
-    return figure, places
+    return figure, [axis for axis, _ in panels]
 
 
 def _lines(
-    axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles, axes: tuple[str, str], ends_apart: bool
+    axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles, axes: tuple[str, str], label_ends: bool
 ) -> None:
     coloured, ends = set(highlighted(methods)), {}
     looks = {name: styles[name] if name in coloured else styles[name].faint for name in methods}
     for i, method in sorted(enumerate(methods), key=lambda place: (place[1] in coloured, -place[0])):
-        mine = data[data["method"] == method].dropna(subset=[axes[1]])
-        if mine.empty:
+        rows = data[data["method"] == method].dropna(subset=[axes[1]])
+        if rows.empty:
             continue
-        x, y = mine[axes[0]], mine[axes[1]]
+        x, y = rows[axes[0]], rows[axes[1]]
         if method in coloured:
             curve(axis, x, y, looks[method], method, i)
         else:
             axis.plot(x, y, label=method, color=FAINT, linewidth=0.7)
-        if "low" in mine and mine["low"].notna().any():
-            axis.fill_between(x, 100 * mine["low"], 100 * mine["high"], color=looks[method].colour, alpha=0.15, lw=0)
+        if "low" in rows and rows["low"].notna().any():
+            axis.fill_between(x, 100 * rows["low"], 100 * rows["high"], color=looks[method].colour, alpha=0.15, lw=0)
         ends[method] = (float(x.iloc[-1]), float(y.iloc[-1]))
     axis.margins(x=0.02)
-    if len(methods) > CROWD and ends_apart:
+    if len(methods) > CROWD and label_ends:
         dark = {name: look._replace(colour="0.6") if name not in coloured else look for name, look in looks.items()}
         end_labels(axis, HEIGHTS[True], ends, dark)

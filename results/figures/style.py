@@ -1,4 +1,4 @@
-"""How every figure looks: one colour, marker and line a method, panels, one legend."""
+"""The common look of all figures: method styles, panels and legends."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
+ACCURACY = "accuracy of seen clients (%)"
 WIDTHS = {1: 3.4, 2: 7.0}  # inches, for one and for two columns of a page
-CROWD = 10  # beyond so many methods, bands and legends only hide lines
-BEST = 6
+CROWD = 10  # with more methods than this, bands and legends hide the lines
+BEST = 6  # methods that a crowded figure draws in colour, besides `SOUGHT`
 SOUGHT = ("pep-fedpt", "fedvpt")
 FAINT = "0.72"
-# The methods by the place of their style, which stays theirs: a new one is added at the end.
+# Methods by the index of their style. Add new methods at the end: the others keep their look.
 PLACES = {
     name: place
     for place, name in enumerate(
@@ -33,10 +34,10 @@ PLACES = {
         )
     )
 }
-# P. Tol's "muted" scheme and black: told apart by colour-blind eyes. Line and marker carry the same news in grey.
+# P. Tol's "muted" colours and black, which colour-blind readers can distinguish; line and marker work in grey as well.
 COLOURS = ("#332288", "#CC6677", "#117733", "#DDAA33", "#882255", "#44AA99", "#000000", "#AA4499", "#88CCEE", "#999933")
 LINES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-# A marker is filled after its line, so that it says the same where no line is drawn: whole, hollow, half.
+# One filling per line style, so that markers differ where no line is drawn.
 FILLS: tuple[dict[str, Any], ...] = (
     {},
     {"markerfacecolor": "white"},
@@ -70,7 +71,7 @@ styled = rc_context(RC)
 
 
 class Style(NamedTuple):
-    """How one method is drawn."""
+    """Colour, marker and line of a method."""
 
     colour: str
     marker: str
@@ -78,17 +79,17 @@ class Style(NamedTuple):
 
     @property
     def ink(self) -> str:
-        """The colour, dark enough for text on white."""
+        """The colour, darkened for text on white."""
         red, green, blue = to_rgb(self.colour)
         return to_hex((0.72 * red, 0.72 * green, 0.72 * blue))
 
     @property
     def faint(self) -> "Style":
-        """The same in light grey, for a crowd."""
+        """The same marker in light grey."""
         return self._replace(colour=FAINT, line="-")
 
     def keywords(self, lines: bool = True) -> dict[str, Any]:
-        """The style as keywords of `Axes.plot`, with or without the line between the markers."""
+        """Keywords of `Axes.plot`, with or without the line between the markers."""
         look = {"color": self.colour, "marker": self.marker, "linestyle": self.line if lines else ""}
         return look | FILLS[LINES.index(self.line)]
 
@@ -97,7 +98,7 @@ Styles = Mapping[str, Style]
 
 
 class Plot(Figure):
-    """A figure that carries the numbers it shows, and that a notebook shows without pyplot."""
+    """A figure with the numbers it shows as `data`; notebooks display it without pyplot."""
 
     data: pd.DataFrame
 
@@ -109,17 +110,17 @@ class Plot(Figure):
 
 
 def assign(methods: Iterable[str]) -> dict[str, Style]:
-    """A style for every method, by its name: a method looks the same in all figures of all directories.
+    """A style for every method, which depends on its name: it is the same in all figures.
 
-    The methods named here have each their own; one of another name takes what its name hashes to, or the next that is
-    free. A variant keeps the colour of its method. Four lines and eleven markers share no divisor, so up to 44 methods
-    differ in grey.
+    Methods of `PLACES` have fixed styles. Any other name is hashed to a style, or to the next one that is free. A
+    variant keeps the colour of its method. Up to 44 methods differ in marker or line (4 lines, 11 markers).
     """
     styles: dict[str, Style] = {}
     for name in sorted(set(methods), key=lambda name: (name not in PLACES, name)):
         taken = {(style.marker, style.line) for style in styles.values()}
-        wanted = [_style(place) for place in _places(name)]
-        styles[name] = next((style for style in wanted if (style.marker, style.line) not in taken), wanted[0])
+        candidates = [_style(place) for place in _places(name)]
+        free = (style for style in candidates if (style.marker, style.line) not in taken)
+        styles[name] = next(free, candidates[0])
     return styles
 
 
@@ -128,17 +129,17 @@ def _style(place: int) -> Style:
 
 
 def _places(name: str) -> list[int]:
-    """The places that a name may take, the most wanted first."""
+    """Style indices for a name, in order of preference."""
     if name in PLACES:
         return [PLACES[name]]
-    whole, start, root = len(COLOURS) * 2 * len(MARKERS), crc32(name.encode()), re.split(r"[:+ ]", name)[0]
-    anywhere = [(start + i) % whole for i in range(whole)]
-    same = [place for place in anywhere if root in PLACES and (place - PLACES[root]) % len(COLOURS) == 0]
-    return same + anywhere
+    count, start, root = len(COLOURS) * 2 * len(MARKERS), crc32(name.encode()), re.split(r"[:+ ]", name)[0]
+    places = [(start + i) % count for i in range(count)]
+    same_colour = [place for place in places if root in PLACES and (place - PLACES[root]) % len(COLOURS) == 0]
+    return same_colour + places
 
 
 def highlighted(methods: Sequence[str]) -> list[str]:
-    """Those of the ranked methods that a crowded figure draws in colour: the best, and the two that a reader seeks."""
+    """The ranked methods to draw in colour: all of a few; of many the `BEST` and those of `SOUGHT`."""
     if len(methods) <= CROWD:
         return list(methods)
     return [name for i, name in enumerate(methods) if i < BEST or name in SOUGHT]
@@ -147,9 +148,15 @@ def highlighted(methods: Sequence[str]) -> list[str]:
 def panels(
     names: Sequence[str], xlabel: str, ylabel: str, columns: int = 2, height: float = 2.4, row: int | None = None
 ) -> tuple[Plot, list[Axes]]:
-    """A figure as wide as one or two `columns` of a page, one panel a name, each `height` inches high, `row` in a row.
+    """An empty figure with one panel per name.
 
-    A panel is named only beside others: what a lone one shows is for the caption to say.
+    Args:
+        names: Titles of the panels. A single panel has no title.
+        xlabel: Label of the bottom panels.
+        ylabel: Label of the left panels.
+        columns: Width of the figure in columns of a page.
+        height: Height of a panel in inches.
+        row: Panels per row; default: 1 in one column of a page, 3 in two.
     """
     across = min(len(names), row or 2 * columns - 1)
     down = -(-len(names) // across)
@@ -166,15 +173,30 @@ def panels(
     return figure, axes
 
 
+def panels_by(
+    data: pd.DataFrame, by: str, xlabel: str, ylabel: str, columns: int, height: float = 2.4, row: int | None = None
+) -> tuple[Plot, list[tuple[Axes, pd.DataFrame]]]:
+    """`panels` with one panel per value of the column `by`, each with its rows of `data`, in order of appearance."""
+    groups = {str(name): rows for name, rows in data.groupby(by, sort=False)}
+    figure, axes = panels(list(groups), xlabel, ylabel, columns, height, row)
+    return figure, list(zip(axes, groups.values(), strict=True))
+
+
 def brief(name: str, most: int = 26) -> str:
-    """The name, cut where it is long: the numbers beside the figure have it whole."""
+    """The name, shortened to `most` characters."""
     return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
 def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]], styles: Styles) -> None:
-    """Every line's name to the right of a panel of `height` inches, joined to the line's end (x, y), none on another.
+    """Label lines at the right of a panel, joined to their ends.
 
-    The names stand as near their lines as least squares allows.
+    The labels do not overlap, and are as near to the ends as possible (isotonic least squares).
+
+    Args:
+        axis: The panel.
+        height: Height of the panel in inches.
+        ends: The last point (x, y) of each line.
+        styles: The lines' styles.
     """
     names = sorted(ends, key=lambda name: -ends[name][1])
     low, high = axis.get_ylim()
@@ -192,9 +214,9 @@ def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]
 
 
 def legend(figure: Plot, methods: Sequence[str], styles: Styles, lines: bool = True, note: str = "") -> None:
-    """One legend below the panels, of markers and, where they are drawn, `lines`; the figure grows by it.
+    """Add a legend below the panels, of markers and, with `lines`, their lines; the figure grows in height.
 
-    It keeps the methods' order, column by column; a `note` stands over it.
+    The methods are in order, column by column; `note` is the legend's title.
     """
     widest = max(len(name) for name in methods)
     columns = max(1, min(len(methods), int(figure.get_figwidth() / (0.065 * widest + 0.5))))

@@ -1,4 +1,4 @@
-"""What a method left per true class."""
+"""Soft weights of class prompts by true class."""
 
 from textwrap import fill
 from typing import Any
@@ -11,32 +11,36 @@ from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.style import Plot, panels, styled
 
 NAME = "mix_weights"
-TITLE = 32  # characters that fit over a square panel
+TITLE_WIDTH = 32  # characters that fit above a square panel
 
 
 @styled
 def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> Plot:
-    """The mean soft weight of every class's prompt by the true class; one panel a method and setting.
+    """Mean soft weight of each class's prompt by true class; one panel per method and setting.
 
-    Of the seen clients' test samples, mean over seeds. A diagonal says that the weights know the class, equal rows that
-    they do not look at the image.
+    Means over the seen clients' test samples and over seeds. A diagonal means that the weights identify the class;
+    equal rows mean that they do not depend on the image.
+
+    Args:
+        tables: The tables of `records.frames.tables`.
+        columns: Width of the figure in columns of a page.
     """
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    weights: dict[tuple[str, str], list[np.ndarray]] = {}
     for run in tables.get(NAME, []):
-        found.setdefault((run["method"], run["setting"]), []).append(np.array(run["values"], dtype=float))
-    if not found:
-        raise MissingDataError("no record holds by_class.mix_weights, the mean soft weights by true class")
-    means = {names: np.ma.masked_invalid(np.stack(kept)).mean(axis=0).filled(np.nan) for names, kept in found.items()}
+        weights.setdefault((run["method"], run["setting"]), []).append(np.array(run["values"], dtype=float))
+    if not weights:
+        raise MissingDataError("no record has by_class.mix_weights, the mean soft weights by true class")
+    means = {names: np.ma.masked_invalid(np.stack(runs)).mean(axis=0).filled(np.nan) for names, runs in weights.items()}
     settings = {setting for _, setting in means}
     figure, axes = panels([method for method, _ in means], "class prompt", "true class", columns, 2.5, 2 * columns - 1)
     for axis, ((method, setting), values) in zip(axes, means.items(), strict=True):
         if len(settings) > 1:
-            axis.set_title("\n".join(fill(name, TITLE, break_long_words=False) for name in (method, setting)))
+            axis.set_title("\n".join(fill(name, TITLE_WIDTH, break_long_words=False) for name in (method, setting)))
         image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis_r", origin="lower", interpolation="nearest")
         axis.grid(visible=False)
         for scale in (axis.xaxis, axis.yaxis):
             scale.set_major_locator(MaxNLocator(5, integer=True))
-    figure.set_layout_engine("compressed")  # square panels would leave wide gaps
+    figure.set_layout_engine("compressed")  # no gaps between square panels
     figure.colorbar(image, ax=axes, label="mean soft weight", aspect=30)
     figure.data = pd.concat([_listed(names, values) for names, values in means.items()], ignore_index=True)
     return figure

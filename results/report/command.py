@@ -1,19 +1,19 @@
-"""A run's configuration -> the command that computes it again."""
+"""The command line that repeats a run."""
 
 import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-# What follows from the other settings, or is written in another way.
+# Derived from other options, or written in another way.
 DERIVED = ("data_identity", "backbone_identity", "partition_hash", "settings", "versions", "plugins")
 FIRST = ("method", "dataset", "partition", "alpha", "seed")
 
 
 def command(config: Mapping[str, Any]) -> str:
-    """The `bench run` line of a configuration as it was recorded, every setting named, quoted for a shell.
+    """The `bench run` line of a recorded configuration, quoted for a shell.
 
-    Defaults are named as well: another version may have others.
+    Names every option, defaults included: another version may have other defaults.
     """
     words = ["bench", "run"]
     for key in (*(key for key in FIRST if key in config), *sorted(config.keys() - set(FIRST))):

@@ -1,72 +1,70 @@
-"""What stands behind a number: every run with its settings, environment, command and log."""
+"""The runs behind the report's numbers: configuration, environment, command and log."""
 
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fedprompt.results.report.charts import number
 from fedprompt.results.report.command import command
-from fedprompt.results.report.content import METRICS, number
 
-LOG = 3_000  # characters kept of the end of a log
-LOGS = 6_000_000  # characters of all logs
+METRICS = {  # the metrics to choose from, with their names in the report
+    "seen.mean": "seen clients, mean",
+    "seen.worst": "seen clients, worst",
+    "held_out.mean": "held-out clients, mean",
+    "prior.seen.mean": "seen clients, mean, prior-corrected",
+}
+MAX_LOG = 3_000  # characters kept of the end of one log
+MAX_LOGS = 6_000_000  # characters of all logs together
 Pool = dict[str, int]
 
 
 def details(runs: pd.DataFrame, folders: list[Path], records: list[dict[str, Any]]) -> dict[str, Any]:
-    """`runs`, one entry a run, and the `pool` of texts that entries point into by number.
+    """One entry per run in `runs`, and the `pool` of text lines, which entries refer to by index.
 
-    Settings and environments are alike in most runs, so each line of them is kept once.
+    Most runs share most of their options and environment, so each line is stored once.
     """
     pool: Pool = {}
-    room = min(LOG, LOGS // max(1, len(folders)))
+    log_limit = min(MAX_LOG, MAX_LOGS // max(1, len(folders)))
     entries = [
-        _entry(run, folder, record, pool, room)
+        _entry(run, record, pool) | {"log": _log(folder / "log.txt", log_limit)}
         for run, folder, record in zip(runs.to_dict("records"), folders, records, strict=True)
     ]
     return {"runs": entries, "pool": list(pool)}
 
 
-def _entry(run: dict[Any, Any], folder: Path, record: dict[str, Any], pool: Pool, room: int) -> dict[str, Any]:
-    config = record["config"]
+def _entry(run: dict[Any, Any], record: dict[str, Any], pool: Pool) -> dict[str, Any]:
+    first, *options = command(record["config"]).split(" --")
+    lines = {
+        "config": _lines(record["config"]),
+        "environment": _lines(record.get("environment") or {}),
+        "deviations": record.get("deviations") or [],
+        "command": [first, *(f" --{option}" for option in options)],
+    }
     return {
         "id": run["run_id"],
         "method": run["method"],
         "setting": run["setting"],
         "seed": int(run["seed"]),
         "error": record.get("error"),
-        "values": [None if pd.isna(run[name]) else number(100 * run[name], 2) for name in METRICS],
+        "values": [number(100 * run[name], 2) for name in METRICS],
         "upload_mb": number(run["upload_mb"], 3),
         "seconds": number(run["seconds"], 1),
-        "config": [_pooled(line, pool) for line in _lines(config)],
-        "environment": [_pooled(line, pool) for line in _lines(record.get("environment") or {})],
-        "deviations": [_pooled(line, pool) for line in record.get("deviations") or []],
-        "command": [_pooled(part, pool) for part in _parts(command(config))],
-        "log": _log(folder / "log.txt", room),
+        **{key: [pool.setdefault(line, len(pool)) for line in texts] for key, texts in lines.items()},
     }
 
 
-def _pooled(line: str, pool: Pool) -> int:
-    return pool.setdefault(line, len(pool))
-
-
-def _lines(settings: dict[str, Any], prefix: str = "") -> list[str]:
-    """`a.b = value` for every leaf of nested settings."""
+def _lines(options: dict[str, Any], prefix: str = "") -> list[str]:
+    """`a.b = value` for every leaf of nested options."""
     lines: list[str] = []
-    for key, value in settings.items():
+    for key, value in options.items():
         lines += _lines(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key} = {value}"]
     return lines
 
 
-def _parts(line: str) -> list[str]:
-    """A command cut before each of its options."""
-    first, *options = line.split(" --")
-    return [first, *(f" --{option}" for option in options)]
-
-
-def _log(path: Path, room: int) -> str:
+def _log(path: Path, limit: int) -> str:
     try:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:  # a record that came without it is none the worse
+    except FileNotFoundError:  # a record may have been copied without its log
         return ""
-    return text if len(text) <= room else f"... {text[len(text) - room :]}"
+    return text if len(text) <= limit else f"... {text[len(text) - limit :]}"

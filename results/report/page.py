@@ -1,4 +1,4 @@
-"""The report's page: everything computed here, put into one file by a template."""
+"""The report: one HTML file with tables, charts and the details of every run; it needs no network."""
 
 import base64
 import gzip
@@ -13,10 +13,11 @@ import plotly
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from fedprompt.results.figures.style import assign, highlighted
+from fedprompt.results.figures.lines import families
+from fedprompt.results.figures.style import assign
 from fedprompt.results.records import frames as records
-from fedprompt.results.report import content
-from fedprompt.results.report.details import details
+from fedprompt.results.report import charts
+from fedprompt.results.report.details import METRICS, details
 from fedprompt.results.report.headline import headline
 from fedprompt.results.statistics.pairs import ALPHA, differences
 from fedprompt.results.statistics.summary import finished, ranking
@@ -26,9 +27,14 @@ from fedprompt.results.tables.render import render
 
 
 def write(directory: str | Path, out: str | Path | None = None) -> Path:
-    """Write the report of a directory of runs to `out` (default: `directory`/report.html), and return its path.
+    """Write the report of a directory of runs and return its path.
 
-    Raises RecordError for records that cannot be read and where no run is finished.
+    Args:
+        directory: The runs.
+        out: The file to write; default: `directory`/report.html.
+
+    Raises:
+        RecordError: No run is finished, or a record cannot be read.
     """
     target = Path(directory, "report.html") if out is None else Path(out)
     page = build(directory)
@@ -43,40 +49,41 @@ def write(directory: str | Path, out: str | Path | None = None) -> Path:
 
 
 def build(directory: str | Path) -> str:
-    """The page as text."""
-    read = records.Runs(directory)
-    runs = read.frame
+    """The report of a directory of runs as HTML; see `write`."""
+    source = records.Runs(directory)
+    runs = source.frame
     done = finished(runs)
     methods = ranking(done, "seen.mean")
     methods += sorted(set(runs["method"]) - set(methods))
-    table = leaderboard(runs)
+    settings, styles, table = list(dict.fromkeys(runs["setting"])), assign(runs["method"]), leaderboard(runs)
+    boards = [board(runs, metric, methods, settings) for metric in METRICS]
+    means = [[[entry["mean"] for entry in row] for row in rows] for rows in boards]
     data = {
-        "settings": list(dict.fromkeys(runs["setting"])),
+        "settings": settings,
         "methods": methods,
-        "bold": highlighted(methods),
-        "metrics": list(content.METRICS.values()),
-        "board": board(runs, methods),
-        "looks": content.looks(assign(runs["method"])),
-        "curves": content.curves(read.rounds(["round", "seen_mean"])),
-        "shares": (100 * content.SHARES).tolist(),
-        "clients": content.sorted_clients(read.clients(["held_out", "accuracy"])),
-        "costs": content.costs(done),
-        "partitions": content.partitions(read.first_seed_clients()),
+        "metrics": list(METRICS.values()),
+        "templates": {theme: charts.template(methods, styles, dark=theme == "dark") for theme in ("light", "dark")},
+        "heat": [charts.heat_map(values, methods, settings) for values in means],
+        "curves": charts.curves(source.rounds(["round", "seen_mean"]), methods),
+        "clients": charts.sorted_clients(source.clients(["held_out", "accuracy"]), methods),
+        "costs": charts.costs(done, methods),
+        "partition": charts.partitions(source.first_seed_clients()),
         "latex": render(table, "latex"),
-        **details(runs, read.folders, read.records),
+        **details(runs, source.folders, source.records),
     }
     environment = Environment(loader=PackageLoader("fedprompt.results.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.j2").render(
         name=Path(directory).resolve().name,
         sentences=headline(runs),
         tuning=tuning_notes(table),
-        counts={"done": len(done), "failed": int((runs["status"] != "done").sum()), "methods": len(methods)},
-        settings=data["settings"],
+        finished=len(done),
+        failed=len(runs) - len(done),
+        settings=settings,
         methods=methods,
-        families=_families(runs),
-        metrics=list(content.METRICS.values()),
-        board=data["board"],
-        costs=_costs(done),
+        families=families(runs),
+        metrics=data["metrics"],
+        boards=boards,
+        costs=done.groupby("method")[["upload_mb", "seconds"]].mean().to_dict("index"),
         style=_part("page.css"),
         script=_part("page.js"),
         plotly=packed((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()),
@@ -84,73 +91,42 @@ def build(directory: str | Path) -> str:
     )
 
 
-def board(runs: pd.DataFrame, methods: list[str]) -> list[list[list[dict[str, Any]]]]:
-    """[metric][method][setting]: what a place of the leaderboard shows, for each of `content.METRICS`.
+def board(runs: pd.DataFrame, metric: str, methods: list[str], settings: list[str]) -> list[list[dict[str, Any]]]:
+    """The entries of a leaderboard, [methods][settings].
 
-    `mean` and `std` in percent (None: no value), `seeds`, `failed`, and `open`: whether the paired difference to the
-    best of the setting, Holm-corrected over all, is not resolved.
+    An entry holds `mean` and `std` over seeds in percent (None without a value), the number of `seeds` and of `failed`
+    runs, whether it is the `best` of its setting, and whether it is `close`: its paired difference to the best is not
+    statistically significant after Holm's correction over the setting.
     """
-    settings = list(dict.fromkeys(runs["setting"]))
-    return [_places(runs, metric, methods, settings) for metric in content.METRICS]
-
-
-def _places(runs: pd.DataFrame, metric: str, methods: list[str], settings: list[str]) -> list[list[dict[str, Any]]]:
     done = runs[runs["status"] == "done"]
-    found = {
-        (str(method), str(setting)): (float(part[metric].mean()), float(part[metric].std()), part["seed"].nunique())
-        for (method, setting), part in done.groupby(["method", "setting"])
-    }
-    failed = runs[runs["status"] != "done"].groupby(["method", "setting"]).size()
-    open_ = _open(done, metric, settings)
-    rows = []
-    for method in methods:
-        row = []
-        for setting in settings:
-            mean, std, seeds = found.get((method, setting), (np.nan, np.nan, 0))
-            row.append(
-                {
-                    "mean": content.number(100 * mean, 2),
-                    "std": content.number(100 * std, 2),
-                    "seeds": int(seeds),
-                    "failed": int(failed.get((method, setting), 0)),
-                    "best": (method, setting) in open_ and open_[method, setting] is None,
-                    "open": bool(open_.get((method, setting))),
-                }
-            )
-        rows.append(row)
-    return rows
-
-
-def _open(done: pd.DataFrame, metric: str, settings: list[str]) -> dict[tuple[str, str], bool | None]:
-    """By method and setting, whether its difference to the setting's best is unresolved; None for the best itself."""
-    found: dict[tuple[str, str], bool | None] = {}
+    groups = done.groupby(["setting", "method"])
+    values = groups.agg(mean=(metric, "mean"), std=(metric, "std"), seeds=("seed", "nunique"))
+    index = pd.MultiIndex.from_product([settings, methods], names=["setting", "method"])
+    table = (100 * values[["mean", "std"]]).round(2).reindex(index).astype(object)
+    table = table.where(table.notna(), None)
+    table["seeds"] = values["seeds"].reindex(index, fill_value=0).astype(int)
+    table["failed"] = runs[runs["status"] != "done"].groupby(["setting", "method"]).size().reindex(index, fill_value=0)
+    table[["best", "close"]] = False
     for setting in settings:
-        part = done[(done["setting"] == setting)].dropna(subset=[metric])
+        part = done[done["setting"] == setting].dropna(subset=[metric])
         if part.empty:
             continue
         best = str(part.groupby("method")[metric].mean().idxmax())
-        found[best, setting] = None
+        table.loc[(setting, best), "best"] = True
         if part["method"].nunique() > 1:
             rows = differences(part, metric, best, np.random.default_rng(0))
             rows = rows[rows["setting"] == setting]
-            found |= {(m, setting): not p <= ALPHA for m, p in zip(rows["method"], rows["p_holm"], strict=True)}
-    return found
-
-
-def _families(runs: pd.DataFrame) -> dict[str, str]:
-    return dict(zip(runs["method"], runs["family"], strict=True)) if "family" in runs else {}
-
-
-def _costs(done: pd.DataFrame) -> dict[str, dict[Any, Any]]:
-    means = done.groupby("method")[["upload_mb", "seconds"]].mean()
-    return {str(row["method"]): row for row in means.reset_index().to_dict("records")}
+            close = rows.loc[~(rows["p_holm"] <= ALPHA), "method"]
+            table.loc[[(setting, str(name)) for name in close], "close"] = True
+    entries = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    return [entries[i :: len(methods)] for i in range(len(methods))]
 
 
 def packed(content: bytes) -> Markup:
-    """Compressed, as text that can stand in a page as it is."""
+    """Compressed and encoded as text that needs no escaping."""
     return Markup(base64.b64encode(gzip.compress(content, mtime=0)).decode())
 
 
 def _part(name: str) -> Markup:
-    """One of our own files, which needs no escaping."""
+    """A file of this package; it needs no escaping."""
     return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))

@@ -24,20 +24,15 @@ TIED = "†"
 
 
 def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
-    """Formats a table.
+    """A table of `leaderboard` or `difference_table` as text.
 
-    Args:
-        frame: a table of `leaderboard` or `difference_table`.
-        fmt: "text", "md" and "latex" show percent, mark the best of each column and end with notes; "csv" and "json"
-            contain the unrounded numbers, one row per method, setting and metric.
-        width: the most columns of characters of "text", unless a single setting needs more.
-
-    Raises:
-        RecordError: for an unknown format.
+    Formats "text" (at most `width` characters wide, if a single setting fits), "md" and "latex" show percent, mark the
+    best of each column and end with notes. "csv" and "json" contain the unrounded numbers, one row per method, setting
+    and metric. Raises RecordError for an unknown format.
     """
     writers: dict[str, Callable[[pd.DataFrame], str]] = {
         "text": partial(_text, width=width),
-        "csv": _csv,
+        "csv": lambda frame: _long(frame).to_csv(index=False),
         "md": _markdown,
         "latex": _latex,
         "json": _json,
@@ -86,16 +81,13 @@ def _lines(block: Block, gap: int) -> list[str]:
     for name, column in zip(block.headings, block.columns, strict=True):
         # The mark replaces the space before the spread, so it needs no width.
         spread = max(len(entry.spread) for entry in column)
-        shown = [entry.value + _mark(entry) + entry.spread.ljust(spread) for entry in column]
+        marks = ["*" if entry.bold else TIED if entry.tied else " " for entry in column]
+        shown = [entry.value + mark + entry.spread.ljust(spread) for entry, mark in zip(column, marks, strict=True)]
         size = max(len(name), *(len(entry.rstrip()) for entry in shown))
         columns.append([" " * gap + entry[:size].rjust(size) for entry in [name, *shown]])
     rows = ["".join(row) for row in zip(*columns, strict=True)]
     size = max(len(rows[0]), gap + len(block.setting))
     return [" " * gap + block.setting.center(size - gap), *(row.rjust(size) for row in rows)]
-
-
-def _mark(entry: Entry) -> str:
-    return "*" if entry.bold else TIED if entry.tied else " "
 
 
 def _rows(frame: pd.DataFrame) -> list[tuple[str, str, list[Entry]]]:
@@ -164,15 +156,9 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _escaped(plain: str) -> str:
-    special: dict[str, str | int | None] = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        TIED: r"\dag{}",
-    }
-    special |= {character: "\\" + character for character in "&%$#_{}"}
-    return plain.translate(str.maketrans(special))
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    special |= {TIED: r"\dag{}", **{character: "\\" + character for character in "&%$#_{}"}}
+    return "".join(special.get(character, character) for character in plain)
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
@@ -181,12 +167,7 @@ def _long(frame: pd.DataFrame) -> pd.DataFrame:
     names = [*frame.index.names, "setting", "metric"]
     if is_difference(frame):
         return long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
-    counts = long[["seeds", "failed"]].astype("Int64")
-    return long[[*names, "mean", "std", "low", "high", "p_best"]].join(counts)
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return _long(frame).to_csv(index=False)
+    return long[[*names, "mean", "std", "low", "high", "p_best"]].join(long[["seeds", "failed"]].astype("Int64"))
 
 
 def _json(frame: pd.DataFrame) -> str:

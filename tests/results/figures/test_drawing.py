@@ -22,7 +22,7 @@ from fedprompt.results.figures.style import WIDTHS, assign
 from fedprompt.results.records import files
 from fedprompt.results.records.frames import clients, load, rounds, swept, tables
 
-# What any directory of finished runs can show.
+# The figures that any finished runs have the data of.
 DRAWN = (
     *("accuracy_by_alpha", "accuracy_over_rounds", "seen_and_held_out"),
     *("accuracy_by_bytes", "per_client", "partition", "critical_difference"),
@@ -40,12 +40,12 @@ def grid(write, runs):
 
 
 def named(axis, method):
-    """The line or error bar of a method in one panel."""
+    """The line or error bars of a method in one panel."""
     (found,) = [artist for artist in (*axis.lines, *axis.containers) if artist.get_label() == method]
     return found
 
 
-def test_accuracy_by_alpha_places_a_point_a_method_at_every_alpha_with_iid_last(grid):
+def test_accuracy_by_alpha_has_one_point_per_method_and_alpha_with_iid_last(grid):
     figure = accuracy_by_alpha(load(grid))
     (axis,) = figure.axes
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0.05", "0.5", "iid"]
@@ -57,21 +57,21 @@ def test_accuracy_by_alpha_places_a_point_a_method_at_every_alpha_with_iid_last(
 
 
 @pytest.mark.parametrize("count", [3, 12])
-def test_the_bars_of_three_seeds_reach_from_the_least_to_the_largest_and_the_figure_says_of_what(write, runs, count):
+def test_the_bars_of_three_seeds_span_the_range_and_the_figure_explains_them(write, runs, count):
     for seed, seen in enumerate((0.3, 0.4, 0.8)):
         for method in range(count):
             write(f"m{method}", seed=seed, seen=seen)
     figure = accuracy_by_alpha(load(runs))
     _, _, (bars,) = named(figure.axes[0], "m1")
     (ends,) = bars.get_segments()
-    # Student's factor at two degrees of freedom leaves no percentile but the first and the last of the 27 resamples.
+    # Student's factor at two degrees of freedom leaves only the first and the last percentile of the 27 resamples.
     assert sorted(ends.ravel())[-2:] == pytest.approx([30, 80])
-    said = "mean over 3 seeds, with its bootstrap interval of 75 %"
-    assert any(said in text.get_text() for text in figure.findobj(Text))
+    note = "mean over 3 seeds, with its 75 % bootstrap interval"
+    assert any(note in text.get_text() for text in figure.findobj(Text))
     assert figure.data[["low", "high", "level"]].iloc[0].tolist() == pytest.approx([0.3, 0.8, 0.75])
 
 
-def test_accuracy_by_alpha_gives_unlike_groups_their_own_panel(write, runs):
+def test_accuracy_by_alpha_has_one_panel_per_group_of_settings(write, runs):
     write(config={"rounds": 2})
     write(config={"rounds": 9})
     figure = accuracy_by_alpha(load(runs))
@@ -80,11 +80,8 @@ def test_accuracy_by_alpha_gives_unlike_groups_their_own_panel(write, runs):
 
 def test_accuracy_over_rounds_averages_seeds_and_skips_unevaluated_rounds(grid):
     figure = accuracy_over_rounds(rounds(grid))
-    assert [axis.get_title() for axis in figure.axes] == [
-        "digits dirichlet(0.05)",
-        "digits dirichlet(0.5)",
-        "digits iid",
-    ]
+    titles = [f"digits {partition}" for partition in ("dirichlet(0.05)", "dirichlet(0.5)", "iid")]
+    assert [axis.get_title() for axis in figure.axes] == titles
     for axis in figure.axes:
         line = named(axis, "b")
         assert list(line.get_xdata()) == [0, 2]
@@ -100,7 +97,7 @@ def test_the_band_of_a_curve_is_its_interval_at_every_evaluated_round(write, run
     assert corners == {(0, 10), (2, 30), (2, 80)}
 
 
-def test_per_client_sorts_the_seen_clients_and_leaves_out_the_untested(grid):
+def test_per_client_sorts_the_seen_clients_and_omits_those_without_test_samples(grid):
     figure = per_client(clients(grid))
     line = named(figure.axes[0], "a")
     assert line.get_ydata() == pytest.approx([25, 25, 75, 75])  # two seeds of accuracies .75, .25; client 2 has no test
@@ -113,43 +110,39 @@ def test_partition_shows_counts_by_class_and_client_and_marks_the_held_out(grid)
     (image,) = axis.images
     assert image.get_array().filled(0).tolist() == [[4, 1, 0, 1], [0, 2, 0, 0], [0, 0, 5, 1]]
     assert [text.get_text() for text in axis.texts] == ["held-out"]
-    # One row a client and class held, in each of three settings.
-    assert len(figure.data) == 3 * 6
+    assert len(figure.data) == 3 * 6  # settings x pairs of client and class
     assert set(figure.data["seed"]) == {0}
 
 
-def test_a_lone_panel_has_no_title(write, runs):
+def test_a_single_panel_has_no_title(write, runs):
     write()
     assert accuracy_over_rounds(rounds(runs)).axes[0].get_title() == ""
     assert partition(clients(runs)).axes[0].get_title() == ""
 
 
-def test_draw_writes_every_figure_with_the_numbers_it_shows(grid, tmp_path):
+def test_draw_writes_every_figure_and_its_numbers(grid, tmp_path):
     written = draw(grid, out=tmp_path / "out", formats=("png", "pdf", "svg"))
     names = {f"{name}.{kind}" for name in DRAWN for kind in ("png", "pdf", "svg", "csv")}
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     assert all(path.stat().st_size for path in written)
     points = pd.read_csv(tmp_path / "out" / "accuracy_by_alpha.csv")
     assert len(points) == 2 * 3
-    assert points.groupby("method")["mean"].unique().map(list).to_dict() == {
-        "a": pytest.approx([0.4]),
-        "b": pytest.approx([0.6]),
-    }
+    assert points["mean"].tolist() == pytest.approx([0.4, 0.6] * 3)
     assert b"/FontFile2" in (tmp_path / "out" / "accuracy_by_alpha.pdf").read_bytes()
 
 
-def test_draw_keeps_a_figure_among_the_runs_without_becoming_one(grid):
+def test_figures_inside_the_runs_directory_are_not_read_as_runs(grid):
     (figure, numbers) = draw(grid, ["partition"])
     assert (figure, numbers) == (grid / "figures" / "partition.png", grid / "figures" / "partition.csv")
     assert len(load(grid)) == 12
 
 
-def test_draw_shows_only_the_runs_asked_for(grid, tmp_path):
+def test_draw_shows_only_the_selected_runs(grid, tmp_path):
     draw(grid, ["accuracy_by_alpha"], tmp_path, run_ids=iter(["r000"]))
     assert len(pd.read_csv(tmp_path / "accuracy_by_alpha.csv")) == 1
 
 
-def test_an_unknown_figure_or_format_gets_the_nearest_name_and_nothing_is_written(grid, tmp_path):
+def test_an_unknown_figure_or_format_is_an_error_with_the_nearest_name(grid, tmp_path):
     with pytest.raises(RecordError, match=r"unknown figure 'partitions': did you mean 'partition'\?"):
         draw(grid, ["per_client", "partitions"], tmp_path / "out")
     with pytest.raises(RecordError, match=r"unknown figure format 'pgn': did you mean 'png'\?"):
@@ -157,28 +150,28 @@ def test_an_unknown_figure_or_format_gets_the_nearest_name_and_nothing_is_writte
     assert not (tmp_path / "out").exists()
 
 
-def test_a_write_that_fails_leaves_the_old_figure_and_no_rest(grid, monkeypatch):
+def test_a_failed_write_keeps_the_old_figure_and_leaves_no_temporary_file(grid, monkeypatch):
     old = draw(grid, ["partition"])[0].read_bytes()
 
-    def torn(self, path, **_):
+    def fail(self, path, **_):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("fedprompt.results.figures.style.Plot.savefig", torn)
+    monkeypatch.setattr("fedprompt.results.figures.style.Plot.savefig", fail)
     with pytest.raises(OSError, match="disk full"):
         draw(grid, ["partition"])
     assert (grid / "figures" / "partition.png").read_bytes() == old
     assert {path.name for path in (grid / "figures").iterdir()} == {"partition.png", "partition.csv"}
 
 
-def test_nothing_finished_is_an_error(write, runs):
+@pytest.mark.parametrize("name", DRAWN)
+def test_without_finished_runs_every_figure_is_an_error(write, runs, name):
     write(error="stopped")
-    for name in DRAWN:
-        with pytest.raises(RecordError, match="finished"):
-            draw(runs, [name])
+    with pytest.raises(RecordError, match="finished"):
+        draw(runs, [name])
 
 
-def test_a_method_looks_the_same_in_every_figure_even_where_another_one_failed(write, runs):
+def test_a_method_looks_the_same_in_every_figure_even_if_another_failed(write, runs):
     write("a", error="stopped")
     write("b")
     styles = assign(load(runs)["method"])
@@ -187,30 +180,27 @@ def test_a_method_looks_the_same_in_every_figure_even_where_another_one_failed(w
     assert (line.get_color(), line.get_marker()) == (points.get_color(), points.get_marker()) == styles["b"][:2]
 
 
+@pytest.mark.parametrize(
+    ("figure_of", "read"),
+    [(accuracy_by_alpha, load), (accuracy_over_rounds, rounds), (seen_and_held_out, load), (accuracy_by_bytes, load)],
+)
 @pytest.mark.parametrize("columns", [1, 2])
-def test_thirty_methods_are_all_named_within_the_figure(write, runs, columns):
-    for i in range(30):
-        write(f"method-{i:02d}", seen=0.3 + 0.01 * i)
-    for figure in (
-        accuracy_by_alpha(load(runs), columns=columns),
-        accuracy_over_rounds(rounds(runs), columns=columns),
-        seen_and_held_out(load(runs), columns=columns),
-        accuracy_by_bytes(load(runs), columns=columns),
-    ):
-        figure.draw_without_rendering()
-        names = [text for text in figure.findobj(Text) if text.get_text().startswith("method-")]
-        assert {text.get_text() for text in names} == {f"method-{i:02d}" for i in range(30)}
-        for text in names:
-            box = text.get_window_extent()
-            assert box.x0 >= 0
-            assert box.y0 >= 0
-            assert box.x1 <= figure.bbox.x1
-            assert box.y1 <= figure.bbox.y1
-        assert figure.get_figwidth() == WIDTHS[columns]
+def test_thirty_methods_are_all_named_within_the_figure(write, runs, columns, figure_of, read):
+    names = [f"method-{i:02d}" for i in range(30)]
+    for i, name in enumerate(names):
+        write(name, seen=0.3 + 0.01 * i)
+    figure = figure_of(read(runs), columns=columns)
+    figure.draw_without_rendering()
+    labels = [text for text in figure.findobj(Text) if text.get_text().startswith("method-")]
+    assert {text.get_text() for text in labels} == set(names)
+    boxes = np.array([text.get_window_extent().extents for text in labels])
+    assert boxes.min() >= 0
+    assert (boxes[:, 2:] <= (figure.bbox.x1, figure.bbox.y1)).all()
+    assert figure.get_figwidth() == WIDTHS[columns]
 
 
-def test_names_at_the_ends_of_thirty_lines_do_not_cover_one_another(write, runs):
-    for alpha in range(1, 6):  # more settings than small multiples by family have room for
+def test_the_end_labels_of_thirty_lines_do_not_overlap(write, runs):
+    for alpha in range(1, 6):  # too many settings for small multiples by family
         for i in range(30):
             write(f"method-{i:02d}", float(alpha), seen=0.5 + 0.0001 * i)
     figure = accuracy_over_rounds(rounds(runs))
@@ -223,7 +213,7 @@ def test_names_at_the_ends_of_thirty_lines_do_not_cover_one_another(write, runs)
     assert [text.get_text() for text in legend.get_texts()][-1] == "24 others"
 
 
-def test_seen_and_held_out_leaves_out_a_method_without_held_out_accuracy(write, runs):
+def test_seen_and_held_out_omits_a_method_without_held_out_accuracy(write, runs):
     write("a", seen=0.6, held_out=0.3)
     write("b", held_out=None)
     figure = seen_and_held_out(load(runs))
@@ -232,7 +222,7 @@ def test_seen_and_held_out_leaves_out_a_method_without_held_out_accuracy(write, 
     assert list(figure.data["method"]) == ["a"]
 
 
-def test_accuracy_by_bytes_marks_those_that_no_other_beats_with_less_traffic(write, runs):
+def test_accuracy_by_bytes_marks_the_pareto_front(write, runs):
     for method, seen, megabytes in (("local", 0.2, 0), ("cheap", 0.5, 1), ("waste", 0.4, 2), ("best", 0.9, 30)):
         write(method, seen=seen, communication={"upload_bytes": megabytes * 10**6, "download_bytes": 0})
     data = accuracy_by_bytes(load(runs)).data.set_index("method")
@@ -240,15 +230,11 @@ def test_accuracy_by_bytes_marks_those_that_no_other_beats_with_less_traffic(wri
     assert data["on_front"].to_dict() == {"local": True, "cheap": True, "waste": False, "best": True}
 
 
-def write_layers(write):
+def test_an_ablation_orders_the_values_with_the_default_last(write, runs):
     for layer, seen in ((None, 0.7), (3, 0.5), (11, 0.6)):
         for seed in range(2):
             write("pep-fedpt", 0.05, seed, seen + 0.02 * seed, config={"settings": {"pep-fedpt": {"layer": layer}}})
     write("fedvpt")
-
-
-def test_an_ablation_puts_the_values_in_order_with_the_default_last(write, runs):
-    write_layers(write)
     figure = FIGURES["ablation_layer"](partial(swept, runs))
     axis = figure.axes[0]
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["3", "11", "default"]
@@ -256,7 +242,7 @@ def test_an_ablation_puts_the_values_in_order_with_the_default_last(write, runs)
     assert set(figure.data["method"]) == {"pep-fedpt"}
 
 
-def test_variants_of_the_mixing_rule_are_one_method_of_that_ablation(write, runs):
+def test_variants_of_the_mixing_rule_are_one_method_in_its_ablation(write, runs):
     for name, rule in (("pep-fedpt", "posterior"), ("pep-fedpt:prior", "prior")):
         write(name, config={"settings": {"pep-fedpt": {"mixing": rule, "similarity": "centred-cosine"}}})
     cosine = {"mixing": "prior", "similarity": "cosine"}
@@ -266,14 +252,12 @@ def test_variants_of_the_mixing_rule_are_one_method_of_that_ablation(write, runs
     assert data["method"].tolist() == ["pep-fedpt"] * 2
 
 
-def test_participation_is_no_part_of_a_settings_name_in_its_ablation(write, runs):
+def test_a_settings_name_omits_participation_in_its_ablation(write, runs):
     for share in (0.05, 0.5):
         write("fedvpt", config={"participation": share})
     data = FIGURES["ablation_participation"](partial(swept, runs)).data
-    assert data[["setting", "value"]].to_numpy().tolist() == [
-        ["digits dirichlet(0.05)", "0.05"],
-        ["digits dirichlet(0.05)", "0.5"],
-    ]
+    assert data["setting"].tolist() == ["digits dirichlet(0.05)"] * 2
+    assert data["value"].tolist() == ["0.05", "0.5"]
 
 
 def test_soft_weights_are_averaged_over_seeds_and_a_class_without_test_samples_is_blank(write, runs):
@@ -285,28 +269,27 @@ def test_soft_weights_are_averaged_over_seeds_and_a_class_without_test_samples_i
     assert figure.data["weight"].tolist() == [0.75, 0.25]
 
 
-def test_a_figure_without_data_is_left_out_with_a_line_and_is_an_error_by_name(grid):
-    said = []
-    written = draw(grid, tell=said.append)
+def test_a_figure_without_data_is_omitted_with_a_message_and_is_an_error_by_name(grid):
+    lines = []
+    written = draw(grid, log=lines.append)
     assert "soft_weights" not in {path.stem for path in written}
-    assert [line.partition(":")[0] for line in said if "soft" in line] == ["soft_weights is not drawn"]
+    assert [line.partition(":")[0] for line in lines if "soft" in line] == ["soft_weights is not drawn"]
     with pytest.raises(RecordError, match="mix_weights"):
         draw(grid, ["soft_weights"])
 
 
-def test_all_figures_read_a_record_once_and_the_class_counts_of_one_run_a_setting(write, runs, monkeypatch):
+def test_each_record_is_read_once_and_class_counts_once_per_setting(write, runs, monkeypatch):
     for seed in range(3):
         write("fedvpt", seed=seed)
     read = []
     for name in ("record", "table"):
         real = getattr(files, name)
-        monkeypatch.setattr(
-            files, name, lambda path, *rest, real=real: read.append((path.name, *rest)) or real(path, *rest)
-        )
+        spy = lambda path, *rest, real=real: read.append((path.name, *rest)) or real(path, *rest)  # noqa: E731
+        monkeypatch.setattr(files, name, spy)
     draw(runs)
     assert sum(name == "result.json" for name, *_ in read) == 3
     assert sum(name == "rounds.parquet" for name, *_ in read) == 3
-    columns = [given[0] for name, *given in read if name == "clients.parquet"]
+    columns = [arguments[0] for name, *arguments in read if name == "clients.parquet"]
     assert sum(wanted is None or "class_counts" in wanted for wanted in columns) == 1
     assert len(columns) == 4
 
@@ -326,17 +309,19 @@ def test_the_critical_difference_diagram_ranks_methods_over_settings(write, runs
         ["a", "c", pytest.approx(4 / 3), 3],
         ["b", "c", pytest.approx(5 / 3), 3],
     ]
-    assert "3 settings cannot resolve any of 3 pairs" in figure.axes[0].get_xlabel()  # 3 x 2 / 2^3 > .05
+    label = figure.axes[0].get_xlabel()
+    assert "over 3 settings" in label
+    assert "none of 3 pairs can differ significantly" in label  # 3 x 2 / 2^3 > .05
 
 
-def test_ranks_of_one_setting_are_no_diagram(write, runs):
+def test_a_critical_difference_diagram_needs_two_settings(write, runs):
     write("a")
     write("b")
     with pytest.raises(RecordError, match="two settings"):
         critical_difference(load(runs))
 
 
-def test_a_long_name_at_the_end_of_a_line_is_cut_and_leaves_the_lines_room(write, runs):
+def test_a_long_end_label_is_shortened_and_leaves_room_for_the_lines(write, runs):
     for alpha in range(1, 6):
         for i in range(12):
             write("a-method-with-a-very-long-name-" * 3 + str(i), float(alpha))

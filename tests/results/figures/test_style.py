@@ -8,23 +8,26 @@ from fedprompt.results.figures.style import COLOURS, FILLS, LINES, MARKERS, PLAC
 
 @pytest.fixture(scope="module")
 def registered():
-    """The names of the methods that the package brings."""
+    """The names of the built-in methods."""
     registry.discover()
-    return [name for name, method in registry.METHODS.items() if method.__module__.startswith("methods.")]
+    built_in = "fedprompt.methods."
+    names = [name for name, method in registry.METHODS.items() if method.__module__.startswith(built_in)]
+    assert names
+    return names
 
 
-def test_every_registered_method_has_a_place_of_its_own(registered):
+def test_every_registered_method_has_its_own_style(registered):
     assert set(registered) <= set(PLACES)
     assert len(set(PLACES.values())) == len(PLACES)
 
 
-def test_no_two_registered_methods_share_a_marker_with_its_line_nor_a_marker_with_its_colour(registered):
+def test_registered_methods_differ_in_marker_and_line_and_in_marker_and_colour(registered):
     styles = [assign([name])[name] for name in registered]
     assert len({(style.marker, style.line) for style in styles}) == len(styles)
     assert len({(style.marker, style.colour) for style in styles}) == len(styles)
 
 
-def test_where_no_line_is_drawn_the_filling_tells_the_methods_apart_in_grey(registered):
+def test_without_lines_the_fillings_distinguish_methods_in_grey(registered):
     def face(name):
         line = Line2D([], [], **assign([name])[name].keywords(lines=False))
         return line.get_marker(), line.get_fillstyle(), line.get_markerfacecolor() == "white"
@@ -32,7 +35,7 @@ def test_where_no_line_is_drawn_the_filling_tells_the_methods_apart_in_grey(regi
     assert len({face(name) for name in registered}) == len(registered)
 
 
-def test_line_and_filling_stand_for_each_other_and_repeat_out_of_step_with_the_markers():
+def test_fillings_match_lines_and_their_number_shares_no_divisor_with_the_markers():
     assert len(FILLS) == len(LINES)
     assert np.lcm(len(MARKERS), len(LINES)) == len(MARKERS) * len(LINES) >= len(PLACES)
     assert np.lcm(len(MARKERS), len(COLOURS)) >= len(PLACES)
@@ -43,17 +46,15 @@ def test_35_methods_differ_even_in_grey():
     assert len({(style.marker, style.line) for style in styles.values()}) == 35
 
 
-def test_the_order_in_which_methods_come_changes_no_style():
+def test_styles_do_not_depend_on_the_order_of_methods():
     assert assign(["c", "a", "b", "a"]) == assign(["a", "b", "c"])
 
 
-def test_a_method_of_the_list_looks_the_same_whatever_stands_beside_it():
-    alone, crowd = assign(["sgpt"]), assign([*PLACES, *(f"mine-{i}" for i in range(9))])
-    assert alone["sgpt"] == crowd["sgpt"]
-
-
-def test_a_method_of_ones_own_looks_the_same_beside_others():
-    assert assign(["my-method"])["my-method"] == assign(["my-method", "fedvpt", "sgpt"])["my-method"]
+@pytest.mark.parametrize(
+    ("name", "others"), [("sgpt", [*PLACES, *(f"mine-{i}" for i in range(9))]), ("my-method", ["fedvpt", "sgpt"])]
+)
+def test_a_method_looks_the_same_beside_others(name, others):
+    assert assign([name])[name] == assign([name, *others])[name]
 
 
 def test_a_variant_has_the_colour_of_its_method_and_another_marker():
@@ -62,7 +63,7 @@ def test_a_variant_has_the_colour_of_its_method_and_another_marker():
     assert len({style.marker for style in styles.values()}) == 3
 
 
-def test_text_in_a_methods_colour_has_contrast_on_white():
+def test_text_in_a_methods_colour_has_enough_contrast_on_white():
     def luminance(colour):
         parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
@@ -72,7 +73,7 @@ def test_text_in_a_methods_colour_has_contrast_on_white():
         assert 1.05 / (luminance(style.ink) + 0.05) >= 3.0  # WCAG 1.4.11
 
 
-def test_a_notebook_shows_a_figure_as_a_picture_without_pyplot():
+def test_a_notebook_shows_a_figure_as_png_without_pyplot():
     figure = Plot(figsize=(3, 2))
     figure.add_subplot()
     picture = figure._repr_png_()

@@ -1,4 +1,4 @@
-"""The report in a real browser, headless: what a reader does with it. Skipped where no Chromium is found."""
+"""The report in a headless browser; skipped without Chromium."""
 
 import json
 import shutil
@@ -31,39 +31,39 @@ def report(tmp_path_factory):
         for alpha in (0.05, 0.5):
             for seed in range(2):
                 run = write(method, alpha, seed, seen + 0.1 * (alpha == 0.5), config={"method": method})
-                (run / "log.txt").write_text(f"{method} began")
+                (run / "log.txt").write_text(f"{method} started")
     write("local", error="out of <i>memory</i>")
     return write_report(folder / "runs")
 
 
 @pytest.fixture(params=["desktop", "phone"])
 def page(browser, report, request):
-    """The opened report; whatever the browser complains of or asks the network for fails the test."""
+    """The opened report; the test fails on any browser message or network request."""
     wide = request.param == "desktop"
     view = {"width": 1280, "height": 900} if wide else {"width": 390, "height": 844}
     opened = browser.new_page(viewport=view, color_scheme="light" if wide else "dark")
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda asked: None if asked.url == report.as_uri() else complaints.append(asked.url[:200]))
-    opened.on("dialog", lambda dialog: complaints.append(dialog.message))
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text) if message.type != "log" else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda asked: None if asked.url == report.as_uri() else problems.append(asked.url[:200]))
+    opened.on("dialog", lambda dialog: problems.append(dialog.message))
     opened.goto(report.as_uri())
     opened.wait_for_selector("html[data-ready]", state="attached")
     yield opened
     opened.close()
-    assert complaints == []
+    assert problems == []
 
 
 def methods(page):
     return [name.inner_text() for name in page.locator("#board tbody tr:visible th").all()]
 
 
-def test_a_click_on_a_heading_sorts_and_another_turns_it_round(page):
+def test_a_click_on_a_heading_sorts_and_another_reverses_the_order(page):
     assert methods(page) == ["pep-fedpt", "fedvpt", NASTY, "local"]
     heading = page.locator("#board thead th", has_text="all settings")
     assert heading.get_attribute("aria-sort") == "descending"
     heading.locator("button").click()
-    assert methods(page) == [NASTY, "fedvpt", "pep-fedpt", "local"]  # what has no value stays last
+    assert methods(page) == [NASTY, "fedvpt", "pep-fedpt", "local"]  # rows without a value are last
     assert heading.get_attribute("aria-sort") == "ascending"
     page.locator("#board thead th", has_text="method").locator("button").press("Enter")
     assert methods(page) == [NASTY, "fedvpt", "local", "pep-fedpt"]
@@ -84,7 +84,7 @@ def test_a_number_opens_its_runs_and_escape_closes_them(page):
     assert "pep-fedpt in digits dirichlet(0.05)" in detail.inner_text()
     detail.locator("summary").nth(1).click()
     text = detail.inner_text()
-    for part in ("bench run --method pep-fedpt", "rounds = 2", "pep-fedpt began"):
+    for part in ("bench run --method pep-fedpt", "rounds = 2", "pep-fedpt started"):
         assert part in text
     page.keyboard.press("Escape")
     assert not detail.is_visible()
@@ -102,8 +102,8 @@ def test_another_metric_changes_the_numbers_and_the_colours(page):
     assert page.locator("#board tbody tr").first.locator("td").nth(1).inner_text() == "75.0"
 
 
-def test_the_chosen_setting_is_drawn_and_its_numbers_can_be_read(page):
-    page.get_by_label("Setting for the pictures below").select_option("digits dirichlet(0.5)")
+def test_the_selected_setting_is_drawn_and_its_numbers_can_be_shown(page):
+    page.get_by_label("Setting of the charts below").select_option("digits dirichlet(0.5)")
     assert page.evaluate("document.getElementById('curves').data[0].y.at(-1)") == pytest.approx(70)
     page.locator("[data-numbers=curves] summary").click()
     rows = page.locator("[data-numbers=curves] tbody tr")
@@ -116,15 +116,16 @@ def test_a_click_in_the_heat_map_opens_the_same_runs(page):
     assert "pep-fedpt in digits dirichlet(0.05)" in page.locator("#detail").inner_text()
 
 
-def test_dark_and_light_change_places(page):
+def test_the_theme_button_switches_between_dark_and_light(page):
     colour = "getComputedStyle(document.body).backgroundColor"
-    before = page.evaluate(colour)
+    ink = "document.getElementById('curves')._fullLayout.font.color"
+    before, before_ink = page.evaluate(colour), page.evaluate(ink)
     page.get_by_role("button", name="Dark or light").click()
     assert page.evaluate(colour) != before
-    assert page.evaluate("document.getElementById('curves').layout.paper_bgcolor") != before
+    assert page.evaluate(ink) != before_ink
 
 
-def test_the_latex_can_be_copied_by_hand_where_the_browser_forbids_it(page):
+def test_the_latex_is_shown_to_be_copied_by_hand(page):
     page.get_by_role("button", name="Copy as LaTeX").click()
     assert r"\begin{tabular}" in page.locator("#detail textarea").input_value()
 
@@ -133,7 +134,7 @@ def test_nothing_is_wider_than_the_screen(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_everything_that_can_be_worked_has_a_name(page):
+def test_every_control_has_an_accessible_name(page):
     unnamed = page.evaluate(
         """[...document.querySelectorAll("button, select, input, a[href], [role=img], [tabindex='0']")]
         .filter(e => !e.closest(".js-plotly-plot"))

@@ -8,7 +8,7 @@ from fedprompt.results.report.command import command
 
 
 def configuration(line):
-    """The one configuration that the command-line parser of `bench run` makes of a line."""
+    """The configuration that `bench run` parses from a line."""
     found = []
     app = typer.Typer()
 
@@ -25,7 +25,7 @@ def configuration(line):
     return config
 
 
-def test_the_command_of_a_run_names_the_same_run():
+def test_the_command_of_a_run_has_the_same_run_id():
     chosen = Options(
         methods=("pep-fedpt:prior+fedprox",),
         alpha=(0.05,),
@@ -40,11 +40,11 @@ def test_the_command_of_a_run_names_the_same_run():
     assert configuration(command(recorded)).run_id == config.run_id
 
 
-def test_what_a_shell_would_read_is_quoted():
+def test_special_characters_are_quoted_for_the_shell():
     line = command({"method": "a", "dataset": "npz:/my data/$x.npz", "plugins": ["my method.py"]})
     assert shlex.split(line)[2:] == ["--method", "a", "--dataset", "npz:/my data/$x.npz", "--plugin", "my method.py"]
 
 
-def test_a_switch_that_is_off_and_a_setting_that_is_none_are_left_out():
+def test_disabled_switches_and_options_of_none_are_omitted():
     assert command({"method": "a", "skip_corrupt": False, "clip_norm": None}) == "bench run --method a"
     assert command({"method": "a", "skip_corrupt": True}) == "bench run --method a --skip-corrupt"

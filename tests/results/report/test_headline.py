@@ -1,8 +1,10 @@
+import re
+
 from fedprompt.results.records.frames import load
 from fedprompt.results.report.headline import headline
 
 
-def test_a_lead_of_ten_points_in_ten_pairs_is_resolved(write, runs):
+def test_a_lead_of_ten_points_in_ten_pairs_is_significant(write, runs):
     for seed in range(10):
         write("a", seed=seed, seen=0.7, metrics_prior=None)
         write("b", seed=seed, seen=0.6, metrics_prior=None)
@@ -11,43 +13,46 @@ def test_a_lead_of_ten_points_in_ten_pairs_is_resolved(write, runs):
         "a has the highest mean accuracy of seen clients on digits dirichlet(0.05): 70.0 % (10 seeds)."
     )
     assert "leads b by 10.0 points" in first
-    assert "which is resolved (p = 0.002 after Holm over 1 rivals)" in first  # 2 / 2^10
+    assert (
+        "which is statistically significant (p = 0.002 after Holm's correction for 1 comparisons)" in first
+    )  # 2 / 2^10
 
 
-def test_a_lead_that_two_seeds_cannot_resolve_is_said_to_be_unresolved(write, runs):
+def test_a_lead_over_two_seeds_is_not_significant_and_the_reason_is_given(write, runs):
     for seed in range(2):
         write("a", seed=seed, seen=0.7)
         write("b", seed=seed, seen=0.6)
     first, *_ = headline(load(runs))
-    assert "which is not resolved: 2 pairs reach p = 0.5 at best" in first
+    assert re.search(r"which is not statistically significant: .*2 pairs.* p = 0\.5", first)
+    assert first.endswith("It differs significantly from 0 of 1 methods.")
 
 
 def corrected(mean):
     return {"seen": {"mean": mean, "worst": 0.1, "bottom_decile": 0.1, "std": 0.1, "pooled": mean, "clients": 4}}
 
 
-def test_a_win_that_the_prior_correction_takes_away_is_said_to_vanish(write, runs):
+def test_a_lead_that_prior_correction_removes_is_reported_as_lost(write, runs):
     write("a", seen=0.7, metrics_prior=corrected(0.71))
     write("b", seen=0.6, metrics_prior=corrected(0.9))
     _, second = headline(load(runs))
-    assert "the win vanishes: b leads, at 90.0 %, and a is 2nd, at 71.0 %" in second
+    assert "the lead is lost: b is first, at 90.0 %, and a is 2nd, at 71.0 %" in second
     assert "leads a by 19.0 points" in second
 
 
-def test_a_win_that_the_prior_correction_leaves_is_said_to_stand(write, runs):
+def test_a_lead_that_survives_prior_correction_is_reported(write, runs):
     write("a", seen=0.7, metrics_prior=corrected(0.8))
     write("b", seen=0.6, metrics_prior=corrected(0.75))
     _, second = headline(load(runs))
     assert "a still leads, at 80.0 %. It leads b by 5.0 points" in second
 
 
-def test_the_method_that_the_benchmark_is_about_is_placed(write, runs):
+def test_the_rank_of_pep_fedpt_is_the_last_sentence(write, runs):
     for i, name in enumerate(("a", "b", "pep-fedpt")):
         write(name, seen=0.7 - 0.1 * i)
     assert headline(load(runs))[-1] == "pep-fedpt is 3rd of 3, 20.0 points below the best."
 
 
-def test_a_method_that_lacks_a_setting_wins_nothing(write, runs):
+def test_a_method_without_a_run_in_some_setting_cannot_be_the_best(write, runs):
     write("a", 0.05, seen=0.9)
     for alpha in (0.05, 0.5):
         write("b", alpha, seen=0.5)
@@ -55,7 +60,7 @@ def test_a_method_that_lacks_a_setting_wins_nothing(write, runs):
     assert "over 2 settings" in headline(load(runs))[0]
 
 
-def test_no_method_in_every_setting_is_said(write, runs):
+def test_without_a_method_in_every_setting_there_is_no_winner(write, runs):
     write("a", 0.05)
     write("b", 0.5)
     assert headline(load(runs)) == ["No method has finished a run in every setting: there is no overall winner."]

@@ -10,14 +10,16 @@ from fedprompt.results.records.frames import load
 from fedprompt.results.report import write as write_report
 from fedprompt.results.report.page import board, build
 
+SETTING = "digits dirichlet(0.05)"
+
 
 def content(page):
-    """What the page's script reads, unpacked."""
+    """The data of the page's script, unpacked."""
     packed = re.search(r'<script type="text/plain" id="data">([^<]*)</script>', page).group(1)
     return json.loads(gzip.decompress(base64.b64decode(packed)))
 
 
-def test_names_and_errors_from_records_are_never_markup(write, runs):
+def test_names_and_errors_from_records_are_escaped(write, runs):
     write("<img src=x onerror=alert(1)>", dataset="</script><b>")
     write("b", error="<script>alert(2)</script>")
     page = build(runs)
@@ -28,7 +30,7 @@ def test_names_and_errors_from_records_are_never_markup(write, runs):
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
 
 
-def test_the_page_names_no_other_place(write, runs):
+def test_the_page_loads_nothing_from_elsewhere(write, runs):
     write()
     page = build(runs)
     assert set(re.findall(r'href="([^"]*)"', page)) == {"data:,", "#leaderboard"}
@@ -36,7 +38,7 @@ def test_the_page_names_no_other_place(write, runs):
     assert "default-src 'none'" in page
 
 
-def test_a_run_carries_its_settings_environment_command_and_log(write, runs):
+def test_a_run_has_its_options_environment_command_and_log(write, runs):
     folder = write(config={"settings": {"fedvpt": {"tokens": 10}}}, environment={"torch": "2.9"}, deviations=["one"])
     (folder / "log.txt").write_text("round 1\nround 2\n")
     data = content(build(runs))
@@ -50,7 +52,7 @@ def test_a_run_carries_its_settings_environment_command_and_log(write, runs):
     assert run["log"] == "round 1\nround 2"
 
 
-def test_of_a_long_log_the_end_is_kept(write, runs):
+def test_a_long_log_is_cut_at_its_start(write, runs):
     folder = write()
     (folder / "log.txt").write_text("start" + "x" * 10_000 + "the error")
     (run,) = content(build(runs))["runs"]
@@ -58,7 +60,7 @@ def test_of_a_long_log_the_end_is_kept(write, runs):
     assert len(run["log"]) < 4_000
 
 
-def test_settings_that_runs_share_are_kept_once(write, runs):
+def test_options_shared_by_runs_are_stored_once(write, runs):
     for seed in range(20):
         write(seed=seed)
     data = content(build(runs))
@@ -66,28 +68,28 @@ def test_settings_that_runs_share_are_kept_once(write, runs):
     assert sum(line.startswith("rounds = ") for line in data["pool"]) == 1
 
 
-def test_the_board_marks_the_best_and_what_is_not_resolved_from_it(write, runs):
+def test_the_board_marks_the_best_and_methods_not_significantly_different_from_it(write, runs):
     for seed in range(6):
         write("a", seed=seed, seen=0.70)
         write("b", seed=seed, seen=0.50)
         write("c", seed=seed, seen=0.70 - 0.02 * (-1) ** seed - 0.001)
     write("d", error="stopped")
-    (a, b, c, d) = (row[0] for row in board(load(runs), ["a", "b", "c", "d"])[0])
-    assert (a["best"], a["open"], a["mean"]) == (True, False, 70)
-    assert (b["best"], b["open"]) == (False, True)  # p = 2/2^6, doubled by Holm: .0625
-    assert (c["best"], c["open"]) == (False, True)
+    (a, b, c, d) = (row[0] for row in board(load(runs), "seen.mean", ["a", "b", "c", "d"], [SETTING]))
+    assert (a["best"], a["close"], a["mean"]) == (True, False, 70)
+    assert (b["best"], b["close"]) == (False, True)  # p = 2/2^6, doubled by Holm: .0625
+    assert (c["best"], c["close"]) == (False, True)
     assert (d["mean"], d["failed"], d["seeds"]) == (None, 1, 0)
 
 
-def test_a_difference_that_the_seeds_resolve_is_not_open(write, runs):
+def test_a_significant_difference_is_not_marked_as_close(write, runs):
     for seed in range(6):
         write("a", seed=seed, seen=0.7)
         write("b", seed=seed, seen=0.5)
-    ((_,), (b,)) = board(load(runs), ["a", "b"])[0]
-    assert not b["open"]  # p = 2/2^6 = .031
+    ((_,), (b,)) = board(load(runs), "seen.mean", ["a", "b"], [SETTING])
+    assert not b["close"]  # p = 2/2^6 = .031
 
 
-def test_the_leaderboard_says_which_rows_were_tuned_and_after_how_many_trials(write, runs):
+def test_the_leaderboard_names_tuned_methods_and_their_trials(write, runs):
     folder = write("chosen")
     write("plain")
     assert "Tuned on" not in build(runs)
@@ -96,7 +98,7 @@ def test_the_leaderboard_says_which_rows_were_tuned_and_after_how_many_trials(wr
     assert "Tuned on validation samples: chosen (4 trials). Not tuned: plain." in caption
 
 
-def test_the_table_is_there_without_a_script(write, runs):
+def test_the_leaderboard_needs_no_script(write, runs):
     write("a", seen=0.5)
     write("b", 0.5)
     page = build(runs)
@@ -105,7 +107,7 @@ def test_the_table_is_there_without_a_script(write, runs):
     assert "-" in re.sub(r"\s", "", page)
 
 
-def test_a_report_lands_in_the_directory_and_leaves_no_rest(write, runs):
+def test_a_report_is_written_to_the_directory_without_temporary_files(write, runs):
     write()
     assert write_report(runs) == runs / "report.html"
     assert [path.name for path in runs.iterdir() if path.is_file()] == ["report.html"]

@@ -175,7 +175,7 @@ def test_reproduce_lists_differences_of_numbers_and_environment(bench: Bench, ru
 
 def test_reproduce_refuses_unknown_and_failed_runs(bench: Bench, runs: Path) -> None:
     refused(bench("reproduce", runs / "0123456789abcdef"), "has no run")
-    refused(bench("reproduce", "../../etc/passwd"), "passwd", "no run")
+    refused(bench("reproduce", "../../etc/passwd"), "passwd", "not a run id")
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     refused(bench("reproduce", runs / failed), "failed")
 

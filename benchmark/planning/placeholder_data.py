@@ -92,7 +92,7 @@ class BlankSamples(Samples):
         self.image_bytes = len(self.labels) * 3 * vit.image_size**2
         self.mapped = dataset.identity == ABSENT and dataset.name not in IN_MEMORY
         self.mapped |= isinstance(getattr(dataset, f"{part}_x"), ImageFiles) or self.image_bytes > MAX_IN_MEMORY
-        self.keeping, self._cached = True, {}
+        self.caching, self._cached = True, {}
         self._lock = threading.RLock()
 
     def pixels(self, rows: Tensor) -> Tensor:
@@ -120,4 +120,4 @@ class BlankSamples(Samples):
     @property
     def shared_bytes(self) -> int:
         """Bytes of images and frozen activations in files that all processes map."""
-        return sum(kept.numel() * 4 for kept in self._cached.values()) + (self.image_bytes if self.mapped else 0)
+        return sum(cached.numel() * 4 for cached in self._cached.values()) + (self.image_bytes if self.mapped else 0)

@@ -9,7 +9,7 @@ import pytest
 from fedprompt.methods import registry
 from tests.benchmark.conftest import SMALL, Bench, refused
 
-LINE = "        # x = insert_after_cls("
+LINE = "        # x = prompts.insert_after_cls("
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +34,11 @@ def test_new_method_fails_the_check_until_its_marked_line_is_uncommented(bench: 
     assert json.loads(ran.out)["status"] == "done"
 
 
-def test_new_method_passes_ruff(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [LINE, LINE.replace("# ", "")])
+def test_new_method_passes_ruff(bench: Bench, tmp_path: Path, line: str) -> None:
     bench("new-method", "a-rather-long-name-for-a-method")
     path, settings = tmp_path / "a_rather_long_name_for_a_method.py", Path(__file__).parents[3] / "pyproject.toml"
-    text = path.read_text().replace(LINE, LINE.replace("# ", ""))
-    path.write_text(text)
+    path.write_text(path.read_text().replace(LINE, line))
     for words in (["check"], ["format", "--check"]):
         command = [sys.executable, "-m", "ruff", *words, "--config", str(settings), "--no-cache", str(path)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -47,13 +47,13 @@ def test_new_method_passes_ruff(bench: Bench, tmp_path: Path) -> None:
 
 def test_new_method_does_not_overwrite_a_file(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("precious")
-    refused(bench("new-method", "mine"), "mine.py is there already")
+    refused(bench("new-method", "mine"), "mine.py already exists")
     assert (tmp_path / "mine.py").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["Mine", "two words", "1st", "a_b", "../up", "class", "-x-", ""])
 def test_new_method_refuses_an_invalid_name(bench: Bench, tmp_path: Path, name: str) -> None:
-    refused(bench("new-method", "--", name), "small letters, digits and hyphens")
+    refused(bench("new-method", "--", name), "lower-case letters, digits and hyphens")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from fedprompt.benchmark.profiling import throughput as perf
 from fedprompt.benchmark.profiling import whole_runs as perf_runs
 from fedprompt.benchmark.profiling.whole_runs import CacheGain, Scale
 from tests.benchmark.conftest import Bench, refused
-from tests.benchmark.profiling.test_throughput_plots import made
+from tests.benchmark.profiling.test_throughput_plots import example
 
 
 def test_throughput_is_printed_and_saved_as_json_table_and_plot(
@@ -19,7 +19,7 @@ def test_throughput_is_printed_and_saved_as_json_table_and_plot(
 
     def measure(vit: object, batches: list[int], cohorts: list[int], repeats: int) -> perf.Throughput:
         calls.append((vit.precision, batches, cohorts, repeats))  # type: ignore[attr-defined]
-        return made()
+        return example()
 
     monkeypatch.setattr(perf, "measure", measure)
     answer = bench(

@@ -320,7 +320,7 @@ def test_file_in_place_of_the_directory_is_not_changed(bench: Bench, tmp_path: P
     (tmp_path / "taken").write_text("notes")
     for command in ("sweep", "run"):
         refused(
-            bench(command, "--method", "head", "--seed", 0, *SMALL, "--out", "taken"), "--out taken", "name another"
+            bench(command, "--method", "head", "--seed", 0, *SMALL, "--out", "taken"), "--out taken", "choose another"
         )
     assert (tmp_path / "taken").read_text() == "notes"
 

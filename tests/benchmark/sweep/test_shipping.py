@@ -8,6 +8,7 @@ import pytest
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.sweep.shipping import PACKAGES, plugin_paths, runtime_environment
 from tests.benchmark.conftest import SMALL
+from tests.chaos.processes import BENCH
 
 RAISES = "raise ImportError('a file of the user was imported')\n"
 
@@ -26,12 +27,12 @@ def hostile_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def python(*words: object, cwd: Path, path: object = "") -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(path)}
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480)
 
 
 def test_ray_workers_import_no_folder_of_the_user(hostile_folder: Path) -> None:
     grid = ("--methods", "head", "--seeds", "0,1", *SMALL, "--retries", 0, "--workers", 2, "--out", "runs")
-    done = python("-m", "fedprompt.benchmark", "sweep", *grid, cwd=hostile_folder)
+    done = python("-c", BENCH, "sweep", *grid, cwd=hostile_folder)
     assert done.returncode == 0, done.stderr
     assert [entry.status for entry in Store(hostile_folder / "runs").entries()] == ["done", "done"]
 

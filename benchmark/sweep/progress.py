@@ -19,11 +19,7 @@ class ProgressListener(Protocol):
     def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
         """Called when a run starts (round 0) and after each round.
 
-        Args:
-            run_id: The run.
-            number: The number of the round.
-            images: Images trained on so far.
-            worker: HOST:PID of the worker, or empty for the driver itself.
+        `images` is the number trained on so far, `worker` its HOST:PID, or empty for the driver itself.
         """
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
@@ -34,23 +30,11 @@ class ProgressListener(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Returns the progress of the sweep, as JSON-serialisable values."""
-
-
-class NoProgress:
-    """Ignores all progress."""
-
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
-        """Does nothing."""
-
-    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """Does nothing."""
-
-    def note(self, text: str) -> None:
-        """Does nothing."""
-
-    def describe(self) -> dict[str, Any]:
-        """Returns nothing."""
         return {}
+
+
+class NoProgress(ProgressListener):
+    """Ignores all progress."""
 
 
 class ConsoleProgress:

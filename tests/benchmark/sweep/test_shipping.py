@@ -54,7 +54,3 @@ def test_the_shipped_code_is_one_package_and_is_preferred_to_others(hostile_fold
     assert imported.stdout.strip() == str(shipped / "fedprompt" / "benchmark" / "sweep" / "ray_pool.py"), (
         imported.stderr
     )
-
-
-def test_nothing_but_the_code_is_shipped_without_plug_ins(tmp_path: Path) -> None:
-    assert runtime_environment(tmp_path, []).keys() == {"py_modules", "env_vars"}

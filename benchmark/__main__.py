@@ -1,4 +1,4 @@
-"""`python -m fedprompt.benchmark` is `bench`."""
+"""`python -m fedprompt.benchmark` runs the `bench` command."""
 
 from fedprompt.benchmark.cli import main
 

@@ -1,9 +1,18 @@
-"""What a user can get wrong about a run, a sweep or its directory; and how a sweep is told to end."""
+"""Exceptions of the benchmark package, and the parts of messages that they share."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
-    """A setting, file or directory is wrong; the message names the value, the limit and the remedy."""
+    """An option, file or directory is wrong. The message names the value, the limit and the remedy."""
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM), as a batch system does before it ends it by force."""
+    """SIGTERM was received. Batch systems send it before they kill a process."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns `" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

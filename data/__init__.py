@@ -1,1 +1,1 @@
-"""On what methods are compared: data sets, partitions and the Federation (who holds which samples)."""
+"""Data sets, partitions over clients, and federations."""

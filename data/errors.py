@@ -1,7 +1,9 @@
 """The error type of the data package, and helpers for its messages."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+
+SHOWN = 3  # items that a message lists
 
 
 class DataError(ValueError):
@@ -19,3 +21,8 @@ def unknown(what: str, name: str, available: Iterable[str]) -> DataError:
 def reason(error: OSError) -> str:
     """Returns the text of a system error in lower case, such as "no space left on device"."""
     return (error.strerror or str(error)).lower()
+
+
+def shortened(items: Collection[str], separator: str = ", ") -> str:
+    """Returns the first items as text, followed by "..." if there are more."""
+    return separator.join([*list(items)[:SHOWN], *(["..."] if len(items) > SHOWN else [])])

@@ -1,4 +1,4 @@
-"""The Federation: the clients of one data set under one partition, who holds what, and the file it is kept in."""
+"""The Federation: the clients of a data set under a partition, their samples, and its file format."""
 
 import hashlib
 import json
@@ -13,73 +13,63 @@ import numpy as np
 
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.errors import DataError, unknown
-from fedprompt.data.files import json_files as jsonfile
-from fedprompt.data.partitions import files as partition_file
-from fedprompt.data.partitions import settings as partition
+from fedprompt.data.files import json_files
+from fedprompt.data.partitions import partition_files
 from fedprompt.data.partitions.assignment import Part
-from fedprompt.data.partitions.positions import check_positions, check_some, class_counts, set_aside
-from fedprompt.data.partitions.settings import PartitionSettings
+from fedprompt.data.partitions.positions import check_not_empty, check_positions, class_counts, set_aside
+from fedprompt.data.partitions.settings import PartitionSettings, fingerprint
 
-__all__ = ["Client", "Federation", "PartitionSettings", "build"]
-
-PACKAGES = ("federated-prompt-bench", "numpy")  # whose versions a partition's draws depend on
+PACKAGES = ("fedprompt-bench", "numpy")  # their versions affect random draws
 
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """Positions int64 of a client's samples; held out: never trained on.
-
-    `validation` are samples of the training arrays kept from training, for choosing settings.
-    """
+    """The samples of a client, as positions int64 in the arrays of the data set."""
 
     train: Array
     test: Array
-    held_out: bool
-    domain: str | None = None
-    validation: Array = field(default_factory=lambda: np.empty(0, np.int64))
+    held_out: bool  # whether the client is never trained on
+    domain: str | None = None  # its domain, if it has one
+    validation: Array = field(default_factory=lambda: np.empty(0, np.int64))  # not in `train`
 
 
 @dataclass(frozen=True, eq=False)
 class Federation:
-    """Who holds which samples of a data set, and who is held out.
+    """The clients of a data set.
 
-    `counts` of the training samples and `test_counts` are int64 [K, C]. `unused` are the training and test samples that
-    no client holds. `test_part` says which arrays the clients' test positions count: those of "test", or of "train"
-    where the data set has no test samples of its clients. `dropped` clients of the data set were too small.
-    `drift` is the mean total variation distance, 0 to 1, between the class shares that a client wanted and those that
-    it got: how far the limited stock, and samples being whole, bent the priors.
+    `drift` is above 0 where classes run out, and because samples are indivisible.
     """
 
-    dataset: str
-    identity: str
-    settings: PartitionSettings
-    classes: tuple[str, ...]
-    clients: tuple[Client, ...]
-    counts: Array
-    test_counts: Array
-    unused: tuple[int, int]
-    drift: float
-    test_part: Part = "test"
-    dropped: int = 0
+    dataset: str  # name of the data set
+    identity: str  # identity of the data set
+    settings: PartitionSettings  # the settings of the partition
+    classes: tuple[str, ...]  # class names
+    clients: tuple[Client, ...]  # the clients; a client's position is its id
+    counts: Array  # training samples per client and class, int64 [K, C]
+    test_counts: Array  # test samples per client and class, int64 [K, C]
+    unused: tuple[int, int]  # numbers of training and test samples that no client has
+    drift: float  # mean total variation distance between target and actual class shares, 0 to 1
+    test_part: Part = "test"  # what test positions refer to: "train" if training images are set aside
+    dropped: int = 0  # number of clients of the data set that were too small
 
     @cached_property
     def priors(self) -> Array:
-        """Each client's class shares among its training labels, float64 [K, C]."""
+        """Class shares of the training samples per client, float64 [K, C]."""
         return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
 
     @cached_property
     def seen(self) -> Array:
-        """The ids int64 of the clients that training may sample."""
+        """Ids int64 of the clients that training can sample."""
         return np.flatnonzero([not client.held_out for client in self.clients])
 
     @cached_property
     def held_out(self) -> Array:
-        """The ids int64 of the clients that are never trained on."""
+        """Ids int64 of the clients that are never trained on."""
         return np.flatnonzero([client.held_out for client in self.clients])
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over the data's identity, the settings and every client; the name the data set goes by is left out."""
+        """sha256 of the identity of the data set, the settings and all clients, but not of the data set's name."""
         facts = [self.identity, self.settings.facts(), round(self.drift, 6), self.test_part, self.dropped]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for client in self.clients:
@@ -90,10 +80,10 @@ class Federation:
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """What there is to say of the federation in numbers: clients, samples, sizes, and what was left out.
+        """Returns the numbers of clients and samples, the client sizes, and what is unused.
 
-        `untested` clients have no test sample; `untrained` test samples are of a class that their client has no
-        training sample of.
+        `untested` is the number of clients without a test sample. `untrained` is the number of test samples whose class
+        is not among the training samples of their client.
         """
         sizes = self.counts.sum(axis=1)
         return {
@@ -113,20 +103,16 @@ class Federation:
         }
 
     def save(self, path: Path) -> None:
-        """Writes the federation as JSON, whole or not at all."""
+        """Writes the federation as JSON, atomically. Raises OSError if that fails."""
+        parts = ("train", "validation", "test")
         clients = [
-            {
-                "train": c.train.tolist(),
-                "validation": c.validation.tolist(),
-                "test": c.test.tolist(),
-                "held_out": c.held_out,
-                "domain": c.domain,
-            }
-            for c in self.clients
+            {part: getattr(client, part).tolist() for part in parts}
+            | {"held_out": client.held_out, "domain": client.domain}
+            for client in self.clients
         ]
         document = {
-            "format": partition_file.FORMAT,
-            "version": partition_file.VERSION,
+            "format": partition_files.FORMAT,
+            "version": partition_files.VERSION,
             "made_with": {package: _version(package) for package in PACKAGES},
             "dataset": self.dataset,
             "identity": self.identity,
@@ -137,18 +123,19 @@ class Federation:
             "hash": self.hash,
             "clients": clients,
         }
-        jsonfile.write(path, document)
+        json_files.write(path, document)
 
     @classmethod
     def load(cls, path: Path, dataset: DataSet) -> "Federation":
-        """The federation that was saved at `path`, checked against `dataset`.
+        """Reads the federation saved at `path`.
 
-        Raises DataError where the file is none, is of another version or another data set, or was changed.
+        Raises:
+            DataError: The file is not a federation of `dataset`, has another version, or was modified.
         """
-        saved = partition_file.parse(path)
+        saved = partition_files.read_federation(path)
         if saved.identity != dataset.identity:
-            made_for = f"made for {saved.dataset} ({saved.identity}), not for {dataset.name} ({dataset.identity})"
-            raise DataError(f"{path} was {made_for}: build it again, or use the data it was made for")
+            difference = f"for {saved.dataset} ({saved.identity}), not {dataset.name} ({dataset.identity})"
+            raise DataError(f"{path} is {difference}: build it again, or use that data set")
         clients = tuple(
             Client(_array(c.train), _array(c.test), c.held_out, c.domain, _array(c.validation)) for c in saved.clients
         )
@@ -157,7 +144,7 @@ class Federation:
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         if federation.hash != saved.hash:
-            raise DataError(f"{path} was changed after it was written: its content no longer gives its hash")
+            raise DataError(f"{path} was modified: its content does not match its hash")
         return federation
 
 
@@ -173,58 +160,64 @@ def _array(positions: Sequence[int]) -> Array:
 
 
 def build(dataset: DataSet, settings: PartitionSettings, stream: Callable[[str], np.random.Generator]) -> Federation:
-    """Spreads `dataset` over clients by `settings`, sets validation samples aside and chooses the held-out clients.
+    """Divides a data set among clients, sets validation samples aside and chooses the held-out clients.
 
-    `stream` gives the generator for a purpose ("partition", "validation", "held-out"); none of the three choices moves
-    another. A partition file that is a saved federation is that federation. Raises DataError where the settings or the
-    file do not fit the data.
+    If the partition file is a saved federation, returns that federation.
+
+    Args:
+        dataset: The data set.
+        settings: The settings of the partition.
+        stream: Returns the generator for a purpose: "partition", "validation" or "held-out". The three are independent.
+
+    Raises:
+        DataError: The settings or the partition file do not fit the data set.
     """
     if settings.partition_file is None:
-        return _built(dataset, settings, stream)
+        return _build(dataset, settings, stream)
     path = Path(settings.partition_file)
-    if partition.fingerprint(path) != settings.partition_hash:
-        raise DataError(f"--partition-file {path} has changed since it was named")
-    if not isinstance(partition_file.read(path), partition_file.IndexLists):
+    if fingerprint(path) != settings.partition_hash:
+        raise DataError(f"--partition-file {path} has changed since this run was configured")
+    if not isinstance(partition_files.read(path), partition_files.IndexLists):
         if settings.held_out is not None or settings.validation:
             option = "--validation" if settings.validation else "--held-out"
-            raise DataError(f"{option} has no effect with {path}: the file says it already, so drop one")
+            raise DataError(f"{option} has no effect with {path}: the file defines it, so remove one")
         return Federation.load(path, dataset)
     try:
-        return _built(dataset, settings, stream)
+        return _build(dataset, settings, stream)
     except DataError as error:
         raise DataError(f"{path} does not fit {dataset.name}: {error}") from error
 
 
-def _built(dataset: DataSet, settings: PartitionSettings, stream: Callable[[str], np.random.Generator]) -> Federation:
-    dealt = partition.find(settings.kind).spread(dataset, settings, stream("partition"))
+def _build(dataset: DataSet, settings: PartitionSettings, stream: Callable[[str], np.random.Generator]) -> Federation:
+    assignment = settings.assign(dataset, stream("partition"))
     drift = 0.0
-    if dealt.wanted is not None:
-        got = class_counts(dataset.train_y, dealt.train, len(dataset.classes))
-        distance = np.abs(dealt.wanted - got / got.sum(axis=1, keepdims=True)).sum(axis=1) / 2
-        drift = float(distance.mean())
-    train, validation = set_aside(dealt.train, settings.validation, stream("validation"))
-    held_out = _held_out(settings, dealt.domains, stream("held-out")).tolist()
-    clients = tuple(map(Client, train, dealt.test, held_out, dealt.domains, validation))
-    return _federation(dataset, settings, clients, drift, dealt.test_part, dealt.dropped)
+    if assignment.target_shares is not None:
+        counts = class_counts(dataset.train_y, assignment.train, len(dataset.classes))
+        actual_shares = counts / counts.sum(axis=1, keepdims=True)
+        drift = float((np.abs(assignment.target_shares - actual_shares).sum(axis=1) / 2).mean())
+    train, validation = set_aside(assignment.train, settings.validation, stream("validation"))
+    held_out = _held_out(settings, assignment.domains, stream("held-out")).tolist()
+    clients = tuple(map(Client, train, assignment.test, held_out, assignment.domains, validation))
+    return _federation(dataset, settings, clients, drift, assignment.test_part, assignment.dropped)
 
 
 def _held_out(settings: PartitionSettings, domains: Sequence[str | None], rng: np.random.Generator) -> Array:
-    """Which clients are held out, bool [K]: those of the domain named, or so many drawn at random."""
+    """Returns which clients are held out, bool [K]: those of the given domain, or a random choice."""
     name = settings.domain or settings.held_out
     if isinstance(name, str):
         known = {domain for domain in domains if domain is not None}
         if not known:
-            raise DataError(f"--held-out {name} is no number, and the clients of {settings.label} have no domains")
+            raise DataError(f"--held-out {name} is not a number, and the clients of {settings.label} have no domains")
         if name not in known:
             raise unknown("domain", name, known)
         if len(known) == 1:
             raise DataError(f"--held-out {name} leaves no client to train: it is the only domain")
         return np.array([domain == name for domain in domains])
-    chosen = np.zeros(len(domains), dtype=bool)
     if len(domains) < 2:
-        raise DataError(f"{settings.label} gives {len(domains)} client here: a federation has at least 2")
-    chosen[rng.choice(len(domains), settings.held_out_clients(len(domains)), replace=False)] = True
-    return chosen
+        raise DataError(f"{settings.label} gives {len(domains)} client here: a federation needs at least 2")
+    is_held_out = np.zeros(len(domains), dtype=bool)
+    is_held_out[rng.choice(len(domains), settings.held_out_clients(len(domains)), replace=False)] = True
+    return is_held_out
 
 
 def _federation(
@@ -235,14 +228,15 @@ def _federation(
     test_part: Part,
     dropped: int,
 ) -> Federation:
+    """Checks the clients' positions and counts their samples."""
     train, test = [client.train for client in clients], [client.test for client in clients]
-    kept = [np.concatenate([c.train, c.validation, c.test if test_part == "train" else c.test[:0]]) for c in clients]
-    check_positions("train", kept, len(dataset.train_y))
-    check_some(train)
-    labels, tests = dataset.train_y, 0
+    used = [np.concatenate([c.train, c.validation, c.test if test_part == "train" else c.test[:0]]) for c in clients]
+    check_positions("train", used, len(dataset.train_y))
+    check_not_empty(train)
+    labels, used_tests = dataset.train_y, 0
     if test_part == "test":
         check_positions("test", test, len(dataset.test_y))
-        labels, tests = dataset.test_y, sum(map(len, test))
+        labels, used_tests = dataset.test_y, sum(map(len, test))
     classes = len(dataset.classes)
     return Federation(
         dataset.name,
@@ -252,7 +246,7 @@ def _federation(
         clients,
         class_counts(dataset.train_y, train, classes),
         class_counts(labels, test, classes),
-        (len(dataset.train_y) - sum(map(len, kept)), len(dataset.test_y) - tests),
+        (len(dataset.train_y) - sum(map(len, used)), len(dataset.test_y) - used_tests),
         drift,
         test_part,
         dropped,

@@ -1,4 +1,4 @@
-"""The data sets by name. Adding one is adding a module to this package that registers a Source."""
+"""The data sets by name. To add one, add a module that registers a `Source` to `fedprompt.data.datasets`."""
 
 import importlib
 import os
@@ -6,79 +6,79 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from fedprompt.data import datasets
 from fedprompt.data.dataset import DataSet
-from fedprompt.data.errors import DataError, unknown
+from fedprompt.data.errors import SHOWN, DataError, unknown
 from fedprompt.data.files.archive import Archive
 
 
 def default_root() -> Path:
-    """The folder that data sets are kept in where none is named: $BENCH_DATA, else `datasets` here."""
+    """Returns the default folder for data sets: $BENCH_DATA, or `datasets` in the working directory."""
     return Path(os.environ.get("BENCH_DATA") or "datasets")
 
 
 class Source(ABC):
-    """Where one data set comes from. A module that defines one must be cheap to import: heavy libraries go inside."""
+    """Loads one data set. Listing imports its module, so import heavy libraries inside the methods."""
 
     description: ClassVar[str]  # one line for `bench list datasets`
-    classes: ClassVar[int | None] = None  # None where only the file knows
+    classes: ClassVar[int | None] = None  # None: known only once the data set is loaded
     train: ClassVar[int | None] = None  # samples
     test: ClassVar[int | None] = None
     domains: ClassVar[int | None] = None
-    clients: ClassVar[int | None] = None  # natural ones
-    terms: ClassVar[str] = ""  # licence, or terms of use
-    archives: ClassVar[tuple[Archive, ...]] = ()  # what `bench data prepare` fetches and unpacks
+    clients: ClassVar[int | None] = None  # natural clients
+    terms: ClassVar[str] = ""  # licence or terms of use
+    archives: ClassVar[tuple[Archive, ...]] = ()  # downloaded and unpacked by `bench data prepare`
 
     def __init__(self, name: str, root: Path | None) -> None:
-        self.name = name  # as asked for, with the argument of a parametrised name
+        self.name = name  # as requested, including an argument
         self.argument = name.partition(":")[2]
-        self.root = root  # the folder data sets are kept in
+        self.root = root  # the requested folder for data sets
         self.home = root or default_root()
 
+    @property
+    def argument_path(self) -> Path:
+        """The argument as a path, relative to the requested root or the working directory."""
+        return (self.root or Path()) / Path(self.argument).expanduser()
+
     def absent(self) -> list[Archive]:
-        """The archives whose content is not below `home`."""
+        """Returns the archives whose content is missing."""
         return [archive for archive in self.archives if not (self.home / archive.target).exists()]
 
     def require(self) -> None:
-        """Raises DataError, naming what to do, where an archive's content is absent."""
+        """Raises DataError, with a remedy, if the content of an archive is missing."""
         if absent := self.absent():
-            places = ", ".join(str(self.home / archive.target) for archive in absent[:3])
-            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-            files = ", ".join(archive.file for archive in absent[:3]) + more
+            more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+            targets = ", ".join(str(self.home / archive.target) for archive in absent[:SHOWN]) + more
+            files = ", ".join(archive.file for archive in absent[:SHOWN]) + more
             raise DataError(
-                f"{self.name}: {places}{more} is not there (another folder: --data-root)\n"
-                f"`bench data prepare {self.name}` gets it; without a network: put {files} into {self.home} first"
+                f"{self.name}: not found: {targets} (use --data-root for another folder)\n"
+                f"run `bench data prepare {self.name}`; without network access, first put {files} into {self.home}"
             )
 
-    @abstractmethod
     def identity(self) -> str:
-        """A short string that changes when the content does, had without decoding the data."""
+        """Returns a short string that changes with the content. Override this if it is known without loading."""
+        return self.load().identity
 
     @abstractmethod
     def load(self) -> DataSet:
-        """The data set, carrying `self.name` and `self.identity()`."""
+        """Returns the data set, with `self.name` and `self.identity()`."""
 
 
 class FolderSource(Source):
-    """A Source whose images lie in one folder, the target of its only archive."""
+    """A Source whose images are in one folder, the content of its only archive."""
 
     @property
     def folder(self) -> Path:
-        """Where the images lie."""
+        """The folder with the images."""
         return self.home / self.archives[0].target
-
-    def identity(self) -> str:
-        """What `load` finds: a hash of the list of its images."""
-        return self.load().identity
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a data set before it is loaded; counts are None where only the file knows."""
+    """A row of the list of data sets; a count is None if it is known only once the data set is loaded."""
 
     name: str
     description: str
@@ -88,7 +88,7 @@ class Entry:
     domains: int | None
     clients: int | None
     terms: str
-    bytes: int  # of the archives; 0 where there is nothing to fetch
+    bytes: int  # of the archives; 0 without a download
 
 
 SourceType = TypeVar("SourceType", bound=type[Source])
@@ -96,31 +96,31 @@ _sources: dict[str, type[Source]] = {}
 
 
 def register(name: str) -> Callable[[SourceType], SourceType]:
-    """Class decorator that makes a Source available as `name`; `prefix:WORD` asks for an argument."""
+    """Class decorator that registers a Source as `name`; "prefix:WORD" requires an argument after the colon."""
 
-    def enter(source: SourceType) -> SourceType:
+    def add(source: SourceType) -> SourceType:
         if name in _sources:
             raise DataError(f"data set {name!r} is registered twice")
         _sources[name] = source
         return source
 
-    return enter
+    return add
 
 
 @cache
 def _discover() -> None:
-    for module in pkgutil.iter_modules(datasets.__path__):
-        importlib.import_module(f"{datasets.__name__}.{module.name}")
+    for module in pkgutil.iter_modules([str(Path(__file__).parent / "datasets")]):
+        importlib.import_module(f"{__package__}.datasets.{module.name}")
 
 
 def names() -> list[str]:
-    """The names of all data sets, sorted; a parametrised one as `prefix:WORD`."""
+    """Returns the names of all data sets, sorted; a parametrised one as "prefix:WORD"."""
     _discover()
     return sorted(_sources)
 
 
 def entries() -> list[Entry]:
-    """One Entry for each data set, sorted by name; loads nothing."""
+    """Returns one entry per data set, sorted by name, without loading any."""
     return [_entry(name, _sources[name]) for name in names()]
 
 
@@ -131,39 +131,14 @@ def _entry(name: str, source: type[Source]) -> Entry:
 
 
 def source(name: str, root: Path | None = None) -> Source:
-    """The Source called `name`, not loaded. Raises DataError for an unknown name or a missing argument."""
+    """Returns the Source of a data set. Raises DataError for an unknown name or a missing argument."""
     prefix, _, argument = name.partition(":")
     for known in names():
         known_prefix, _, word = known.partition(":")
         if known_prefix == prefix:
             if word and not argument:
-                raise DataError(f"data set {name!r} names no {word.lower()}: write {known}")
+                raise DataError(f"data set {name!r} needs a {word.lower()}: write {known}")
             if argument and not word:
-                raise DataError(f"data set {name!r}: {known} takes nothing after a colon; write {known}")
+                raise DataError(f"data set {name!r}: {known} takes no argument; write {known}")
             return _sources[known](name, root)
     raise unknown("data set", name, _sources)
-
-
-def identity(name: str, root: Path | None = None, skip_corrupt: bool = False) -> str:
-    """A short string that changes when the content of the data set does. Raises DataError for an unknown name."""
-    return load(name, root, skip_corrupt).identity if skip_corrupt else source(name, root).identity()
-
-
-def load(name: str, root: Path | None = None, skip_corrupt: bool = False) -> DataSet:
-    """The data set called `name`, kept for the life of the process; `root` is the folder data sets are kept in.
-
-    With `skip_corrupt` all image files are tried, once a machine, and the unreadable ones left out and counted in a
-    note. Raises DataError for an unknown name or data that cannot be read.
-    """
-    dataset = _load(name, root, identity(name, root))
-    if not skip_corrupt:
-        return dataset
-    from fedprompt.data.datasets.readable import readable
-
-    return readable(dataset)
-
-
-@lru_cache(maxsize=4)
-def _load(name: str, root: Path | None, identity: str) -> DataSet:
-    # The identity is part of the key, so a file that changed is read again.
-    return source(name, root).load()

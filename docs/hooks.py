@@ -1,60 +1,56 @@
-"""What MkDocs calls while it builds the site: adds the pages that are made from the code, and the repository's own."""
+"""MkDocs hooks: add the pages that are generated from the code and those that lie elsewhere in the repository."""
 
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from docs.pages import commands, methods, notebook, repository
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # `mkdocs`, unlike `python -m mkdocs`, does not search the current folder
+
+from docs.pages import commands, methods, notebook, repository  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Completes the navigation of mkdocs.yml."""
-    measured = repository.measured(repository.files(_root(config)))
+    """Complete the navigation of mkdocs.yml."""
     families: list[object] = []
     for family, pages in methods.pages():
         links = [{page.title: page.path} for page in pages]
         families += [{family.capitalize(): links}] if family else links
-    listed = [{page.title: page.path} for page in commands.pages()]
     notebooks = [{path.stem.capitalize(): f"{path.stem}.md"} for path in _notebooks(config)]
-    first, *others = config.nav or [{"Guide": []}]
+    guide, *others = config.nav or [{"Guide": []}]
     config.nav = [
-        {"Guide": [*first["Guide"], *notebooks]},
+        {"Guide": [*guide["Guide"], *notebooks]},
         *others,
-        {"Measured": measured},
+        {"Measured": repository.measured(repository.files(ROOT))},
         {"Methods": families},
-        {"Commands": listed},
+        {"Commands": [{page.title: page.path} for page in commands.pages()]},
     ]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that lie in no folder of the site's sources."""
-    root = _root(config)
+    """Add the pages that are not files in `docs`."""
     for page in [*commands.pages(), *(page for _, pages in methods.pages() for page in pages)]:
         files.append(File.generated(config, page.path, content=page.text))
-    for name, place in repository.files(root).items():
-        files.append(File.generated(config, place, abs_src_path=str(root / name)))
+    for name, place in repository.files(ROOT).items():
+        files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))
     for path in _notebooks(config):
-        text, pictures = notebook.rendered(path)
+        text, images = notebook.render(path)
         files.append(File.generated(config, f"{path.stem}.md", content=text))
-        for place, picture in pictures.items():
-            files.append(File.generated(config, place, content=picture))
+        for place, image in images.items():
+            files.append(File.generated(config, place, content=image))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leads the links of the repository's own files to their pages."""
-    root = _root(config)
-    places = repository.files(root)
+    """Point the links of repository files to pages of the site."""
+    places = repository.files(ROOT)
     sources = {place: name for name, place in places.items()}
     source = sources.get(page.file.src_uri) or (None if page.file.generated_by else f"docs/{page.file.src_uri}")
-    return repository.relinked(markdown, source, places, root) if source else markdown
-
-
-def _root(config: MkDocsConfig) -> Path:
-    return Path(config.config_file_path).parent
+    return repository.relink(markdown, source, places, ROOT) if source else markdown
 
 
 def _notebooks(config: MkDocsConfig) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What came out: records -> data frames -> tables, figures, claims and reports. Reads records only."""
+"""Results: records -> data frames -> tables, figures, claims and reports. Reads records only, never trains."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ __all__ = ["RecordError", "clients", "differences", "draw", "leaderboard", "load
 
 
 def __getattr__(name: str) -> Any:
-    """The functions above, each imported on first use: `import fedprompt.results` loads no pandas."""
+    """Imports a public function on first use, so that `import fedprompt.results` does not load pandas."""
     if name in SOURCES:
         return getattr(importlib.import_module(f"{__name__}.{SOURCES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,20 +1,28 @@
-"""What goes wrong when results are read or shown."""
+"""Errors of reading records and of making tables, figures and reports from them."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RecordError(ValueError):
-    """Records that cannot be read, or a table or figure that cannot be made of them."""
+    """Records cannot be read, or a table or figure cannot be made from them."""
 
 
 class MissingDataError(RecordError):
-    """Records that lack what one figure shows, while others can be drawn."""
+    """Records lack the data of one figure; other figures can be drawn."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RecordError:
-    """The error for a `name` that is not among the `known` ones, with the nearest of them."""
+    """The error for an unknown `name`: it suggests the closest known name and lists all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
     return RecordError(f"unknown {kind} {name!r}: {hint}available: {', '.join(known)}")
+
+
+def check_known(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `unknown` for the first of `names` that is not in `known`."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise unknown(kind, name, known)

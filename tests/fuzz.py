@@ -18,7 +18,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from fedprompt.benchmark.config.options import options, read_preset
+from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.config.preset_files import read_preset
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs import prune
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, pack, restore, unpack
@@ -28,7 +29,7 @@ from fedprompt.benchmark.runs.status import directory_status
 from fedprompt.benchmark.runs.store import Entry, Store
 from fedprompt.benchmark.sweep.order import longest_first
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions import files as partition_file
+from fedprompt.data.partitions import partition_files
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records import frames as records
@@ -151,7 +152,7 @@ def preset_is_read_or_rejected(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.yaml"
         path.write_bytes(content)
-        tolerant(lambda: read_preset(str(path)))
+        tolerant(lambda: read_preset(str(path), Options.model_fields))
         tolerant(lambda: options({}, str(path)))
 
 
@@ -161,7 +162,7 @@ def partition_is_read_or_rejected(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "partition.json"
         path.write_bytes(content)
-        tolerant(lambda: partition_file.read(path))
+        tolerant(lambda: partition_files.read(path))
 
 
 def checkpoint_is_read_or_rejected(data: st.DataObject) -> None:

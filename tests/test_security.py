@@ -1,3 +1,5 @@
+"""No source runs code that it reads, and hostile files are refused with a message."""
+
 import ast
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ RUNS_CODE = {"eval", "exec", "compile", "pickle", "cPickle", "dill", "cloudpickl
 
 
 def unsafe(tree: ast.AST) -> list[str]:
-    """Uses of what runs code that it reads."""
+    """Calls and imports that can run code from the data they read."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -36,7 +38,7 @@ def unsafe(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_source_runs_what_it_reads(path: Path) -> None:
+def test_no_source_can_run_code_that_it_reads(path: Path) -> None:
     assert unsafe(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
@@ -52,10 +54,10 @@ def test_no_source_runs_what_it_reads(path: Path) -> None:
         "np.load(p, allow_pickle=True)",
     ],
 )
-def test_what_would_run_is_seen(text: str) -> None:
+def test_an_unsafe_call_or_import_is_found(text: str) -> None:
     assert len(unsafe(ast.parse(text))) == 1
 
 
 @pytest.mark.parametrize("check", fuzz.PROPERTIES, ids=lambda check: str(check.__name__))
-def test_a_file_is_read_or_refused_in_plain_words(check: Callable[[Any], None]) -> None:
+def test_a_hostile_file_is_read_or_refused_with_a_message(check: Callable[[Any], None]) -> None:
     fuzz.run(check, examples=40)

@@ -10,12 +10,14 @@ from timm.models.vision_transformer import VisionTransformer
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT, Precision
-from fedprompt.benchmark.simulation.batch import Batch, Clients
+from fedprompt.benchmark.simulation.batch import Batch
+from fedprompt.benchmark.simulation.class_rows import ClassRows
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining
+from fedprompt.benchmark.simulation.local_training import client_info
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
-from fedprompt.benchmark.simulation.stacking import stack
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.data import federation as federations
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Client, Federation
@@ -132,27 +134,20 @@ def simulator(
     training: LocalTraining = TRAINING,
 ) -> Simulator:
     """A method, by its full name, on a toy federation (of five clients unless told), ready to run."""
-    protocol = RoundSettings(rounds, participation, eval_every, training, Executor(executor, threads))
-    streams = RandomStreams(dataset().identity, "toy", seed)
-    recipe = registry.create(method, settings)
-    return Simulator(recipe, vit(), train_samples(), test_samples(), of or federation(), streams, protocol)
+    protocol = RoundSettings(rounds, participation, eval_every, training)
+    streams, recipe = RandomStreams(dataset().identity, "toy", seed), registry.create(method, settings)
+    data = train_samples(), test_samples()
+    return Simulator(recipe, vit(), *data, of or federation(), streams, protocol, Executor(executor, threads))
 
 
-def clients_of(jobs: Sequence[ClientTask]) -> Clients:
-    """What a batch knows of the jobs' clients."""
-    return Clients.of(np.stack([job.counts for job in jobs]), vit().device)
-
-
-def batch_of(method: Method, jobs: Sequence[ClientTask], width: int = 60) -> tuple[Batch, State]:
-    """A batch of up to `width` rows a client, and the state of its clients."""
-    clients = clients_of(jobs)
-    states = [{**job.shared, **job.memory, **job.local} for job in jobs]
-    batch = Batch(train_samples(), [job.rows[:width] for job in jobs], clients)
-    return batch, stack(states, clients, method.class_rows)
+def batch_of(method: Method, tasks: Sequence[ClientTask], width: int = 60) -> tuple[Batch, State]:
+    """A batch of up to `width` rows per client, and the state of its clients."""
+    clients = client_info(tasks, vit())
+    batch = Batch(train_samples(), [task.rows[:width] for task in tasks], clients)
+    return batch, ClassRows(method.class_rows, CLASSES).gather([task.state.tensors for task in tasks], clients)
 
 
 def learned(simulator: Simulator, clients: Sequence[int], number: int, kind: Kind = "sequential") -> list[ClientUpdate]:
-    """What clients end with after training from where the simulator is, which it leaves as it was."""
-    jobs = simulator.jobs(clients, number)
-    training = simulator.protocol.training
-    return Executor(kind).train(simulator.recipe, simulator.vit, simulator.train, jobs, training)
+    """The clients' updates after training from the simulator's current state, which does not change."""
+    tasks, context = simulator.make_tasks(clients, number), simulator.context
+    return Executor(kind).train(context.recipe, context.vit, context.train, tasks, context.settings.training)

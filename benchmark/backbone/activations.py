@@ -1,4 +1,4 @@
-"""Frozen activations of one split, computed once a machine: memory-mapped, shared by all workers, bounded."""
+"""Disk cache of frozen activations: computed once per machine, memory-mapped by all workers, limited in size."""
 
 import hashlib
 import logging
@@ -15,41 +15,49 @@ from torch import Tensor
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.files.memory_mapped import Array, MappedArray, default_folder, prepare
 
-CHUNK = 64  # images a pass of the frozen backbone
+CHUNK = 64  # images per forward pass
 DEFAULT_GB = 8.0
-LARGEST_SHARE = 4  # of the bound, that one array may take: tokens are cheap to compute again and large to keep
+MAX_SHARE = 4  # one array may take 1/4 of the limit: tokens are large to store and cheap to recompute
 
 logger = logging.getLogger(__name__)
 
 
-def bound() -> int:
-    """Bytes that all frozen activations kept on this machine may take: $BENCH_CACHE_GB, else 8 (10^9 bytes).
+def cache_limit() -> int:
+    """Returns the size limit of the cache in bytes: `BENCH_CACHE_GB` x 10^9, by default 8 x 10^9.
 
-    Raises `ConfigError` where that is no number.
+    Raises:
+        ConfigError: `BENCH_CACHE_GB` is not a number.
     """
     text = os.environ.get("BENCH_CACHE_GB") or DEFAULT_GB
     try:
         return int(float(text) * 1e9)
     except (ValueError, OverflowError):
-        raise ConfigError(f"BENCH_CACHE_GB={text}: need a number of gigabytes, as in 8; 0 keeps none.") from None
+        raise ConfigError(
+            f"BENCH_CACHE_GB={text}: need a number of gigabytes, as in 8; 0 disables the cache."
+        ) from None
 
 
-def ready() -> None:
-    """Raises `ConfigError` or `DataError` where the cache's bound is no number or its folder cannot be written."""
-    if bound():
+def prepare_cache() -> None:
+    """Checks the size limit and creates the cache folder. Raises `ConfigError` or `DataError`."""
+    if cache_limit():
         prepare(default_folder() / "activations")
 
 
 def fits(shape: tuple[int, ...]) -> bool:
-    """Whether fp32 activations of that shape are kept, or computed each time they are asked for."""
-    return int(np.prod(shape)) * 4 <= bound() // LARGEST_SHARE
+    """Returns whether fp32 activations of this shape are small enough for the cache."""
+    return int(np.prod(shape)) * 4 <= cache_limit() // MAX_SHARE
 
 
-def kept(identity: str | None, shape: tuple[int, ...], compute: Callable[[Tensor], Tensor], threads: int) -> Tensor:
-    """The activations fp32 of `shape` [N, ...] that `compute` gives for rows, made once and mapped from a file.
+def load_or_compute(
+    identity: str | None, shape: tuple[int, ...], compute: Callable[[Tensor], Tensor], threads: int
+) -> Tensor:
+    """Returns fp32 activations from the cache; computes and stores them first where they are missing.
 
-    `identity` says what they are of; without one they are computed for this process alone. Chunks are computed side
-    by side in so many threads, each in one thread: their number changes no bit.
+    Args:
+        identity: Names the activations in the cache. None: compute them in memory, for this process only.
+        shape: [N, ...], N rows.
+        compute: Row numbers [n] to their activations [n, ...].
+        threads: Chunks computed in parallel, each in one thread. The number does not change the result.
     """
     if identity is None:
         return torch.cat(list(_chunks(shape[0], compute, threads)))
@@ -62,38 +70,37 @@ def kept(identity: str | None, shape: tuple[int, ...], compute: Callable[[Tensor
         for chunk in _chunks(shape[0], compute, threads):
             yield chunk.numpy()
 
-    found = torch.from_numpy(array.get(blocks))
-    with suppress(OSError):  # another process may have made room by it just now, and the map stays good
+    values = torch.from_numpy(array.get(blocks))
+    with suppress(OSError):  # another process may just have deleted the file; the mapping stays valid
         os.utime(array.path)
-    return found
+    return values
 
 
-@torch.no_grad()
 def _chunks(count: int, compute: Callable[[Tensor], Tensor], threads: int) -> Iterator[Tensor]:
-    def one(rows: Tensor) -> Tensor:
-        with torch.no_grad():  # the mode is each thread's own
-            return compute(rows).float().cpu()
+    @torch.no_grad()  # gradient mode is per thread
+    def compute_chunk(rows: Tensor) -> Tensor:
+        return compute(rows).float().cpu()
 
     rows = torch.split(torch.arange(count), CHUNK)
     if threads < 2:
-        yield from map(one, rows)
+        yield from map(compute_chunk, rows)
         return
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for first in range(0, len(rows), 16 * threads):  # some at a time: what waits to be written takes memory
-            yield from pool.map(one, rows[first : first + 16 * threads])
+        for first in range(0, len(rows), 16 * threads):  # limits the memory of chunks that wait to be written
+            yield from pool.map(compute_chunk, rows[first : first + 16 * threads])
 
 
 def _make_room(folder: Path, wanted: int) -> None:
-    """Removes the arrays that were used least recently until `wanted` bytes fit the bound."""
+    """Deletes the least recently used arrays until `wanted` more bytes fit the limit."""
     arrays = []
     for path in folder.glob("*.npy"):
-        with suppress(FileNotFoundError):  # removed by another process
+        with suppress(FileNotFoundError):  # deleted by another process
             arrays.append((path.stat().st_mtime, path.stat().st_size, path))
-    held = sum(size for _, size, _ in arrays)
+    used = sum(size for _, size, _ in arrays)
     for _, size, path in sorted(arrays):
-        if held + wanted <= bound():
+        if used + wanted <= cache_limit():
             return
-        logger.info("removing %s to make room", path)
+        logger.info("deleting %s to make room", path)
         path.with_suffix(".json").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        held -= size
+        used -= size

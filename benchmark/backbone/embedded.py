@@ -1,9 +1,8 @@
 """The embedded backbone: a small timm Vision Transformer for 32x32 images, shipped with its weights.
 
-A convolutional stem turns an image into 4x4 patch tokens (Xiao et al., 2021, "Early convolutions help
-transformers see better"). It is frozen and runs once per image, so capacity spent there costs a
-federated client next to nothing, while the six narrow blocks that every client differentiates
-through stay cheap.
+A convolutional stem turns an image into 4x4 patch tokens (Xiao et al., 2021, "Early convolutions help transformers
+see better"). The stem is frozen and runs once per image, so its size costs a federated client almost nothing. The six
+narrow blocks, which every client differentiates through, stay cheap.
 """
 
 from timm.models.vision_transformer import VisionTransformer
@@ -15,7 +14,7 @@ STEM = ((32, 2), (64, 1), (64, 2), (128, 1), (192, 2))  # (channels, stride) of 
 
 
 class ConvStem(nn.Module):
-    """Images [B, 3, S, S] to patch tokens [B, (S/8)^2, dim]; stands in for timm's `PatchEmbed`."""
+    """Maps images [B, 3, S, S] to patch tokens [B, (S/8)^2, dim]; replaces timm's `PatchEmbed`."""
 
     def __init__(self, img_size: int = IMAGE_SIZE, embed_dim: int = DIM, **_: object) -> None:
         super().__init__()
@@ -30,12 +29,12 @@ class ConvStem(nn.Module):
         self.net = nn.Sequential(*layers, nn.Conv2d(channels, embed_dim, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens, row by row."""
+        """Returns patch tokens in row-major order."""
         return self.net(images).flatten(2).transpose(1, 2)
 
 
 def build(image_size: int = IMAGE_SIZE, classes: int = 0) -> VisionTransformer:
-    """The architecture with fresh weights; `classes=0` leaves the head out."""
+    """Returns the architecture with new random weights; `classes=0` omits the head."""
     model = VisionTransformer(
         img_size=image_size,
         patch_size=STRIDE,
@@ -45,5 +44,5 @@ def build(image_size: int = IMAGE_SIZE, classes: int = 0) -> VisionTransformer:
         num_classes=classes,
         embed_layer=ConvStem,
     )
-    model.pretrained_cfg = {"mean": MEAN, "std": STD}  # as timm notes it on models of its own
+    model.pretrained_cfg = {"mean": MEAN, "std": STD}  # as timm does for its own models
     return model

@@ -1,6 +1,5 @@
-"""Loads a frozen backbone: the embedded one, or any plain timm ViT from its own download or a checkpoint file."""
+"""Loads a frozen backbone: the embedded one, or any plain timm ViT with downloaded weights or a checkpoint file."""
 
-import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,14 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
 from fedprompt.benchmark.backbone import embedded
-from fedprompt.benchmark.backbone.vit import FrozenViT, Precision, refuse_unless_plain
+from fedprompt.benchmark.backbone.vit import FrozenViT, Precision, require_plain_vit
 from fedprompt.benchmark.backbone.weights import EMBEDDED, EMBEDDED_WEIGHTS, RANDOM, identity
-from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.errors import ConfigError, did_you_mean
 
 
 @lru_cache(maxsize=2)
@@ -30,7 +30,20 @@ def load(
     device: str = "cpu",
     precision: Precision = "fp32",
 ) -> FrozenViT:
-    """The backbone for `classes` classes, kept by the process. Raises `ConfigError` for what cannot be loaded."""
+    """Returns the frozen backbone; the process keeps the last two.
+
+    Args:
+        name: `bench_vit_patch8_32` (embedded) or a timm name, with an optional pretrained tag.
+        classes: Number of classes of the data set.
+        checkpoint: Weights file, or `random`. None: the embedded weights or timm's download.
+        image_size: Side of the images in pixels. None: the model's own. Positions are resampled.
+        patch_size: Side of a patch in pixels. None: the model's own. Patch weights are resampled.
+        device: `cpu`, `cuda` or `cuda:N`.
+        precision: Precision of the transformer blocks.
+
+    Raises:
+        ConfigError: The backbone is unknown or unsuitable, or its weights cannot be read or downloaded.
+    """
     if name == EMBEDDED:
         model = _embedded(checkpoint, image_size, patch_size)
     else:
@@ -46,47 +59,46 @@ def _embedded(checkpoint: str | None, image_size: int | None, patch_size: int | 
     size = image_size or embedded.IMAGE_SIZE
     if size % embedded.STRIDE:
         raise ConfigError(f"--image-size {size}: the embedded backbone needs a multiple of {embedded.STRIDE}.")
-    with _same_random_weights():
+    with _fixed_seed():
         model = embedded.build(size)
     if checkpoint != RANDOM:
-        _fill(model, _read(Path(checkpoint) if checkpoint else EMBEDDED_WEIGHTS), checkpoint or EMBEDDED)
+        _load_weights(model, _read(Path(checkpoint) if checkpoint else EMBEDDED_WEIGHTS), checkpoint or EMBEDDED)
     return model
 
 
 def _from_timm(name: str, checkpoint: str | None, image_size: int | None, patch_size: int | None) -> VisionTransformer:
-    architecture = name.split(".")[0]
-    if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"unknown backbone {name!r}{hint}; `bench list backbones` shows what there is.")
-    if name != architecture and name not in timm.list_pretrained(f"{architecture}.*"):
-        known = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none"
-        raise ConfigError(f"--backbone {name}: timm knows no such weights; for {architecture} there are {known}.")
-    with torch.device("meta"):  # its shape, without its weights
-        shape = timm.create_model(architecture, num_classes=0)
-    refuse_unless_plain(name, shape)
-    _refuse_cut_patches(name, shape, image_size, patch_size)
+    _check_timm_model(name, image_size, patch_size)
     sizes = {k: v for k, v in (("img_size", image_size), ("patch_size", patch_size)) if v is not None}
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries would bury the reason below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retry messages would hide the error below
     try:
-        with _same_random_weights():
+        with _fixed_seed():
             model = timm.create_model(name, num_classes=0, pretrained=checkpoint is None, **sizes)
     except (AssertionError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"--backbone {name} cannot be built at {sizes or 'its own size'}: {error}") from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"--backbone {name}: its weights cannot be downloaded ({type(error).__name__}). "
-            "Fetch them on a machine with a network and name the file with --checkpoint FILE."
+            "Download them on a machine with network access and pass the file with --checkpoint FILE."
         ) from error
     if checkpoint not in (None, RANDOM):
-        _fill(model, _read(Path(str(checkpoint))), str(checkpoint))
+        _load_weights(model, _read(Path(str(checkpoint))), str(checkpoint))
     return model
 
 
-def _refuse_cut_patches(name: str, shape: VisionTransformer, image_size: int | None, patch_size: int | None) -> None:
-    """Raises `ConfigError` where an image is no whole number of patches: timm would drop what is left over."""
-    image, patch = image_size or shape.patch_embed.img_size[0], patch_size or shape.patch_embed.patch_size[0]
-    if image % patch:
+def _check_timm_model(name: str, image_size: int | None, patch_size: int | None) -> None:
+    """Raises `ConfigError` for an unknown name, an unsuitable architecture, or images that are not whole patches."""
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        hint = did_you_mean(architecture, timm.list_models())
+        raise ConfigError(f"unknown backbone {name!r}{hint}; `bench list backbones` lists all.")
+    tags = timm.list_pretrained(f"{architecture}.*")
+    if name != architecture and name not in tags:
+        raise ConfigError(f"--backbone {name}: timm has no such weights; available: {', '.join(tags) or 'none'}.")
+    with torch.device("meta"):  # builds the architecture without weights
+        model = timm.create_model(architecture, num_classes=0)
+    require_plain_vit(name, model)
+    image, patch = image_size or model.patch_embed.img_size[0], patch_size or model.patch_embed.patch_size[0]
+    if image % patch:  # timm would drop the remaining pixels
         raise ConfigError(
             f"--backbone {name}: --image-size {image} is not a multiple of the patch size {patch}; "
             f"use {max(1, round(image / patch)) * patch}, or another --patch-size."
@@ -94,51 +106,51 @@ def _refuse_cut_patches(name: str, shape: VisionTransformer, image_size: int | N
 
 
 @contextmanager
-def _same_random_weights() -> Iterator[None]:
-    """Inside, torch draws from a fixed seed; its own state is as before afterwards."""
+def _fixed_seed() -> Iterator[None]:
+    """Seeds torch with 0 inside the block and restores its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a torch file read as data only."""
+    """Returns the tensors of a safetensors or torch file. Pickled code is not executed."""
     if not path.is_file():
-        raise ConfigError(f"--checkpoint {path}: there is no such file.")
+        raise ConfigError(f"--checkpoint {path}: no such file.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no checkpoint make torch's reader raise anything
+    except Exception as error:  # for an invalid file, torch raises errors of many types
         raise ConfigError(
-            f"--checkpoint {path} is neither a safetensors file nor a torch file of tensors alone "
+            f"--checkpoint {path} is neither a safetensors file nor a torch file that contains only tensors "
             f"({type(error).__name__}); convert it with safetensors.torch.save_file."
         ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
-        raise ConfigError(f"--checkpoint {path} holds no dictionary of tensors.")
+        raise ConfigError(f"--checkpoint {path} contains no dictionary of tensors.")
     return content
 
 
-def _fill(model: VisionTransformer, state: dict[str, Tensor], source: str) -> None:
-    """Loads a state resampled to the model's image and patch size; a classification head in it is left out."""
+def _load_weights(model: VisionTransformer, state: dict[str, Tensor], source: str) -> None:
+    """Loads a state, resampled to the model's image and patch size. A classification head is ignored."""
     state = {k: v for k, v in state.items() if not k.startswith(("head.", "head_dist."))}
-    wanted = model.state_dict()
+    expected = model.state_dict()
     try:
         if isinstance(model.patch_embed, embedded.ConvStem):
             state = _resample_positions(model, state)
         else:
             state = checkpoint_filter_fn({k: v.float() for k, v in state.items()}, model)
-    except Exception as error:  # timm's filter stumbles over an alien file; the comparison below says how it differs
+    except Exception as error:  # timm's filter fails on unrelated files; the comparison below reports the differences
         logging.getLogger("bench").debug("resampling %s: %r", source, error)
-    missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     misshapen = [
-        f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in sorted(wanted.keys() & state.keys())
-        if state[k].shape != wanted[k].shape
+        f"{k} {tuple(state[k].shape)} instead of {tuple(expected[k].shape)}"
+        for k in sorted(expected.keys() & state.keys())
+        if state[k].shape != expected[k].shape
     ]
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     differences = [
         f"{label}: {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
         for label, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
@@ -150,8 +162,6 @@ def _fill(model: VisionTransformer, state: dict[str, Tensor], source: str) -> No
 
 
 def _resample_positions(model: VisionTransformer, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    from timm.layers import resample_abs_pos_embed
-
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     if state["pos_embed"].shape != model.pos_embed.shape:
         grid = list(model.patch_embed.grid_size)

@@ -1,8 +1,7 @@
-"""Pre-trains the embedded backbone on Tiny-ImageNet with supervision: `bench pretrain --data PATH`.
+"""Pre-trains the embedded backbone on Tiny-ImageNet with labels: `bench pretrain --data PATH`.
 
-Everything needed to go on after an interruption lies in the work folder: the decoded images, and one
-checkpoint that is replaced at the end of every epoch. The result is a half-precision safetensors file
-without the classification head, and a JSON file with what was measured.
+The work folder contains all that is needed to resume: the decoded images, and a checkpoint that each epoch replaces.
+The results are a half-precision safetensors file without the classification head and a JSON file of measurements.
 """
 
 import hashlib
@@ -11,6 +10,7 @@ import json
 import tarfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 
@@ -25,39 +25,48 @@ from torch.nn import functional
 from fedprompt.benchmark.backbone import embedded
 from fedprompt.benchmark.backbone.weights import EMBEDDED_WEIGHTS
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.files.atomic import atomic_write
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 128, 1e-3, 0.05, 300
 SMOOTHING, CLIP, SHIFT = 0.1, 1.0, 4
-GREY, NEGATIVE, BLURRED = 0.3, 0.2, 0.15  # shares of the images seen so; the last for each of two sizes
+GREY, NEGATIVE, LOW_RESOLUTION = 0.3, 0.2, 0.15  # shares of the images; the last for each of two resolutions
 COOL_DOWN = 2  # epochs
-PLAIN_EPOCHS = 5  # before images vary so: from the first epoch on, a probe of 50 % took twice the epochs
+PLAIN_EPOCHS = 5  # epochs without photometric augmentation: with it from the start, a 50 % probe took twice as long
 
 
-def files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below `tiny-imagenet-200`, as (path inside it, content), from a folder or a tar archive."""
+def read_files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields (path below `tiny-imagenet-200`, content) for each file of a folder or tar archive."""
     if source.is_dir():
         for path in sorted(p for p in source.rglob("*") if p.is_file()):
             yield path.relative_to(source).as_posix(), path.read_bytes()
         return
     try:
-        with tarfile.open(source, "r|*") as archive:  # read as a stream: nothing is unpacked to disk
+        with tarfile.open(source, "r|*") as archive:  # reads a stream; unpacks nothing to disk
             for member in archive:
                 content = archive.extractfile(member) if member.isfile() else None
                 if content is not None:
                     yield member.name.removeprefix("./").partition("/")[2], content.read()
     except tarfile.ReadError as error:
-        raise ConfigError(f"{source} is no whole tar archive: unpack it, and name the folder.") from error
+        raise ConfigError(f"{source} is not a complete tar archive; unpack it and pass the folder.") from error
 
 
 def tiny_imagenet(source: Path) -> dict[str, np.ndarray]:
-    """Tiny-ImageNet boxed down to 32 px: train_x, val_x uint8 [N, 32, 32, 3]; train_y, val_y int64 [N].
+    """Reads Tiny-ImageNet and reduces the images to 32 px with a box filter.
 
-    The classes are those with training images: copies exist whose validation split names two more, and
-    images of these are left out. Raises `ConfigError` when that does not make 200 classes.
+    Some copies have validation images of two additional classes without training images; those are skipped.
+
+    Args:
+        source: The folder `tiny-imagenet-200`, or a tar archive of it.
+
+    Returns:
+        `train_x` and `val_x`, uint8 [N, 32, 32, 3]; `train_y` and `val_y`, int64 [N].
+
+    Raises:
+        ConfigError: The source does not contain 200 classes with training images.
     """
     images: dict[str, tuple[str, np.ndarray]] = {}
     labels: dict[str, str] = {}
-    for name, content in files(source):
+    for name, content in read_files(source):
         if name.endswith(".JPEG"):
             image = Image.open(io.BytesIO(content)).convert("RGB").resize((32, 32), Image.Resampling.BOX)
             images[name.rsplit("/", 1)[1]] = (name.split("/")[0], np.asarray(image))
@@ -67,7 +76,7 @@ def tiny_imagenet(source: Path) -> dict[str, np.ndarray]:
     trained = {labels[key] for key, (split, _) in images.items() if split == "train"}
     classes = {name: index for index, name in enumerate(sorted(trained))}
     if len(classes) != 200:
-        raise ConfigError(f"{source} holds {len(classes)} classes, Tiny-ImageNet has 200; give its folder or archive.")
+        raise ConfigError(f"{source} has {len(classes)} classes, Tiny-ImageNet has 200; pass its folder or archive.")
     arrays = {}
     for split in ("train", "val"):
         names = sorted(key for key, (part, _) in images.items() if part == split and labels[key] in classes)
@@ -76,13 +85,13 @@ def tiny_imagenet(source: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def normalised(images: np.ndarray) -> Tensor:
-    """uint8 [B, H, W, 3] to float [B, 3, H, W] with the backbone's mean and deviation (0.5 each)."""
+def normalise(images: np.ndarray) -> Tensor:
+    """Maps uint8 [B, H, W, 3] to float [B, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each image shifted by up to 4 px (edges mirrored) and flipped half of the time."""
+def shift_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shifts each image by up to 4 px (reflected edges) and mirrors it with probability 0.5."""
     padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="reflect")
     tops, lefts = rng.integers(0, 2 * SHIFT + 1, (2, len(images)))
     out = np.empty_like(images)
@@ -92,36 +101,36 @@ def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def varied(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Grey, negative, low-contrast and low-resolution views of normalised images [B, 3, S, S].
+def vary_appearance(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Makes some normalised images [B, 3, S, S] grey, negative or low-resolution, and scales their contrast.
 
-    Without them, scans of digits fall into a cone of the feature space (mean of norm 13.0, spread 2.1), in which
-    no linear head can be trained by a few steps of SGD.
+    Without this, features of scanned digits lie in a narrow cone (mean of norm 13.0, spread 2.1), where a few steps of
+    SGD cannot train a linear head.
     """
 
-    def share(part: float) -> Tensor:
-        return torch.from_numpy(rng.random(len(images)) < part).view(-1, 1, 1, 1)
+    def selected(share: float) -> Tensor:
+        return torch.from_numpy(rng.random(len(images)) < share).view(-1, 1, 1, 1)
 
-    images = torch.where(share(GREY), images.mean(1, keepdim=True), images)
+    images = torch.where(selected(GREY), images.mean(1, keepdim=True), images)
     images = images * torch.from_numpy(rng.uniform(0.5, 1.5, (len(images), 1, 1, 1))).float()
-    images = torch.where(share(NEGATIVE), -images, images)
+    images = torch.where(selected(NEGATIVE), -images, images)
     for side in (8, 16):
         small = functional.interpolate(images, side, mode="area")
         blurred = functional.interpolate(small, images.shape[-1], mode="bicubic")
-        images = torch.where(share(BLURRED), blurred, images)
+        images = torch.where(selected(LOW_RESOLUTION), blurred, images)
     return images.clamp(-1, 1)
 
 
-def features(model: VisionTransformer, images: np.ndarray, head: bool = False) -> Tensor:
-    """The normalised cls feature [N, D], or with `head` the logits, without gradient."""
+def predict(model: VisionTransformer, images: np.ndarray, head: bool = False) -> Tensor:
+    """Returns the cls feature [N, D], or with `head` the logits [N, C], without gradient."""
     model.eval()
     with torch.no_grad():
-        parts = [normalised(images[i : i + 500]) for i in range(0, len(images), 500)]
+        parts = [normalise(images[i : i + 500]) for i in range(0, len(images), 500)]
         return torch.cat([model(x) if head else model.forward_features(x)[:, 0] for x in parts])
 
 
 def probe(model: VisionTransformer, npz: Path, train: int = 2000, test: int = 1000) -> float:
-    """Test accuracy of a logistic regression on the frozen cls feature of a class-balanced subset."""
+    """Returns the test accuracy of a logistic regression on frozen cls features of a class-balanced subset."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -131,7 +140,7 @@ def probe(model: VisionTransformer, npz: Path, train: int = 2000, test: int = 10
     def balanced(x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         each = count // len(np.unique(y))
         rows = np.concatenate([np.flatnonzero(y == c)[:each] for c in np.unique(y)])
-        return features(model, x[rows]).numpy(), y[rows]
+        return predict(model, x[rows]).numpy(), y[rows]
 
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     classifier.fit(*balanced(data["train_x"], data["train_y"], train))
@@ -139,17 +148,18 @@ def probe(model: VisionTransformer, npz: Path, train: int = 2000, test: int = 10
 
 
 def learning_rate(step: int, epochs: int, steps: int) -> float:
-    """The rate at a step, counted over all epochs of `steps` each: a short rise, a slow cosine, a linear cool-down.
+    """Returns the learning rate of a step, counted over all epochs of `steps` each.
 
-    The cosine would end only after half as many epochs again, so that the rate is still high when cooling begins.
+    Warm-up, then cosine, then a linear cool-down. The cosine is 1.5 times as long as the training, so that the rate is
+    still high when the cool-down starts.
     """
     if step < WARM_UP:
         return LEARNING_RATE * (1 + 24 * (1 - cos(pi * step / WARM_UP)) / 2) / 25
-    slow = (1 + cos(pi * (step - WARM_UP) / (1.5 * epochs * steps - WARM_UP))) / 2
-    return LEARNING_RATE * slow * min(1, (epochs * steps - step) / (COOL_DOWN * steps))
+    cosine = (1 + cos(pi * (step - WARM_UP) / (1.5 * epochs * steps - WARM_UP))) / 2
+    return LEARNING_RATE * cosine * min(1, (epochs * steps - step) / (COOL_DOWN * steps))
 
 
-def epoch_of_training(
+def train_epoch(
     model: VisionTransformer,
     optimiser: torch.optim.Optimizer,
     data: dict[str, np.ndarray],
@@ -157,7 +167,7 @@ def epoch_of_training(
     epochs: int,
     rng: np.random.Generator,
 ) -> float:
-    """One pass over the training images, varied after the first few epochs; returns the mean training loss."""
+    """Trains for one epoch; returns the mean training loss."""
     model.train()
     total, steps = 0.0, len(data["train_y"]) // BATCH
     order = rng.permutation(len(data["train_y"]))
@@ -165,8 +175,8 @@ def epoch_of_training(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(epoch * steps + step, epochs, steps)
         rows = np.sort(order[step * BATCH : (step + 1) * BATCH])
-        images = normalised(augmented(data["train_x"][rows], rng))
-        logits = model(varied(images, rng) if epoch >= PLAIN_EPOCHS else images)
+        images = normalise(shift_and_flip(data["train_x"][rows], rng))
+        logits = model(vary_appearance(images, rng) if epoch >= PLAIN_EPOCHS else images)
         loss = functional.cross_entropy(logits, torch.from_numpy(data["train_y"][rows]), label_smoothing=SMOOTHING)
         optimiser.zero_grad()
         loss.backward()
@@ -177,14 +187,19 @@ def epoch_of_training(
 
 
 def pretrain(source: Path, work: Path, epochs: int, seed: int = 0, npz: Path | None = None) -> dict[str, object]:
-    """Trains for `epochs` (going on from the checkpoint in `work`), writes the weights and returns the measurements."""
-    decoded = work / "tiny-imagenet-32.npz"
-    if not decoded.exists():
-        images = tiny_imagenet(source)
-        work.mkdir(parents=True, exist_ok=True)
-        np.savez(work / "decoding.npz", allow_pickle=False, **images)
-        (work / "decoding.npz").rename(decoded)
-    data = dict(np.load(decoded))
+    """Trains from the checkpoint in `work`, if any, up to `epochs`; writes the weights.
+
+    Args:
+        source: Tiny-ImageNet, as a folder or archive.
+        work: Folder for the decoded images, the checkpoint and the results.
+        epochs: Number of epochs in total.
+        seed: Seed of initial weights and batches.
+        npz: Images and labels for a linear probe after each epoch.
+
+    Returns:
+        The content of `measured.json`.
+    """
+    data = _decoded(source, work)
     torch.manual_seed(seed)
     model = embedded.build(classes=200)
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -196,23 +211,32 @@ def pretrain(source: Path, work: Path, epochs: int, seed: int = 0, npz: Path | N
         optimiser.load_state_dict(state["optimiser"])
         history = state["history"]
     while len(history) < epochs:
-        began = time.perf_counter()
-        rng = np.random.default_rng([seed, len(history)])  # an epoch's draws do not depend on interruptions
-        loss = epoch_of_training(model, optimiser, data, len(history), epochs, rng)
-        right = features(model, data["val_x"], head=True).argmax(1).numpy() == data["val_y"]
-        row = {"epoch": len(history) + 1, "loss": loss, "validation": float(right.mean())}
+        started = time.perf_counter()
+        rng = np.random.default_rng([seed, len(history)])  # independent of interruptions
+        loss = train_epoch(model, optimiser, data, len(history), epochs, rng)
+        correct = predict(model, data["val_x"], head=True).argmax(1).numpy() == data["val_y"]
+        row = {"epoch": len(history) + 1, "loss": loss, "validation": float(correct.mean())}
         if npz is not None:
             row["probe"] = probe(model, npz)
-        history.append(row | {"seconds": time.perf_counter() - began})
+        history.append(row | {"seconds": time.perf_counter() - started})
         print(json.dumps(history[-1]), flush=True)
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-        torch.save(state | {"history": history}, checkpoint.with_suffix(".tmp"))
-        checkpoint.with_suffix(".tmp").rename(checkpoint)
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
+        atomic_write(checkpoint, partial(torch.save, state))
     return export(model, work, history)
 
 
+def _decoded(source: Path, work: Path) -> dict[str, np.ndarray]:
+    path = work / "tiny-imagenet-32.npz"
+    if not path.exists():
+        images = tiny_imagenet(source)
+        work.mkdir(parents=True, exist_ok=True)
+        np.savez(work / "decoding.npz", allow_pickle=False, **images)
+        (work / "decoding.npz").rename(path)
+    return dict(np.load(path))
+
+
 def export(model: VisionTransformer, work: Path, history: list[dict[str, float]]) -> dict[str, object]:
-    """Writes the headless weights in half precision beside `measured.json`; returns what that file says."""
+    """Writes the headless weights in half precision and `measured.json`; returns the content of the latter."""
     weights = work / EMBEDDED_WEIGHTS.name
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file({k: v.contiguous() for k, v in tensors.items() if not k.startswith("head.")}, weights)

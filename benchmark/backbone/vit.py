@@ -1,7 +1,7 @@
-"""The frozen Vision Transformer, opened at the places where methods put prompts in.
+"""A frozen Vision Transformer that methods can extend with prompts.
 
-Only what a prompted forward pass needs is computed: the last block runs for the tokens that are read, and no weight
-takes a gradient. Methods meet fp32 everywhere; in bf16 the blocks alone compute.
+The last block runs only for the tokens that are read, and no weight has a gradient. Methods see fp32 everywhere; with
+`precision="bf16"` only the blocks compute in bf16.
 """
 
 import threading
@@ -11,7 +11,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from fedprompt.benchmark.backbone.block import is_plain, through
+from fedprompt.benchmark.backbone.block import is_plain, run_block
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.methods.base import LayerEdit
 
@@ -19,8 +19,8 @@ Precision = Literal["fp32", "bf16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def refuse_unless_plain(name: str, model: nn.Module) -> None:
-    """Raises `ConfigError` for an architecture whose forward is not that of a ViT with one cls token."""
+def require_plain_vit(name: str, model: nn.Module) -> None:
+    """Raises `ConfigError` unless the architecture is a plain ViT with one cls token."""
     reason = None
     if type(model) is not VisionTransformer:
         reason = f"it is a {type(model).__name__}"
@@ -35,9 +35,20 @@ def refuse_unless_plain(name: str, model: nn.Module) -> None:
 
 
 class FrozenViT:
-    """A timm ViT that never trains; layers are counted 1..depth. Satisfies `fedprompt.methods.base.Backbone`.
+    """A timm ViT with frozen weights. Implements `fedprompt.methods.base.Backbone`; layers are counted from 1.
 
-    `identity` names weights, sizes and precision to the caches of frozen activations; None keeps those in memory.
+    Args:
+        name: Name of the model, for messages.
+        model: A model that passes `require_plain_vit`.
+        classes: Number of classes of the data set.
+        precision: Precision of the blocks.
+        identity: Weights, sizes and precision as one string: the key of cached activations. None: no disk cache.
+
+    Attributes:
+        dim, depth, hidden: Width D, number of layers, width of the MLP (0 where the blocks are not plain).
+        tokens: Tokens per image without prompts: cls and patches.
+        mean, std: Normalisation that the weights were trained with.
+        layers_run: Forward passes so far, counted as images x layers.
     """
 
     def __init__(
@@ -57,53 +68,53 @@ class FrozenViT:
         self.tokens = model.patch_embed.num_patches + 1
         config = getattr(model, "pretrained_cfg", None) or {}
         self.mean, self.std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
-        self.layers_run = 0  # images times layers, forward, over the life of this object
-        self._counting = threading.Lock()
+        self.layers_run = 0
+        self._count_lock = threading.Lock()
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     def tokens_of(self, images: Tensor) -> Tensor:
-        """Normalised images [B, 3, S, S] to the tokens [B, T, D] entering layer 1."""
+        """Maps normalised images [B, 3, S, S] to the tokens [B, T, D] entering layer 1."""
         model = self.model
         return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
 
     def embed(self, batch: Any) -> Tensor:
-        """Tokens [B, T, D] entering layer 1: cls first, positions added."""
+        """Returns tokens [B, T, D] entering layer 1: cls first, positions added."""
         return batch.samples.tokens(batch.rows)
 
     def frozen(self, batch: Any, layer: int) -> Tensor:
-        """Tokens [B, T, D] entering `layer` without any prompt; computed once per image where the cache holds them."""
+        """Returns tokens [B, T, D] entering `layer` without prompts; cached where they fit."""
         return batch.samples.tokens(batch.rows, layer)
 
     def features(self, batch: Any, layer: int | None = None) -> Tensor:
-        """The frozen cls feature [B, D] without any prompt, or cls entering `layer`; computed once per image."""
+        """Returns the cls feature [B, D] without prompts, or the cls token entering `layer`; cached."""
         return batch.samples.features(batch.rows, layer)
 
     def pixels(self, batch: Any) -> Tensor:
-        """Normalised images [B, 3, S, S]."""
+        """Returns normalised images [B, 3, S, S]."""
         return batch.samples.pixels(batch.rows)
 
     def layers(self, x: Tensor, first: int = 1, last: int | None = None, edit: LayerEdit | None = None) -> Tensor:
-        """Tokens [B, T, D] after layers `first`..`last`, inclusive; unchanged where last < first."""
-        return self._through(x, first, self.depth if last is None else last, edit).to(x.dtype)
+        """Returns tokens [B, T, D] after layers `first`..`last` (inclusive); `x` itself where last < first."""
+        return self._run(x, first, self.depth if last is None else last, edit).to(x.dtype)
 
     def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The cls feature [B, D] after layers `first`..depth and the final norm."""
+        """Returns the cls feature [B, D] after layers `first`..depth and the final norm."""
         return self.outputs(x, 1, first, edit)[:, 0]
 
     def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
-        x = self._through(x, first, self.depth - 1, edit)
+        """Returns the first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
+        x = self._run(x, first, self.depth - 1, edit)
         self._count(len(x))
         x = self._block(x, self.depth, read, edit).float()
         out = self.model.norm(x)
         return self.model.fc_norm(out if edit is None else edit("norm", self.depth + 1, x, out))
 
-    def _through(self, x: Tensor, first: int, last: int, edit: LayerEdit | None) -> Tensor:
-        """As `layers`, in the precision of the blocks."""
+    def _run(self, x: Tensor, first: int, last: int, edit: LayerEdit | None) -> Tensor:
+        """Like `layers`, but returns the precision of the blocks."""
         self._count(len(x) * max(0, last - first + 1))
         x = x.to(DTYPES[self.precision])
         for layer in range(first, last + 1):
@@ -113,11 +124,11 @@ class FrozenViT:
     def _block(self, x: Tensor, layer: int, read: int | None, edit: LayerEdit | None) -> Tensor:
         block = self.blocks[layer - 1]
         if is_plain(block):
-            return through(block, x, read, None if edit is None else lambda point, *io: edit(point, layer, *io))
+            return run_block(block, x, read, None if edit is None else lambda point, *io: edit(point, layer, *io))
         if edit is not None:
-            raise ConfigError(f"--backbone {self.name}: its blocks are not plain, so they cannot be tuned from inside.")
+            raise ConfigError(f"--backbone {self.name}: methods that edit layers need timm's standard blocks.")
         return block(x)[:, :read]
 
     def _count(self, layers: int) -> None:
-        with self._counting:  # clients may run side by side
+        with self._count_lock:  # the threaded executor trains clients in parallel
             self.layers_run += layers

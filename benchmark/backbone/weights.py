@@ -1,18 +1,23 @@
-"""What a backbone's weights are, told without loading torch."""
+"""Identity of a backbone's weights, computed without importing torch."""
 
 import hashlib
 from pathlib import Path
 
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import reason
 
 EMBEDDED = "bench_vit_patch8_32"
 EMBEDDED_WEIGHTS = Path(__file__).parent / "pretrained" / f"{EMBEDDED}.tiny_imagenet.safetensors"
 RANDOM = "random"
-"""The checkpoint that asks for random weights in so many words; they are never used silently."""
+"""The value of `--checkpoint` that requests random weights. Random weights are never a silent fallback."""
 
 
 def identity(name: str, checkpoint: str | None) -> str:
-    """A file's sha256, the name by which timm downloads, or `random`. Raises `ConfigError` for a missing file."""
+    """Returns what identifies the weights: the file's SHA-256, `timm:NAME` for a download, or `random`.
+
+    Raises:
+        ConfigError: The checkpoint file cannot be read.
+    """
     if checkpoint == RANDOM:
         return RANDOM
     if checkpoint is not None or name == EMBEDDED:
@@ -21,5 +26,5 @@ def identity(name: str, checkpoint: str | None) -> str:
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise ConfigError(f"--checkpoint {path} cannot be read: {(error.strerror or '').lower()}.") from error
+            raise ConfigError(f"--checkpoint {path} cannot be read: {reason(error)}.") from error
     return f"timm:{name}"

@@ -1,11 +1,11 @@
-"""The `bench` command. Only the module of the command that was asked for is imported, so help is instant."""
+"""The `bench` command. It imports the module of the requested command only, so that help is fast."""
 
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,37 +17,37 @@ from fedprompt.results.errors import RecordError
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
 
-COMMANDS = {  # name: (module, what `bench --help` says)
-    "list": ("listing", "Methods, datasets, backbones, presets, figures."),
-    "run": ("running", "One run in this process."),
-    "sweep": ("running", "A grid of runs on Ray; the same command resumes."),
-    "tune": ("tuning", "As many trials for every method, the best of each as a preset."),
-    "plan": ("planning", "What a sweep would do and cost; runs nothing."),
-    "status": ("results", "What is done, what runs, what failed, and why."),
-    "retry": ("retrying", "Runs what failed in a directory again."),
-    "table": ("results", "The table of a directory of runs."),
-    "figure": ("results", "The figures of a directory of runs."),
-    "report": ("results", "A directory of runs as one HTML file that needs nothing else."),
-    "compare": ("comparing", "Two methods, paired; or published numbers beside ours."),
-    "verify": ("comparing", "Papers' claims against the runs of a directory."),
-    "export": ("records", "The records of a directory as one tidy file."),
-    "merge": ("records", "Several directories of runs as one."),
-    "prune": ("records", "Shows what of a directory may go, and deletes it with --yes."),
-    "reproduce": ("records", "One run again from its record, compared bit for bit."),
-    "data": ("data", "Get, check and picture data sets and partitions."),
-    "doctor": ("installation", "What works here, and what mends what does not."),
-    "perf": ("performance", "The throughput of this machine beside its own limit."),
-    "new-method": ("contributing", "Writes a file for a method of your own to start from."),
-    "check": ("contributing", "Checks a method against the contract, in plain words."),
-    "pretrain": ("installation", "Pre-trains the embedded backbone on Tiny-ImageNet."),
+COMMANDS = {  # name: (module, help in `bench --help`)
+    "list": ("listing", "List methods, data sets, backbones, presets or figures."),
+    "run": ("running", "Execute one run in this process."),
+    "sweep": ("running", "Run a grid on Ray; repeat the command to resume."),
+    "tune": ("tuning", "Tune every method with equally many trials; write a preset."),
+    "plan": ("planning", "Estimate the runs, time, memory and traffic of a sweep."),
+    "status": ("results", "Show finished, running and failed runs."),
+    "retry": ("running", "Repeat the failed runs of a directory."),
+    "table": ("results", "Print the table of a directory of runs."),
+    "figure": ("results", "Draw the figures of a directory of runs."),
+    "report": ("results", "Write a directory of runs as one self-contained HTML file."),
+    "compare": ("comparing", "Compare two methods, or published and measured numbers."),
+    "verify": ("comparing", "Check papers' claims against a directory of runs."),
+    "export": ("records", "Export the records of a directory as one tidy file."),
+    "merge": ("records", "Merge several directories of runs into one."),
+    "prune": ("records", "List removable runs; delete them with --yes."),
+    "reproduce": ("records", "Repeat a run from its record and compare bit for bit."),
+    "data": ("data", "Download, check and plot data sets and partitions."),
+    "doctor": ("installation", "Check the installation and suggest fixes."),
+    "perf": ("performance", "Measure the throughput of this machine."),
+    "new-method": ("contributing", "Create the file of a new method from a template."),
+    "check": ("contributing", "Check a method against the contract."),
+    "pretrain": ("installation", "Pre-train the embedded backbone on Tiny-ImageNet."),
 }
 
 
 def build(chosen: str | None) -> typer.Typer:
-    """The command-line application with the module of `chosen` imported, and the other commands by their help alone."""
+    """Returns the application with the module of the command `chosen` imported; of the others only the help."""
     app = typer.Typer(
         name="bench",
-        help="Federated prompt tuning of Vision Transformers: methods compared on one simulator.",
+        help="Compare methods for federated prompt tuning of Vision Transformers on one simulator.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -55,7 +55,7 @@ def build(chosen: str | None) -> typer.Typer:
     )
     app.callback()(_root)
     for name, (module, text) in COMMANDS.items():
-        function: Any = _absent
+        function: Any = _not_imported
         if name == chosen:
             function = getattr(
                 importlib.import_module(f"fedprompt.benchmark.cli.{module}"),
@@ -64,27 +64,43 @@ def build(chosen: str | None) -> typer.Typer:
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name, help=text)
             continue
-        app.command(name, help=text if function is _absent else None)(function)
+        app.command(name, help=text if function is _not_imported else None)(function)
     return app
 
 
-def _root() -> None:
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"fedprompt-bench {version('fedprompt-bench')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
     pass
 
 
-def _absent() -> None:
-    raise AssertionError("a command ran without its module")
+def _not_imported() -> None:
+    raise AssertionError("the module of the command was not imported")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs `bench` and exits: 0 all well, 1 a run failed, 2 a usage or configuration error in plain lines."""
+    """Runs `bench` and exits.
+
+    Exit codes: 0 success, 1 a run failed, 2 a usage or configuration error (reported in one or two lines), 130 Ctrl-C,
+    143 SIGTERM.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
     sys.exit(_guarded(lambda: _invoke(words)))
 
 
 def _invoke(words: list[str]) -> Any:
-    """The command's return value. Its own errors come through, which typer's entry point would turn into others."""
+    """Returns the command's return value. Lets errors through, which typer's entry point would replace."""
     command = typer.main.get_command(build(next((w for w in words if w in COMMANDS), None)))
     with command.make_context("bench", words or ["--help"]) as context:
         return command.invoke(context)
@@ -96,18 +112,16 @@ def _guarded(call: Callable[[], Any]) -> int:
         code = int(call() or 0)
         sys.stdout.flush()
         return code
-    except typer.Exit as done:  # after --help
+    except typer.Exit as done:  # after --help and --version
         return done.exit_code
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
-    except KeyboardInterrupt:
-        print("interrupted; what had finished is kept, and the same command goes on.", file=sys.stderr)
-        return INTERRUPTED
-    except Terminated:
-        print("terminated; what had finished is kept, and the same command goes on.", file=sys.stderr)
-        return TERMINATED
-    except BrokenPipeError:  # the reader of a pipe has gone, as in `bench list methods | head -1`
+    except (KeyboardInterrupt, Terminated) as stop:
+        word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
+        print(f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr)
+        return code
+    except BrokenPipeError:  # the reader has closed the pipe, as in `bench list methods | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except click_error as error:

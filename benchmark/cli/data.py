@@ -1,4 +1,4 @@
-"""`bench data`: get data sets, check them, and see how a partition spreads one over clients."""
+"""`bench data`: download and check data sets, and show how a partition distributes them over clients."""
 
 import dataclasses
 import json
@@ -8,22 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
+from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 
 FAULTY = 2
-SHOWN = 40  # clients in the table; more are for the picture
+SHOWN = 40  # clients in the table; the figure shows more
 
 data = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="a data set of `bench data list`")]
-Root = Annotated[Path | None, typer.Option(help="folder that data sets are kept in [default: $BENCH_DATA or datasets]")]
-Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="a data set, named as in `bench data list`")]
+Root = Annotated[Path | None, typer.Option(help="folder of the data sets [default: $BENCH_DATA or datasets]")]
 
 
 @data.command("list")
 def list_(data_root: Root = None, as_json: Json = False) -> None:
-    """Every data set: size, terms, classes, domains, clients, and whether it is there."""
+    """List the data sets: size, terms of use, classes, domains, clients, and whether they are installed."""
     from fedprompt.data import registry
 
     rows = []
@@ -52,24 +52,24 @@ def _facts(row: dict[str, Any]) -> str:
 def prepare(
     name: Name,
     given: Annotated[
-        list[Path] | None, typer.Option("--from", metavar="FILE", help="an archive you have, or a folder of them")
+        list[Path] | None, typer.Option("--from", metavar="FILE", help="a downloaded archive, or a folder of archives")
     ] = None,
     data_root: Root = None,
 ) -> int:
-    """Unpacks a data set from --from, from the data root, or from a download that goes on where it stopped."""
-    from fedprompt.data.datasets import prepare as preparing
+    """Unpack a data set from --from, from the data root, or from a download, which resumes if interrupted."""
+    from fedprompt.data.datasets import prepare as datasets
 
-    verdict = preparing.prepare(name, data_root, given or ())
+    verdict = datasets.prepare(name, data_root, given or ())
     _report(verdict)
     return FAULTY if verdict.faults else 0
 
 
 @data.command("verify")
 def verify(name: Name, data_root: Root = None, as_json: Json = False) -> int:
-    """Reads every byte and decodes every image: counts, checksum, and unreadable images by name."""
-    from fedprompt.data.datasets import prepare as preparing
+    """Read every byte and decode every image: print counts, checksum and unreadable images."""
+    from fedprompt.data.datasets import prepare as datasets
 
-    verdict = preparing.verify(name, data_root)
+    verdict = datasets.verify(name, data_root)
     if as_json:
         print(json.dumps(dataclasses.asdict(verdict), indent=1))
     else:
@@ -97,37 +97,41 @@ def _report(verdict: Any) -> None:
 def show(
     chosen: Options,
     name: Name,
-    picture: Annotated[Path | None, typer.Option("--out", help="the picture [default: NAME-PARTITION.png]")] = None,
-    save: Annotated[Path | None, typer.Option(help="write the federation as JSON, for --partition-file")] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--out", help="file of the figure [default: NAME-PARTITION.png]")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="also save the federation as JSON, for --partition-file")] = None,
 ) -> None:
-    """How a partition spreads a data set over clients: a table, and a picture with sample images.
+    """Show how a partition distributes a data set over clients: a table, and a figure with sample images.
 
-    The options are those of a sweep; the ones that do not shape the federation change nothing. One --alpha, one seed.
+    Takes the options of a sweep, with one --alpha and one seed. Options that do not affect the federation are ignored.
     """
     from fedprompt.benchmark.planning.federation_plots import draw
     from fedprompt.benchmark.runs import execute as runner
-    from fedprompt.data.errors import DataError
+    from fedprompt.data.errors import DataError, reason
 
     if len(chosen.alpha or ()) > 1:
-        raise ConfigError("bench data show pictures one federation: name one --alpha.")
+        raise ConfigError("bench data show draws one federation: name one --alpha.")
     one = chosen.model_copy(update={"datasets": (name,), "methods": ("head",), "set": (), "seeds": chosen.seeds[:1]})
     (config,) = one.grid()
     federation = runner.federation(config)
-    dataset = runner.dataset(config)  # with --skip-corrupt it has other positions than the one of that name
+    dataset = runner.dataset(config)  # with --skip-corrupt, the positions differ from those of the full data set
     if save is not None:
         try:
             federation.save(save)
         except OSError as error:
-            raise ConfigError(f"--save {save} cannot be written: {error.strerror}; name another file.") from error
-    path = picture or Path(f"{name}-{federation.settings.label}.png".replace("/", "_").replace(" ", ""))
+            raise ConfigError(f"--save {save} cannot be written: {reason(error)}; name another file.") from error
+    path = figure or Path(f"{name}-{federation.settings.label}.png".replace("/", "_").replace(" ", ""))
     try:
         draw(federation, dataset, path)
-    except DataError as error:  # of the images that it shows: nobody has tried the others
-        raise ConfigError(f"{error}\n`bench data verify {name}` names all, --skip-corrupt leaves them out") from error
+    except DataError as error:  # names only unreadable images that the figure shows
+        raise ConfigError(
+            f"{error}\n`bench data verify {name}` lists all unreadable images, --skip-corrupt leaves them out"
+        ) from error
     _table(federation)
     for note in dataset.notes:
         print(f"note: {note}")
-    print(f"picture: {path}", file=sys.stderr)
+    print(f"figure: {path}", file=sys.stderr)
 
 
 def _table(federation: Any) -> None:
@@ -135,15 +139,15 @@ def _table(federation: Any) -> None:
     sizes, unused = counts.sum(axis=1), federation.unused
     clients = f"{len(sizes):,} clients, {len(federation.held_out)} held out"
     print(f"{federation.dataset}, {federation.settings.label}: {clients}, tested on {federation.test_part} images")
-    print(f"training samples a client: {sizes.min():,} to {sizes.max():,}, mean {sizes.mean():,.1f}; ", end="")
-    print(f"held by none: {unused[0]:,} training, {unused[1]:,} test")
+    print(f"training samples per client: {sizes.min():,} to {sizes.max():,}, mean {sizes.mean():,.1f}; ", end="")
+    print(f"unassigned: {unused[0]:,} training, {unused[1]:,} test")
     untrained, tested = federation.summary()["untrained"], int(tests.sum())
-    print(f"tests of classes that their client has no training sample of: {untrained:,} of {tested:,}", end="")
+    print(f"test samples of classes without training samples on their client: {untrained:,} of {tested:,}", end="")
     print(f" ({untrained / tested:.1%})" if tested else "")
     print(f"{'client':>6} {'train':>6} {'test':>6} {'classes':>7}  domain")
     for i, client in enumerate(federation.clients[:SHOWN]):
         mark = " held out" if client.held_out else ""
-        held = int((counts[i] > 0).sum())
-        print(f"{i:>6} {sizes[i]:>6} {int(tests[i].sum()):>6} {held:>7}  {client.domain or '-'}{mark}")
+        classes = int((counts[i] > 0).sum())
+        print(f"{i:>6} {sizes[i]:>6} {int(tests[i].sum()):>6} {classes:>7}  {client.domain or '-'}{mark}")
     if len(sizes) > SHOWN:
         print(f"... and {len(sizes) - SHOWN:,} more")

@@ -1,4 +1,4 @@
-"""`bench doctor` and `bench pretrain`: this machine, and the backbone made on it."""
+"""`bench doctor` and `bench pretrain`."""
 
 import json
 import platform
@@ -9,16 +9,15 @@ from typing import Annotated
 
 import typer
 
+from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.errors import ConfigError
-
-Json = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 
 
 def doctor(
-    data_root: Annotated[Path | None, typer.Option(help="folder that data sets are kept in")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="folder of the data sets")] = None,
     as_json: Json = False,
 ) -> int:
-    """What works here: Python, torch, device, Ray, data sets, embedded weights, disk; and what mends what does not."""
+    """Check the installation and suggest fixes: Python, torch, GPU, Ray, data sets, embedded weights and disk."""
     checks = {
         "python": _python,
         "torch": _torch,
@@ -28,7 +27,7 @@ def doctor(
         "backbone": _backbone,
         "disk": _disk,
     }
-    rows = [_examined(name, check) for name, check in checks.items()]
+    rows = [_check(name, check) for name, check in checks.items()]
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
@@ -37,16 +36,18 @@ def doctor(
     return 0 if all(row["ok"] for row in rows) else 1
 
 
-def _examined(name: str, check: Callable[[], str]) -> dict[str, object]:
+def _check(name: str, check: Callable[[], str]) -> dict[str, object]:
     try:
         return {"name": name, "ok": True, "says": check()}
-    except Exception as error:  # whatever is broken here is what the doctor was called for
+    except Exception as error:  # any failure is a finding
         return {"name": name, "ok": False, "says": f"{type(error).__name__}: {error}"}
 
 
 def _python() -> str:
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        raise ConfigError(f"Python {platform.python_version()} is not 3.11 to 3.13; make the environment with one")
+        raise ConfigError(
+            f"Python {platform.python_version()} is not supported; create an environment with Python 3.11 to 3.13"
+        )
     return platform.python_version()
 
 
@@ -63,21 +64,21 @@ def _cuda() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none; runs use the CPU (with a GPU: install a torch build that matches its driver)"
-    return f"{torch.cuda.get_device_name()}; ask for it with --device cuda"
+        return "none; runs use the CPU. For a GPU, install a torch build that matches its driver"
+    return f"{torch.cuda.get_device_name()}; use it with --device cuda"
 
 
 def _ray() -> str:
     import ray
 
-    return f"ray {ray.__version__}; sweeps run one worker a processor"
+    return f"ray {ray.__version__}; sweeps use one worker per processor"
 
 
 def _data(root: Path | None) -> str:
-    from fedprompt.data import registry
+    from fedprompt.data import loading
 
-    registry.load("digits", root)
-    return "digits loads; an .npz of your own: --datasets npz:FILE"
+    loading.load("digits", root)
+    return "digits loads; use your own images with --datasets npz:FILE"
 
 
 def _backbone() -> str:
@@ -86,9 +87,9 @@ def _backbone() -> str:
 
     digest = identity(EMBEDDED, None)
     if digest not in EMBEDDED_WEIGHTS.with_suffix(".md").read_text(encoding="utf-8"):
-        raise ConfigError("the embedded weights are not those of their model card; install the package again")
+        raise ConfigError("the embedded weights do not match their model card; reinstall the package")
     load(EMBEDDED, classes=10)
-    return f"{EMBEDDED} loads, sha256 {digest[:12]}... as its card says"
+    return f"{EMBEDDED} loads, sha256 {digest[:12]}..., as in its model card"
 
 
 def _disk() -> str:
@@ -96,22 +97,26 @@ def _disk() -> str:
 
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     if free < 1:
-        raise ConfigError(f"{free:.1f} GiB left in {Path.cwd()}; free some, or name another place with --out")
-    return f"{free:.0f} GiB left in {Path.cwd()}"
+        raise ConfigError(
+            f"{free:.1f} GiB free in {Path.cwd()}; free some space, or choose another directory with --out"
+        )
+    return f"{free:.0f} GiB free in {Path.cwd()}"
 
 
 def pretrain(
-    data: Annotated[Path, typer.Option(help="tiny-imagenet-200, as its folder or a tar archive")],
+    data: Annotated[Path, typer.Option(help="folder or tar archive of tiny-imagenet-200")],
     work: Annotated[Path, typer.Option(help="folder for checkpoints and the result")] = Path("runs/pretrain"),
     epochs: Annotated[int, typer.Option(min=1, help="passes over the training images")] = 12,
-    seed: Annotated[int, typer.Option(help="seed of weights and batches")] = 0,
-    probe: Annotated[Path | None, typer.Option(help="an .npz to fit a linear probe on after each epoch")] = None,
+    seed: Annotated[int, typer.Option(help="seed of the weights and batches")] = 0,
+    probe: Annotated[Path | None, typer.Option(help=".npz file for a linear probe after each epoch")] = None,
 ) -> None:
-    """Pre-trains the embedded backbone on Tiny-ImageNet; goes on from its last epoch when it was interrupted."""
+    """Pre-train the embedded backbone on Tiny-ImageNet. Resumes from the last finished epoch."""
     for path in (data, *([probe] if probe else [])):
         if not path.exists():
-            raise ConfigError(f"{path} does not exist; name the folder or archive of Tiny-ImageNet, and an .npz.")
+            raise ConfigError(
+                f"{path} does not exist; --data takes the folder or archive of Tiny-ImageNet, --probe an .npz file."
+            )
     from fedprompt.benchmark.backbone.pretrain import pretrain as train
 
-    measured = train(data, work, epochs, seed, probe)
-    print(f"{work / str(measured['weights'])}: {measured['bytes']} bytes, sha256 {measured['sha256']}")
+    card = train(data, work, epochs, seed, probe)
+    print(f"{work / str(card['weights'])}: {card['bytes']} bytes, sha256 {card['sha256']}")

@@ -1,4 +1,4 @@
-"""`bench list`: what there is."""
+"""`bench list`."""
 
 import dataclasses
 import json
@@ -9,16 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.errors import ConfigError
 
 
 def list_(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets, backbones, presets or figures")],
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="a wildcard on the name")] = "*",
-    plugin: Annotated[list[str] | None, typer.Option(help="Python files with methods of your own")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="wildcard for the names")] = "*",
+    plugin: Annotated[list[str] | None, typer.Option(help="Python files that register additional methods")] = None,
+    as_json: Json = False,
 ) -> None:
-    """What there is, with sources, fields and defaults."""
+    """List methods, data sets, backbones, presets or figures, with sources, fields and defaults."""
     listings: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "methods": lambda: _methods(plugin or []),
         "datasets": _datasets,
@@ -27,10 +28,10 @@ def list_(
         "figures": _figures,
     }
     if what not in listings:
-        raise ConfigError(f"bench list {what}: there is no such list; there are {', '.join(listings)}.")
+        raise ConfigError(f"bench list {what}: unknown list; available: {', '.join(listings)}.")
     rows = [row for row in listings[what]() if fnmatchcase(row["name"], pattern)]
     if not rows:
-        raise ConfigError(f"no {what} match {pattern!r}; `bench list {what}` shows all.")
+        raise ConfigError(f"no {what} match {pattern!r}; `bench list {what}` shows all names.")
     if as_json:
         print(json.dumps(rows, indent=1))
         return
@@ -69,7 +70,7 @@ def _methods(plugins: list[str]) -> list[dict[str, Any]]:
 
 
 def method_row(name: str, cls: Any) -> dict[str, Any]:
-    """What is known of a registered method, or of an optimiser plug-in by its name with a plus sign."""
+    """Returns the facts of a registered method, or of an optimiser if `name` begins with a plus sign."""
     from fedprompt.methods import registry
 
     fields = [
@@ -134,24 +135,28 @@ def _backbones(pattern: str) -> list[dict[str, Any]]:
 
 
 def _plain(name: str) -> bool:
-    """Whether a timm architecture is a plain ViT with one cls token, told without its weights."""
+    """Whether a timm architecture is a plain ViT with one cls token. Loads no weights."""
     import timm
     import torch
 
-    from fedprompt.benchmark.backbone.vit import refuse_unless_plain
+    from fedprompt.benchmark.backbone.vit import require_plain_vit
 
     try:
         with torch.device("meta"):
-            refuse_unless_plain(name, timm.create_model(name, num_classes=0))
+            require_plain_vit(name, timm.create_model(name, num_classes=0))
     except (ConfigError, NotImplementedError, RuntimeError):  # some architectures cannot be built without weights
         return False
     return True
 
 
 def _presets() -> list[dict[str, Any]]:
-    from fedprompt.benchmark.config.options import preset_names, read_preset
+    from fedprompt.benchmark.config.options import Options
+    from fedprompt.benchmark.config.preset_files import preset_names, read_preset
 
-    return [{"name": n, "about": ", ".join(f"{k}={v}" for k, v in read_preset(n).items())} for n in preset_names()]
+    return [
+        {"name": n, "about": ", ".join(f"{k}={v}" for k, v in read_preset(n, Options.model_fields).items())}
+        for n in preset_names()
+    ]
 
 
 def _figures() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`bench perf`: what this machine does, beside its own limit."""
+"""`bench perf`."""
 
 import dataclasses
 import json
@@ -8,34 +8,34 @@ from typing import Annotated, Any, Literal
 import typer
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
+from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import reason
 
-CLASSES = 10  # of the made images
+CLASSES = 10  # of the generated images
 What = Literal["throughput", "cache", "scale", "sweep"]
 
 
 def perf(
-    what: Annotated[
-        What,
-        typer.Option(help="over batches and cohorts; what caches save; many clients; short runs"),
-    ] = "throughput",
+    what: Annotated[What, typer.Option(help="what to measure, see above")] = "throughput",
     backbone: Annotated[str, typer.Option(help="the embedded ViT, or any plain ViT of timm")] = EMBEDDED,
-    checkpoint: Annotated[str, typer.Option(help="weights file; speed does not depend on them")] = "random",
-    image_size: Annotated[int | None, typer.Option(min=8, help="side of the images")] = None,
-    patch_size: Annotated[int | None, typer.Option(min=1, help="patch size")] = None,
+    checkpoint: Annotated[str, typer.Option(help="weights file; the speed does not depend on it")] = "random",
+    image_size: Annotated[int | None, typer.Option(min=8, help="image side in pixels")] = None,
+    patch_size: Annotated[int | None, typer.Option(min=1, help="patch side in pixels")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
-    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="of the frozen blocks")] = "fp32",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="precision of the frozen blocks")] = "fp32",
     batches: Annotated[str, typer.Option(help="local batch sizes")] = "8,16,32,64,128",
-    cohorts: Annotated[str, typer.Option(help="clients a round")] = "1,4,10,32",
-    clients: Annotated[str, typer.Option(help="clients in all, for scale")] = "100,1000,10000",
-    repeats: Annotated[int, typer.Option(min=1, help="measurements of each")] = 3,
-    save: Annotated[Path | None, typer.Option(help="folder for the JSON, the table and the picture")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
+    cohorts: Annotated[str, typer.Option(help="cohort sizes")] = "1,4,10,32",
+    clients: Annotated[str, typer.Option(help="numbers of clients, for --what scale")] = "100,1000,10000",
+    repeats: Annotated[int, typer.Option(min=1, help="repetitions per measurement")] = 3,
+    save: Annotated[Path | None, typer.Option(help="folder for JSON, table and plot")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Images a second of training and evaluation, sequential, threaded and fused, beside a bare loop's.
+    """Measure the throughput of this machine, and compare it with a bare training loop.
 
-    `--what cache`: a head-only run of 60 rounds with and without kept activations. `--what scale`: a round among more
-    and more clients, and its memory. `--what sweep`: what 60 short runs lose to anything but the runs.
+    `--what throughput`: images per second of training and evaluation, sequential, threaded and fused, by batch and
+    cohort size. `--what cache`: a run of 60 rounds with and without cached activations. `--what scale`: time and memory
+    of a round by number of clients. `--what sweep`: overhead of a sweep of 60 short runs.
     """
     if what == "throughput":
         sizes = _numbers("batches", batches), _numbers("cohorts", cohorts)
@@ -43,17 +43,17 @@ def perf(
         return
     counts = _numbers("clients", clients)
     answer, text = {"cache": _cache, "scale": lambda: _scale(counts), "sweep": _sweep}[what]()
-    _give(answer, text, what, save, as_json)
+    _output(answer, text, what, save, as_json)
 
 
 def _cache() -> tuple[Any, str]:
     from fedprompt.benchmark.profiling.whole_runs import cache_gain
 
     gain = cache_gain()
-    first, following = gain.forgetful / gain.first, gain.forgetful / gain.next
+    first, later = gain.forgetful / gain.first, gain.forgetful / gain.next
     return dataclasses.asdict(gain), (
-        f"{gain.method}, {gain.rounds} rounds: {gain.forgetful:.2f} s without caches; {gain.first:.2f} s filling "
-        f"them, {first:.1f} times faster; {gain.next:.2f} s on filled ones, {following:.1f} times"
+        f"{gain.method}, {gain.rounds} rounds: {gain.forgetful:.2f} s without caches; {gain.first:.2f} s with empty "
+        f"caches, {first:.1f} times faster; {gain.next:.2f} s with filled caches, {later:.1f} times faster"
     )
 
 
@@ -62,8 +62,8 @@ def _scale(clients: list[int]) -> tuple[Any, str]:
 
     rows = scale(("fedvpt", "fedper"), clients)
     lines = [
-        f"{row.method:<8} {row.clients:>7,} clients: {row.round_seconds:.3f} s a round, {row.peak_mb:,.0f} MB; "
-        f"{row.own_bytes:,} bytes a client; all scored in {row.score_seconds:.2f} s"
+        f"{row.method:<8} {row.clients:>7,} clients: {row.round_seconds:.3f} s per round, {row.peak_mb:,.0f} MB; "
+        f"{row.own_bytes:,} bytes per client; evaluation of all in {row.score_seconds:.2f} s"
         for row in rows
     ]
     return [dataclasses.asdict(row) for row in rows], "\n".join(lines)
@@ -74,8 +74,8 @@ def _sweep() -> tuple[Any, str]:
 
     loss = sweep_loss()
     return dataclasses.asdict(loss), (
-        f"{loss.runs} short runs, {loss.workers} workers: {loss.lost:.1%} of a worker's time, from its second run on, "
-        f"is no run's; {loss.wall:.1f} s in all, {loss.inside / loss.workers:.1f} s of runs a worker"
+        f"{loss.runs} short runs, {loss.workers} workers: {loss.lost:.1%} overhead per worker, from its second run on; "
+        f"{loss.wall:.1f} s in total, {loss.inside / loss.workers:.1f} s of runs per worker"
     )
 
 
@@ -97,26 +97,26 @@ def _throughput(
     from fedprompt.benchmark.profiling.throughput_plots import draw, table
 
     if device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: torch finds no CUDA device here; use --device cpu.")
-    found = measure(load(backbone, CLASSES, checkpoint, *sizes, device, precision), *grid, repeats)
-    name = f"{backbone}-{found.device}-{precision}"
-    _give(found.as_json(), table(found).rstrip(), name, save, as_json)
+        raise ConfigError(f"--device {device}: torch finds no CUDA device; use --device cpu.")
+    throughput = measure(load(backbone, CLASSES, checkpoint, *sizes, device, precision), *grid, repeats)
+    name = f"{backbone}-{throughput.device}-{precision}"
+    _output(throughput.as_json(), table(throughput).rstrip(), name, save, as_json)
     if save is not None:
-        draw(found, save / f"{name}.png")
+        draw(throughput, save / f"{name}.png")
 
 
 def _numbers(option: str, words: str) -> list[int]:
-    """Distinct whole numbers from 1 on. Raises `ConfigError` for anything else."""
+    """Distinct positive whole numbers. Raises ConfigError for anything else."""
     try:
         numbers = [int(word) for word in words.split(",")]
     except ValueError:
         numbers = [0]
     if min(numbers) < 1:
-        raise ConfigError(f"--{option} {words}: need whole numbers from 1 on, as in 8,16,32.")
+        raise ConfigError(f"--{option} {words}: need positive whole numbers, as in 8,16,32.")
     return list(dict.fromkeys(numbers))
 
 
-def _give(answer: Any, text: str, name: str, save: Path | None, as_json: bool) -> None:
+def _output(answer: Any, text: str, name: str, save: Path | None, as_json: bool) -> None:
     print(json.dumps(answer, indent=1) if as_json else text)
     if save is not None:
         try:
@@ -124,4 +124,4 @@ def _give(answer: Any, text: str, name: str, save: Path | None, as_json: bool) -
             (save / f"{name}.json").write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
             (save / f"{name}.md").write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"--save {save} cannot be written: {error.strerror}; name another folder.") from error
+            raise ConfigError(f"--save {save} cannot be written: {reason(error)}; name another folder.") from error

@@ -1,4 +1,4 @@
-"""The options that sweep and retry share, of how runs are spread and what is put up with: one truth for both."""
+"""Scheduling options, which sweep and retry have and tune has in part."""
 
 import inspect
 from collections.abc import Callable
@@ -7,20 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from fedprompt.benchmark.cli.common_options import with_parameters
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
 
-Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as there is room for)")]
-Address = Annotated[str | None, typer.Option(help="an existing Ray cluster; the code is shipped to it")]
-CheckpointEvery = Annotated[
-    float, typer.Option(min=0, help="seconds between two states kept of a run under way; 0: one a round")
-]
-CpusPerRun = Annotated[int | None, typer.Option(min=1, help="processors, and threads, of each run")]
+Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as resources allow)")]
+Address = Annotated[str | None, typer.Option(help="address of an existing Ray cluster; the code is uploaded to it")]
+CheckpointEvery = Annotated[float, typer.Option(min=0, help="seconds between checkpoints; 0: every round")]
+CpusPerRun = Annotated[int | None, typer.Option(min=1, help="processors, and threads, per run")]
 GpusPerRun = Annotated[
-    str, typer.Option(help="GPUs of each run; 0.25 puts four runs on one; auto: as many as fit by measured memory")
+    str, typer.Option(help="GPUs per run; 0.25: four runs share one; auto: as many as fit by measured memory")
 ]
-RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is ended, as failed")]
-Retries = Annotated[int, typer.Option(min=0, help="more attempts after a killed worker, lost node or lack of memory")]
-MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no other begins")]
+RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is stopped as failed")]
+Retries = Annotated[int, typer.Option(min=0, help="retries after a killed worker, lost node or lack of memory")]
+MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no further run starts")]
 
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "workers": (Workers, None),
@@ -34,14 +33,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def term_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator for `command(terms: SweepOptions, ...)`: gives it an option for each of the terms."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p.replace(kind=keyword) for p in inspect.signature(command).parameters.values() if p.name != "terms"]
-    terms = [
-        inspect.Parameter(name, keyword, default=default, annotation=annotation)
-        for name, (annotation, default) in OPTIONS.items()
-    ]
+def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator that replaces a command's parameter `sweep_options` by one option per scheduling option."""
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
@@ -50,9 +43,10 @@ def term_options(command: Callable[..., Any]) -> Callable[..., Any]:
         given = {name: values.pop(name) for name in OPTIONS}
         gpus, size_gpus = parse_gpus(given.pop("gpus_per_run"))
         cpus = given.pop("cpus_per_run")
-        return command(terms=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, **given), **values)
+        return command(sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, **given), **values)
 
-    signature = [*own, *terms]
-    wrapper.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in signature}
-    return wrapper
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in OPTIONS.items()
+    ]
+    return with_parameters(wrapper, command, "sweep_options", after=added)

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedprompt.benchmark.cli.grid_options import grid_options
-from fedprompt.benchmark.cli.running import work
 from fedprompt.benchmark.cli.sweep_options import Address, Workers
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.sweep.launch import Launch
 
-if TYPE_CHECKING:  # what it imports is not needed for --help
+if TYPE_CHECKING:  # its imports are not needed for --help
     from fedprompt.benchmark.tuning.selection import Trial
 
-OUT = Path("runs/tuning")  # apart from the sweeps, whose tables these runs would crowd
+OUT = Path("runs/tuning")  # separate from sweeps, so that these runs do not appear in their tables
 GRID = ["lr=0.005,0.01,0.05,0.1"]
-SHARE = 0.2  # of each client's training samples, where --validation does not say
-FORM = "what is tried, repeatable: NAME=A,B for a value list, NAME=LOW..HIGH[:log] to draw from; METHOD.FIELD too"
+SHARE = 0.2  # default of --validation
+FORM = "hyperparameter values, repeatable: NAME=A,B, or NAME=LOW..HIGH[:log] for draws; NAME may be METHOD.FIELD"
 
 
 @grid_options
@@ -28,91 +28,93 @@ def tune(
     chosen: Options,
     grid: Annotated[list[str] | None, typer.Option(help=f"{FORM} [default: {GRID[0]}]", show_default=False)] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="random draws a method, in place of all combinations")
+        int | None, typer.Option(min=1, help="random draws per method, instead of all combinations")
     ] = None,
     draw_seed: Annotated[int, typer.Option(min=0, help="seed of the draws")] = 0,
-    last: Annotated[int, typer.Option(min=1, help="evaluations at a run's end that count")] = 1,
-    to: Annotated[Path | None, typer.Option(help="the preset to write (default: OUT/tuned.yaml)")] = None,
-    out: Annotated[Path, typer.Option(help="directory of the runs", show_default=str(OUT))] = OUT,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say how many runs there are, and run nothing")] = False,
+    last: Annotated[int, typer.Option(min=1, help="evaluations at the end of a run that are averaged")] = 1,
+    to: Annotated[Path | None, typer.Option(help="preset to write (default: OUT/tuned.yaml)")] = None,
+    out: Annotated[Path, typer.Option(help="directory of runs", show_default=str(OUT))] = OUT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="count the runs without running them")] = False,
     workers: Workers = None,
     address: Address = None,
 ) -> int:
-    """Tries the same number of settings for every method, and writes the best of each as a preset for sweeps.
+    """Tune every method with equally many trials, and write the best of each as a preset for sweeps.
 
-    Chosen on the clients' validation samples (--validation, 0.2 of their training samples unless said), never on test
-    data: one setting a method, for all settings and seeds of the grid. The same command resumes.
+    Trials are compared on the clients' validation samples (--validation; by default 0.2 of their training samples),
+    never on test data. One choice per method holds for all settings and seeds. Repeat the command to resume.
     """
     from fedprompt.benchmark.planning.placeholder_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.options import SweepOptions
-    from fedprompt.benchmark.tuning import search
-    from fedprompt.benchmark.tuning import selection as tuning
+    from fedprompt.benchmark.tuning import search, selection
 
-    chosen, place = _with_validation(chosen, last), to or out / "tuned.yaml"
-    tuning.check_place(place)
-    settings = resolve_precision(chosen.grid(identity if dry_run else None))
-    axes = [search.axis(text) for text in grid or GRID]
-    tried = search.trials(axes, tuning.recipes(settings), draws, draw_seed)
-    runs = tuning.grid(settings, tried)
-    every = list({config.run_id: config for of in runs.values() for own in of for config in own}.values())
-    store = Store(out)
-    to_run = len(store.pending(every))
-    print(f"{_counts(tried)}: {len(every)} runs, {len(every) - to_run} done before, in {out}", file=sys.stderr)
+    chosen, preset = _with_validation(chosen, last), to or out / "tuned.yaml"
+    selection.check_target(preset)
+    untuned = resolve_precision(chosen.grid(identity if dry_run else None))
+    axes = [search.parse_axis(text) for text in grid or GRID]
+    overrides = search.make_trials(axes, selection.recipes(untuned), draws, draw_seed)
+    runs = selection.trial_runs(untuned, overrides)
+    distinct = {config.run_id: config for trials in runs.values() for configs in trials for config in configs}
+    launch = Launch(list(distinct.values()), Store(out))
+    count, pending = len(launch.grid), len(launch.pending)
+    print(f"{_counts(overrides)}: {count} runs, {count - pending} already done, in {out}", file=sys.stderr)
     if dry_run:
-        print(f"{len(every)} runs: {len(every) - to_run} done, {to_run} to run")
+        print(f"{count} runs: {count - pending} done, {pending} to run")
         return 0
-    work(every, store, SweepOptions(workers, address=address))
-    judged = {
-        method: [tuning.judge(store, own, configs, last) for own, configs in zip(tried[method], of, strict=True)]
-        for method, of in runs.items()
+    launch.run(SweepOptions(workers, address=address))
+    trials = {
+        method: [
+            selection.evaluate_trial(launch.store, *trial, last)
+            for trial in zip(overrides[method], configs, strict=True)
+        ]
+        for method, configs in runs.items()
     }
     facts: dict[str, Any] = {
-        "grid": [one.text for one in axes],
+        "grid": [axis.text for axis in axes],
         "draws": draws,
         "draw-seed": draw_seed if draws else None,
+        "last": last,
+        "validation": chosen.validation,
+        "seeds": list(chosen.seeds),
     }
-    facts |= {"last": last, "validation": chosen.validation, "seeds": list(chosen.seeds)}
-    tuning.write(place, tuning.preset(chosen, judged, facts))
-    return _tell(judged, place)
+    selection.write_preset(preset, selection.preset(chosen, trials, facts))
+    return _print_choices(trials, preset)
 
 
 def _with_validation(chosen: Options, last: int) -> Options:
-    """The options with a validation share, checked. Raises `ConfigError`."""
+    """The options with a validation share and without per-method options. Raises ConfigError if they do not fit."""
     if "validation" not in chosen.model_fields_set:
         chosen = chosen.model_copy(update={"validation": SHARE})
     if not chosen.validation:
-        raise ConfigError(f"--validation 0: settings are chosen on validation samples; leave {SHARE}, or name a share.")
+        raise ConfigError(f"--validation 0: tuning needs validation samples; omit it for {SHARE}, or give a share.")
     evaluations = -(-chosen.rounds // chosen.eval_every)  # after the start
     if last > evaluations:
         raise ConfigError(
             f"--last {last}: {chosen.rounds} rounds with --eval-every {chosen.eval_every} have {evaluations} "
-            "evaluations after the start; lower one of the two."
+            "evaluations after the start; lower --last or --eval-every."
         )
     return chosen.model_copy(update={"per_method": {}})
 
 
-def _counts(tried: Mapping[str, Sequence[object]]) -> str:
-    most = max(map(len, tried.values()))
-    once = [method for method, trials in tried.items() if len(trials) < most]
-    text = f"{len(tried)} methods, {most} trials each"
-    return text + (f" ({', '.join(once)}: nothing of it to train, so fewer)" if once else "")
+def _counts(trials: Mapping[str, Sequence[object]]) -> str:
+    most = max(map(len, trials.values()))
+    fewer = [method for method, tried in trials.items() if len(tried) < most]
+    text = f"{len(trials)} methods, {most} trials each"
+    return text + (f" (fewer for {', '.join(fewer)}, because nothing is trained)" if fewer else "")
 
 
-def _tell(judged: Mapping[str, Sequence["Trial"]], place: Path) -> int:
-    """Prints each method's choice; 1 where one has none, since all its trials failed."""
+def _print_choices(trials: Mapping[str, Sequence["Trial"]], preset: Path) -> int:
+    """Prints the choice per method; returns 1 if a method has none because all its trials failed."""
     from fedprompt.benchmark.tuning.selection import best
 
-    lost = 0
-    for method, trials in judged.items():
-        winner = best(trials)
-        lost += winner is None
-        failed = sum(trial.score is None for trial in trials)
-        note = f", {failed} failed" if failed else ""
+    winners = {method: best(tried) for method, tried in trials.items()}
+    for method, winner in winners.items():
         if winner is None:
-            print(f"{method}: no choice, since every trial has a failed run; `bench status` says why")
-        else:
-            words = ", ".join(f"{name}={value}" for name, value in winner.own.words.items()) or "as it is"
-            print(f"{method}: {words} ({winner.score:.1%} on validation samples; {len(trials)} trials{note})")
-    print(f"`bench sweep --preset {place}` uses it", file=sys.stderr)
-    return 1 if lost else 0
+            print(f"{method}: no choice, because every trial has a failed run; `bench status` shows why")
+            continue
+        failed = sum(trial.score is None for trial in trials[method])
+        note = f"{len(trials[method])} trials" + (f", {failed} failed" if failed else "")
+        values = ", ".join(f"{name}={value}" for name, value in winner.overrides.to_preset().items()) or "defaults"
+        print(f"{method}: {values} ({winner.score:.1%} on validation samples; {note})")
+    print(f"use it with `bench sweep --preset {preset}`", file=sys.stderr)
+    return int(None in winners.values())

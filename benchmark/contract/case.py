@@ -10,10 +10,11 @@ from torch import Tensor
 
 from fedprompt.benchmark.contract import toy
 from fedprompt.benchmark.simulation.batch import Batch, Clients
+from fedprompt.benchmark.simulation.class_rows import ClassRows
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate
-from fedprompt.benchmark.simulation.simulator import Outcome, Simulator
-from fedprompt.benchmark.simulation.stacking import stack
+from fedprompt.benchmark.simulation.outcome import Outcome
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate
 from fedprompt.methods.base import State
 from fedprompt.methods.registry import Recipe
 
@@ -44,7 +45,7 @@ class Case:
     def started(self) -> tuple[Simulator, State, State]:
         """A simulator, the very tensors that it starts from, and copies of them."""
         simulator = self.new()
-        tensors = {**simulator.server, **simulator.initial_local}
+        tensors = {**simulator.state.server.tensors, **simulator.state.initial_local}
         return simulator, tensors, copied(tensors)
 
     @cached_property
@@ -68,22 +69,25 @@ class Case:
     @property
     def trained(self) -> set[str]:
         """The tensors that some phase trains, or that move once the steps on a batch are taken."""
-        names, phases = {*self.untrained.shared_names, *self.untrained.initial_local}, [*self.method.phases()]
+        names, phases = (
+            {*self.untrained.state.server.shared, *self.untrained.state.initial_local},
+            [*self.method.phases()],
+        )
         phases += [self.method.fine_tuning] if self.method.fine_tuning else []
-        settled = self.method.after_batch(self.batch(self.untrained.jobs(toy.SEEN, 1))[1])
+        settled = self.method.after_batch(self.batch(self.untrained.make_tasks(toy.SEEN, 1))[1])
         return {*settled, *(name for phase in phases for name in (names if phase.trains is None else phase.trains))}
 
     def updates(self, simulator: Simulator, kind: Kind, number: int) -> list[ClientUpdate]:
         """What the seen clients end with after training from where the simulator is, which stays as it was."""
-        jobs = simulator.jobs(toy.SEEN, number)
-        return Executor(kind).train(self.recipe, self.vit, simulator.train, jobs, toy.TRAINING)
+        jobs = simulator.make_tasks(toy.SEEN, number)
+        return Executor(kind).train(self.recipe, self.vit, simulator.context.train, jobs, toy.TRAINING)
 
     def batch(self, jobs: Sequence[ClientTask], width: int = 60) -> tuple[Batch, State]:
         """Up to `width` rows of each job's client, and their state."""
         clients = Clients.of(np.stack([job.counts for job in jobs]), self.vit.device)
-        states = [{**job.shared, **job.memory, **job.local} for job in jobs]
-        batch = Batch(self.untrained.train, [job.rows[:width] for job in jobs], clients)
-        return batch, stack(states, clients, self.method.class_rows)
+        states = [job.state.tensors for job in jobs]
+        batch = Batch(self.untrained.context.train, [job.rows[:width] for job in jobs], clients)
+        return batch, ClassRows(self.recipe.class_rows, self.vit.classes).gather(states, clients)
 
 
 def copied(state: State) -> State:

@@ -1,66 +1,67 @@
-"""The file that a new method starts from."""
+"""`bench new-method`: writes the file of a new method."""
 
 import keyword
 import re
 from pathlib import Path
 
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import reason
 from fedprompt.methods import registry
 
-TEMPLATE = '''"""{name}: say here in a line what it is."""
+TEMPLATE = '''"""{name}: describe the method in one line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedprompt.methods.base import Backbone, Batch, Method, State, Streams, hyperparameter
-from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
-from fedprompt.methods.registry import register
+from fedprompt.methods import Method, State, hyperparameter, register
+from fedprompt.methods.components import prompts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fedprompt.methods.base import Backbone, Batch, Streams
+
 
 @register("{name}", paper="Authors, Title, venue", year={year}, family="global prompts")
 class {class_name}(Method):
-    """What trains, what travels and what stays with a client; what a held-out client predicts with."""
+    """State what is trained, what is sent, what stays local, and how a held-out client predicts."""
 
     tokens: int = hyperparameter(4, "prompt tokens at the first layer", low=1)
 
-    deviations = ("what differs from the paper; every record carries it",)
+    deviations = ("list the differences from the paper; every record stores them",)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        """What clients train and the server averages; `local` would be what each client keeps."""
-        return {{"prompt": vpt_uniform(vit, (self.tokens,), rng), **linear_head(vit, rng)}}
+        """Tensors that clients train and the server averages. Define `local` for tensors that stay on a client."""
+        return {{"prompt": prompts.vpt_uniform(vit, (self.tokens,), rng), **prompts.linear_head(vit, rng)}}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Class scores [B, C]; `batch.own` gives each sample its own client's value, so that one text serves many."""
+        """Class scores [B, C]. A batch may mix clients; `batch.own` gives each sample the value of its client."""
         x = vit.embed(batch)
-        # `bench check` says that the loss does not use the prompt: put it in by the next line, and check again.
-        # x = insert_after_cls(x, batch.own(state["prompt"]))
-        return classify(batch, vit.encode(x), state)
+        # `bench check` reports that the loss does not use the prompt. Uncomment the next line and check again.
+        # x = prompts.insert_after_cls(x, batch.own(state["prompt"]))
+        return prompts.classify(batch, vit.encode(x), state)
 '''
 
 
 def write(name: str, folder: Path, year: int) -> Path:
-    """Writes the file of a new method `name` into a folder, and returns its path.
+    """Writes the file of a new method into a folder and returns its path.
 
-    Raises `ConfigError` for a name that is taken or no name, and where the file cannot be written or is there.
+    Raises:
+        ConfigError: The name is invalid or taken, or the file exists or cannot be written.
     """
     registry.discover()
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise ConfigError(f"bench new-method {name}: a name is small letters, digits and hyphens, as in my-method.")
+        raise ConfigError(f"bench new-method {name}: use lower-case letters, digits and hyphens, as in my-method.")
     if name in registry.METHODS or name in registry.OPTIMISERS:
-        raise ConfigError(
-            f"bench new-method {name}: the name is taken; `bench list methods` shows all, choose another."
-        )
+        raise ConfigError(f"bench new-method {name}: the name is taken; `bench list methods` lists all names.")
     path = folder / f"{name.replace('-', '_')}.py"
-    words = "".join(word.capitalize() for word in name.split("-"))
+    class_name = "".join(word.capitalize() for word in name.split("-"))
     try:
         with path.open("x") as file:
-            file.write(TEMPLATE.format(name=name, class_name=words, year=year))
+            file.write(TEMPLATE.format(name=name, class_name=class_name, year=year))
     except FileExistsError as error:
-        raise ConfigError(f"{path} is there already; remove it, or choose another name.") from error
+        raise ConfigError(f"{path} already exists; delete it or choose another name.") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {(error.strerror or '').lower()}.") from error
+        raise ConfigError(f"{path} cannot be written: {reason(error)}.") from error
     return path

@@ -1,4 +1,4 @@
-"""One federated job as files that every contestant reads: data, clients, cohorts, initial tensors, hyper-parameters."""
+"""A federated job as files that all frameworks read: data, clients, cohorts, initial tensors, hyperparameters."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone import loading as backbone
 from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.frameworks import generated_data as made
+from fedprompt.benchmark.frameworks import generated_data
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.data.files.json_files import write as write_json
@@ -24,7 +24,7 @@ METHOD = "fedvpt"
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compare on: a backbone, and the size of the made federation and of its training."""
+    """Options of the comparison: backbone, size of the federation, training."""
 
     backbone: str
     checkpoint: str | None = None
@@ -43,11 +43,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Job:
-    """Shallow prompts and a linear head, trained by FedAvg over given cohorts.
+    """FedAvg of shallow prompts and a linear head over given cohorts.
 
-    `train` and `test` are each client's rows of the arrays in `data`; `cohorts` the clients of each round; `initial` a
-    safetensors file with `prompt` [p, D], `head.weight` [C, D] and `head.bias` [C]; `options` the same job as this
-    program's own options.
+    Attributes:
+        data: Folder of the arrays.
+        initial: Safetensors file with `prompt` [p, D], `head.weight` [C, D] and `head.bias` [C].
+        train, test: Rows of the arrays, per client.
+        cohorts: Clients, per round.
+        options: The same job as options of this program.
     """
 
     backbone: str
@@ -69,47 +72,48 @@ class Job:
     options: dict[str, Any]
 
     def write(self, path: Path) -> None:
-        """Writes the job as JSON, whole or not at all."""
+        """Writes the job as JSON."""
         write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Job":
-        """The job that `write` left at `path`."""
+        """Reads a file that `write` created."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def array(self, name: str) -> np.ndarray:
-        """`train_x`, `test_x` (uint8 [N, S, S, 3]), `train_y` or `test_y` (int64 [N]), mapped from disk."""
+        """Maps `train_x` or `test_x` (uint8 [N, S, S, 3]), `train_y` or `test_y` (int64 [N]) from disk."""
         return np.load(Path(self.data) / f"{name}.npy", mmap_mode="r")
 
     def state(self) -> dict[str, Tensor]:
-        """The initial trainable tensors."""
+        """Returns the initial values of the trained tensors."""
         return load_file(self.initial)
 
 
 def build(plan: Plan, clients: int, seed: int, threads: int, folder: Path) -> Path:
-    """Makes data, federation and job under `folder`; returns the job's file.
+    """Creates data, federation and job in `folder`; returns the job's file.
 
-    Cohorts and initial tensors are those that this program's own run of the same options draws.
-    Raises `ConfigError` where a cohort asks for more clients than there are.
+    Cohorts and initial tensors are those of a run of this program with the same options.
+
+    Raises:
+        ConfigError: The cohort is larger than the number of clients.
     """
     if plan.cohort > clients:
         raise ConfigError(f"--cohort {plan.cohort}: there are {clients} clients; lower it, or raise --clients.")
-    classes = made.CLASSES
-    vit = backbone.load(plan.backbone, classes, plan.checkpoint, plan.image_size)
-    data = made.digits(folder / "data", clients * plan.images, clients * plan.tests, vit.image_size)
-    own = _own_options(plan, clients, seed, data)
-    config = options(own).grid()[0]
+    vit = backbone.load(plan.backbone, generated_data.CLASSES, plan.checkpoint, plan.image_size)
+    data = generated_data.digits(folder / "data", clients * plan.images, clients * plan.tests, vit.image_size)
+    our_options = _our_options(plan, clients, seed, data)
+    config = options(our_options).grid()[0]
     streams = RandomStreams(config.data_identity, config.federation.label, config.seed)
     federation = runner.federation(config)
-    place = folder / "jobs" / f"{plan.backbone}-{clients}-{seed}"
-    place.mkdir(parents=True, exist_ok=True)
-    initial = place / "initial.safetensors"
+    job_folder = folder / "jobs" / f"{plan.backbone}-{clients}-{seed}"
+    job_folder.mkdir(parents=True, exist_ok=True)
+    initial = job_folder / "initial.safetensors"
     save_file(methods.create(METHOD).method.shared(vit, streams.torch), initial)
     shared = ("backbone", "checkpoint", "epochs", "batch_size", "lr", "momentum", "weight_decay")
     job = Job(
         **{name: getattr(plan, name) for name in shared},
         image_size=vit.image_size,
-        classes=classes,
+        classes=generated_data.CLASSES,
         data=str(data),
         initial=str(initial),
         train=[client.train.tolist() for client in federation.clients],
@@ -117,17 +121,18 @@ def build(plan: Plan, clients: int, seed: int, threads: int, folder: Path) -> Pa
         cohorts=[_cohort(streams, r, clients, plan.cohort) for r in range(1, plan.rounds + 1)],
         seed=seed,
         threads=threads,
-        options=own,
+        options=our_options,
     )
-    job.write(place / "job.json")
-    return place / "job.json"
+    path = job_folder / "job.json"
+    job.write(path)
+    return path
 
 
-def _own_options(plan: Plan, clients: int, seed: int, data: Path) -> dict[str, Any]:
+def _our_options(plan: Plan, clients: int, seed: int, data: Path) -> dict[str, Any]:
     same = ("backbone", "checkpoint", "image_size", "rounds", "epochs", "batch_size", "lr", "momentum", "weight_decay")
     return {name: getattr(plan, name) for name in same} | {
         "methods": [METHOD],
-        "datasets": [f"npz:{data / made.ARCHIVE}"],
+        "datasets": [f"npz:{data / generated_data.ARCHIVE}"],
         "partition": "dirichlet",
         "alpha": [plan.alpha],
         "clients": clients,

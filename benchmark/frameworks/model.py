@@ -1,6 +1,6 @@
-"""What a user of another framework would write: timm's own forward with prompt tokens put in, and a linear head.
+"""The model as a user of another framework would write it: timm's forward pass with prompt tokens, and a linear head.
 
-No cached tokens, and the last block runs for every token. Only the prompt and the head train and travel.
+Tokens are not cached, and the last block computes every token. Only the prompt and the head are trained and sent.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import TensorDataset
 
 from fedprompt.benchmark.backbone import loading as backbone
 from fedprompt.benchmark.frameworks.job import Job
@@ -21,7 +22,7 @@ Model = TypeVar("Model", bound="PromptedViT")
 
 
 class PromptedViT(nn.Module):
-    """A frozen timm ViT, p prompt tokens [p, D] beside cls at layer 1, and a head; uint8 images in, logits out."""
+    """A frozen timm ViT with prompt tokens [p, D] after cls at layer 1, and a linear head."""
 
     mean: Tensor
     std: Tensor
@@ -38,44 +39,50 @@ class PromptedViT(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, C] of uint8 images [B, S, S, 3]."""
+        """Maps uint8 images [B, S, S, 3] to logits [B, C]."""
         vit, pixels = self.vit, images.permute(0, 3, 1, 2).float()
         x = vit.norm_pre(vit._pos_embed(vit.patch_embed((pixels - self.mean) / self.std)))
         x = torch.cat([x[:, :1], self.prompt.expand(len(x), -1, -1), x[:, 1:]], dim=1)
         return self.head(vit.norm(vit.blocks(x))[:, 0])
 
     def train(self, mode: bool = True) -> "PromptedViT":
-        """Switches everything but the frozen backbone, whose batch statistics must stay as they are."""
+        """Sets the mode of all but the frozen backbone, whose batch statistics must not change."""
         super().train(mode)
         self.vit.eval()
         return self
 
     def trained(self) -> dict[str, Tensor]:
-        """The tensors that train, by the names that a job's initial ones have."""
+        """Returns the trained tensors, with the names of a job's initial tensors."""
         return {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
 
     @torch.no_grad()
     def receive(self, state: dict[str, Tensor]) -> None:
-        """Copies values into the tensors that train."""
+        """Copies values into the trained tensors."""
         for name, value in self.named_parameters():
             if value.requires_grad:
                 value.copy_(state[name])
 
 
 def load(job: Job, kind: type[Model]) -> Model:
-    """The job's model, of the class `kind`, with its initial tensors."""
+    """Returns the job's model with its initial tensors, as an instance of `kind`."""
     vit = backbone.load(job.backbone, job.classes, job.checkpoint, job.image_size)
     return kind(vit.model, tuple(vit.mean), tuple(vit.std), job.state())
 
 
+def client_data(job: Job, client: int) -> TensorDataset:
+    """Returns the training images and labels of a client."""
+    rows = job.train[client]
+    return TensorDataset(torch.from_numpy(job.array("train_x")[rows]), torch.from_numpy(job.array("train_y")[rows]))
+
+
 def sgd(parameters: Iterable[nn.Parameter], job: Job) -> torch.optim.SGD:
-    """The local optimiser over the parameters that train."""
+    """Returns the local optimiser of the trained parameters."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     return torch.optim.SGD(trained, lr=job.lr, momentum=job.momentum, weight_decay=job.weight_decay)
 
 
 def fit(model: PromptedViT, batches: Iterable[tuple[Tensor, Tensor]], job: Job) -> float:
-    """Trains for the job's local epochs; returns the mean loss of the steps."""
+    """Trains for the job's local epochs; returns the mean loss over steps."""
     optimiser, losses = sgd(model.parameters(), job), []
     for _ in range(job.epochs):
         for images, labels in batches:
@@ -89,11 +96,11 @@ def fit(model: PromptedViT, batches: Iterable[tuple[Tensor, Tensor]], job: Job) 
 
 @torch.no_grad()
 def accuracy(model: PromptedViT, job: Job) -> float:
-    """Mean over the clients with test images of the accuracy on their own."""
+    """Returns the mean over clients of the accuracy on their own test images."""
     images, labels = job.array("test_x"), job.array("test_y")
-    right = np.zeros(len(labels), dtype=bool)
+    correct = np.zeros(len(labels), dtype=bool)
     for start in range(0, len(labels), TEST_BATCH):
-        chosen = slice(start, start + TEST_BATCH)
-        guess = model(torch.from_numpy(np.array(images[chosen]))).argmax(1)
-        right[chosen] = guess.numpy() == labels[chosen]
-    return float(np.mean([right[rows].mean() for rows in job.test if rows]))
+        rows = slice(start, start + TEST_BATCH)
+        predicted = model(torch.from_numpy(np.array(images[rows]))).argmax(1)
+        correct[rows] = predicted.numpy() == labels[rows]
+    return float(np.mean([correct[rows].mean() for rows in job.test if rows]))

@@ -1,110 +1,99 @@
-"""Runs a contestant and samples the memory of all its processes, those included that left its process group."""
+"""Runs a command and samples the memory of all its processes, including those that left its process group."""
 
 import os
-import signal
 import subprocess
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-MARK = "BENCH_PEERS_RUN"  # an environment variable that children inherit, so that none is missed
-PAUSE, SHARE = 0.25, 0.04  # seconds between samples, and the share of one processor that sampling may take
-UNWANTED = ("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "RAY_ADDRESS")
-LIMIT = 1800.0  # seconds after which a contestant is given up
-LOOK, GRACE = 0.1, 10.0  # seconds between two looks for processes left over, and until one is given up
-PROC = Path("/proc")
+import psutil
+
+MARK = "BENCH_FRAMEWORKS_RUN"  # environment variable that identifies all processes of a run, as children inherit it
+PAUSE, SAMPLING_SHARE = 0.25, 0.04  # minimum seconds between samples; share of one processor that sampling may take
+REMOVED = ("PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "RAY_ADDRESS")  # environment variables not passed on
+TIME_LIMIT = 1800.0  # seconds after which the command is killed
+KILL_PAUSE, KILL_LIMIT = 0.1, 10.0  # seconds between two searches for remaining processes, and in total
 
 
 @dataclass(frozen=True)
-class Watched:
-    """How a command ended, when it started (the clock's time), how long it took, and its peak memory in bytes.
+class Usage:
+    """Resources of a command: exit code, start (Unix time), duration in seconds, peak memory in bytes.
 
-    `pss` counts a page that n processes share as one nth for each, `rss` in full; None where there is no /proc.
+    `pss` counts a page that n processes share as 1/n for each; `rss` counts it in full. Both are None except on Linux.
     """
 
     code: int
-    began: float
+    started: float
     seconds: float
     pss: int | None
     rss: int | None
 
 
-def run(command: list[str], log: Path, settings: dict[str, str]) -> Watched:
-    """Runs `command` to its end with its output in `log`; leaves no process behind."""
+def run(command: list[str], log: Path, settings: dict[str, str]) -> Usage:
+    """Runs a command, writes its output to `log`, and kills all processes that remain.
+
+    Args:
+        command: The command and its arguments.
+        log: File for stdout and stderr; its folder is the working directory.
+        settings: Additional environment variables.
+    """
     mark = uuid.uuid4().hex
-    environment = {k: v for k, v in os.environ.items() if k not in UNWANTED} | settings | {MARK: mark}
-    peak, began = (0, 0), time.time()
+    environment = {k: v for k, v in os.environ.items() if k not in REMOVED} | settings | {MARK: mark}
+    pss, rss, started = 0, 0, time.time()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent, start_new_session=True
         )
         try:
-            while process.poll() is None and time.time() - began < LIMIT:
-                sampled = time.perf_counter()
+            while process.poll() is None and time.time() - started < TIME_LIMIT:
+                sampling = time.perf_counter()
                 now = memory(processes(mark))
-                peak = (max(peak[0], now[0]), max(peak[1], now[1]))
-                cost = time.perf_counter() - sampled
-                _wait(process, max(PAUSE, cost / SHARE))
-            seconds = time.time() - began
+                pss, rss = max(pss, now[0]), max(rss, now[1])
+                cost = time.perf_counter() - sampling
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(PAUSE, cost / SAMPLING_SHARE))
+            seconds = time.time() - started
         finally:
             process.kill()
             process.wait()
-            end(mark)
-    pss, rss = peak if PROC.is_dir() else (None, None)
-    return Watched(process.returncode, began, seconds, pss, rss)
+            kill(mark)
+    if not psutil.LINUX:
+        return Usage(process.returncode, started, seconds, None, None)
+    return Usage(process.returncode, started, seconds, pss, rss)
 
 
-def processes(mark: str) -> list[int]:
-    """The processes whose environment carries the mark."""
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for place in PROC.glob("[0-9]*"):
-        try:
-            if wanted in (place / "environ").read_bytes().split(b"\0"):
-                found.append(int(place.name))
-        except OSError:  # it has ended, or is another user's
-            continue
-    return found
+def processes(mark: str) -> list[psutil.Process]:
+    """Returns the processes whose environment has the mark."""
+    marked = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):  # it has ended, or belongs to another user
+            if process.environ().get(MARK) == mark:
+                marked.append(process)
+    return marked
 
 
-def end(mark: str) -> None:
-    """Kills every process that carries the mark, and waits until none is left.
+def kill(mark: str) -> None:
+    """Kills all processes with the mark and waits until none is left.
 
-    Looks twice before it believes that: while a process replaces its program it has no environment to be seen.
+    Searches twice before it stops: a process that is replacing its program briefly has no environment.
     """
-    unseen, deadline = 0, time.monotonic() + GRACE
-    while unseen < 2 and time.monotonic() < deadline:
-        found = processes(mark)
-        for pid in found:
-            _kill(pid)
-        unseen = 0 if found else unseen + 1
-        time.sleep(LOOK)
+    empty_searches, deadline = 0, time.monotonic() + KILL_LIMIT
+    while empty_searches < 2 and time.monotonic() < deadline:
+        marked = processes(mark)
+        for process in marked:
+            with suppress(psutil.Error):
+                process.kill()
+        empty_searches = 0 if marked else empty_searches + 1
+        time.sleep(KILL_PAUSE)
 
 
-def memory(pids: list[int]) -> tuple[int, int]:
-    """Sums of the processes' proportional and full resident memory, in bytes."""
+def memory(processes: list[psutil.Process]) -> tuple[int, int]:
+    """Returns the sums of proportional and resident set sizes in bytes; Linux only, elsewhere 0."""
     pss = rss = 0
-    for pid in pids:
-        try:
-            lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:] if line.endswith("kB")}
-        pss += kilobytes.get("Pss", 0) * 1024
-        rss += kilobytes.get("Rss", 0) * 1024
+    for process in processes:
+        with suppress(psutil.Error, OSError, AttributeError):
+            usage = process.memory_full_info()
+            pss, rss = pss + usage.pss, rss + usage.rss
     return pss, rss
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -1,4 +1,4 @@
-"""This program, with the executor that it chooses by itself."""
+"""This program, with the executor that it selects by default."""
 
 import time
 from importlib.metadata import version
@@ -11,12 +11,12 @@ from fedprompt.benchmark.runs.execute import execute
 
 
 def run(path: Path) -> Outcome:
-    """The options of the job in the file `path`, run as `bench run` does."""
+    """Runs the options of the job in the file `path`, as `bench run` does."""
     job = Job.read(path)
     marks: list[float] = []
     record = execute(options(job.options).grid()[0], job.threads, lambda *_: marks.append(time.time()))
     evaluation = record.result["seconds"]["eval"] - record.rounds[0]["seconds"]
-    marks[-1] -= evaluation  # the last round's mark comes after it; no other contestant counts it into a round
+    marks[-1] -= evaluation  # the last mark follows the evaluation, which is no part of a round
     losses = [row["train_loss"] for row in record.rounds[1:]]
     facts = {"torch": version("torch"), "threads": str(job.threads)}
     return Outcome(marks, record.result["metrics"]["seen"]["mean"], losses, facts)

@@ -5,16 +5,23 @@ import importlib
 import json
 import sys
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-PEERS = ("ours", "flower", "pfl", "plain")
+FRAMEWORKS = ("ours", "flower", "pfl", "plain")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`marks` are the clock's times before the first round and after each; `losses` each round's mean training loss,
-    where the peer keeps it; `accuracy` the mean over clients; `facts` are versions and settings worth a note."""
+    """Result of a job in one framework.
+
+    Attributes:
+        marks: Unix times before the first round and after each round.
+        accuracy: Mean over clients.
+        losses: Mean training loss per round; empty where the framework does not record it.
+        facts: Versions and settings for the record.
+    """
 
     marks: list[float]
     accuracy: float
@@ -23,8 +30,8 @@ class Outcome:
 
     @property
     def round_seconds(self) -> float:
-        """Median seconds of a round, the first left out: it warms things up, and the whole job's time counts it."""
-        lengths = [after - before for before, after in zip(self.marks, self.marks[1:], strict=False)]
+        """Median seconds per round without the first, which includes warm-up."""
+        lengths = [after - before for before, after in pairwise(self.marks)]
         return median(lengths[1:] or lengths)
 
     def write(self, path: Path) -> None:
@@ -33,14 +40,14 @@ class Outcome:
 
     @classmethod
     def read(cls, path: Path) -> "Outcome":
-        """The outcome that `write` left at `path`."""
+        """Reads a file that `write` created."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def main(peer: str, job: str, result: str) -> None:
-    """Runs one contestant on a job and writes its outcome."""
-    outcome = importlib.import_module(f"fedprompt.benchmark.frameworks.{peer}").run(Path(job))
-    if outcome is not None:  # only the first of several processes has one
+def main(framework: str, job: str, result: str) -> None:
+    """Runs a job in one framework and writes its outcome."""
+    outcome = importlib.import_module(f"fedprompt.benchmark.frameworks.{framework}").run(Path(job))
+    if outcome is not None:  # of several processes, only the first returns one
         outcome.write(Path(result))
 
 

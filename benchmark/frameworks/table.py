@@ -1,4 +1,4 @@
-"""Measured rows of the comparison to a table, and the check that all contestants did the same job."""
+"""The comparison of frameworks as a table, and a check that all of them did the same job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,17 +6,23 @@ from math import sqrt
 from statistics import fmean, median, stdev
 
 OURS = "ours"
-HEADER = ("clients", "peer", "s a round", "s before", "s the job", "peak MB", "accuracy", "round", "job", "memory")
+MEASURED = ("clients", "framework", "s per round", "s start-up", "s in total", "peak MB", "accuracy")
+HEADER = (*MEASURED, "round", "total", "memory")
+"""Column titles; the last three columns are relative to ours."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contestant on one job. Seconds: the median round, what came before rounds ran steadily, the whole process.
+    """Measurements of one job in one framework.
 
-    Memory: the peak of all its processes, shared pages counted once (`peak_bytes`) or in each (`peak_rss_bytes`).
+    Attributes:
+        round_seconds: Median round.
+        start_seconds: Time before the first round, and what the first round took beyond a median one.
+        job_seconds: From the start of the process to its end.
+        peak_bytes, peak_rss_bytes: Peak memory of all processes; shared pages counted once, or in each process.
     """
 
-    peer: str
+    framework: str
     clients: int
     seed: int
     round_seconds: float
@@ -28,98 +34,72 @@ class Row:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Line:
-    """One contestant at one number of clients over its seeds: medians of seconds and bytes, mean accuracy."""
-
-    peer: str
-    clients: int
-    round_seconds: float
-    start_seconds: float
-    job_seconds: float
-    peak_bytes: float | None
-    accuracies: tuple[float, ...]
-
-    def cells(self, ours: "Line | None") -> tuple[str, ...]:
-        """Texts by the columns of HEADER; the last three are multiples of ours."""
-        multiples: tuple[str, ...] = ("", "", "")
-        if ours is not None:
-            names = ("round_seconds", "job_seconds", "peak_bytes")
-            multiples = tuple(_multiple(getattr(self, name), getattr(ours, name)) for name in names)
-        spread = f" ± {stdev(self.accuracies):.3f}" if len(self.accuracies) > 1 else ""
-        return (
-            f"{self.clients:,}",
-            self.peer,
-            f"{self.round_seconds:.2f}",
-            f"{self.start_seconds:.1f}",
-            f"{self.job_seconds:.1f}",
-            "" if self.peak_bytes is None else f"{self.peak_bytes / 1e6:,.0f}",
-            f"{fmean(self.accuracies):.3f}{spread}",
-            *multiples,
-        )
-
-
-def lines(rows: Sequence[Row]) -> list[Line]:
-    """Rows gathered over seeds, in the order in which peers and numbers of clients first appear."""
+def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Returns the cells, `HEADER` first. Over seeds: medians of seconds and bytes, mean and deviation of accuracy."""
     groups: dict[tuple[int, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.clients, row.peer), []).append(row)
-    return [
-        Line(
-            peer,
-            clients,
-            median(row.round_seconds for row in group),
-            median(row.start_seconds for row in group),
-            median(row.job_seconds for row in group),
-            None if any(row.peak_bytes is None for row in group) else median(row.peak_bytes or 0 for row in group),
-            tuple(row.accuracy for row in group),
+        groups.setdefault((row.clients, row.framework), []).append(row)
+    cells: list[tuple[str, ...]] = [HEADER]
+    for (clients, framework), group in groups.items():
+        ours = groups.get((clients, OURS), [])
+        accuracies, peak = [row.accuracy for row in group], _median(group, "peak_bytes")
+        cells.append(
+            (
+                f"{clients:,}",
+                framework,
+                f"{_median(group, 'round_seconds'):.2f}",
+                f"{_median(group, 'start_seconds'):.1f}",
+                f"{_median(group, 'job_seconds'):.1f}",
+                "" if peak is None else f"{peak / 1e6:,.0f}",
+                f"{fmean(accuracies):.3f}" + (f" ± {stdev(accuracies):.3f}" if len(group) > 1 else ""),
+                *(_ratio(group, ours, name) for name in ("round_seconds", "job_seconds", "peak_bytes")),
+            )
         )
-        for (clients, peer), group in groups.items()
-    ]
+    return cells
 
 
-def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The table's cells, HEADER first."""
-    gathered = lines(rows)
-    ours = {line.clients: line for line in gathered if line.peer == OURS}
-    return [HEADER, *(line.cells(ours.get(line.clients)) for line in gathered)]
+def _median(rows: Sequence[Row], name: str) -> float | None:
+    values = [getattr(row, name) for row in rows]
+    return median(values) if values and None not in values else None
+
+
+def _ratio(rows: Sequence[Row], ours: Sequence[Row], name: str) -> str:
+    value, our_value = _median(rows, name), _median(ours, name)
+    return f"{value / our_value:.1f}x" if value is not None and our_value else ""
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The table for a terminal."""
+    """Returns the table for a terminal."""
     cells = table(rows)
-    widths = [max(len(line[i]) for line in cells) for i in range(len(HEADER))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells)
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
+    """Returns the table in Markdown."""
     head, *body = (f"| {' | '.join(line)} |" for line in table(rows))
     return "\n".join([head, "|" + " ---: |" * len(HEADER), *body])
 
 
 def disagreements(rows: Sequence[Row], tests: int) -> list[str]:
-    """A line for every contestant whose accuracy differs from ours by more than noise; empty: the same job.
+    """Returns a message for each framework whose accuracy differs from ours by more than three standard errors.
 
-    Noise is three times the standard error of the mean difference over the paired seeds, as batch order makes it and
-    as the sampling of `tests` test images a client does. One seed proves nothing, and is not judged.
+    The standard error of the mean paired difference is the larger of two estimates: from the seeds (batch order), and
+    from the sampling of `tests` test images per client. One seed is not sufficient for either.
     """
-    ours = {(row.clients, row.seed): row.accuracy for row in rows if row.peer == OURS}
+    ours = {(row.clients, row.seed): row.accuracy for row in rows if row.framework == OURS}
     paired: dict[tuple[int, str], list[tuple[float, float]]] = {}
     for row in rows:
-        if row.peer != OURS and (row.clients, row.seed) in ours:
-            paired.setdefault((row.clients, row.peer), []).append((row.accuracy, ours[row.clients, row.seed]))
-    found = []
-    for (clients, peer), pairs in paired.items():
+        if row.framework != OURS and (row.clients, row.seed) in ours:
+            paired.setdefault((row.clients, row.framework), []).append((row.accuracy, ours[row.clients, row.seed]))
+    messages = []
+    for (clients, framework), pairs in paired.items():
         if len(pairs) < 2:
             continue
-        theirs, own = map(fmean, zip(*pairs, strict=True))
-        between = stdev(a - b for a, b in pairs)
-        sampled = sqrt(2 * own * (1 - own) / (clients * tests))
-        if abs(theirs - own) > 3 * max(between, sampled) / sqrt(len(pairs)):
-            found.append(f"{peer} reaches {theirs:.3f} with {clients} clients, ours {own:.3f}: not the same job.")
-    return found
-
-
-def _multiple(value: float | None, ours: float | None) -> str:
-    return f"{value / ours:.1f}x" if value is not None and ours else ""
+        mean, our_mean = map(fmean, zip(*pairs, strict=True))
+        between_seeds = stdev(a - b for a, b in pairs)
+        sampling = sqrt(2 * our_mean * (1 - our_mean) / (clients * tests))
+        if abs(mean - our_mean) > 3 * max(between_seeds, sampling) / sqrt(len(pairs)):
+            accuracy = f"accuracy {mean:.3f} with {clients} clients, ours {our_mean:.3f}"
+            messages.append(f"{framework} did not do the same job: {accuracy}.")
+    return messages

@@ -1,4 +1,4 @@
-"""What a run ran on: part of its record."""
+"""Software and hardware that a run used: part of its record."""
 
 import platform
 import subprocess
@@ -11,14 +11,14 @@ PACKAGES = ("torch", "timm", "torchvision", "ray", "numpy", "scipy", "scikit-lea
 
 @lru_cache(maxsize=1)
 def describe() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on, the processor, and the harness's git commit."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
+    """Returns versions of Python and of the packages that affect numbers, the processor, and the git commit."""
+    facts = {"python": platform.python_version(), "platform": platform.platform(), "processor": _processor()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            facts[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "absent"
-    return found | {"git_commit": _commit()}
+            facts[package] = "absent"
+    return facts | {"git_commit": _commit()}
 
 
 def _processor() -> str:
@@ -30,12 +30,12 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the source tree this runs from, with `+` where it was changed; empty outside a checkout."""
-    root = Path(__file__).parents[2]
+    """Returns the commit of the source tree, with `+` where files were changed; empty outside a git checkout."""
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     try:
         run = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
         return subprocess.run(run, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):  # no git here: the record says so by an empty commit
+    except (OSError, subprocess.TimeoutExpired):  # git is not installed, or too slow
         return ""

@@ -1,7 +1,6 @@
-"""What a federation looks like: who holds which classes, how many samples, and how they look."""
+"""Plots of a federation: classes per client, client sizes, and sample images."""
 
-import os
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,51 +11,51 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.dataset import DataSet
+from fedprompt.data.errors import reason
 from fedprompt.data.federation import Client, Federation
+from fedprompt.data.files.atomic import atomic_write
 from fedprompt.results.figures.style import styled
 
-DRAWN = 400  # clients the class panel can show: more would be narrower than a pixel
-LINES = 200  # lines of the class panel: of more classes several share one, so that none falls between two pixels
-SKEWED = 100  # times the median, from where the largest client would flatten all others on a linear axis
-NAMED = 20  # classes whose names, and clients whose numbers and bars, have room
-CLIENTS, IMAGES, SIDE = 6, 20, 48  # whose images are shown, how many of each, and how large in pixels
+MAX_CLIENTS = 400  # in the class panel: more columns would be narrower than a pixel
+MAX_LINES = 200  # in the class panel: more classes share lines, so that none falls between two pixels
+SKEWED = 100  # times the median size: from here the largest client would flatten the others on a linear axis
+NAMED = 20  # classes whose names, and clients whose ids and bars, have room
+CLIENTS, IMAGES, SIDE = 6, 20, 48  # in the image panel: clients, images per client, and pixels per image
 
 
 @styled
 def draw(federation: Federation, dataset: DataSet, path: Path) -> None:
-    """Writes a picture of three panels to `path`, in the format of its suffix, whole or not at all.
+    """Writes a figure of three panels to `path`, atomically and in the format of its suffix.
 
-    Clients x classes, the clients' sizes, and training images of some clients (the largest, the smallest and those
-    evenly between), the same ones each time. Raises ConfigError where the picture cannot be written there.
+    The panels show samples per client and class, client sizes, and training images of some clients (the largest, the
+    smallest, and evenly spaced ones in between). The choice is deterministic.
+
+    Raises:
+        ConfigError: the format is unknown, or the file cannot be written.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
     kind = path.suffix.lstrip(".").lower() or "png"
     if kind not in (known := figure.canvas.get_supported_filetypes()):
-        raise ConfigError(f"--out {path}: no picture ends in .{kind}; there are {', '.join(sorted(known))}.")
+        raise ConfigError(f"--out {path}: unknown image format .{kind}; available: {', '.join(sorted(known))}.")
     grid = figure.add_gridspec(2, 2, width_ratios=(1.3, 1))
     order = np.argsort(-federation.counts.sum(axis=1), kind="stable")
     _classes(figure, figure.add_subplot(grid[0, 0]), federation)
     _sizes(figure.add_subplot(grid[0, 1]), federation, order)
     _images(figure.add_subplot(grid[1, :]), federation, dataset, order)
     figure.suptitle(f"{federation.dataset}, {federation.settings.label}, {len(federation.clients):,} clients")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(unfinished, format=kind)
-        os.replace(unfinished, path)
+        atomic_write(path, partial(figure.savefig, format=kind))
     except OSError as error:
-        raise ConfigError(f"--out {path} cannot be written: {error.strerror}; name another file.") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+        raise ConfigError(f"--out {path} cannot be written: {reason(error)}; name another file.") from error
 
 
 def _classes(figure: Figure, axis: Axes, federation: Federation) -> None:
     count, classes = len(federation.clients), federation.classes
-    ids = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).astype(int))
+    ids = np.unique(np.linspace(0, count - 1, min(count, MAX_CLIENTS)).astype(int))
     ids = ids[np.argsort([federation.clients[i].held_out for i in ids], kind="stable")]
-    each = -(-len(classes) // LINES)
-    lines = np.add.reduceat(federation.counts[ids].T, np.arange(0, len(classes), each))
+    per_line = -(-len(classes) // MAX_LINES)
+    lines = np.add.reduceat(federation.counts[ids].T, np.arange(0, len(classes), per_line))
     counts = np.ma.masked_equal(lines, 0)
     image = axis.imshow(
         counts,
@@ -65,44 +64,43 @@ def _classes(figure: Figure, axis: Axes, federation: Federation) -> None:
         origin="lower",
         aspect="auto",
         interpolation="nearest",
-        extent=(-0.5, count - 0.5, -0.5, len(counts) * each - 0.5),
+        extent=(-0.5, count - 0.5, -0.5, len(counts) * per_line - 0.5),
     )
     legend = figure.colorbar(image, ax=axis, label="training samples", ticks=LogLocator(subs=(1, 2, 5)), format="%d")
     legend.ax.minorticks_off()
-    held = len(set(ids) & set(federation.held_out.tolist()))
-    if held:
-        axis.axvline((1 - held / len(ids)) * count - 0.5, color="black", linewidth=1)
-    name = "client" if count <= NAMED else "clients"
-    shown = f"{len(ids)} of {count:,} clients" if len(ids) < count else name
-    axis.set_xlabel(f"{shown}; right of the line held out" if held else shown)
+    held_out = len(set(ids) & set(federation.held_out.tolist()))
+    if held_out:
+        axis.axvline((1 - held_out / len(ids)) * count - 0.5, color="black", linewidth=1)
+    shown = f"{len(ids)} of {count:,} clients" if len(ids) < count else "client" if count <= NAMED else "clients"
+    axis.set_xlabel(f"{shown}; held out: right of the line" if held_out else shown)
     if count <= NAMED:
         axis.set_xticks(range(count), map(str, ids))
-    else:  # ids would be out of step where held-out clients have gone to the right, so the ticks only count
+    else:  # held-out clients were moved to the right, so ids would be out of order: the ticks count clients
         axis.xaxis.set_major_locator(_round_numbers())
     if len(classes) <= NAMED:
         axis.set_yticks(range(len(classes)), classes)
     else:
-        axis.set_ylabel("class" if each == 1 else f"class, {each} a line")
+        axis.set_ylabel("class" if per_line == 1 else f"class, {per_line} per line")
         axis.yaxis.set_major_locator(_round_numbers())
     axis.grid(visible=False)
 
 
 def _norm(counts: np.ma.MaskedArray) -> LogNorm:
-    """Colours of the counts above 0, over a factor of nine at least: counts that are nearly equal look so."""
+    """Logarithmic colours over a factor of nine at least, so that nearly equal counts look equal."""
     low, high = float(counts.min()), float(counts.max())
     middle = (low * high) ** 0.5
     return LogNorm(max(1.0, min(low, middle / 3)), max(high, middle * 3))
 
 
 def _sizes(axis: Axes, federation: Federation, order: np.ndarray) -> None:
-    """Bars side by side, or where they would be too thin two lines of steps, each with its own largest client first."""
+    """Bars side by side or, for many clients, two step lines, each sorted by its own sizes."""
     parts = {"training": federation.counts.sum(axis=1)[order], "test": federation.test_counts.sum(axis=1)[order]}
     for left, (label, sizes) in zip((-0.4, 0.0), parts.items(), strict=True):
         if len(order) <= NAMED:
             axis.bar(np.arange(len(order)) + left, sizes, 0.4, align="edge", label=label)
         else:
             axis.stairs(-np.sort(-sizes), np.arange(len(order) + 1) - 0.5, baseline=None, label=label)
-    axis.set_xlabel("clients, the largest first")
+    axis.set_xlabel("clients, largest first")
     axis.set_ylabel("samples")
     if parts["training"].max() > SKEWED * np.median(parts["training"]):
         axis.set_yscale("symlog", linthresh=1)  # a test size may be 0
@@ -128,12 +126,12 @@ def _images(axis: Axes, federation: Federation, dataset: DataSet, order: np.ndar
     axis.set_xticks([])
     axis.grid(visible=False)
     axis.spines[:].set_visible(False)
-    axis.set_xlabel("training images; client: how many")
+    axis.set_xlabel("training images; client: number of images")
 
 
 def _spread(client: Client) -> np.ndarray:
-    places = np.unique(np.linspace(0, len(client.train) - 1, min(len(client.train), IMAGES)).astype(int))
-    return np.asarray(client.train[places])
+    positions = np.unique(np.linspace(0, len(client.train) - 1, min(len(client.train), IMAGES)).astype(int))
+    return np.asarray(client.train[positions])
 
 
 def _title(federation: Federation, client: int) -> str:

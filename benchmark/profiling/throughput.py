@@ -1,12 +1,13 @@
-"""Throughput of this machine: the simulator's executors beside a bare loop over the same backbone, and its limit.
+"""Throughput of this machine: the simulator's executors compared with plain PyTorch loops and an upper bound.
 
-The work is FedVPT's on made images: 10 prompt tokens at the first layer and a linear head. What is compared is timed
-in turn, and ratios are medians over turns, so that a machine's moods fall on both sides.
+The workload is FedVPT on random images: 10 prompt tokens at the first layer and a linear head. Alternatives are timed
+in turn, and ratios are medians over turns, so that changes in the machine's speed affect both sides.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -20,21 +21,22 @@ from fedprompt.benchmark.backbone.vit import DTYPES, FrozenViT
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs.execute import use_threads
+from fedprompt.benchmark.simulation.batch import rows_per_pass
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining, rows_a_pass
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.scoring import Subject, score
+from fedprompt.benchmark.simulation.scoring import ScoringTask, score
+from fedprompt.benchmark.simulation.tasks import ClientState, ClientTask, LocalTraining
 from fedprompt.methods import registry
 from fedprompt.methods.components.prompts import insert_after_cls
 
-STEPS = 2  # a client and measurement
+STEPS = 2  # per client and measurement
 KINDS = ("sequential", "threaded", "fused")
-MATRIX = {"cpu": 2_048, "cuda": 8_192}  # side of the matrices whose product's rate bounds everything
+MATRIX = {"cpu": 2_048, "cuda": 8_192}  # side of the square matrices whose product gives the upper bound
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Images a second of training for one local batch and cohort; `share` is of the bare loop's best, at any batch."""
+class ExecutorRate:
+    """Training images per second of one executor; `share` is relative to the fastest bare loop."""
 
     kind: str
     batch: int
@@ -45,11 +47,15 @@ class Cell:
 
 @dataclass
 class Throughput:
-    """What a machine does with one backbone, in images a second.
+    """Throughput of a machine with one backbone, in images per second.
 
-    `bare` and `timm` are plain loops in one thread over our layers and over timm's own forward, by batch; `bare_all`
-    and `evaluation_bare` take all processors for one batch; `bound` is the measured rate of matrix products over the
-    operations of an image. `ratios` are medians over turns.
+    Attributes:
+        bare, timm: By batch size: one-thread PyTorch loops over our layers, and over timm's forward from pixels.
+        bare_all: By batch size: the bare loop with all processors.
+        cells: Training with each executor, local batch size and cohort size.
+        evaluation, evaluation_bare: Evaluation by the simulator, and a forward pass without gradient.
+        bound: Rate of a large matrix product divided by the operations per image.
+        ratios: Medians over turns: `sequential_to_bare` and `savings_over_timm` by batch size, `evaluation_to_bare`.
     """
 
     backbone: str
@@ -60,7 +66,7 @@ class Throughput:
     bare: dict[int, float] = field(default_factory=dict)
     bare_all: dict[int, float] = field(default_factory=dict)
     timm: dict[int, float] = field(default_factory=dict)
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[ExecutorRate] = field(default_factory=list)
     evaluation: float = 0.0
     evaluation_bare: float = 0.0
     bound: float = 0.0
@@ -68,135 +74,133 @@ class Throughput:
 
     @property
     def limit(self) -> float:
-        """The fastest bare loop, at its best batch and number of threads."""
+        """The fastest bare loop over batch sizes and numbers of threads."""
         return max([*self.bare.values(), *self.bare_all.values()])
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Returns plain values for a JSON file."""
         return asdict(self) | {"limit": self.limit}
 
 
 def measure(vit: FrozenViT, batches: Sequence[int], cohorts: Sequence[int], repeats: int = 3) -> Throughput:
-    """Times training and evaluation over all local batches and cohorts."""
+    """Measures training with each batch and cohort size, and evaluation; `repeats` turns each."""
     use_threads(1)
-    bench = _Bench(vit, max(batches) * STEPS * max(cohorts))
-    found = Throughput(vit.name, vit.precision, str(vit.device), processors(), environment.describe())
+    work = _Workload(vit, max(batches) * STEPS * max(cohorts))
+    result = Throughput(vit.name, vit.precision, str(vit.device), processors(), environment.describe())
     for batch in batches:
-        _plain_loops(bench, batch, repeats, found)
+        _measure_loops(work, batch, repeats, result)
     for batch in batches:
         for cohort in cohorts:
-            _executors(bench, batch, cohort, repeats, found)
-    found.cells = [Cell(c.kind, c.batch, c.cohort, c.rate, c.rate / found.limit) for c in found.cells]
-    _evaluation(bench, repeats, found)
-    found.bound = matrix_rate(vit) / operations(vit)
-    return found
+            result.cells += _measure_executors(work, batch, cohort, repeats, result.limit)
+    _measure_evaluation(work, repeats, result)
+    result.bound = matrix_rate(vit) / operations(vit)
+    return result
 
 
-class _Bench:
-    """FedVPT on made images that K clients share out."""
+class _Workload:
+    """FedVPT on random images, which all clients share."""
 
     def __init__(self, vit: FrozenViT, images: int) -> None:
         self.vit, rng = vit, np.random.default_rng(0)
-        pictures = rng.integers(0, 256, (min(images, 2_048), vit.image_size, vit.image_size, 3), np.uint8)
-        self.samples = Samples(pictures, rng.integers(0, vit.classes, len(pictures)), vit)
+        pixels = rng.integers(0, 256, (min(images, 2_048), vit.image_size, vit.image_size, 3), np.uint8)
+        self.samples = Samples(pixels, rng.integers(0, vit.classes, len(pixels)), vit)
         self.recipe = registry.create("fedvpt")
-        self.shared = {
-            name: value.to(vit.device)
-            for name, value in self.recipe.method.shared(vit, RandomStreams("perf", "made", 0).torch).items()
-        }
+        shared = self.recipe.method.shared(vit, RandomStreams("perf", "made", 0).torch)
+        self.state = ClientState({name: value.to(vit.device) for name, value in shared.items()}, {}, {})
         self.samples.tokens(torch.zeros(1, dtype=torch.int64))  # fills the cache
 
-    def jobs(self, batch: int, cohort: int) -> list[ClientTask]:
-        """Clients of `STEPS` full batches each."""
+    def tasks(self, batch: int, cohort: int) -> list[ClientTask]:
+        """Returns clients with `STEPS` full batches each."""
         rows = np.arange(cohort * batch * STEPS) % len(self.samples)
         counts = np.ones(self.vit.classes, dtype=np.int64)
         return [
-            ClientTask(k, own, counts, self.shared, {}, {}, np.random.default_rng(k))
-            for k, own in enumerate(np.split(rows, cohort))
+            ClientTask(k, part, counts, self.state, np.random.default_rng(k))
+            for k, part in enumerate(np.split(rows, cohort))
         ]
 
     def training(self, batch: int) -> LocalTraining:
-        """One epoch."""
+        """Returns one local epoch."""
         return LocalTraining(epochs=1, batch_size=batch, lr=0.05, momentum=0.9, weight_decay=1e-5)
 
-    def finish(self) -> None:
-        """Waits for the device."""
-        if self.vit.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def turns(self, ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-        """Seconds of each way, taken in turn after one that is not counted."""
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
+    def time(self, functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+        """Returns the seconds of each function, called in turn; the first turn is a warm-up."""
+        seconds: dict[str, list[float]] = {name: [] for name in functions}
         for _ in range(repeats + 1):
-            for name, call in ways.items():
-                began = time.perf_counter()
-                call()
-                self.finish()
-                seconds[name].append(time.perf_counter() - began)
-        return {name: spent[1:] for name, spent in seconds.items()}
+            for name, function in functions.items():
+                seconds[name].append(_seconds(function, self.vit.device))
+        return {name: values[1:] for name, values in seconds.items()}
 
 
-def _ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    return median(a / b for a, b in zip(over, under, strict=True))
+def _seconds(function: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
-def _plain_loops(bench: _Bench, batch: int, repeats: int, found: Throughput) -> None:
-    """The bare loop at one batch, with one thread and with all, beside timm's whole forward and the simulator's."""
-    (job,), training = bench.jobs(batch, 1), bench.training(batch)
-    arguments = (bench.recipe, bench.vit, bench.samples, [job], training)
+def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    return median(a / b for a, b in zip(numerators, denominators, strict=True))
 
-    def with_all() -> None:
+
+def _measure_loops(work: _Workload, batch: int, repeats: int, result: Throughput) -> None:
+    """Measures the bare loop with one and with all threads, timm's forward, and the sequential executor."""
+    (task,), training = work.tasks(batch, 1), work.training(batch)
+    bare = partial(bare_loop, work.vit, work.samples, task, training)
+
+    def all_threads() -> None:
         use_threads(processors())
-        bare_loop(bench.vit, bench.samples, job, training)
+        bare()
         use_threads(1)
 
-    seconds = bench.turns(
-        {
-            "bare": lambda: bare_loop(bench.vit, bench.samples, job, training),
-            "timm": lambda: bare_loop(bench.vit, bench.samples, job, training, plain=True),
-            "sequential": lambda: Executor("sequential").train(*arguments),
-            "all": with_all,
-        },
-        3 * repeats,  # they are short, and their ratio is what is asked for
-    )
+    functions: dict[str, Callable[[], object]] = {
+        "bare": bare,
+        "timm": partial(bare, timm=True),
+        "sequential": partial(Executor("sequential").train, work.recipe, work.vit, work.samples, [task], training),
+        "all": all_threads,
+    }
+    seconds = work.time(functions, 3 * repeats)  # they are short, and their ratio must be accurate
     images = batch * STEPS
-    found.bare[batch], found.timm[batch] = (images / median(seconds[name]) for name in ("bare", "timm"))
-    found.bare_all[batch] = images / median(seconds["all"])
-    found.ratios.setdefault("sequential_to_bare", {})[batch] = _ratio(seconds["bare"], seconds["sequential"])
-    found.ratios.setdefault("savings_over_timm", {})[batch] = _ratio(seconds["timm"], seconds["bare"])
-
-
-def _executors(bench: _Bench, batch: int, cohort: int, repeats: int, found: Throughput) -> None:
-    jobs, training = bench.jobs(batch, cohort), bench.training(batch)
-    cuda = bench.vit.device.type == "cuda"
-    executors = {kind: Executor(kind, processors()) for kind in KINDS if not (cuda and kind == "threaded")}  # type: ignore[arg-type]
-    seconds = bench.turns(
-        {
-            kind: lambda e=executor: e.train(bench.recipe, bench.vit, bench.samples, jobs, training)  # type: ignore[misc]
-            for kind, executor in executors.items()
-        },
-        repeats,
+    result.bare[batch], result.timm[batch], result.bare_all[batch] = (
+        images / median(seconds[name]) for name in ("bare", "timm", "all")
     )
-    images = cohort * batch * STEPS
-    found.cells += [Cell(kind, batch, cohort, images / median(spent)) for kind, spent in seconds.items()]
+    result.ratios.setdefault("sequential_to_bare", {})[batch] = _ratio(seconds["bare"], seconds["sequential"])
+    result.ratios.setdefault("savings_over_timm", {})[batch] = _ratio(seconds["timm"], seconds["bare"])
+
+
+def _measure_executors(work: _Workload, batch: int, cohort: int, repeats: int, limit: float) -> list[ExecutorRate]:
+    tasks, training = work.tasks(batch, cohort), work.training(batch)
+    cuda = work.vit.device.type == "cuda"
+    functions = {
+        kind: partial(Executor(kind, processors()).train, work.recipe, work.vit, work.samples, tasks, training)  # type: ignore[arg-type]
+        for kind in KINDS
+        if not (cuda and kind == "threaded")
+    }
+    rates = {kind: cohort * batch * STEPS / median(s) for kind, s in work.time(functions, repeats).items()}
+    return [ExecutorRate(kind, batch, cohort, rate, rate / limit) for kind, rate in rates.items()]
 
 
 def bare_loop(
-    vit: FrozenViT, samples: Samples, job: ClientTask, training: LocalTraining, plain: bool = False
+    vit: FrozenViT, samples: Samples, task: ClientTask, training: LocalTraining, timm: bool = False
 ) -> dict[str, Tensor]:
-    """One client's local epochs of `fedvpt` in plain torch; `plain` runs timm's own forward, from the pixels on.
+    """Trains one client with `fedvpt` in plain PyTorch.
 
-    Returns the tensors it ends with, which equal the simulator's.
+    Args:
+        vit, samples, task, training: As for the simulator. The order of the images depends on the client's number.
+        timm: Use timm's own forward pass from pixels instead of our layers on cached tokens.
+
+    Returns:
+        The trained tensors, equal to the simulator's.
     """
-    state = {name: value.clone().requires_grad_() for name, value in job.shared.items()}
+    state = {name: value.clone().requires_grad_() for name, value in task.state.shared.items()}
     optimiser = torch.optim.SGD(
         state.values(), training.lr, momentum=training.momentum, weight_decay=training.weight_decay
     )
-    order = np.random.default_rng(job.client).permutation(job.rows)
+    order = np.random.default_rng(task.client).permutation(task.rows)
     for rows in torch.from_numpy(order).split(training.batch_size):
-        tokens = vit.tokens_of(samples.pixels(rows)) if plain else samples.tokens(rows)
+        tokens = vit.tokens_of(samples.pixels(rows)) if timm else samples.tokens(rows)
         x = insert_after_cls(tokens, state["prompt"].expand(len(rows), -1, -1))
-        feature = _timm_encode(vit, x) if plain else vit.encode(x)
+        feature = _timm_encode(vit, x) if timm else vit.encode(x)
         logits = functional.linear(feature, state["head.weight"], state["head.bias"])
         loss = functional.cross_entropy(logits, samples.labels[rows.to(vit.device)])
         optimiser.zero_grad()
@@ -212,31 +216,29 @@ def _timm_encode(vit: FrozenViT, x: Tensor) -> Tensor:
     return vit.model.norm(x.float())[:, 0]
 
 
-def _evaluation(bench: _Bench, repeats: int, found: Throughput) -> None:
-    """`score` beside a forward pass without gradient, both with all processors in the way that is fastest for each."""
-    vit, rows = bench.vit, np.arange(len(bench.samples))
-    own = np.array_split(rows, 16)
-    subjects = [Subject(k, r, np.ones(vit.classes, np.int64), bench.shared) for k, r in enumerate(own)]
-    prompt = bench.shared["prompt"]
+def _measure_evaluation(work: _Workload, repeats: int, result: Throughput) -> None:
+    """Measures `score`, and a forward pass without gradient at its fastest batch size; both use all processors."""
+    vit, rows = work.vit, np.arange(len(work.samples))
+    counts, prompt = np.ones(vit.classes, np.int64), work.state.shared["prompt"]
+    subjects = [ScoringTask(k, part, counts, work.state) for k, part in enumerate(np.array_split(rows, 16))]
 
     @torch.no_grad()
     def forward(size: int) -> None:
         for chunk in torch.from_numpy(rows).split(size):
-            vit.encode(insert_after_cls(bench.samples.tokens(chunk), prompt.expand(len(chunk), -1, -1)))
+            vit.encode(insert_after_cls(work.samples.tokens(chunk), prompt.expand(len(chunk), -1, -1)))
 
-    ways: dict[str, Callable[[], object]] = {
-        f"bare {size}": lambda s=size: forward(s)  # type: ignore[misc]
-        for size in sorted({16, 64, 256, rows_a_pass(vit)})
-    }
-    ways["score"] = lambda: score(bench.recipe, vit, bench.samples, subjects)
-    seconds = bench.turns(ways, repeats)
-    best = min((spent for name, spent in seconds.items() if name != "score"), key=median)
-    found.evaluation, found.evaluation_bare = (len(rows) / median(spent) for spent in (seconds["score"], best))
-    found.ratios["evaluation_to_bare"] = _ratio(best, seconds["score"])
+    sizes = sorted({16, 64, 256, rows_per_pass(vit.device.type, vit.tokens)})
+    functions: dict[str, Callable[[], object]] = {f"bare {size}": partial(forward, size) for size in sizes}
+    functions["score"] = partial(score, work.recipe, vit, work.samples, subjects)
+    seconds = work.time(functions, repeats)
+    scored = seconds.pop("score")
+    bare = min(seconds.values(), key=median)
+    result.evaluation, result.evaluation_bare = len(rows) / median(scored), len(rows) / median(bare)
+    result.ratios["evaluation_to_bare"] = _ratio(bare, scored)
 
 
 def operations(vit: FrozenViT, prompts: int = 10) -> float:
-    """Multiplications and additions of an image's forward and backward pass, the last block for cls alone."""
+    """Returns multiplications and additions per image, forward and backward; the last block computes cls only."""
     tokens = vit.tokens + prompts
     block = 12 * vit.dim**2 * tokens + 2 * tokens**2 * vit.dim
     last = 2 * vit.dim**2 * tokens + 10 * vit.dim**2 + 2 * tokens * vit.dim
@@ -244,16 +246,10 @@ def operations(vit: FrozenViT, prompts: int = 10) -> float:
 
 
 def matrix_rate(vit: FrozenViT) -> float:
-    """Operations a second of a large matrix product in the precision of the blocks, with all processors."""
+    """Returns operations per second of a large matrix product in the blocks' precision, with all processors."""
     use_threads(processors())
     side = MATRIX[vit.device.type]
     a = torch.ones(side, side, device=vit.device, dtype=DTYPES[vit.precision])
-    seconds = []
-    for _ in range(6):
-        began = time.perf_counter()
-        a @ a
-        if vit.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
+    seconds = [_seconds(lambda: a @ a, vit.device) for _ in range(6)]
     use_threads(1)
     return 2.0 * side**3 / median(seconds[1:])

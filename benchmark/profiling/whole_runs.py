@@ -1,4 +1,4 @@
-"""What whole runs cost: what the caches save a method that trains no prompt, and what more clients cost."""
+"""Cost of whole runs: time saved by the caches, overhead of a sweep, and time and memory by number of clients."""
 
 import multiprocessing
 import resource
@@ -11,7 +11,6 @@ from itertools import pairwise
 from statistics import median
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fedprompt.benchmark.backbone import loading as backbone
@@ -21,10 +20,11 @@ from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import LocalTraining
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import NoProgress
 from fedprompt.benchmark.sweep.scheduler import run_all
@@ -32,27 +32,19 @@ from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
 from fedprompt.methods import registry
 
-POOL, OWN, CLASSES, COHORT = 2_048, 32, 10, 10  # made images, those of a client, classes, clients a round
+IMAGES, PER_CLIENT, CLASSES, COHORT = 2_048, 32, 10, 10  # images in total and per client, classes, clients per round
 
 
 class UncachedSamples(Samples):
-    """Samples that keep no activation: what a run would cost without the caches."""
+    """Samples that compute frozen activations on each request."""
 
-    def tokens(self, rows: Tensor, layer: int = 1) -> Tensor:
-        """Frozen tokens, computed each time."""
-        with torch.no_grad():
-            return self._tokens(rows, layer)
-
-    def features(self, rows: Tensor, layer: int | None = None) -> Tensor:
-        """Frozen cls features, computed each time."""
-        with torch.no_grad():
-            return self._cls(rows, layer or self.vit.depth + 1)
+    def _activations(self, kind: tuple[str, int], shape: tuple[int, ...], rows: Tensor) -> Tensor:
+        return self._compute(kind, rows)
 
 
 @dataclass(frozen=True)
 class CacheGain:
-    """Seconds of a run of a method on the embedded default: the first, which fills the caches on its way; the next,
-    which finds them filled, as all but the first of a sweep do; and one without any."""
+    """Seconds of a run with the default options: `first` fills the caches, `next` uses them, `forgetful` has none."""
 
     method: str
     rounds: int
@@ -62,25 +54,29 @@ class CacheGain:
 
 
 def cache_gain(method: str = "head", rounds: int = 60) -> CacheGain:
-    """Runs the embedded default, evaluated every fourth round, in each of the three ways."""
+    """Measures a method with the default options: first run, next run, and without caches."""
     config = options({"methods": (method,), "seeds": (0,), "rounds": rounds}).grid()[0]
-    dataset, vit = runner.dataset(config), runner.simulator(config).vit
-    parts = (dataset.train_x, dataset.train_y), (dataset.test_x, dataset.test_y)
-    fresh, forgetful = ([kind(*part, vit) for part in parts] for kind in (Samples, UncachedSamples))
+    dataset, vit = runner.dataset(config), runner.simulator(config).context.vit
+    splits = (dataset.train_x, dataset.train_y), (dataset.test_x, dataset.test_y)
+    cached, uncached = ([kind(*split, vit) for split in splits] for kind in (Samples, UncachedSamples))
     seconds = []
-    for train, test in (fresh, fresh, forgetful):
-        run = runner.simulator(config)
-        run.train, run.test = train, test
-        began = time.perf_counter()
+    for train, test in (cached, cached, uncached):
+        run = runner.assemble(config, vit, train, test, runner.federation_of(config, dataset))
+        started = time.perf_counter()
         run.run()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return CacheGain(method, rounds, *seconds)
 
 
 @dataclass(frozen=True)
 class SweepLoss:
-    """Of a sweep's wall time on its workers, from each one's second run on, the share that no run takes; and seconds
-    of the whole command, and of the runs themselves added up."""
+    """Overhead of a sweep.
+
+    Attributes:
+        lost: Share of the workers' time between runs, from each worker's second run on.
+        wall: Seconds of the whole sweep.
+        inside: Seconds of all runs, added up.
+    """
 
     runs: int
     workers: int
@@ -90,30 +86,36 @@ class SweepLoss:
 
 
 def sweep_loss(runs: int = 60) -> SweepLoss:
-    """Sweeps short runs of three methods on the embedded default, one worker a processor, into a folder that goes."""
+    """Measures a sweep of short runs of three methods, with one worker per processor, in a temporary folder."""
     seeds = tuple(range(-(-runs // 3)))
     grid = options({"methods": ("head", "fedvpt", "pep-fedpt"), "seeds": seeds, "rounds": 4}).grid()[:runs]
     with tempfile.TemporaryDirectory() as folder:
-        store, began = Store(folder), time.perf_counter()
+        store, started = Store(folder), time.perf_counter()
         store.prepare()
         if run_all(grid, store, SweepOptions(processors()), NoProgress()).failed:
-            raise RuntimeError("a run of the measured sweep failed")
-        wall = time.perf_counter() - began
+            raise RuntimeError("a run of the measured sweep failed; run `bench sweep` with the same methods to see why")
+        wall = time.perf_counter() - started
         results = [entry.result for entry in store.entries()]
-    whens = sorted((result["when"] for result in results), key=lambda when: when["began"])
-    spans = lost = 0.0
-    for worker in {when["worker"] for when in whens}:
-        own = [when for when in whens if when["worker"] == worker][1:]
-        spans += own[-1]["ended"] - own[0]["began"] if own else 0.0
-        lost += sum(after["began"] - before["ended"] for before, after in pairwise(own))
+    times = sorted((result["when"] for result in results), key=lambda when: when["began"])
+    total = lost = 0.0
+    for worker in {when["worker"] for when in times}:
+        runs_of_worker = [when for when in times if when["worker"] == worker][1:]
+        total += runs_of_worker[-1]["ended"] - runs_of_worker[0]["began"] if runs_of_worker else 0.0
+        lost += sum(after["began"] - before["ended"] for before, after in pairwise(runs_of_worker))
     inside = sum(result["seconds"]["total"] for result in results)
-    return SweepLoss(len(grid), processors(), lost / spans, wall, inside)
+    return SweepLoss(len(grid), processors(), lost / total, wall, inside)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A method among so many clients: seconds of a round (median), to build the federation and to score everybody
-    once, peak memory (10^6 bytes), and the bytes of one client's own tensors."""
+    """Cost of a method by number of clients.
+
+    Attributes:
+        round_seconds: Median over rounds.
+        score_seconds: One evaluation of all clients.
+        peak_mb: Peak memory of the process, in 10^6 bytes.
+        own_bytes: Size of the local tensors per client.
+    """
 
     method: str
     clients: int
@@ -124,38 +126,34 @@ class Scale:
 
 
 def scale(methods: Sequence[str], clients: Sequence[int], rounds: int = 20) -> list[Scale]:
-    """The same cohort out of ever more clients, each in a process of its own."""
-    found = []
-    for method in methods:
-        for count in clients:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
-                found.append(pool.submit(_at_scale, method, count, rounds).result())
-    return found
+    """Measures methods with the same cohort size among more and more clients, each in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        return [pool.submit(_measure_scale, method, count, rounds).result() for method in methods for count in clients]
 
 
-def _at_scale(method: str, clients: int, rounds: int) -> Scale:
+def _measure_scale(method: str, clients: int, rounds: int) -> Scale:
     runner.use_threads(1)
     vit = backbone.load(EMBEDDED, CLASSES)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (POOL, vit.image_size, vit.image_size, 3), np.uint8)
-    samples = Samples(images, np.arange(POOL) % CLASSES, vit)
+    images = rng.integers(0, 256, (IMAGES, vit.image_size, vit.image_size, 3), np.uint8)
+    samples = Samples(images, np.arange(IMAGES) % CLASSES, vit)
     training = LocalTraining(epochs=1, batch_size=16, lr=0.05, momentum=0.9, weight_decay=1e-5)
-    protocol = RoundSettings(rounds, COHORT / clients, rounds, training, Executor("sequential"))
-    streams = RandomStreams("made", "iid", 0)
-    run = Simulator(registry.create(method), vit, samples, samples, _federation(clients), streams, protocol)
+    settings = RoundSettings(rounds, COHORT / clients, rounds, training)
+    streams, executor = RandomStreams("made", "iid", 0), Executor("sequential")
+    run = Simulator(registry.create(method), vit, samples, samples, _federation(clients), streams, settings, executor)
     run.run()
-    ends = [row["seconds"] for row in run.outcome.rounds]
-    spent = np.diff(ends)[:-1]  # the last round's holds the evaluation
+    seconds = np.diff([row["seconds"] for row in run.outcome.rounds])[:-1]  # the last one includes the evaluation
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    own = sum(value.nbytes for value in run.initial_local.values())
-    return Scale(method, clients, median(spent.tolist()), run.outcome.eval_seconds, peak, own)
+    local_bytes = sum(value.nbytes for value in run.state.initial_local.values())
+    return Scale(method, clients, median(seconds.tolist()), run.outcome.eval_seconds, peak, local_bytes)
 
 
 def _federation(clients: int) -> Federation:
-    """Clients of equally many of the made images, which they share; each is tested on one."""
+    """Returns clients with 32 training images and one test image each, out of the same pool."""
     members = tuple(
-        Client(np.arange(k * OWN, (k + 1) * OWN) % POOL, np.array([k % POOL]), False) for k in range(clients)
+        Client(np.arange(k * PER_CLIENT, (k + 1) * PER_CLIENT) % IMAGES, np.array([k % IMAGES]), False)
+        for k in range(clients)
     )
     counts = np.stack([np.bincount(member.train % CLASSES, minlength=CLASSES) for member in members])
     tests = np.stack([np.bincount(member.test % CLASSES, minlength=CLASSES) for member in members])

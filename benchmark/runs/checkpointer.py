@@ -1,4 +1,4 @@
-"""Keeps a run while it is under way, and lets it go on from what an earlier attempt left."""
+"""Saves the progress of a run and lets it continue from what an earlier attempt left."""
 
 import logging
 import os
@@ -14,57 +14,60 @@ from fedprompt.benchmark.simulation.simulator import Simulator
 
 log = logging.getLogger("bench")
 
-SHARE = 20  # a checkpoint may take one part in so many of the time, however large it is
+COST_FACTOR = 20
+"""Checkpoints may take one part in this many of the time, however large they are."""
 
 
-def _nobody(_: bytes) -> None:
+def _discard(_: bytes) -> None:
     pass
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """What an earlier attempt left, who keeps what this one reaches, and the seconds between; 0: every round."""
+    """Where checkpoints come from and go to.
+
+    Attributes:
+        found: The checkpoint of an earlier attempt, if any.
+        keep: Saves a checkpoint.
+        every: Seconds between checkpoints; 0: every round.
+    """
 
     found: bytes | None = None
-    keep: Callable[[bytes], None] = _nobody
+    keep: Callable[[bytes], None] = _discard
     every: float = CHECKPOINT_EVERY
 
 
 class Checkpointer:
-    """A simulation's checkpoints: `resume` before it runs, `after` each round."""
+    """The checkpoints of one simulation: call `resume` before it runs and `after_round` after each round."""
 
     def __init__(self, run: Simulator, run_id: str, checkpoints: Checkpoints) -> None:
         self.run, self.run_id, self.checkpoints = run, run_id, checkpoints
         self.began = time.monotonic()
         self.due = self.began + checkpoints.every
-        self.earlier = 0.0  # seconds of the attempts before this one
+        self.earlier_seconds = 0.0
         self.resumed: list[dict[str, Any]] = []
 
     def resume(self) -> None:
-        """Puts the simulation where its checkpoint left it; one that does not fit is told of, and it starts afresh."""
+        """Continues from the checkpoint that was found; logs one that does not fit, and starts afresh."""
         content = self.checkpoints.found
         if content is None:
             return
         try:
-            head, tensors = unpack(content, self.run_id)
-            restore(self.run, head, tensors)
+            header, tensors = unpack(content, self.run_id)
+            restore(self.run, header, tensors)
         except CheckpointError as error:
             log.warning("the checkpoint of run %s %s; the run starts afresh", self.run_id, error)
             return
-        self.earlier = head.seconds
+        self.earlier_seconds = header.seconds
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        self.resumed = [*head.resumed, {"after_round": head.round, "begun_on": head.kernels, "worker": worker}]
+        self.resumed = [*header.resumed, {"after_round": header.round, "begun_on": header.kernels, "worker": worker}]
 
-    @property
-    def seconds(self) -> float:
-        """Wall-clock of the run so far, that of earlier attempts up to their checkpoints included."""
-        return self.earlier + time.monotonic() - self.began
-
-    def after(self, number: int) -> None:
-        """Keeps the round just finished, where it is time and it is not the last."""
+    def after_round(self, number: int) -> None:
+        """Saves a checkpoint of the completed round if one is due; never after the last round."""
         now, every = time.monotonic(), self.checkpoints.every
-        if now < self.due or number == self.run.protocol.rounds:
+        if now < self.due or number == self.run.context.settings.rounds:
             return
-        self.checkpoints.keep(pack(self.run, self.run_id, self.seconds, self.resumed))
+        seconds = self.earlier_seconds + now - self.began
+        self.checkpoints.keep(pack(self.run, self.run_id, seconds, self.resumed))
         ended = time.monotonic()
-        self.due = ended + max(every, SHARE * (ended - now)) if every else ended
+        self.due = ended + max(every, COST_FACTOR * (ended - now)) if every else ended

@@ -2,7 +2,7 @@
 
 import errno
 
-from fedprompt.benchmark.backbone.memory_budget import is_out_of_memory
+from fedprompt.benchmark.hardware.memory import is_out_of_memory
 from fedprompt.data.errors import DataError
 
 EXCEPTION = "exception"

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from fedprompt.benchmark.backbone.weights import RANDOM
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.data.files import json_files
 from fedprompt.data.files.memory_mapped import default_folder, prepare
 

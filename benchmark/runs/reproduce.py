@@ -2,7 +2,6 @@
 
 import math
 import re
-import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedprompt.benchmark.backbone.weights import identity
-from fedprompt.benchmark.config.options import Options, RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.merge import MEASURED
 from fedprompt.benchmark.runs.store import Entry, Store
-from fedprompt.data import registry as datasets
+from fedprompt.data import loading as datasets
 from fedprompt.methods import registry as methods
+from fedprompt.results.report.command import command
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 SHOWN = 12  # differences that are printed
@@ -90,24 +90,6 @@ def _check_present(config: RunConfig) -> None:
             raise ConfigError(f"the {name} of run {config.run_id} was {then}; here it is {now}.")
 
 
-def command_of(config: RunConfig) -> str:
-    """Returns the `bench run` command of a run."""
-    words = ["bench", "run", "--method", config.method, "--dataset", config.dataset, "--seed", str(config.seed)]
-    for name, field in Options.model_fields.items():
-        if name in ("methods", "datasets", "seeds", "set", "plugin"):
-            continue
-        value = getattr(config, name, None)
-        if value is not None and value is not False and value != field.default:
-            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    defaults = methods.create(config.method).settings
-    for part, fields in config.settings.items():
-        changed = {name: value for name, value in fields.items() if value != defaults[part][name]}
-        words += [word for name, value in changed.items() for word in ("--set", f"{part}.{name}={value}")]
-    for file in config.plugins:
-        words += ["--plugin", file]
-    return shlex.join(words)
-
-
 def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[int, int], None]) -> Comparison:
     """Runs a configuration again, in a temporary directory, and compares the results with the record at `place`."""
     from fedprompt.benchmark.hardware.devices import processors
@@ -120,7 +102,7 @@ def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[
         for name in ("rounds.parquet", "clients.parquet"):
             numbers += _differences(_rows(place / name), _rows(repeated / name), name.partition(".")[0])
     environment = _differences(_environment(entry.result), _environment(record.result))
-    return Comparison(command_of(config), numbers, environment)
+    return Comparison(command(config.model_dump(mode="json")), numbers, environment)
 
 
 def _environment(result: dict[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedprompt.benchmark.config.options import RECORD_FORMAT, RunConfig
+from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
 from fedprompt.results.records.identity import contradiction
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.runs.execute import Record
+    from fedprompt.benchmark.runs.record import Record
 
 METHOD_OVERRIDES = "own_settings.json"  # which runs of the directory were tuned per method
 TEMPORARY = ".unfinished-"
@@ -109,12 +109,12 @@ class Store:
             raise ConfigError(f"{path} was changed: it {fault}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
-    def entries(self) -> list[Entry]:
-        """Returns every run in the directory, ordered by run id."""
+    def entries(self, known: Mapping[str, Entry] | None = None) -> list[Entry]:
+        """Returns every run in the directory, ordered by run id. Entries in `known` are not read again."""
         if not self.directory.is_dir():
             raise ConfigError(f"{self.directory} is not a directory of runs; `bench sweep --out DIR` creates one.")
         names = sorted(p.name for p in self.directory.iterdir() if p.is_dir() and not p.name.startswith("."))
-        return [entry for name in names if (entry := self.entry(name)) is not None]
+        return [entry for name in names if (entry := (known or {}).get(name) or self.entry(name))]
 
     def is_done(self, run_id: str) -> bool:
         """Whether a run has finished successfully."""

@@ -4,10 +4,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.runs.execute import Record, execute, failed
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.record import Record, failed
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A batch of K clients, the same number of rows for each; satisfies `fedprompt.methods.base.Batch`."""
+"""Batches of K clients with the same number of rows each; implements `fedprompt.methods.base.Batch`."""
 
 from __future__ import annotations
 
@@ -13,38 +13,46 @@ from torch.nn import functional
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.methods.base import Phase
 
+TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
+"""Tokens in a pass without gradient, by device: the fastest number there (`bench perf`), and a bound on memory."""
+
 
 @dataclass(frozen=True)
 class Clients:
-    """What a batch knows of its K clients: class `counts` and shares `prior` [K, C], and which `classes` each holds.
+    """What a batch needs to know of its K clients.
 
-    `classes` [K, M] are the ids of each client's classes, ascending, `owned` [K, M] false where a client with fewer
-    than M is filled up. A client without labels is taken to hold every class, each with the same share.
+    A client without labels counts as one that has every class, with equal shares.
+
+    Attributes:
+        counts: Training samples per class, [K, C].
+        prior: Class shares, [K, C].
+        classes: Ids of each client's classes, ascending and padded to the largest number of classes, [K, M].
+        valid: False where `classes` is padding, [K, M].
     """
 
     counts: Tensor
     prior: Tensor
     classes: Tensor
-    owned: Tensor
+    valid: Tensor
 
     @classmethod
     def of(cls, counts: np.ndarray, device: torch.device) -> Clients:
-        """Clients with these class counts [K, C]."""
-        holds = (counts > 0) | (counts.sum(1, keepdims=True) == 0)
-        most = int(holds.sum(1).max())
-        order = np.argsort(~holds, axis=1, kind="stable")[:, :most]
-        parts = counts.astype(np.float32), np.ascontiguousarray(order), np.take_along_axis(holds, order, 1)
-        numbers, classes, owned = (torch.from_numpy(part).to(device) for part in parts)
-        return cls(numbers, priors(numbers), classes, owned)
+        """Clients with these class counts, [K, C]."""
+        present = (counts > 0) | (counts.sum(1, keepdims=True) == 0)
+        most = int(present.sum(1).max())
+        order = np.argsort(~present, axis=1, kind="stable")[:, :most]
+        parts = counts.astype(np.float32), np.ascontiguousarray(order), np.take_along_axis(present, order, 1)
+        numbers, classes, valid = (torch.from_numpy(part).to(device) for part in parts)
+        return cls(numbers, priors(numbers), classes, valid)
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def first(self, number: int) -> Clients:
-        """The first so many of them."""
+        """The first `number` of them."""
         if number == len(self):
             return self
-        return Clients(self.counts[:number], self.prior[:number], self.classes[:number], self.owned[:number])
+        return Clients(self.counts[:number], self.prior[:number], self.classes[:number], self.valid[:number])
 
 
 def priors(counts: Tensor) -> Tensor:
@@ -54,15 +62,23 @@ def priors(counts: Tensor) -> Tensor:
 
 
 class Batch:
-    """Rows of K clients, laid out client after client; rows that only fill up are masked out.
+    """Samples of K clients, client after client, padded to B = K x width rows.
 
-    Attributes: samples; rows, labels, mask [B]; counts, prior [K, C]; classes [K, M]; notes and by_class, what `log`
-    and `log_by_class` were handed.
+    Args:
+        samples: The data that `rows` point into.
+        rows: Positions of each client's samples.
+        info: What the batch needs to know of these clients.
+
+    Attributes:
+        rows, labels, mask: Position and class of each row, and whether it is a sample and no padding, [B].
+        counts, prior: See `Clients`, [K, C].
+        classes: See `Clients`, [K, M].
+        notes, by_class: What was passed to `log` and `log_by_class`.
     """
 
-    def __init__(self, samples: Samples, rows: Sequence[np.ndarray], holders: Clients) -> None:
-        self.samples, self.holders = samples, holders
-        self.counts, self.prior, self.classes = holders.counts, holders.prior, holders.classes
+    def __init__(self, samples: Samples, rows: Sequence[np.ndarray], info: Clients) -> None:
+        self.samples, self.info = samples, info
+        self.counts, self.prior, self.classes = info.counts, info.prior, info.classes
         self.clients, self.width = len(rows), max(len(r) for r in rows)
         device = samples.vit.device
         self.full = all(len(r) == self.width for r in rows)
@@ -70,7 +86,7 @@ class Batch:
             self.rows = torch.from_numpy(np.concatenate(rows))
             self.mask = torch.ones(len(self.rows), dtype=torch.bool, device=device)
         else:
-            # A short client repeats row 0 of the data: any image will do, since the mask takes it out of every sum.
+            # Padding repeats row 0 of the data: any image will do, since the mask excludes it from every sum.
             padded, mask = np.zeros((2, self.clients, self.width), dtype=np.int64)
             for k, own in enumerate(rows):
                 padded[k, : len(own)], mask[k, : len(own)] = own, 1
@@ -82,35 +98,35 @@ class Batch:
         self.by_class: dict[str, Tensor] = {}
 
     def own(self, value: Tensor) -> Tensor:
-        """[K, ...] to [B, ...]: each sample's own client's value."""
+        """Expands [K, ...] to [B, ...]: the value of each sample's own client."""
         if self.clients == 1:
             return value.expand(self.width, *value.shape[1:])
         return value.unsqueeze(1).expand(-1, self.width, *value.shape[1:]).flatten(0, 1)
 
     def held(self, value: Tensor) -> Tensor:
-        """[K, C] to [K, M]: a value per class for the classes that each client holds, zero where it is filled up."""
-        return value.gather(1, self.classes) * self.holders.owned
+        """Reduces [K, C] to [K, M]: the values of each client's classes, zero where padded."""
+        return value.gather(1, self.classes) * self.info.valid
 
     def matmul(self, x: Tensor, value: Tensor) -> Tensor:
-        """[B, ..., n] by each sample's own client's [K, n, m], giving [B, ..., m]."""
+        """Multiplies [B, ..., n] by the matrix [K, n, m] of each sample's own client, giving [B, ..., m]."""
         out = torch.bmm(x.reshape(self.clients, -1, x.shape[-1]), value)
         return out.view(*x.shape[:-1], -1)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """[B, D] through each sample's own client's layer, weight [K, C, D] and bias [K, C]."""
+        """Applies the layer of each sample's own client to [B, D]: weight [K, C, D], bias [K, C], giving [B, C]."""
         if self.clients == 1:
             return functional.linear(x, weight[0], bias[0])
         grouped = x.reshape(self.clients, self.width, -1)
         return torch.baddbmm(bias.unsqueeze(1), grouped, weight.transpose(1, 2)).flatten(0, 1)
 
     def class_sums(self, values: Tensor) -> Tensor:
-        """Sums [K, M, D] of real rows' values [B, D] per client and class that it holds."""
+        """Sums values [B, D] over the samples of each client and class, giving [K, M, D]."""
         is_of = self.labels.view(self.clients, 1, self.width) == self.classes.unsqueeze(2)
-        is_of = is_of & self.mask.view(self.clients, 1, self.width) & self.holders.owned.unsqueeze(2)
+        is_of = is_of & self.mask.view(self.clients, 1, self.width) & self.info.valid.unsqueeze(2)
         return torch.bmm(is_of.to(values.dtype), values.reshape(self.clients, self.width, -1))
 
     def means(self, values: Tensor) -> Tensor:
-        """The mean [K] over each client's real rows of per-sample values [B]."""
+        """Means of per-sample values [B] over each client's samples, [K]."""
         if self.full:
             return values.view(self.clients, self.width).mean(1)
         # Filling, not multiplying: a masked row may be infinite.
@@ -118,18 +134,31 @@ class Batch:
         return values.sum(1) / self.mask.view(self.clients, self.width).sum(1).clamp_min(1)
 
     def log(self, name: str, values: Tensor) -> None:
-        """Keeps a per-sample diagnostic [B] for the round's log."""
+        """Logs a diagnostic per sample, [B]; the round's row gets its mean."""
         self.notes[name] = values.detach()
 
     def log_by_class(self, name: str, values: Tensor) -> None:
-        """Keeps a per-sample row [B, C] for the record's means by true class."""
+        """Logs a row per sample, [B, C]; the record gets its means by true class."""
         self.by_class[name] = values.detach()
 
 
-def passes(rows: Sequence[np.ndarray], limit: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Groups of (owner, rows) whose padded size stays within `limit` rows; those of a long owner come in pieces."""
+def rows_per_pass(device: str, tokens: int) -> int:
+    """Samples in a pass without gradient, of so many tokens each."""
+    return max(16, TOKENS_PER_PASS[device] // tokens)
+
+
+def group_rows(rows: Sequence[np.ndarray], limit: int) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """Splits the rows of many clients into passes.
+
+    Args:
+        rows: Positions of each client's samples.
+        limit: Largest number of rows of a pass, padding included.
+
+    Yields:
+        The clients of a pass and their rows. A client with more rows than `limit` appears in several passes.
+    """
     pieces = [(i, own[start : start + limit]) for i, own in enumerate(rows) for start in range(0, len(own), limit)]
-    pieces.sort(key=lambda piece: len(piece[1]))  # neighbours of like length waste little padding
+    pieces.sort(key=lambda piece: len(piece[1]))  # neighbours of like length need little padding
     group: list[tuple[int, np.ndarray]] = []
     for piece in pieces:
         if group and (len(group) + 1) * len(piece[1]) > limit:

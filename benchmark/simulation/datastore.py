@@ -1,13 +1,12 @@
-"""What clients look up in their own data before they predict: samples that they remember, what validation tells them.
+"""Datastores: what clients look up in their own data before they predict.
 
-Made for a few clients at a time, as they are scored, so that the samples of ten thousand are never held at once.
+They are built for a few clients at a time, as these are scored, so that the samples of thousands are never in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,103 +14,105 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation.batch import Batch, Clients, passes
-from fedprompt.benchmark.simulation.local_training import rows_a_pass
-from fedprompt.benchmark.simulation.scoring import Subject
-from fedprompt.benchmark.simulation.stacking import stack
+from fedprompt.benchmark.simulation.batch import Batch, Clients, group_rows, rows_per_pass
+from fedprompt.benchmark.simulation.context import SimulationContext
+from fedprompt.benchmark.simulation.scoring import ScoringTask
 from fedprompt.methods.base import Method, State
 
-if TYPE_CHECKING:
-    from fedprompt.benchmark.simulation.simulator import Simulator
-
-AT_A_TIME = 64  # clients whose samples are held together
-NOTHING = np.empty(0, np.int64)
+CLIENTS_AT_ONCE = 64
+NO_ROWS = np.empty(0, np.int64)
 
 
-def remembers(method: Method) -> bool:
-    """Whether clients of this method look up samples of their own."""
+def has_datastore(method: Method) -> bool:
+    """Whether clients of this method look up their own samples."""
     return type(method).datastore is not Method.datastore
 
 
-def recalled(run: Simulator, subjects: Sequence[Subject], newcomers: bool) -> list[Subject]:
-    """The subjects with what they remember of their training samples, and what came of their validation samples.
+def with_datastore(context: SimulationContext, tasks: Sequence[ScoringTask], held_out: bool) -> list[ScoringTask]:
+    """Adds each client's datastore to the state that it predicts with, and its sums over validation samples.
 
-    Held-out clients take part only as `newcomers`, and no client whose labels are unknown does.
+    Args:
+        context: The simulation.
+        tasks: The clients to score.
+        held_out: Whether held-out clients have datastores, too. Clients with unknown labels never have one.
     """
-    clients = [run.federation.clients[subject.client] for subject in subjects]
+    clients = [context.federation.clients[task.client] for task in tasks]
     able = [
-        bool(s.counts.any()) and (newcomers or not client.held_out) for s, client in zip(subjects, clients, strict=True)
+        bool(task.counts.any()) and (held_out or not client.held_out)
+        for task, client in zip(tasks, clients, strict=True)
     ]
     if not any(able):
-        return list(subjects)
-    train = [
-        _some(run, s.client, c.train) if use else NOTHING for s, c, use in zip(subjects, clients, able, strict=True)
-    ]
-    subjects = _remembering(run, subjects, train)
-    validation = [client.validation if use else NOTHING for client, use in zip(clients, able, strict=True)]
-    return _rehearsed(run, subjects, validation) if any(map(len, validation)) else subjects
+        return list(tasks)
+    members = list(zip(tasks, clients, able, strict=True))
+    train = [_sampled(context, task.client, client.train) if use else NO_ROWS for task, client, use in members]
+    tasks = _with_entries(context, tasks, train)
+    validation = [client.validation if use else NO_ROWS for _, client, use in members]
+    return _with_validation(context, tasks, validation) if any(map(len, validation)) else tasks
 
 
-def _some(run: Simulator, client: int, rows: np.ndarray) -> np.ndarray:
-    """As many of a client's rows as it has room for: the same ones whenever it is asked."""
-    capacity = run.method.datastore_size
-    if capacity is None or capacity >= len(rows):
+def _sampled(context: SimulationContext, client: int, rows: np.ndarray) -> np.ndarray:
+    """The rows that fit the client's datastore, always the same ones."""
+    size = context.method.datastore_size
+    if size is None or size >= len(rows):
         return rows
-    return np.sort(run.streams.numpy("memory", client).choice(rows, capacity, replace=False))
+    return np.sort(context.streams.numpy("memory", client).choice(rows, size, replace=False))
 
 
-def _remembering(run: Simulator, subjects: Sequence[Subject], rows: list[np.ndarray]) -> list[Subject]:
-    kept: list[dict[str, list[Tensor]]] = [{} for _ in subjects]
-    for i, values in _of_clients(run, run.method.datastore, subjects, rows):
+def _with_entries(
+    context: SimulationContext, tasks: Sequence[ScoringTask], rows: list[np.ndarray]
+) -> list[ScoringTask]:
+    entries: list[dict[str, list[Tensor]]] = [{} for _ in tasks]
+    for i, values, count in _per_client(context, context.method.datastore, tasks, rows):
         for name, value in values.items():
-            kept[i].setdefault(name, []).append(value)
-    remembered = torch.arange(max(map(len, rows))) < torch.tensor([[len(own)] for own in rows])
-    state = {"remembered": remembered.to(run.vit.device)}
-    for name in next((own for own in kept if own), {}):
-        some = next(own[name][0] for own in kept if own)
-        state[name] = pad_sequence([torch.cat(own[name]) if own else some[:0] for own in kept], batch_first=True)
-    return _with(subjects, state)
+            entries[i].setdefault(name, []).append(value[:count])
+    valid = torch.arange(max(map(len, rows))) < torch.tensor([[len(own)] for own in rows])
+    stacked = {"remembered": valid.to(context.vit.device)}
+    for name in next((own for own in entries if own), {}):
+        empty = next(own[name][0] for own in entries if own)[:0]
+        stacked[name] = pad_sequence([torch.cat(own[name]) if own else empty for own in entries], batch_first=True)
+    return _with_tensors(tasks, stacked)
 
 
-def _rehearsed(run: Simulator, subjects: Sequence[Subject], rows: list[np.ndarray]) -> list[Subject]:
+def _with_validation(
+    context: SimulationContext, tasks: Sequence[ScoringTask], rows: list[np.ndarray]
+) -> list[ScoringTask]:
     sums: State = {}
-    for i, values in _of_clients(run, run.method.validation_statistics, subjects, rows, summed=True):
+    for i, values, _ in _per_client(context, context.method.validation_statistics, tasks, rows, summed=True):
         for name, value in values.items():
             if name not in sums:
-                sums[name] = value.new_zeros(len(subjects), *value.shape)
+                sums[name] = value.new_zeros(len(tasks), *value.shape)
             sums[name][i] += value
-    return _with(subjects, sums)
+    return _with_tensors(tasks, sums)
 
 
-def _with(subjects: Sequence[Subject], state: State) -> list[Subject]:
-    """The subjects with their own row of each tensor [K, ...] in their state."""
+def _with_tensors(tasks: Sequence[ScoringTask], stacked: State) -> list[ScoringTask]:
+    """The tasks with their own row of each tensor [K, ...] in their state."""
     return [
-        replace(subject, state={**subject.state, **{name: value[i] for name, value in state.items()}})
-        for i, subject in enumerate(subjects)
+        replace(task, state=replace(task.state, memory={**task.state.memory, **{n: v[i] for n, v in stacked.items()}}))
+        for i, task in enumerate(tasks)
     ]
 
 
 @torch.no_grad()
-def _of_clients(
-    run: Simulator,
-    call: Callable[[FrozenViT, Batch, State], State],
-    subjects: Sequence[Subject],
+def _per_client(
+    context: SimulationContext,
+    function: Callable[[FrozenViT, Batch, State], State],
+    tasks: Sequence[ScoringTask],
     rows: list[np.ndarray],
     summed: bool = False,
-) -> Iterator[tuple[int, State]]:
-    """What `call` gives of each client's rows of the training data, pass by pass: a row each or, `summed`, one sum."""
-    for members, own in passes(rows, rows_a_pass(run.vit)):
-        clients = Clients.of(np.stack([subjects[i].counts for i in members]), run.vit.device)
-        batch = Batch(run.train, own, clients)
-        found = call(run.vit, batch, stack([subjects[i].state for i in members], clients, run.method.class_rows))
+) -> Iterator[tuple[int, State, int]]:
+    """What `function` returns for each client's rows of the training data, pass by pass.
+
+    Yields:
+        Position of the task; its values, one row per sample or, if `summed`, one sum; and how many rows are samples.
+    """
+    for members, own in group_rows(rows, rows_per_pass(context.vit.device.type, context.vit.tokens)):
+        clients = Clients.of(np.stack([tasks[i].counts for i in members]), context.vit.device)
+        state = context.class_rows.gather([tasks[i].state.tensors for i in members], clients)
+        values = function(context.vit, Batch(context.train, own, clients), state)
         for k, i in enumerate(members):
             if summed:
-                yield i, {name: value[k] for name, value in found.items()}
+                yield i, {name: value[k] for name, value in values.items()}, len(own[k])
             else:
-                yield (
-                    i,
-                    {
-                        name: value.view(len(members), -1, *value.shape[1:])[k, : len(own[k])]
-                        for name, value in found.items()
-                    },
-                )
+                shape = (len(members), -1)
+                yield i, {n: v.view(*shape, *v.shape[1:])[k] for n, v in values.items()}, len(own[k])

@@ -1,9 +1,8 @@
-"""How a round's cohort is computed: client after client, side by side in threads, or fused into one pass.
+"""Computes the local training of a cohort: client after client, side by side in threads, or fused into one pass.
 
-`sequential` is the reference. `threaded` gives the same bits, since no client's arithmetic is ever split. `fused`
-takes float sums in another order. `auto` is a rule on what a method computes, never a race, so that a run has the
-same bits wherever it is repeated on one kind of machine: on a CPU it fuses only steps without a backbone pass, which
-fit any memory.
+`sequential` is the reference. `threaded` gives the same bits, since no client's arithmetic is ever split. `fused` takes
+float sums in another order. `auto` decides by what a method computes and never by timing, so that a run has the same
+bits on every machine of one kind: on a CPU it fuses only steps without a backbone pass, which fit any memory.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fedprompt.benchmark.backbone.memory_budget import SavedActivations, budget, is_out_of_memory
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, learn
+from fedprompt.benchmark.hardware.memory import SavedActivations, is_out_of_memory, memory_budget
+from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Phase
 from fedprompt.methods.registry import Recipe
 
@@ -28,8 +28,16 @@ Kind = Literal["auto", "sequential", "threaded", "fused"]
 
 @dataclass
 class Executor:
-    """Trains cohorts by the `kind` asked for; `used` says which it came to, and `notes` why, where that is no matter
-    of course. `width` is how many clients a fused pass holds at most: measured, and halved `halvings` times."""
+    """Trains cohorts.
+
+    Attributes:
+        kind: What was asked for.
+        threads: Clients that train side by side under `threaded`.
+        used: What `kind` resolved to; empty before the first cohort.
+        width: Largest number of clients in a fused pass; measured at the first one, lower once memory was short.
+        notes: Reasons for choices that differ from what was asked for.
+        halvings: How often earlier attempts at this run were out of memory; each halves `width`.
+    """
 
     kind: Kind = "auto"
     threads: int = 1
@@ -43,73 +51,73 @@ class Executor:
         recipe: Recipe,
         vit: FrozenViT,
         samples: Samples,
-        jobs: Sequence[ClientTask],
+        tasks: Sequence[ClientTask],
         training: LocalTraining,
         phases: Sequence[Phase] | None = None,
     ) -> list[ClientUpdate]:
-        """The updates of a cohort, in its order; of its method's phases unless others are named."""
-        work = _Work(recipe, vit, samples, training, phases)
+        """The updates of a cohort, in its order; see `train_clients` for the arguments."""
+        job = _Job(recipe, vit, samples, training, phases)
         if not self.used:
-            self._choose(work, jobs[0])
+            self._choose(job, tasks[0])
         if self.used == "fused":
-            return self._fused(work, jobs)
-        if self.used == "threaded" and len(jobs) > 1:
+            return self._fused(job, tasks)
+        if self.used == "threaded" and len(tasks) > 1:
             with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                updates = list(pool.map(lambda job: work.learn([job]), jobs))
+                updates = list(pool.map(lambda task: job.train([task]), tasks))
         else:
-            updates = [work.learn([job]) for job in jobs]
+            updates = [job.train([task]) for task in tasks]
         return [update for own in updates for update in own]
 
-    def facts(self) -> dict[str, object]:
-        """What the record says of it."""
+    def summary(self) -> dict[str, object]:
+        """The part of the record about execution."""
         return {"asked": self.kind, "used": self.used, "fused_clients": self.width, "notes": self.notes}
 
-    def _choose(self, work: _Work, job: ClientTask) -> None:
-        cuda, reason = work.vit.device.type == "cuda", work.recipe.not_fusible
-        apart = "threaded" if self.threads > 1 and not cuda else "sequential"
+    def _choose(self, job: _Job, task: ClientTask) -> None:
+        cuda, reason = job.vit.device.type == "cuda", job.recipe.not_fusible
+        unfused = "threaded" if self.threads > 1 and not cuda else "sequential"
         if self.kind != "auto":
             self.used = self.kind
-        elif cuda or not work.runs_backbone(job):
+        elif cuda or not job.runs_backbone(task):
             self.used = "fused"  # without a backbone pass a step is all overhead, which fused clients share
         else:
-            self.used = apart
+            self.used = unfused
         if self.used == "fused" and reason:
-            self.used = apart
-            self.notes.append(f"{work.recipe.name} cannot run fused: {reason}")
+            self.used = unfused
+            self.notes.append(f"{job.recipe.name} cannot run fused: {reason}")
 
-    def _fused(self, work: _Work, jobs: Sequence[ClientTask]) -> list[ClientUpdate]:
-        """The cohort in as few passes as memory holds; who takes equally many steps goes together.
+    def _fused(self, job: _Job, tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
+        """Trains the cohort in as few passes as memory allows, clients with equally many steps together.
 
-        Out of memory, half as many clients go into a pass from then on. The local batch never changes.
+        Out of memory, later passes take half as many clients. The local batch never changes.
         """
-        self.width = self.width or self._widest(work, jobs)
-        order = sorted(range(len(jobs)), key=lambda k: -jobs[k].steps(work.training))
+        self.width = self.width or self._initial_width(job, tasks)
+        order = sorted(range(len(tasks)), key=lambda k: -job.training.steps(len(tasks[k].rows)))
         updates: dict[int, ClientUpdate] = {}
-        while len(updates) < len(jobs):
+        while len(updates) < len(tasks):
             chosen = order[len(updates) : len(updates) + self.width]
             try:
-                found = work.learn([jobs[k] for k in chosen])
+                trained = job.train([tasks[k] for k in chosen])
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(chosen) == 1:
                     raise
                 self.width = len(chosen) // 2
-                self.notes.append(f"out of memory at {len(chosen)} clients a pass: {self.width} from then on")
+                self.notes.append(f"out of memory with {len(chosen)} clients per pass: {self.width} from then on")
                 continue
-            updates |= dict(zip(chosen, found, strict=True))
-        return [updates[k] for k in range(len(jobs))]
+            updates |= dict(zip(chosen, trained, strict=True))
+        return [updates[k] for k in range(len(tasks))]
 
-    def _widest(self, work: _Work, jobs: Sequence[ClientTask]) -> int:
-        most = work.most(jobs)
+    def _initial_width(self, job: _Job, tasks: Sequence[ClientTask]) -> int:
+        most = job.clients_that_fit(tasks)
         if not self.halvings:
             return most
         fewer = max(1, most >> self.halvings)
-        self.notes.append(f"out of memory in an earlier attempt: {fewer} clients a pass instead of {most}")
+        self.notes.append(f"out of memory in an earlier attempt: {fewer} clients per pass instead of {most}")
         return fewer
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is to be trained, on what and how, whoever trains it."""
+class _Job:
+    """The arguments of local training that all clients of a cohort share."""
 
     recipe: Recipe
     vit: FrozenViT
@@ -117,24 +125,23 @@ class _Work:
     training: LocalTraining
     phases: Sequence[Phase] | None
 
-    def learn(self, jobs: Sequence[ClientTask]) -> list[ClientUpdate]:
-        return learn(self.recipe, self.vit, self.samples, jobs, self.training, self.phases)
+    def train(self, tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
+        return train_clients(self.recipe, self.vit, self.samples, tasks, self.training, self.phases)
 
-    def taste(self, job: ClientTask) -> None:
-        """A step of one full batch and no more, repeating a small client's rows."""
-        rows = np.resize(job.rows, self.training.batch_size)
-        replace(self, training=replace(self.training, epochs=1)).learn([replace(job, rows=rows)])
+    def one_step(self, task: ClientTask) -> None:
+        """Takes one step on a full batch and discards the result; repeats the rows of a small client."""
+        rows = np.resize(task.rows, self.training.batch_size)
+        replace(self, training=replace(self.training, epochs=1)).train([replace(task, rows=rows)])
 
-    def runs_backbone(self, job: ClientTask) -> bool:
+    def runs_backbone(self, task: ClientTask) -> bool:
         """Whether a training step passes through any layer of the backbone; cached activations do not count."""
-        self.taste(job)  # fills the caches
+        self.one_step(task)  # fills the caches
         before = self.vit.layers_run
-        self.taste(job)
+        self.one_step(task)
         return self.vit.layers_run > before
 
-    def most(self, jobs: Sequence[ClientTask]) -> int:
-        """How many clients fit a pass: those whose activations take the budget, by what one client's step keeps."""
-        with SavedActivations(self.vit) as kept:
-            self.taste(jobs[0])
-        room = budget(self.vit.device)
-        return len(jobs) if room is None else max(1, min(len(jobs), room // max(1, kept.bytes)))
+    def clients_that_fit(self, tasks: Sequence[ClientTask]) -> int:
+        """How many clients fit a pass, by the memory that one client's step keeps."""
+        with SavedActivations(self.vit.model) as saved:
+            self.one_step(tasks[0])
+        return max(1, min(len(tasks), memory_budget(self.vit.device) // max(1, saved.bytes)))

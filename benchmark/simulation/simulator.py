@@ -1,85 +1,50 @@
-"""The federated simulation: rounds of local training and combination, evaluation of every client, byte counts."""
+"""The federated simulation: rounds of local training and aggregation, evaluation of every client, byte counts."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation import optimiser_hooks as plugins
-from fedprompt.benchmark.simulation.datastore import remembers
+from fedprompt.benchmark.simulation import optimisers
+from fedprompt.benchmark.simulation.context import RoundSettings, SimulationContext
+from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.evaluator import Evaluator
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import (
-    ClientTask,
-    ClientUpdate,
-    LocalTraining,
-    collect,
-    images_trained,
-)
+from fedprompt.benchmark.simulation.local_training import collect_statistics
+from fedprompt.benchmark.simulation.outcome import Outcome
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.scoring import Subject
-from fedprompt.benchmark.simulation.stacking import among_all, size, whole
+from fedprompt.benchmark.simulation.state import FederationState
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate
 from fedprompt.data.federation import Federation
 from fedprompt.methods.base import State, Uploads
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.registry import Recipe
 
-WARM_COHORT = 256  # clients whose first statistics are held at a time
-
-
-@dataclass(frozen=True)
-class RoundSettings:
-    """How a federation is run: rounds, clients a round (a share of the seen ones), rounds between evaluations.
-
-    After the last round held-out clients are also scored after `adapt_epochs` local epochs; 0: they are not.
-    """
-
-    rounds: int
-    participation: float
-    eval_every: int
-    training: LocalTraining
-    executor: Executor = field(default_factory=Executor)
-    adapt_epochs: int = 0
-
-    @property
-    def evaluated(self) -> tuple[int, ...]:
-        """The rounds after which everybody is scored, 0 being before the first; at least the last."""
-        every, rounds = self.eval_every, self.rounds
-        return (*range(0, rounds, every), rounds) if every < rounds else (rounds,)
-
-
-@dataclass
-class Outcome:
-    """What a run measured: rows per round, client and true class, summaries, traffic, tensor counts and seconds.
-
-    `trainable` (`shared` and `local`) and `travelling` (`upload` and `download`) are shapes by name; where a client
-    sends and receives the rows of its own classes alone, the shape has those of all.
-    """
-
-    rounds: list[dict[str, Any]] = field(default_factory=list)
-    clients: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, dict[str, float] | None] = field(default_factory=dict)
-    metrics_prior: dict[str, dict[str, float] | None] = field(default_factory=dict)
-    by_class: dict[str, list[list[float | None]]] = field(default_factory=dict)
-    upload_bytes: int = 0
-    download_bytes: int = 0
-    parameters: dict[str, int] = field(default_factory=dict)
-    trainable: dict[str, dict[str, list[int]]] = field(default_factory=dict)
-    travelling: dict[str, dict[str, list[int]]] = field(default_factory=lambda: {"upload": {}, "download": {}})
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    images: int = 0
-    backbone_passes: float = 0.0
-    never_trained: float = 0.0
+STATISTICS_CLIENTS = 256
+"""Clients whose initial statistics are held in memory at a time."""
 
 
 class Simulator:
-    """One method on one federation with one seed. `run` trains and returns the outcome."""
+    """One method on one federation with one seed.
+
+    Args:
+        recipe: The method and its optimisers.
+        vit: The frozen backbone.
+        train: Training data.
+        test: Test data.
+        federation: The clients.
+        streams: Random generators by purpose.
+        settings: The protocol.
+        executor: How a cohort's local training is computed.
+
+    Raises:
+        MethodError: The method does not fit the backbone, or an optimiser has nothing to act on.
+    """
 
     def __init__(
         self,
@@ -89,260 +54,234 @@ class Simulator:
         test: Samples,
         federation: Federation,
         streams: RandomStreams,
-        protocol: RoundSettings,
+        settings: RoundSettings,
+        executor: Executor | None = None,
     ) -> None:
-        self.recipe, self.method, self.vit = recipe, recipe.method, vit
-        self.train, self.test, self.federation = train, test, federation
-        self.streams, self.protocol = streams, protocol
-        self.method.check(vit)
-        shared = self._placed(self.method.shared(vit, streams.torch))
-        self.shared_names = tuple(shared)
-        if recipe.optimisers and not shared:
-            raise MethodError(f"{recipe.name}: {self.method.name} shares nothing that a plug-in could act on; drop it.")
-        private = self._placed(self.method.private(vit, streams.torch, len(federation.clients)))
-        self.private_names = tuple(private)
-        self.server: State = {**shared, **self._placed(self.method.memory(vit, streams.torch)), **private}
-        self.initial_server = self.server  # never changed in place, so what training has moved is another object
-        self.optimiser_memory = [optimiser.memory(shared) for optimiser in recipe.optimisers]
-        self.optimiser_initial = plugins.initial(recipe, shared)
-        self.optimiser_local: dict[int, State] = {}  # what plug-ins keep at clients that have trained, whole
-        self.initial_local = self._placed(self.method.local(vit, streams.torch))
-        self.local: dict[int, State] = {}  # of clients that have trained; the others hold the initial one
-        self.rounds_trained = np.zeros(len(federation.clients), dtype=np.int64)
-        self.executor = protocol.executor
-        self.trains = bool(self.method.phases())
-        if not self.trains:
+        self.context = SimulationContext(recipe, vit, train, test, federation, streams, settings)
+        recipe.method.check(vit)
+        self.state = FederationState.initial(self.context)
+        if recipe.optimisers and not self.state.server.shared:
+            raise MethodError(f"{recipe.name}: {recipe.method.name} has no shared tensor for an optimiser; drop it.")
+        self.executor = executor or Executor()
+        if not self.context.trains:
             self.executor.used = "none: nothing is trained"
-        self.judge = Evaluator(self)
+        self.evaluator = Evaluator(self.context, self.executor)
         self.layers_before = vit.layers_run
-        self.reached: int | None = None  # the last finished round, 0 being before the first
+        self.completed: int | None = None  # the last completed round, 0 being before the first
+        parts = {"shared": self.state.server.shared, "local": self.state.initial_local}
         self.outcome = Outcome(
-            parameters={
-                "shared": sum(v.numel() for v in shared.values()),
-                "local": sum(v.numel() for v in self.initial_local.values()),
-            },
-            trainable={"shared": _shapes(shared), "local": _shapes(self.initial_local)},
+            parameters={part: sum(value.numel() for value in tensors.values()) for part, tensors in parts.items()},
+            trainable={part: _shapes(tensors) for part, tensors in parts.items()},
         )
-
-    def _placed(self, state: State) -> State:
-        """The tensors where the run computes, contiguous: sums take the same order after a checkpoint as without."""
-        return {name: value.to(self.vit.device).contiguous() for name, value in state.items()}
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-        """Simulates all rounds that it has not reached yet, calling `progress(round)` after each."""
-        self.announce()
-        if self.reached is None:
-            if self.method.initial_statistics:
-                with _Clock(self.outcome, "train_seconds"):
-                    self._initial_statistics()
-            self._close_round(0, float("nan"), {})
+        """Simulates all remaining rounds and calls `progress(round)` after each, 0 being before the first."""
+        context, state, outcome = self.context, self.state, self.outcome
+        self.announce_reads()
+        if self.completed is None:
+            if context.method.initial_statistics:
+                with outcome.timed("train_seconds"):
+                    self._collect_initial_statistics()
+            self._finish_round(0, float("nan"), {})
             progress(0)
-        for number in range((self.reached or 0) + 1, self.protocol.rounds + 1):
-            with _Clock(self.outcome, "train_seconds"):
-                loss, notes = self._round(number) if self.trains else (float("nan"), {})
-            self._close_round(number, loss, notes)
+        for number in range((self.completed or 0) + 1, context.settings.rounds + 1):
+            loss, notes = float("nan"), dict[str, float]()
+            if context.trains:
+                with outcome.timed("train_seconds"):
+                    cohort = self.sample_cohort(number)
+                    tasks = self.make_tasks(cohort, number)
+                    updates = self.executor.train(
+                        context.recipe, context.vit, context.train, tasks, context.settings.training
+                    )
+                    for update in updates:
+                        self._count_upload(*update.uploads)
+                        outcome.images += update.images
+                        state.store(update)
+                    loss, notes = _means(updates)
+                    notes |= self._aggregate(updates)
+            self._finish_round(number, loss, notes)
             progress(number)
-        if self.trains:
-            seen = self.federation.seen
-            self.outcome.never_trained = float((self.rounds_trained[seen] == 0).mean())
-        return self.outcome
+        if context.trains:
+            outcome.never_trained = float((state.rounds_trained[context.federation.seen] == 0).mean())
+        return outcome
 
-    def announce(self) -> None:
-        """Tells the samples how many rows this run will read of them, which settles what is worth keeping."""
-        sizes = np.array([len(client.train) for client in self.federation.clients])
-        passed = np.array(
-            [images_trained(self.method.phases(), size, self.protocol.training) for size in sizes.tolist()]
-        )
-        rounds = range(1, self.protocol.rounds + 1) if self.trains else ()
-        trained = sum(int(passed[self.cohort(number)].sum()) for number in rounds)
-        gathered = int(sizes[self.federation.seen].sum()) if self.method.initial_statistics else 0
-        tested = len(self.protocol.evaluated) * sum(len(client.test) for client in self.federation.clients)
-        remembered = int(sizes.sum()) * len(self.protocol.evaluated) if remembers(self.method) else 0
-        on_train = self.test is self.train
-        self.train.expect(trained + gathered + remembered + (tested if on_train else 0))
-        if not on_train:
-            self.test.expect(tested)
+    def announce_reads(self) -> None:
+        """Tells the data how many of its rows this run will read, which decides what is worth caching."""
+        context, settings = self.context, self.context.settings
+        clients, phases = context.federation.clients, context.method.phases()
+        sizes = np.array([len(client.train) for client in clients])
+        images = np.array([settings.training.images(phases, size) for size in sizes.tolist()])
+        rounds = range(1, settings.rounds + 1) if context.trains else ()
+        reads = sum(int(images[self.sample_cohort(number)].sum()) for number in rounds)
+        reads += int(sizes[context.federation.seen].sum()) if context.method.initial_statistics else 0
+        reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
+        tests = len(settings.evaluated) * sum(len(client.test) for client in clients)
+        if context.test is context.train:
+            context.train.expect(reads + tests)
+        else:
+            context.train.expect(reads)
+            context.test.expect(tests)
 
-    def cohort(self, number: int) -> np.ndarray:
-        """The seen clients that train in a round, in ascending order; at least one."""
-        seen = self.federation.seen
-        count = max(1, round(self.protocol.participation * len(seen)))
-        return np.sort(self.streams.numpy("cohort", number).choice(seen, count, replace=False))
+    def sample_cohort(self, number: int) -> np.ndarray:
+        """The seen clients that train in a round, ascending; at least one."""
+        seen = self.context.federation.seen
+        count = max(1, round(self.context.settings.participation * len(seen)))
+        return np.sort(self.context.streams.numpy("cohort", number).choice(seen, count, replace=False))
 
-    def _own(self, client: int) -> State:
-        """A client's local tensors: the initial ones until it has trained."""
-        held = self.local.get(client)
-        return self.initial_local if held is None else {name: held[name] for name in self.initial_local}
-
-    def _download(self, client: int | None) -> State:
-        """What the server sends to a client; None for a held-out one."""
-        sent = self.method.download(self.server, client)
-        return {name: value for name, value in sent.items() if name not in self.private_names}
-
-    def jobs(self, clients: Sequence[int] | np.ndarray, number: int) -> list[ClientTask]:
-        """What the clients of a round are handed: their data, the server's current tensors, their own; counts bytes."""
-        jobs = []
-        sent = plugins.sent(self.recipe, self.optimiser_memory) if number else {}  # before round 1 nothing is trained
+    def make_tasks(self, clients: Sequence[int] | np.ndarray, number: int) -> list[ClientTask]:
+        """The local training of the clients of a round, from the current state; counts what they receive."""
+        context, state = self.context, self.state
+        sent = (
+            optimisers.sent(context.recipe, state.optimiser_memory) if number else {}
+        )  # nothing trains before round 1
+        tasks = []
         for client in map(int, clients):
-            received = self._download(client)
-            self._downloaded(client, received, sent)
-            jobs.append(
+            own = state.for_training(client)
+            self._count_download(client, {**own.shared, **own.memory}, sent)
+            tasks.append(
                 ClientTask(
                     client=client,
-                    rows=self.federation.clients[client].train,
-                    counts=self.federation.counts[client],
-                    shared={k: v for k, v in received.items() if k in self.shared_names},
-                    memory={k: v for k, v in received.items() if k not in self.shared_names},
-                    local=self._own(client),
-                    rng=self.streams.numpy("batches", number, client),
-                    sent=sent,
-                    kept=self.optimiser_local.get(client, self.optimiser_initial),
+                    rows=context.federation.clients[client].train,
+                    counts=context.federation.counts[client],
+                    state=own,
+                    rng=context.streams.numpy("batches", number, client),
+                    optimiser_received=sent,
+                    optimiser_local=state.optimiser_local.get(client, state.optimiser_initial),
                 )
             )
-        return jobs
+        return tasks
 
-    def travelling(self, state: State, client: int) -> int:
-        """Bytes of a state that travel between the server and a client."""
-        return size(state, self.recipe.class_rows, int((self.federation.counts[client] > 0).sum()))
+    def sent_bytes(self, state: State, client: int) -> int:
+        """Bytes of a state in the server's layout that travel between the server and a client."""
+        return self.context.class_rows.nbytes(state, int((self.context.federation.counts[client] > 0).sum()))
 
-    def _downloaded(self, client: int, *states: State) -> None:
+    def _count_download(self, client: int, *states: State) -> None:
         for state in states:
-            self.outcome.download_bytes += self.travelling(state, client)
+            self.outcome.download_bytes += self.sent_bytes(state, client)
             self.outcome.travelling["download"] |= _shapes(state)
 
-    def _uploaded(self, *states: State) -> None:
-        """Counts what a client sent; of tensors in `class_rows` only its own rows are there."""
+    def _count_upload(self, *states: State) -> None:
         for state in states:
-            self.outcome.upload_bytes += size(state)
-            shapes = _shapes(state)
-            for name in shapes.keys() & set(self.recipe.class_rows):
-                shapes[name][0] = self.vit.classes
-            self.outcome.travelling["upload"] |= shapes
+            self.outcome.upload_bytes += self.context.class_rows.nbytes(state)
+            self.outcome.travelling["upload"] |= self.context.class_rows.shapes(state)
 
-    def _initial_statistics(self) -> None:
-        """Every training client's statistics, gathered and folded in before round 1."""
-        total: State = {}
-        seen = self.federation.seen
-        for start in range(0, len(seen), WARM_COHORT):
-            jobs = self.jobs(seen[start : start + WARM_COHORT], 0)
-            for job, sums in zip(jobs, collect(self.method, self.vit, self.train, jobs), strict=True):
-                self._uploaded(sums)
-                self._pool(total, sums, np.flatnonzero(job.counts))
-        self.server = {**self.server, **self._placed(self.method.apply_statistics(self.server, total))}
+    def _collect_initial_statistics(self) -> None:
+        """Collects the statistics of every seen client and applies their sum, before round 1."""
+        context, total, seen = self.context, State(), self.context.federation.seen
+        for start in range(0, len(seen), STATISTICS_CLIENTS):
+            tasks = self.make_tasks(seen[start : start + STATISTICS_CLIENTS], 0)
+            statistics = collect_statistics(context.recipe, context.vit, context.train, tasks)
+            for task, sums in zip(tasks, statistics, strict=True):
+                self._count_upload(sums)
+                self._add_statistics(total, sums, np.flatnonzero(task.counts))
+        changed = context.method.apply_statistics(self.state.server.tensors, total)
+        self.state.server = self.state.server.updated(context.placed(changed))
 
-    def _pool(self, total: State, statistics: State, classes: np.ndarray) -> None:
-        """Adds a client's statistics to the total, in place; rows of its classes to the rows of all classes."""
-        rows = torch.from_numpy(classes).to(self.vit.device)
-        for name, value in self.method.transform_statistics(statistics).items():
-            by_class = name in self.method.class_rows
-            if name not in total:
-                total[name] = value.new_zeros((self.vit.classes, *value.shape[1:]) if by_class else value.shape)
-            if by_class:
-                total[name].index_add_(0, rows, value)
-            else:
-                total[name] += value
+    def _add_statistics(self, total: State, statistics: State, classes: np.ndarray) -> None:
+        transformed = self.context.method.transform_statistics(statistics)
+        self.context.class_rows.add(total, transformed, self.context.class_ids(classes))
 
-    def _round(self, number: int) -> tuple[float, dict[str, float]]:
-        """Trains a cohort and combines; returns the mean loss and diagnostics over its clients."""
-        jobs = self.jobs(self.cohort(number), number)
-        updates = self.executor.train(self.recipe, self.vit, self.train, jobs, self.protocol.training)
-        for update in updates:
-            self.outcome.images += update.images
-            self._uploaded(update.shared, update.statistics, update.reports, update.beside)
-            self.rounds_trained[update.client] += 1
-            own = {**update.local, **{name: update.shared[name] for name in self.method.personal_copies}}
-            if own:
-                self.local[update.client] = {name: value.clone() for name, value in own.items()}
-            if update.kept:
-                self.optimiser_local[update.client] = plugins.whole_of(update.kept, update, self.recipe, self.server)
-        notes = {name: float(np.mean([u.notes[name] for u in updates])) for name in updates[0].notes}
-        notes |= self._combine(updates)
-        return float(np.mean([update.loss for update in updates])), notes
-
-    def _combine(self, updates: list[ClientUpdate]) -> dict[str, float]:
-        """The server's step; returns its diagnostics."""
+    def _aggregate(self, updates: list[ClientUpdate]) -> dict[str, float]:
+        """The server's step of a round; returns its diagnostics."""
+        context, state = self.context, self.state
+        class_rows, before = context.class_rows, state.server
+        classes = [context.class_ids(update.classes) for update in updates]
+        pairs = list(zip(updates, classes, strict=True))
         statistics: State = {}
         for update in updates:
-            self._pool(statistics, update.statistics, update.classes)
-        rows, device = self.method.class_rows, self.vit.device
-        classes = [torch.from_numpy(update.classes).to(device) for update in updates]
-        wholes = [whole(u.shared, self.server, c, rows) for u, c in zip(updates, classes, strict=True)]
-
-        def report(name: str) -> torch.Tensor:
-            own = [update.reports[name] for update in updates]
-            if name in rows:
-                own = [among_all(value, c, self.vit.classes) for value, c in zip(own, classes, strict=True)]
-            return torch.stack(own)
-
+            self._add_statistics(statistics, update.statistics, update.classes)
         uploads = Uploads(
             clients=[update.client for update in updates],
             samples=torch.tensor([float(update.samples) for update in updates]),
-            shared={k: torch.stack([full[k] for full in wholes]) for k in updates[0].shared},
+            shared=_stacked([class_rows.scatter(update.shared, own, before.shared) for update, own in pairs]),
             statistics=statistics,
-            reports={name: report(name) for name in updates[0].reports},
+            reports=_stacked([class_rows.scatter(update.reports, own) for update, own in pairs]),
         )
-        before = {name: self.server[name] for name in self.shared_names}
-        server = self.method.combine(self.server, uploads)
-        averaged = {name: server[name] for name in self.shared_names}
-        beside = [plugins.whole_of(update.beside, update, self.recipe, before) for update in updates]
-        stepped, self.optimiser_memory = plugins.step(
-            self.recipe, self.optimiser_memory, before, averaged, uploads, beside, len(self.federation.seen)
+        server = before.updated(context.method.combine(before.tensors, uploads))
+        reports = _stacked([class_rows.scatter(update.optimiser_upload, own) for update, own in pairs])
+        shared, state.optimiser_memory = optimisers.server_step(
+            context.recipe,
+            state.optimiser_memory,
+            before.shared,
+            server.shared,
+            uploads,
+            reports,
+            len(context.federation.seen),
         )
-        self.server = self._placed({**server, **stepped})
+        state.server = server.updated(context.placed({**server.tensors, **shared}))
         return uploads.notes
 
-    def _close_round(self, number: int, loss: float, notes: dict[str, float]) -> None:
-        """Writes the round's row; evaluates where it is due, and keeps the last round's result."""
+    def _finish_round(self, number: int, loss: float, notes: dict[str, float]) -> None:
+        """Evaluates where it is due and writes the round's row."""
+        context, outcome = self.context, self.outcome
         row: dict[str, Any] = {"round": number, "train_loss": loss}
         row |= {f"train_{name}": value for name, value in notes.items()}
-        if number in self.protocol.evaluated:
-            with _Clock(self.outcome, "eval_seconds"):
-                self.judge.evaluate(row, last=number == self.protocol.rounds)
-        row |= {"upload_bytes": self.outcome.upload_bytes, "download_bytes": self.outcome.download_bytes}
-        row["seconds"] = self.outcome.train_seconds + self.outcome.eval_seconds
-        self.outcome.rounds.append(row)
-        self.outcome.backbone_passes = (self.vit.layers_run - self.layers_before) / self.vit.depth
-        self.reached = number
+        if number in context.settings.evaluated:
+            with outcome.timed("eval_seconds"):
+                self.evaluator.evaluate(self.state, outcome, row, last=number == context.settings.rounds)
+        row |= {"upload_bytes": outcome.upload_bytes, "download_bytes": outcome.download_bytes}
+        row["seconds"] = outcome.train_seconds + outcome.eval_seconds
+        outcome.rounds.append(row)
+        outcome.backbone_passes = (context.vit.layers_run - self.layers_before) / context.vit.depth
+        self.completed = number
 
-    def subjects(self, clients: np.ndarray, labelled: bool = True, part: str = "test") -> list[Subject]:
-        """Each client with its `test` or `validation` rows, its download and its own local tensors.
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a simulation needs to continue after its last completed round, with the same bits.
 
-        A seen client that has not trained yet holds the initial local tensors; a held-out one takes the mean
-        of those of the clients that have trained, unless its method has them from what it receives.
+        Random draws follow from (purpose, round, client) and initial tensors from the seed, so neither is included.
+
+        Returns:
+            round, tensors (by `PART/NAME`, only those that training changed), clients (by part, in the order in which
+            they first trained), rounds_trained, outcome, and executor (used, width, notes).
         """
-        average = self._mean_local()
-        subjects = []
-        for client in map(int, clients):
-            member = self.federation.clients[client]
-            received = self._download(None if member.held_out else client)
-            own = {**self.initial_local, **self.local.get(client, {})}
-            local = self.method.held_out_local(received, average) if member.held_out else own
-            counts = self.federation.counts[client]
-            counts = counts if labelled else np.zeros_like(counts)
-            subjects.append(Subject(client, getattr(member, part), counts, {**received, **local}, member.held_out))
-        return subjects
-
-    def _mean_local(self) -> State:
-        if not self.local:
-            return self.initial_local
+        executor = self.executor
         return {
-            name: torch.stack([state[name] for state in self.local.values()]).mean(0) for name in self.initial_local
+            "round": self.completed,
+            "tensors": self.state.tensors(),
+            "clients": {part: list(states) for part, states in self.state.per_client.items()},
+            "rounds_trained": self.state.rounds_trained.tolist(),
+            "outcome": asdict(self.outcome),
+            "executor": {"used": executor.used, "width": executor.width, "notes": executor.notes},
         }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continues from a `state_dict` of the same run; call it before `run`.
+
+        `executor` may be None, as on another kind of machine: the executor then chooses again.
+
+        Raises:
+            ValueError: Something does not fit this run; the message completes "the checkpoint ...". Nothing changes.
+        """
+        try:
+            outcome = TypeAdapter(Outcome).validate_python(saved["outcome"])
+            rounds = [row["round"] for row in outcome.rounds]
+        except (ValidationError, KeyError) as error:
+            raise ValueError("contains no outcome of a run") from error
+        tensors = self.context.placed(saved["tensors"])
+        states = self.state.checked(tensors, saved["clients"])
+        number, trained = saved["round"], saved["rounds_trained"]
+        clients, last = len(self.context.federation.clients), self.context.settings.rounds
+        if rounds != list(range(number + 1)) or number > last or len(trained) != clients:
+            raise ValueError("does not fit the rounds or the clients of its run")
+        self.state.load(*states, np.array(trained, dtype=np.int64))
+        self.outcome, self.completed = outcome, number
+        self.layers_before = self.context.vit.layers_run - round(outcome.backbone_passes * self.context.vit.depth)
+        if saved["executor"] is not None:
+            executor, earlier = self.executor, saved["executor"]
+            executor.used = executor.used or earlier["used"]
+            executor.width = None if executor.halvings else earlier["width"]
+            executor.notes[:] = [*earlier["notes"], *(n for n in executor.notes if n not in earlier["notes"])]
+
+
+def _means(updates: list[ClientUpdate]) -> tuple[float, dict[str, float]]:
+    """Mean loss and mean diagnostics over the clients of a round."""
+    notes = {name: float(np.mean([update.notes[name] for update in updates])) for name in updates[0].notes}
+    return float(np.mean([update.loss for update in updates])), notes
+
+
+def _stacked(states: list[State]) -> State:
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
 def _shapes(state: State) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in state.items()}
-
-
-class _Clock:
-    """Adds the seconds spent inside a `with` block to a field of the outcome."""
-
-    def __init__(self, outcome: Outcome, name: str) -> None:
-        self.outcome, self.name = outcome, name
-
-    def __enter__(self) -> None:
-        self.began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        elapsed = time.perf_counter() - self.began
-        setattr(self.outcome, self.name, getattr(self.outcome, self.name) + elapsed)

@@ -1,15 +1,14 @@
 """Determines the share of a GPU per run, from the memory of finished runs or from measurements."""
 
-import json
 import logging
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.benchmark.runs.store import Entry
 
 if TYPE_CHECKING:  # torch is only imported for measuring
@@ -63,18 +62,12 @@ def bytes_needed(
     for entry in finished:
         peak = entry.result.get("gpu_peak_bytes")
         if entry.status == "done" and isinstance(peak, int):
-            key = _key(entry.result["config"])
+            key = workload_key(entry.result["config"])
             known[key] = max(peak, known.get(key, 0))
-    keys = {_key(config.model_dump(mode="json")): config for config in configs}
+    keys = {config.workload_key(): config for config in configs}
     unknown = [config for key, config in keys.items() if key not in known]
     peaks = [known[key] for key in keys if key in known]
     return int(max(peaks + ((measure or measure_peaks)(unknown) if unknown else [])) * MARGIN) + CONTEXT
-
-
-def _key(config: dict[str, Any]) -> str:
-    """Returns what runs of equal memory have in common: everything but seed, skew and paths."""
-    ignored = ("seed", "alpha", "plugins", "data_root", "checkpoint")
-    return json.dumps({k: v for k, v in config.items() if k not in ignored}, sort_keys=True)
 
 
 def measure_peaks(configs: Sequence[RunConfig]) -> list[int]:
@@ -91,11 +84,11 @@ def _peak(config: RunConfig) -> int:
     """
     import torch
 
-    from fedprompt.benchmark.backbone import memory_budget as memory
+    from fedprompt.benchmark.hardware import memory
     from fedprompt.benchmark.runs import execute as runner
 
     device = torch.device(config.device)
-    memory.begin_peak(device)
+    memory.reset_peak(device)
     try:
         run = runner.simulator(config)
         probe(run)
@@ -111,25 +104,25 @@ def _peak(config: RunConfig) -> int:
 
 def probe(run: "Simulator") -> None:
     """Trains the first cohort of a simulation for one epoch with its executor, and evaluates one batch."""
-    from fedprompt.benchmark.simulation.local_training import rows_a_pass
+    from fedprompt.benchmark.simulation.batch import rows_per_pass
     from fedprompt.benchmark.simulation.scoring import score
 
-    run.announce()
-    if run.trains:
-        jobs = run.jobs(run.cohort(1), 1)
-        run.executor.train(run.recipe, run.vit, run.train, jobs, replace(run.protocol.training, epochs=1))
-    subjects, rows = [], 0
-    for subject in run.subjects(run.federation.seen):
-        subjects.append(subject)
-        rows += len(subject.rows)
-        if rows >= rows_a_pass(run.vit):
+    run.announce_reads()
+    context = run.context
+    if context.trains:
+        tasks = run.make_tasks(run.sample_cohort(1), 1)
+        training = replace(context.settings.training, epochs=1)
+        run.executor.train(context.recipe, context.vit, context.train, tasks, training)
+    scored, rows = [], 0
+    for task in run.evaluator.tasks(run.state, context.federation.seen):
+        scored.append(task)
+        rows += len(task.rows)
+        if rows >= rows_per_pass(context.vit.device.type, context.vit.tokens):
             break
-    score(run.recipe, run.vit, run.test, subjects)
+    score(context.recipe, context.vit, context.test, scored)
 
 
 def client_state_bytes(run: "Simulator") -> int:
     """Returns the bytes of all clients' state between rounds, once every client has trained."""
-    from fedprompt.benchmark.runs.checkpoint import PER_CLIENT
-
-    per_client = sum(value.nbytes for pattern in PER_CLIENT.values() for value in pattern(run).values())
-    return per_client * len(run.federation.seen)
+    per_client = sum(value.nbytes for template in run.state.templates().values() for value in template.values())
+    return per_client * len(run.context.federation.seen)

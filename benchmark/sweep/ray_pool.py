@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
 from fedprompt.benchmark.sweep import nodes
 from fedprompt.benchmark.sweep.options import SweepOptions

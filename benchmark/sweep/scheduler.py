@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from fedprompt.benchmark.backbone import activations
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import failures
@@ -57,7 +57,7 @@ class Pool(Protocol):
 
 def preflight(configs: Sequence[RunConfig]) -> None:
     """Sets up each distinct run without training it, so that errors show before anything runs."""
-    activations.ready()
+    activations.prepare_cache()
     distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # an error does not depend on the seed
     for config in distinct.values():
         simulator(config)

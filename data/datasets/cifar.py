@@ -12,18 +12,22 @@ from fedprompt.data.registry import Source, register
 SITE = "https://www.cs.toronto.edu/~kriz"
 
 
+def _archive(name: str, target: str, size: int, md5: str) -> tuple[Archive]:
+    return (Archive(f"{name}.tar.gz", target, size, f"{SITE}/{name}.tar.gz", md5),)
+
+
 class Cifar(Source):
-    """32x32 photographs below `cifar-10-batches-py` or `cifar-100-python`."""
+    """32x32 photographs in `cifar-10-batches-py` or `cifar-100-python`."""
 
     train, test = 50_000, 10_000
     terms = "no licence stated; cite Krizhevsky (2009)"
 
     def identity(self) -> str:
-        """The md5 of the published archive: torchvision holds every file to its own, so nothing else loads."""
+        """Returns the md5 of the published archive. torchvision verifies every file, so no other content can load."""
         return f"{self.name}:md5:{self.archives[0].md5}"
 
     def load(self) -> DataSet:
-        """The images as uint8 [N, 32, 32, 3] with their fine labels. Raises DataError for files that are not these."""
+        """Returns images uint8 [N, 32, 32, 3] with fine labels. Raises DataError for files with another checksum."""
         from torchvision import datasets
 
         self.require()
@@ -33,11 +37,10 @@ class Cifar(Source):
         except RuntimeError as error:
             place = self.home / self.archives[0].target
             raise DataError(
-                f"{self.name}: the files in {place} are not the published ones (md5)\n"
-                f"remove that folder, then `bench data prepare {self.name}`"
+                f"{self.name}: the files in {place} differ from the published ones (md5)\n"
+                f"delete that folder, then run `bench data prepare {self.name}`"
             ) from error
-        labels = (np.array(part.targets, dtype=np.int64) for part in (train, test))
-        train_y, test_y = labels
+        train_y, test_y = (np.array(part.targets, dtype=np.int64) for part in (train, test))
         return DataSet(
             self.name, train.data, train_y, test.data, test_y, tuple(train.classes), identity=self.identity()
         )
@@ -45,33 +48,19 @@ class Cifar(Source):
 
 @register("cifar10")
 class Cifar10(Cifar):
-    """6,000 images of each of 10 classes."""
+    """10 classes with 6,000 images each."""
 
     description = "32x32 photographs of animals and vehicles"
     classes = 10
-    archives = (
-        Archive(
-            "cifar-10-python.tar.gz",
-            "cifar-10-batches-py",
-            170_498_071,
-            f"{SITE}/cifar-10-python.tar.gz",
-            "c58f30108f718f92721af3b95e74349a",
-        ),
+    archives = _archive(
+        "cifar-10-python", "cifar-10-batches-py", 170_498_071, "c58f30108f718f92721af3b95e74349a"
     )
 
 
 @register("cifar100")
 class Cifar100(Cifar):
-    """600 images of each of 100 classes."""
+    """100 classes with 600 images each."""
 
     description = "32x32 photographs; the fine labels"
     classes = 100
-    archives = (
-        Archive(
-            "cifar-100-python.tar.gz",
-            "cifar-100-python",
-            169_001_437,
-            f"{SITE}/cifar-100-python.tar.gz",
-            "eb9058c3a382ffc7106e4002c42a8d85",
-        ),
-    )
+    archives = _archive("cifar-100-python", "cifar-100-python", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85")

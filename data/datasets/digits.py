@@ -1,4 +1,4 @@
-"""scikit-learn's digits: real 8x8 scans, the data set that needs no download."""
+"""scikit-learn's digits: real 8x8 scans that need no download."""
 
 import numpy as np
 
@@ -8,17 +8,17 @@ from fedprompt.data.registry import Source, register
 
 @register("digits")
 class Digits(Source):
-    """1,797 scans with values 0..16, stretched to uint8 and repeated over three channels."""
+    """1,797 scans with values 0 to 16, scaled to uint8 and repeated over three channels."""
 
     description = "real 8x8 scans of handwritten digits, shipped with scikit-learn"
     classes, train, test = 10, 1437, 360
 
     def identity(self) -> str:
-        """The version of the conversion and the split below; raise it with any change to them."""
+        """Returns the version of the conversion and the split. Increase it with any change of `load`."""
         return "digits-1"
 
     def load(self) -> DataSet:
-        """The digits as uint8 [N, 8, 8, 3].
+        """Returns images uint8 [N, 8, 8, 3].
 
         The split is fixed: every fifth scan in class order is a test scan, so both parts have the same class shares.
         """

@@ -1,18 +1,18 @@
 """DomainNet (Peng et al., 2019): up to 345 classes in six styles, split by the published file lists.
 
-What several papers call DomainNet holds ten of the classes, so a name here says how many.
+Several papers use ten of the classes and call them DomainNet, so the names here include the number.
 """
 
 from pathlib import Path
 
-from fedprompt.data.dataset import DataSet
-from fedprompt.data.datasets.listing import Row, dataset, hash_of, inside, numbered, refuse_absent, text
+from fedprompt.data.dataset import DataSet, hash_of_lines
+from fedprompt.data.datasets.listing import Row, check_present, classes_by_label, dataset, read_text, relative_path
 from fedprompt.data.errors import DataError
 from fedprompt.data.files.archive import Archive
 from fedprompt.data.registry import Source, register
 
 SITE = "http://csr.bu.edu/ftp/visda/2019/multi-source"
-IMAGES = {  # domain: (folder of the site, bytes, md5); clipart and painting in the cleaned version
+IMAGES = {  # domain: (folder on the site, bytes, md5); the cleaned version of clipart and painting
     "clipart": ("groundtruth/", 1_300_000_000, "cd0d8f2d77a4e181449b78ed62bccf1e"),
     "infograph": ("", 4_000_000_000, "720380b86f9e6ab4805bb38b6bd135f8"),
     "painting": ("groundtruth/", 3_700_000_000, "1ae32cdb4f98fe7ab5eb0a351768abfd"),
@@ -39,12 +39,12 @@ FOLDER = "domainnet"
 
 
 class DomainNet(Source):
-    """`domainnet/DOMAIN/CLASS/*.jpg` and lists with lines `DOMAIN/CLASS/FILE LABEL`."""
+    """Images `domainnet/DOMAIN/CLASS/*.jpg` and lists with lines `DOMAIN/CLASS/FILE LABEL`."""
 
     domains = len(IMAGES)
     terms = "non-commercial research and education"
-    chosen: tuple[str, ...] = ()  # classes; none named: all
-    limit: int | None = None  # labels of the lists
+    chosen: tuple[str, ...] = ()  # classes; empty: all
+    limit: int | None = None  # number of classes in the lists
     archives = tuple(
         Archive(f"{domain}.zip", f"{FOLDER}/{domain}", size, f"{SITE}/{place}{domain}.zip", md5)
         for domain, (place, size, md5) in IMAGES.items()
@@ -59,58 +59,59 @@ class DomainNet(Source):
         return self.home / FOLDER
 
     def identity(self) -> str:
-        """A hash of the lists, for the classes chosen; the images are taken for the published ones."""
+        """Returns a hash of the lists and the chosen classes, assuming that the images are the published ones."""
         return self._identity(self._files())
 
     def load(self) -> DataSet:
-        """The listed images as files, with the style of each as its domain.
+        """Returns the listed images as files; the style is the domain.
 
-        Raises DataError where lists or images are missing and where a label or path cannot be right.
+        Raises:
+            DataError: Lists or images are missing, or a label or path is invalid.
         """
         self.require()
         root, files = self.home / FOLDER, self._files()
         rows = {path: self._rows(path) for path in files}
-        pairs = (pair for found in rows.values() for pair in ((row.label, label) for row, label in found))
-        classes = numbered(pairs, f"{self.name}: the lists in {self.lists}", self.limit)
+        pairs = ((row.label, label) for part in rows.values() for row, label in part)
+        classes = classes_by_label(pairs, f"{self.name}: the lists in {self.lists}", self.limit)
         if absent := set(self.chosen) - set(classes):
-            raise DataError(f"{self.name}: the lists in {self.lists} do not name the class {sorted(absent)[0]}")
+            raise DataError(f"{self.name}: the lists in {self.lists} do not contain the class {sorted(absent)[0]}")
         if self.limit and len(classes) != self.limit:
             raise DataError(
-                f"{self.name}: the lists in {self.lists} name {len(classes)} classes, not {self.limit}\n"
-                "put the published lists there; for lists of your own use domainnet:FOLDER"
+                f"{self.name}: the lists in {self.lists} contain {len(classes)} classes, not {self.limit}\n"
+                "put the published lists there; for your own lists use domainnet:FOLDER"
             )
-        kept = [c for c in classes if not self.chosen or c in self.chosen]
+        selected = [c for c in classes if not self.chosen or c in self.chosen]
         parts: dict[str, list[Row]] = {"train": [], "test": []}
-        for path, found in rows.items():
-            part = [row for row, _ in found if row.label in set(kept)]
-            refuse_absent(self.name, root, part, path)
+        for path, listed in rows.items():
+            part = [row for row, _ in listed if row.label in set(selected)]
+            check_present(self.name, root, part, path)
             parts[path.stem.rpartition("_")[2]] += part
-        return dataset(self.name, root, parts["train"], parts["test"], kept, identity=self._identity(files))
+        return dataset(self.name, root, parts["train"], parts["test"], selected, identity=self._identity(files))
 
     def _identity(self, files: list[Path]) -> str:
-        return hash_of([*self.chosen, *(f"{path.name}\n{text(path)}" for path in files)])
+        return hash_of_lines([*self.chosen, *(f"{path.name}\n{read_text(path)}" for path in files)])
 
     def _files(self) -> list[Path]:
         if not self.lists.is_dir():
             self.require()
-            raise DataError(f"{self.name}: there is no folder {self.lists}; need one with DOMAIN_train.txt in it")
+            raise DataError(
+                f"{self.name}: folder not found: {self.lists}; it needs files DOMAIN_train.txt and DOMAIN_test.txt"
+            )
         files = sorted(path for kind in ("train", "test") for path in self.lists.glob(f"*_{kind}.txt"))
         if not files:
             self.require()
-            raise DataError(f"{self.name}: {self.lists} holds no list; need DOMAIN_train.txt and DOMAIN_test.txt")
+            raise DataError(f"{self.name}: {self.lists} contains no lists; need DOMAIN_train.txt and DOMAIN_test.txt")
         return files
 
     def _rows(self, path: Path) -> list[tuple[Row, str]]:
-        """Each line as a Row and the label written in it."""
+        """Returns the row and the label of each line."""
         rows = []
-        for number, line in enumerate(text(path).splitlines(), 1):
+        for number, line in enumerate(read_text(path).splitlines(), 1):
             file, _, label = line.strip().rpartition(" ")
             where = f"{path} line {number}"
             if not label:
                 continue
-            if not file:
-                raise DataError(f"{where}: need DOMAIN/CLASS/FILE LABEL, not {line.strip()!r}")
-            if len(parts := inside(file, where).split("/")) != 3:
+            if not file or len(parts := relative_path(file, where).split("/")) != 3:
                 raise DataError(f"{where}: need DOMAIN/CLASS/FILE LABEL, not {line.strip()!r}")
             rows.append((Row("/".join(parts), parts[1], parts[0]), label))
         return rows
@@ -126,7 +127,7 @@ class DomainNet345(DomainNet):
 
 @register("domainnet-10")
 class DomainNet10(DomainNet):
-    """The ten classes of FedBN and its successors, in the published split of all their images."""
+    """The ten classes that FedBN and later papers use, with all their images, in the published split."""
 
     description = "DomainNet's bird, feather, headphones, ice_cream, teapot, tiger, whale, windmill, wine_glass, zebra"
     classes, limit, chosen = 10, 345, TEN
@@ -134,12 +135,12 @@ class DomainNet10(DomainNet):
 
 @register("domainnet:LISTS")
 class DomainNetLists(DomainNet):
-    """Any choice of images and classes, by file lists of the published form."""
+    """Any selection of images and classes, given by file lists in the published format."""
 
-    description = "DomainNet by your own lists: a folder with DOMAIN_train.txt and DOMAIN_test.txt"
+    description = "DomainNet with your own lists: a folder with DOMAIN_train.txt and DOMAIN_test.txt"
     archives = ()
 
     @property
     def lists(self) -> Path:
-        """The folder asked for; a relative one lies under the data root where there is one."""
-        return (self.root or Path()) / Path(self.argument).expanduser()
+        """The folder given after the colon."""
+        return self.argument_path

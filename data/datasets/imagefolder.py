@@ -1,10 +1,19 @@
-"""`imagefolder:PATH`: a user's own images in folders, with domains and clients where there are any."""
+"""`imagefolder:PATH`: your own images in folders, optionally with domains and natural clients."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from fedprompt.data.dataset import DataSet
-from fedprompt.data.datasets.listing import Row, dataset, files_in, folders_in, hash_of_files, inside, split, table
+from fedprompt.data.datasets.listing import (
+    Row,
+    dataset,
+    files_in,
+    folders_in,
+    hash_of_files,
+    read_csv,
+    relative_path,
+    split,
+)
 from fedprompt.data.errors import DataError
 from fedprompt.data.registry import Source, register
 
@@ -14,77 +23,62 @@ PARTS = ("train", "test")
 
 @register("imagefolder:PATH")
 class ImageFolder(Source):
-    """`PATH/[DOMAIN/]CLASS/*`, or the same below `PATH/train` and `PATH/test`; `PATH/clients.csv` has path,client."""
+    """Images `PATH/[DOMAIN/]CLASS/*`, optionally in `PATH/train` and `PATH/test`, and `PATH/clients.csv`."""
 
     description = "your own images: PATH/[DOMAIN/]CLASS/*.jpg, with PATH/clients.csv (path,client) for natural clients"
 
-    @property
-    def folder(self) -> Path:
-        """The folder asked for; a relative one lies under the data root where there is one."""
-        return (self.root or Path()) / Path(self.argument).expanduser()
-
-    def identity(self) -> str:
-        """A hash of the paths and sizes of all images and of the clients."""
-        return self.load().identity
-
     def load(self) -> DataSet:
-        """The images as files; classes and domains are the names of the folders.
+        """Returns the images as files; folder names are the classes and domains.
 
-        Without `train` and `test` folders every fifth image of a domain and class, in order of path, is a test image.
-        Raises DataError where the folders have another form, or the CSV does not fit the images.
+        Without `train` and `test` folders, every fifth image per domain and class, in order of path, is a test image.
+        The identity is a hash of the paths, sizes and clients of all images.
+
+        Raises:
+            DataError: The folders have another structure, or the CSV file does not fit the images.
         """
-        if not self.folder.is_dir():
-            raise DataError(f"{self.name}: there is no folder {self.folder}; need one with a folder for each class")
-        rows = list(self._rows())
+        folder = self.argument_path
+        if not folder.is_dir():
+            raise DataError(f"{self.name}: folder not found: {folder}; it needs a subfolder per class")
+        is_split = set(folders_in(folder)) == set(PARTS)
+        rows = [row for top in ([f"{part}/" for part in PARTS] if is_split else [""]) for row in self._images(top)]
         if not rows:
             raise DataError(
-                f"{self.name}: {self.folder} holds no image; need PATH/CLASS/*.jpg or PATH/DOMAIN/CLASS/*.jpg"
+                f"{self.name}: {folder} contains no images; need PATH/CLASS/*.jpg or PATH/DOMAIN/CLASS/*.jpg"
             )
+        if (folder / CLIENTS).is_file():
+            rows = self._with_clients(rows, folder / CLIENTS, is_split)
         train, test = split(rows)
-        if self._parted:
+        if is_split:
             train, test = ([row for row in rows if row.path.startswith(f"{part}/")] for part in PARTS)
         classes = sorted({row.label for row in rows})
-        return dataset(self.name, self.folder, train, test, classes, identity=hash_of_files(self.folder, rows))
+        return dataset(self.name, folder, train, test, classes, identity=hash_of_files(folder, rows))
 
-    @property
-    def _parted(self) -> bool:
-        return set(folders_in(self.folder)) == set(PARTS)
-
-    def _rows(self) -> Iterator[Row]:
-        """All images, with the client of each where there is a CSV file."""
-        tops = [f"{part}/" for part in PARTS] if self._parted else [""]
-        found = [row for top in tops for row in self._below(top)]
-        if not (self.folder / CLIENTS).is_file():
-            yield from found
-            return
-        client_of = self._clients()
-        paths = {row.path for row in found}
-        if absent := [path for path in client_of if path not in paths]:
-            raise DataError(f"{self.name}: {CLIENTS} names {len(absent)} images that are not there: {absent[0]}")
-        for row in found:
-            tested = row.path.startswith("test/") and self._parted
-            if row.path not in client_of and not tested:
-                raise DataError(f"{self.name}: {CLIENTS} names no client for {row.path}; each training image needs one")
-            yield row._replace(client=client_of.get(row.path, ""))
-
-    def _below(self, top: str) -> Iterator[Row]:
-        """The images below `top`, of which either all lie in CLASS or all in DOMAIN/CLASS."""
-        for first in folders_in(self.folder / top):
-            place = self.folder / top / first
-            images, inner = files_in(place), folders_in(place)
-            if images and any(files_in(place / label) for label in inner):
-                raise DataError(f"{self.name}: {place} holds both images and folders of images; need one or the other")
+    def _images(self, top: str) -> Iterator[Row]:
+        """Yields the images in the folder `top`, either all of CLASS folders or all of DOMAIN/CLASS folders."""
+        for outer in folders_in(self.argument_path / top):
+            path = self.argument_path / top / outer
+            images, inner_folders = files_in(path), folders_in(path)
+            if images and any(files_in(path / inner) for inner in inner_folders):
+                raise DataError(
+                    f"{self.name}: {path} contains both images and folders of images; need one or the other"
+                )
             for name in images:
-                yield Row(f"{top}{first}/{name}", first)
-            for label in inner:
-                for name in files_in(place / label):
-                    yield Row(f"{top}{first}/{label}/{name}", label, first)
+                yield Row(f"{top}{outer}/{name}", outer)
+            for inner in inner_folders:
+                for name in files_in(path / inner):
+                    yield Row(f"{top}{outer}/{inner}/{name}", inner, outer)
 
-    def _clients(self) -> dict[str, str]:
-        path = self.folder / CLIENTS
-        pairs = table(path, ("path", "client"))
+    def _with_clients(self, rows: list[Row], path: Path, is_split: bool) -> list[Row]:
+        """Returns the rows with their clients of the CSV file; images in a `test` folder need none."""
         client_of: dict[str, str] = {}
-        for file, client in pairs:
-            if client_of.setdefault(inside(file, str(path)), client) != client:
-                raise DataError(f"{path}: {file} has two clients, {client_of[inside(file, str(path))]} and {client}")
-        return client_of
+        for file, client in read_csv(path, ("path", "client")):
+            known = client_of.setdefault(relative_path(file, str(path)), client)
+            if known != client:
+                raise DataError(f"{path}: {file} has two clients, {known} and {client}")
+        paths = {row.path for row in rows}
+        if absent := [image for image in client_of if image not in paths]:
+            raise DataError(f"{self.name}: {CLIENTS} lists {len(absent)} images that do not exist: {absent[0]}")
+        for row in rows:
+            if row.path not in client_of and not (is_split and row.path.startswith("test/")):
+                raise DataError(f"{self.name}: {CLIENTS} has no client for {row.path}; each training image needs one")
+        return [row._replace(client=client_of.get(row.path, "")) for row in rows]

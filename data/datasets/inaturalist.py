@@ -1,11 +1,19 @@
-"""iNaturalist by its photographers or by places (Hsu, Qi and Brown, 2020): natural clients of iNaturalist-2017."""
+"""iNaturalist-2017 with photographers or places as natural clients (Hsu, Qi and Brown, 2020)."""
 
 import os
 import re
 from pathlib import Path
 
-from fedprompt.data.dataset import DataSet
-from fedprompt.data.datasets.listing import Row, dataset, folders_in, hash_of, numbered, refuse_absent, table, text
+from fedprompt.data.dataset import DataSet, hash_of_lines
+from fedprompt.data.datasets.listing import (
+    Row,
+    check_present,
+    classes_by_label,
+    dataset,
+    folders_in,
+    read_csv,
+    read_text,
+)
 from fedprompt.data.errors import DataError
 from fedprompt.data.files.archive import Archive
 from fedprompt.data.registry import Source, register
@@ -24,52 +32,49 @@ TRAIN, TEST = ("user_id", "image_id", "class", "label"), ("image_id", "class", "
 
 
 class INaturalist(Source):
-    """`train_val_images/SUPERCATEGORY/Species/IMAGE_ID.jpg`, and a CSV file that says who took which."""
+    """Images `train_val_images/SUPERCATEGORY/Species/IMAGE_ID.jpg`, and a CSV file with the client of each."""
 
     classes, train, test = CLASSES, 120_300, 35_641
     terms = "iNaturalist 2017's terms: non-commercial research"
-    split = ""  # the end of the CSV file's name
+    split = ""  # end of the name of the CSV file, as a regular expression
 
     def identity(self) -> str:
-        """A hash of the two CSV files; the images are taken for the published ones."""
-        return hash_of(text(path) for path in self._files())
+        """Returns a hash of the two CSV files, assuming that the images are the published ones."""
+        return hash_of_lines(read_text(path) for path in self._files())
 
     def load(self) -> DataSet:
-        """The images as files, with their client: a photographer, or a cell of the map. Test images name none.
+        """Returns the images as files; clients are photographers or map cells. Test images have no client.
 
-        Raises DataError where files or columns are missing or a label cannot be right.
+        Raises:
+            DataError: Files or columns are missing, or a label is invalid.
         """
         self.require()
         root = self.home / IMAGES.target
         train_csv, test_csv = self._files()
-        train, test = table(train_csv, TRAIN), table(test_csv, TEST)
+        train, test = read_csv(train_csv, TRAIN), read_csv(test_csv, TEST)
         pairs = [(row[-2], row[-1]) for row in (*train, *test)]
-        classes = numbered(pairs, f"{self.name}: {train_csv.name}, {test_csv.name}", CLASSES)
-        place = _species(root)
-        rows = [Row(f"{place.get(kind, '?')}/{kind}/{image}.jpg", kind, "", user) for user, image, kind, _ in train]
-        tests = [Row(f"{place.get(kind, '?')}/{kind}/{image}.jpg", kind) for image, kind, _ in test]
-        refuse_absent(self.name, root, rows, train_csv.name)
-        refuse_absent(self.name, root, tests, test_csv.name)
+        classes = classes_by_label(pairs, f"{self.name}: {train_csv.name}, {test_csv.name}", CLASSES)
+        # The CSV files omit the supercategory of each species.
+        group_of = {species: group for group in folders_in(root) for species in os.listdir(root / group)}
+        rows = [Row(f"{group_of.get(kind, '?')}/{kind}/{image}.jpg", kind, "", user) for user, image, kind, _ in train]
+        tests = [Row(f"{group_of.get(kind, '?')}/{kind}/{image}.jpg", kind) for image, kind, _ in test]
+        check_present(self.name, root, rows, train_csv.name)
+        check_present(self.name, root, tests, test_csv.name)
         return dataset(self.name, root, rows, tests, classes, identity=self.identity())
 
     def _files(self) -> tuple[Path, Path]:
-        """The CSV files of the training and the test images, wherever in the unpacked archive they lie."""
+        """Returns the CSV files of the training and test images, wherever they are in the unpacked archive."""
         self.require()
         folder = self.home / self.archives[-1].target
         wanted = re.compile(rf"(^|[_-]){self.split}$", re.IGNORECASE)
         found = sorted(path for path in folder.rglob("*.csv") if wanted.search(path.stem))
         if not found:
-            there = ", ".join(sorted(path.name for path in folder.rglob("*.csv"))) or "none"
-            raise DataError(f"{self.name}: no CSV file in {folder} ends in {self.split}; there: {there}")
+            present = ", ".join(sorted(path.name for path in folder.rglob("*.csv"))) or "none"
+            raise DataError(f"{self.name}: no CSV file in {folder} ends in {self.split}; found: {present}")
         test = found[0].with_name("test.csv")
         if not test.is_file():
             raise DataError(f"{self.name}: {test} is missing beside {found[0].name}")
         return found[0], test
-
-
-def _species(root: Path) -> dict[str, str]:
-    """The supercategory of each species: the CSV files leave it out of the path."""
-    return {species: group for group in folders_in(root) for species in os.listdir(root / group)}
 
 
 def _splits(name: str, size: int) -> tuple[Archive, ...]:
@@ -78,53 +83,23 @@ def _splits(name: str, size: int) -> tuple[Archive, ...]:
 
 @register("inaturalist-user-120k")
 class User120k(INaturalist):
-    """A client is a photographer."""
+    """Clients are photographers."""
 
     description = "plants and animals by photographer"
     clients, split, archives = 9_275, "user[_-]120k", _splits("inaturalist-user-120k", 10_000_000)
 
 
-class Geo(INaturalist):
-    """A client is a cell of the map; cells are split until none holds more than a number of images."""
+def _register_geo(cell: str, count: int, size: str) -> None:
+    @register(f"inaturalist-geo-{cell}")
+    class Geo(INaturalist):
+        """Clients are cells of the map, which are split until none has more than a number of images."""
 
-    archives = _splits("inaturalist-geo", 30_000_000)
-
-
-@register("inaturalist-geo-100")
-class Geo100(Geo):
-    """Cells of about 100 images."""
-
-    description = "plants and animals by place, small cells"
-    clients, split = 3_606, "geo[_-]100"
+        description = f"plants and animals by place{size}"
+        clients, split, archives = count, f"geo[_-]{cell}", _splits("inaturalist-geo", 30_000_000)
 
 
-@register("inaturalist-geo-300")
-class Geo300(Geo):
-    """Cells of about 300 images."""
-
-    description = "plants and animals by place"
-    clients, split = 1_208, "geo[_-]300"
-
-
-@register("inaturalist-geo-1k")
-class Geo1k(Geo):
-    """Cells of about 1,000 images."""
-
-    description = "plants and animals by place"
-    clients, split = 368, "geo[_-]1k"
-
-
-@register("inaturalist-geo-3k")
-class Geo3k(Geo):
-    """Cells of about 3,000 images."""
-
-    description = "plants and animals by place"
-    clients, split = 135, "geo[_-]3k"
-
-
-@register("inaturalist-geo-10k")
-class Geo10k(Geo):
-    """Cells of about 10,000 images."""
-
-    description = "plants and animals by place, large cells"
-    clients, split = 39, "geo[_-]10k"
+_register_geo("100", 3_606, ", small cells")
+_register_geo("300", 1_208, "")
+_register_geo("1k", 368, "")
+_register_geo("3k", 135, "")
+_register_geo("10k", 39, ", large cells")

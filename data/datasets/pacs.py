@@ -12,25 +12,26 @@ CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
 
 @register("pacs")
 class Pacs(FolderSource):
-    """`PACS/DOMAIN/CLASS/*`."""
+    """Images `PACS/DOMAIN/CLASS/*`."""
 
-    description = "227x227 images in four styles; every fifth of a domain and class is a test image"
+    description = "227x227 images in four styles; every fifth per domain and class is a test image"
     classes, train, test, domains = len(CLASSES), 7_993, 1_998, len(DOMAINS)
     terms = "no licence stated; research"
     archives = (Archive("PACS.zip", "PACS", 174_000_000),)
 
     def load(self) -> DataSet:
-        """The images as files, split the same way for everybody; the identity hashes the names and sizes of all files.
+        """Returns the images as files, with a fixed split. The identity is a hash of the names and sizes of all files.
 
-        Raises DataError where a folder is missing.
+        Raises:
+            DataError: A folder is missing.
         """
         self.require()
         rows = []
         for domain in DOMAINS:
             for label in CLASSES:
-                place = self.folder / domain / label
-                if not place.is_dir():
-                    found = ", ".join(folders_in(self.folder)) or "nothing"
-                    raise DataError(f"{self.name}: there is no folder {place}; {self.folder} holds {found}")
-                rows += [Row(f"{domain}/{label}/{name}", label, domain) for name in files_in(place)]
+                path = self.folder / domain / label
+                if not path.is_dir():
+                    present = ", ".join(folders_in(self.folder)) or "no folders"
+                    raise DataError(f"{self.name}: folder not found: {path}; {self.folder} contains {present}")
+                rows += [Row(f"{domain}/{label}/{name}", label, domain) for name in files_in(path)]
         return dataset(self.name, self.folder, *split(rows), CLASSES, identity=hash_of_files(self.folder, rows))

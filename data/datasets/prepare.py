@@ -1,31 +1,29 @@
-"""From archives to a data set that is known to be whole."""
+"""Preparing data sets from their archives, and verifying them."""
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fedprompt.data import registry
+from fedprompt.data import loading, registry
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.errors import DataError
-from fedprompt.data.files import json_files as jsonfile
+from fedprompt.data.files import json_files
 from fedprompt.data.files.archive import Archive, unpack
-from fedprompt.data.files.download import fetch, md5_of
-from fedprompt.data.files.progress import bar
-from fedprompt.data.images import cache
+from fedprompt.data.files.atomic import atomic_write
+from fedprompt.data.files.download import fetch, file_md5
+from fedprompt.data.files.progress import progress_bar
+from fedprompt.data.images.cache import find_unreadable
 from fedprompt.data.images.decoding import ImageFiles
 from fedprompt.data.registry import Source
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What `verify` found: counts, checksum of the content, unreadable images with reasons, differences and faults.
-
-    A copy that `differs` from the published counts may be a subset meant so; a fault is always one.
-    """
+class Verification:
+    """The result of `verify`: counts, checksum and faults."""
 
     name: str
     train: int
@@ -33,42 +31,48 @@ class Verdict:
     classes: int
     domains: int
     clients: int
-    checksum: str
-    unreadable: dict[str, str]
-    differs: tuple[str, ...]
-    faults: tuple[str, ...]
+    checksum: str  # hash of the content
+    unreadable: dict[str, str]  # images that cannot be decoded, with reasons
+    differs: tuple[str, ...]  # differences from the published counts; intended if the copy is a subset
+    faults: tuple[str, ...]  # errors in the data
     notes: tuple[str, ...]
 
 
-def prepare(name: str, root: Path | None = None, given: Sequence[Path] = ()) -> Verdict:
-    """Unpacks what is absent of a data set, from the files (or a folder with files) `given`, else downloads it.
+def prepare(name: str, root: Path | None = None, given: Sequence[Path] = ()) -> Verification:
+    """Unpacks the missing archives of a data set, verifies it and stores its checksum.
 
-    A file that lies in the data root under the archive's name is taken before any download. The content's checksum is
-    then remembered beside the data. Raises DataError where something is still absent or cannot be read.
+    Args:
+        name: Name of the data set.
+        root: The folder for data sets.
+        given: Archives, or folders with archives. By default, archives are taken from `root` if they are there, else
+            downloaded.
+
+    Raises:
+        DataError: An archive is missing or invalid, or the data set cannot be read.
     """
     source = registry.source(name, root)
     if not source.archives:
-        raise DataError(f"{name} needs no preparing: it is read where it lies; `bench data verify {name}` checks it")
+        raise DataError(f"{name} needs no preparation; `bench data verify {name}` checks it")
     if given and not source.absent():
-        places = ", ".join(str(source.home / archive.target) for archive in source.archives[:1])
-        raise DataError(f"{name}: {places} is there already; remove it to unpack {given[0]} in its place")
-    files = _matched(source, given)
+        target = source.home / source.archives[0].target
+        raise DataError(f"{name}: {target} already exists; delete it to unpack {given[0]} instead")
+    files = _match(source, given)
     for archive in source.absent():
         if archive in files:
-            _place(files[archive], archive, source.home)
+            _install(files[archive], archive, source.home)
         elif not given:
-            _place(_downloaded(archive, source), archive, source.home)
+            _install(_downloaded(archive, source), archive, source.home)
     if absent := source.absent():
-        raise DataError(f"{name}: still absent: {', '.join(archive.file for archive in absent)}; give them with --from")
-    verdict = verify(name, root)
-    jsonfile.write(_record(source), {"checksum": verdict.checksum})
-    return verdict
+        raise DataError(f"{name}: still missing: {', '.join(archive.file for archive in absent)}; add them with --from")
+    result = verify(name, root)
+    json_files.write(_record(source), {"checksum": result.checksum})
+    return result
 
 
-def verify(name: str, root: Path | None = None) -> Verdict:
-    """Reads every byte and decodes every image of a data set. Raises DataError where it cannot be loaded at all."""
+def verify(name: str, root: Path | None = None) -> Verification:
+    """Reads every byte and decodes every image of a data set. Raises DataError if it cannot be loaded at all."""
     source = registry.source(name, root)
-    dataset = registry.load(name, root)
+    dataset = loading.load(name, root)
     counts = {
         "train": len(dataset.train_y),
         "test": len(dataset.test_y),
@@ -77,19 +81,17 @@ def verify(name: str, root: Path | None = None) -> Verdict:
         "clients": len(dataset.client_names),
     }
     differs = [
-        f"{count:,} {what} where the published set has {wanted:,}"
+        f"{what}: {count:,}, published: {published:,}"
         for what, count in counts.items()
-        if (wanted := getattr(source, what)) not in (None, count)
+        if (published := getattr(source, what)) not in (None, count)
     ]
-    unreadable: dict[str, str] = {}
-    if isinstance(dataset.train_x, ImageFiles):
-        unreadable = cache.unreadable(dataset.train_x, again=True)
+    unreadable = find_unreadable(dataset.train_x, recheck=True) if isinstance(dataset.train_x, ImageFiles) else {}
     faults = list(unreadable.values())
     checksum = _checksum(dataset)
-    before = jsonfile.read(_record(source)).get("checksum")
+    before = json_files.read(_record(source)).get("checksum")
     if before and before != checksum:
-        faults.append(f"the content has changed since it was prepared: checksum {checksum}, then {before}")
-    return Verdict(
+        faults.append(f"the content has changed since preparation: checksum {checksum}, before {before}")
+    return Verification(
         name,
         **counts,
         checksum=checksum,
@@ -100,8 +102,8 @@ def verify(name: str, root: Path | None = None) -> Verdict:
     )
 
 
-def _matched(source: Source, given: Sequence[Path]) -> dict[Archive, Path]:
-    """Which file is which archive: by name, or the only one that is absent, whatever it is called."""
+def _match(source: Source, given: Sequence[Path]) -> dict[Archive, Path]:
+    """Returns the file of each archive: by name, or a file of any name if only one archive is missing."""
     absent = source.absent()
     by_name = {archive.file: archive for archive in absent}
     files: dict[Archive, Path] = {}
@@ -111,61 +113,56 @@ def _matched(source: Source, given: Sequence[Path]) -> dict[Archive, Path]:
         elif len(absent) == 1 and path in given:
             files[absent[0]] = path
     if given and not files:
-        names = ", ".join(by_name)
-        raise DataError(f"{source.name}: {', '.join(map(str, given))} is none of its absent files: {names}")
+        paths, names = ", ".join(map(str, given)), ", ".join(by_name)
+        raise DataError(f"{source.name}: {paths} is none of its missing files: {names}")
     return files
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:
     for path in given:
         if not path.exists():
-            raise DataError(f"--from {path}: there is no such file")
+            raise DataError(f"--from {path}: file not found")
         yield from sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def _downloaded(archive: Archive, source: Source) -> Path:
     path = source.home / archive.file
-    if path.exists():
-        return path
-    if not archive.url:
-        raise DataError(
-            f"{source.name}: {archive.file} cannot be downloaded, it is given out by hand\n"
-            f"put it at {path}, or name it: bench data prepare {source.name} --from FILE"
-        )
-    fetch(archive.url, path, archive.md5)
+    if not path.exists():
+        if not archive.url:
+            raise DataError(
+                f"{source.name}: {archive.file} has no download address; request it from its authors\n"
+                f"save it as {path}, or run `bench data prepare {source.name} --from FILE`"
+            )
+        fetch(archive.url, path, archive.md5)
     return path
 
 
-def _place(file: Path, archive: Archive, home: Path) -> None:
-    """Makes the archive's target of `file`, held to the published checksum where it has the published name."""
-    if archive.md5 and file.name == archive.file and md5_of(file) != archive.md5:
+def _install(file: Path, archive: Archive, home: Path) -> None:
+    """Unpacks or copies a file to the archive's target. A file with the published name must have its checksum."""
+    if archive.md5 and file.name == archive.file and file_md5(file) != archive.md5:
         raise DataError(f"{file} does not have the published md5 {archive.md5}: it is damaged or another file")
     target = home / archive.target
-    if not archive.target.endswith(".txt"):
+    if archive.target.endswith(".txt"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, partial(shutil.copyfile, file))
+    else:
         unpack(file, target)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        shutil.copyfile(file, unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _checksum(dataset: DataSet) -> str:
-    """A hash of every byte of the images' files, in order; of array data sets the identity, which is one."""
+    """Returns a hash of all image files in order, or the identity of a data set of arrays."""
     if not isinstance(dataset.train_x, ImageFiles):
         return dataset.identity
-    album = dataset.train_x.whole
+    files = dataset.train_x.whole
     digest = hashlib.sha256()
-    with bar(f"reading {dataset.name}", len(album)) as show:
-        for i in range(len(album)):
-            if (path := album.path(i)).is_file():
+    with progress_bar(f"reading {dataset.name}", len(files)) as show:
+        for i in range(len(files)):
+            if (path := files.path(i)).is_file():
                 digest.update(path.read_bytes())
             show(i + 1)
     return f"sha256:{digest.hexdigest()}"
 
 
 def _record(source: Source) -> Path:
+    """Returns the file that stores the checksum."""
     return source.home / f".{re.sub(r'[^A-Za-z0-9.-]+', '-', source.name)}.checksum.json"

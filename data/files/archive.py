@@ -1,63 +1,62 @@
-"""Archives, read as what they are: files by strangers. Nothing leaves the target folder and no link is made."""
+"""Safe unpacking of archives: nothing is written outside the target folder, and no links are created."""
 
 import bz2
 import gzip
 import lzma
 import os
-import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from fedprompt.data.errors import DataError
-from fedprompt.data.files.progress import bar
+from fedprompt.data.errors import DataError, reason
+from fedprompt.data.files.progress import progress_bar
 
 MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz", b"BZh": "bz2"}
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
-UNWANTED = ("__MACOSX", ".DS_Store")
+IGNORED = {"__MACOSX", ".DS_Store"}
 BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that holds (a part of) a data set and, unpacked, becomes `target` below the data root.
+    """A published file that is unpacked, or copied, into the data root."""
 
-    `size` is in bytes. `url` is empty where it is only given out by hand, `md5` where none is published.
-    """
-
-    file: str
-    target: str
-    size: int
-    url: str = ""
-    md5: str = ""
+    file: str  # the published file name
+    target: str  # where its content belongs, relative to the data root
+    size: int  # bytes
+    url: str = ""  # download address; empty if its authors send the file on request only
+    md5: str = ""  # published checksum; empty if there is none
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpacks a zip or tar(.gz, .xz, .bz2) so that its content becomes the folder `target`, whole or not at all.
+    """Unpacks a zip or tar(.gz, .xz, .bz2) archive; its content becomes the folder `target`.
 
-    One folder that wraps everything is taken off. Raises DataError where `target` exists, where a member would leave
-    it or is a link, where the archive is truncated, damaged or none, and where there is no space.
+    A single top-level folder in the archive is removed. If anything fails, nothing remains on disk.
+
+    Raises:
+        DataError: `target` exists, the file is not an archive, is damaged or truncated, contains a link, a device or a
+            path outside the target, or the disk is full.
     """
     if target.exists():
-        raise DataError(f"{target} exists already: remove it to unpack {archive.name} again")
+        raise DataError(f"{target} already exists: delete it to unpack {archive.name} again")
     kind = _kind(archive)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as unfinished:
-            content = Path(unfinished, "content")
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+            content = Path(temporary, "content")
             content.mkdir()
             _extract(archive, kind, content)
-            os.replace(_unwrapped(content), target)
+            entries = list(content.iterdir())
+            os.replace(entries[0] if len(entries) == 1 and entries[0].is_dir() else content, target)
     except OSError as error:
-        raise DataError(f"cannot unpack {archive.name} to {target}: {error.strerror or error}") from error
+        raise DataError(f"cannot unpack {archive.name} to {target}: {reason(error)}") from error
 
 
 def _kind(archive: Path) -> str:
@@ -65,98 +64,79 @@ def _kind(archive: Path) -> str:
         with archive.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise DataError(f"cannot read the archive {archive}: {error.strerror}") from error
+        raise DataError(f"cannot read the archive {archive}: {reason(error)}") from error
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             return kind
     if head[257:262] == b"ustar":
         return "tar"
-    raise DataError(f"{archive} is no zip or tar archive; fetch it again")
+    raise DataError(f"{archive} is not a zip or tar archive; download it again")
 
 
 def _extract(archive: Path, kind: str, folder: Path) -> None:
+    extract = _extract_zip if kind == "zip" else _extract_tar
+    size = archive.stat().st_size
     try:
-        with archive.open("rb") as file, bar(f"unpacking {archive.name}", archive.stat().st_size, True) as show:
-            for name, opened in _zip(file) if kind == "zip" else _tar(file, kind):
-                place = folder / _inside(archive, name)
-                if opened is None:
-                    place.mkdir(parents=True, exist_ok=True)
-                elif not set(UNWANTED) & set(place.parts):
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    with opened() as source, place.open("wb") as copy:
-                        shutil.copyfileobj(source, copy, BLOCK)
-                show(file.tell())
+        with archive.open("rb") as file, progress_bar(f"unpacking {archive.name}", size, in_bytes=True) as show:
+            extract(file, kind, folder, lambda: show(file.tell()))
     except DAMAGED as error:
-        raise DataError(f"{archive} is {_state(error)}: fetch it again") from error
+        raise DataError(f"{archive} is {_damage(error)}: download it again") from error
     except OSError as error:
-        if error.errno is None:  # bz2's word for damage; the system's faults have a number
-            raise DataError(f"{archive} is damaged ({error}): fetch it again") from error
+        if error.errno is None:  # bz2 reports damage as an OSError; errors of the system have a number
+            raise DataError(f"{archive} is damaged ({error}): download it again") from error
         raise
-    except RuntimeError as error:  # a zip with a password
+    except RuntimeError as error:  # a zip archive with a password
         raise DataError(f"{archive} cannot be unpacked: {error}") from error
 
 
-def _state(error: Exception) -> str:
+def _damage(error: Exception) -> str:
     if isinstance(error, EOFError) or str(error) in ("File is not a zip file", "unexpected end of data"):
         return "truncated"
     return f"damaged ({str(error) or type(error).__name__})"
 
 
-Member = tuple[str, Callable[[], Any] | None]  # a name, and what opens it where it is a file
-
-
-def _zip(file: IO[bytes]) -> Iterator[Member]:
+def _extract_zip(file: IO[bytes], _: str, folder: Path, after_each: Callable[[], None]) -> None:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise DataError(f"{file.name} holds the link {member.filename}: a data set has none, so it is refused")
-            yield member.filename, None if member.is_dir() else partial(archive.open, member)
+                raise DataError(f"refused {file.name}: it contains the link {member.filename}")
+            if _is_wanted(file.name, member.filename):
+                archive.extract(member, folder)
+            after_each()
 
 
-def _tar(file: IO[bytes], kind: str) -> Iterator[Member]:
-    with _decompressed(file, kind) as stream:
-        watched = _LastRead(stream)
-        with tarfile.open(fileobj=watched, mode="r:") as archive:  # type: ignore[call-overload]
+def _extract_tar(file: IO[bytes], kind: str, folder: Path, after_each: Callable[[], None]) -> None:
+    openers: dict[str, Callable[[Any], Any]] = {"gz": gzip.open, "xz": lzma.open, "bz2": bz2.open, "tar": nullcontext}
+    with openers[kind](file) as stream:
+        last_read = _LastRead(stream)
+        with tarfile.open(fileobj=last_read, mode="r:") as archive:  # type: ignore[call-overload]
             for member in archive:
                 if not (member.isfile() or member.isdir()):
-                    raise DataError(f"{file.name} holds the link or device {member.name}: it is refused")
-                yield member.name, None if member.isdir() else partial(archive.extractfile, member)
-        if watched.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a missing end for an end
+                    raise DataError(f"refused {file.name}: it contains the link or device {member.name}")
+                if _is_wanted(file.name, member.name):
+                    archive.extract(member, folder, filter="data")
+                after_each()
+        if last_read.block != bytes(tarfile.BLOCKSIZE):  # tarfile accepts a missing end marker
             raise EOFError
-        while stream.read(BLOCK):  # up to the checksum at the end
+        while stream.read(BLOCK):  # so that the decompressor verifies the checksum at the end
             pass
 
 
-def _decompressed(file: IO[bytes], kind: str) -> Any:
-    openers: dict[str, Callable[[Any], Any]] = {"gz": gzip.open, "xz": lzma.open, "bz2": bz2.open}
-    return openers[kind](file) if kind in openers else nullcontext(file)
-
-
 class _LastRead:
-    """A stream that remembers what it gave last."""
+    """Wraps a stream and remembers the block that was read last."""
 
     def __init__(self, stream: Any) -> None:
-        self.stream = stream
-        self.last = b""
+        self.read_stream, self.seek, self.tell = stream.read, stream.seek, stream.tell
+        self.block = b""
 
     def read(self, size: int = -1) -> bytes:
-        self.last = self.stream.read(size)
-        return self.last
-
-    def seek(self, *place: int) -> int:
-        return int(self.stream.seek(*place))
-
-    def tell(self) -> int:
-        return int(self.stream.tell())
+        self.block = self.read_stream(size)
+        return self.block
 
 
-def _inside(archive: Path, name: str) -> Path:
+def _is_wanted(archive: str, name: str) -> bool:
+    """Whether to extract a member. Raises DataError for a path outside the target folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise DataError(f"{archive} holds {name!r}, which would leave the target folder: it is refused")
-    return Path(path)
-
-
-def _unwrapped(folder: Path) -> Path:
-    found = list(folder.iterdir())
-    return found[0] if len(found) == 1 and found[0].is_dir() else folder
+        raise DataError(f"refused {archive}: {name!r} would be written outside the target folder")
+    return not IGNORED & set(path.parts)

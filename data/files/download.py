@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped and are held to their checksum."""
+"""Downloads that resume and verify their checksum."""
 
 import hashlib
 import os
@@ -7,64 +7,70 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from fedprompt.data.errors import DataError
-from fedprompt.data.files.progress import bar
+from fedprompt.data.errors import DataError, reason
+from fedprompt.data.files.progress import progress_bar
 
 BLOCK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
-RANGE_DONE, PARTIAL = 416, 206
+RANGE_NOT_SATISFIABLE, PARTIAL_CONTENT = 416, 206
 
 
 def fetch(url: str, path: Path, md5: str = "") -> None:
-    """Downloads `url` to `path`, which is there whole or not at all; `path`.part is what an earlier try left.
+    """Downloads `url` to `path`. An interrupted download continues from the file `path`.part.
 
-    Raises DataError, naming what to do, where there is no network, too little comes, or the checksum differs.
+    Raises:
+        DataError: The download failed or is incomplete, or the checksum differs from `md5`.
     """
     part = path.with_name(f"{path.name}.part")
-    remedy = f"the same command goes on; or get it elsewhere, put it at {path} and repeat"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _append(url, part)
+        _complete(url, part)
     except (urllib.error.URLError, HTTPException, OSError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise DataError(f"cannot download {url}: {reason}\n{remedy}") from error
-    if md5 and md5_of(part) != md5:
+        cause = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        remedy = f"run the same command again to resume, or save the file as {path} yourself"
+        raise DataError(f"cannot download {url}: {cause}\n{remedy}") from error
+    if md5 and file_md5(part) != md5:
         part.unlink()
-        raise DataError(f"{url} does not have the md5 {md5}: what came was removed\ntry again, or put it at {path}")
+        raise DataError(
+            f"the file at {url} does not have the md5 {md5} and was deleted\ntry again, or save the file as {path}"
+        )
     os.replace(part, path)
 
 
-def _append(url: str, part: Path) -> None:
-    """Brings `part` to its full length."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+def _complete(url: str, part: Path) -> None:
+    """Downloads the missing end of `part`."""
+    present = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={present}-"} if present else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
-            if have and error.code == RANGE_DONE and error.headers.get("Content-Range") == f"bytes */{have}":
+            is_complete = error.headers.get("Content-Range") == f"bytes */{present}"
+            if present and error.code == RANGE_NOT_SATISFIABLE and is_complete:
                 return
         raise
     with response:
-        have = have if response.status == PARTIAL else 0  # a server that knows no ranges sends all again
-        total = have + int(response.headers.get("Content-Length") or 0)
-        with part.open("ab" if have else "wb") as file, bar(f"downloading {part.stem}", total, True) as show:
+        present = present if response.status == PARTIAL_CONTENT else 0  # without range support, the whole file comes
+        total = present + int(response.headers.get("Content-Length") or 0)
+        mode = "ab" if present else "wb"
+        with part.open(mode) as file, progress_bar(f"downloading {part.stem}", total, in_bytes=True) as show:
             while block := response.read(BLOCK):
                 file.write(block)
                 show(file.tell())
-            got = file.tell()
-    if got < total:
-        raise OSError(f"the connection ended after {got:,} of {total:,} bytes")
+            received = file.tell()
+    if received < total:
+        raise OSError(f"the connection closed after {received:,} of {total:,} bytes")
 
 
-def md5_of(path: Path) -> str:
-    """The md5 of a file, in hexadecimal. Raises DataError where it cannot be read."""
+def file_md5(path: Path) -> str:
+    """Returns the md5 of a file in hexadecimal. Raises DataError if it cannot be read."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
-        with path.open("rb") as file, bar(f"checking {path.name}", path.stat().st_size, True) as show:
+        size = path.stat().st_size
+        with path.open("rb") as file, progress_bar(f"checking {path.name}", size, in_bytes=True) as show:
             while block := file.read(BLOCK):
                 digest.update(block)
                 show(file.tell())
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
     return digest.hexdigest()

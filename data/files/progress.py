@@ -1,4 +1,4 @@
-"""A progress bar on stderr for what takes minutes: decoding, unpacking, downloading."""
+"""A progress bar on stderr for operations that take minutes: decoding, unpacking, downloading."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(text: str, total: float, is_bytes: bool = False) -> Iterator[Callable[[float], None]]:
-    """Shows how far something is; yields the function that takes how much is done. Silent where stderr is a file."""
+def progress_bar(description: str, total: float, in_bytes: bool = False) -> Iterator[Callable[[float], None]]:
+    """Shows a bar and yields the function that sets the amount done. Nothing is shown if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    count = DownloadColumn() if is_bytes else MofNCompleteColumn()
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as shown:
-        task = shown.add_task(text, total=total)
-        yield lambda done: shown.update(task, completed=done)
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.update(task, completed=done)

@@ -1,4 +1,4 @@
-"""Images that lie on disk as files, and the one rule by which they become arrays."""
+"""Image files, and how they are decoded into arrays."""
 
 import struct
 from collections.abc import Sequence
@@ -11,14 +11,18 @@ import numpy.typing as npt
 from fedprompt.data.errors import DataError
 
 Array = npt.NDArray[Any]
-Rule = Literal["stretch", "crop"]
+ResizeRule = Literal["stretch", "crop"]
 
 
 class ImageFiles:
-    """Images [N] of one data set, decoded only when asked for: `files[i]` is uint8 [H, W, 3] at its native size.
+    """The image files of a data set, or a range of them; `files[i]` decodes one to uint8 [H, W, 3] at its native size.
 
-    `paths` are relative to `root`. A slice is a view: `files.whole` is the album with all images of the data set, which
-    the decode cache keeps in one file; `name` and `key` (its identity) say which data set that is.
+    Attributes:
+        root: The folder that contains the images.
+        name: Name of the data set.
+        key: Identity of the data set.
+        whole: The files of the whole data set, which the decode cache stores together.
+        rows: Positions of these files in `whole`.
     """
 
     def __init__(self, root: Path, paths: Sequence[str], name: str, key: str) -> None:
@@ -34,33 +38,44 @@ class ImageFiles:
         return decode(self.path(index))
 
     def view(self, start: int, stop: int) -> "ImageFiles":
-        """The images `start` to `stop` - 1 as a view on the same album."""
+        """Returns the images `start` to `stop` - 1, without copying."""
         part = ImageFiles(self.root, self._paths, self.name, self.key)
         part.whole, part.rows = self.whole, self.rows[start:stop]
         return part
 
     @property
     def paths(self) -> list[str]:
-        """The paths below `root`, in order."""
+        """The paths relative to `root`, in order."""
         return list(self._paths[self.rows.start : self.rows.stop])
 
     def path(self, index: int | np.integer[Any]) -> Path:
-        """The file of one image."""
+        """Returns the file of one image."""
         return self.root / self._paths[self.rows[int(index)]]
 
 
-def album(root: Path, train: Sequence[str], test: Sequence[str], name: str, key: str) -> tuple[ImageFiles, ImageFiles]:
-    """Training and test images below `root` as two views on one album."""
+def train_test_files(
+    root: Path, train: Sequence[str], test: Sequence[str], name: str, key: str
+) -> tuple[ImageFiles, ImageFiles]:
+    """Returns training and test images as two views of one `ImageFiles`; the paths are relative to `root`."""
     files = ImageFiles(root, [*train, *test], name, key)
     return files.view(0, len(train)), files.view(len(train), len(files))
 
 
-def decode(path: Path, size: int | None = None, rule: Rule = "stretch") -> Array:
-    """One image as uint8 [H, W, 3], or [size, size, 3] by `rule`, always bicubic with antialiasing.
+def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch") -> Array:
+    """Decodes an image to RGB.
 
-    `stretch`, the rule for arrays too, resizes both sides at once. `crop` resizes the shorter side to `size` and keeps
-    the centre. Grey and palette images become RGB, transparency is dropped and an EXIF orientation ignored, as
-    torchvision does. Raises DataError, naming the file, where it is no readable 8-bit image.
+    Grey and palette images are converted, transparency is dropped and the EXIF orientation ignored, as in torchvision.
+
+    Args:
+        path: The file.
+        size: Height and width of the result; None keeps the native size. Resizing is bicubic with antialiasing.
+        rule: "stretch" scales both sides to `size`. "crop" scales the shorter side to `size` and keeps the centre.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        DataError: The file is not a readable 8-bit image.
     """
     from PIL import Image
 
@@ -68,20 +83,20 @@ def decode(path: Path, size: int | None = None, rule: Rule = "stretch") -> Array
     try:
         with Image.open(path) as file:
             if file.mode in ("I", "F") or file.mode.startswith("I;"):
-                raise DataError(f"{path} is no 8-bit image (mode {file.mode})")
-            see_through = file.mode == "P" and "transparency" in file.info
-            image = (file.convert("RGBA") if see_through else file).convert("RGB")
+                raise DataError(f"{path} is not an 8-bit image (mode {file.mode})")
+            has_transparent_colour = file.mode == "P" and "transparency" in file.info
+            image = (file.convert("RGBA") if has_transparent_colour else file).convert("RGB")
     except DataError:
         raise
     except unreadable as error:
-        raise DataError(f"{path} is no readable image: {_reason(error)}") from error
+        raise DataError(f"{path} is not a readable image: {_cause(error)}") from error
     if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=_box(image.size, rule))
+        image = image.resize((size, size), Image.Resampling.BICUBIC, box=_source_box(image.size, rule))
     return np.asarray(image)
 
 
-def _box(sides: tuple[int, int], rule: Rule) -> tuple[float, float, float, float]:
-    """The part of an image that is kept: left, upper, right, lower."""
+def _source_box(sides: tuple[int, int], rule: ResizeRule) -> tuple[float, float, float, float]:
+    """The part of an image that is resized: left, upper, right, lower."""
     width, height = sides
     if rule == "stretch":
         return (0, 0, width, height)
@@ -90,7 +105,7 @@ def _box(sides: tuple[int, int], rule: Rule) -> tuple[float, float, float, float
     return (left, upper, left + side, upper + side)
 
 
-def _reason(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return "file not found"
     return "unknown format" if "cannot identify" in str(error) else str(error) or type(error).__name__

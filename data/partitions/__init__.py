@@ -1,1 +1,1 @@
-"""The partitions, by what they skew. A module here that registers one is all it takes to add it."""
+"""Partitions of a data set over clients. A module in this folder is discovered automatically."""

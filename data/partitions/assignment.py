@@ -1,4 +1,4 @@
-"""From wanted class shares to samples: every partition that says only what its clients want is dealt out here."""
+"""Assigning samples to clients, given the class shares that each client should have."""
 
 import heapq
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from fedprompt.data.dataset import Array
 from fedprompt.data.errors import DataError
 
-# Below this the normal floats end, and a quotient of two masses has lost its digits.
+# Smaller sums count as 0: they are subnormal or close to it, and quotients of them have lost their digits.
 NO_MASS = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
-# Shares are sums of a few hundred roundings; what is nearer than this to a whole number of samples is one.
-# It also makes the counts independent of the last bits, which differ between processors.
-WHOLE = 1e-9
-# Of the classes in a table, how many may have run out before the table is copied without them.
-RUN_OUT = 0.1
+# Tolerance for integers, since shares carry a few hundred rounding errors. It also makes the counts independent of the
+# last bits, which differ between processors.
+INTEGER_TOLERANCE = 1e-9
+# The tables of classes are compacted once this share of their classes is used up.
+COMPACT_AT = 0.1
 
 Part = Literal["train", "test"]
 
@@ -41,54 +41,60 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Who holds which samples: for each client the positions of its training and test samples, ascending.
+    """The samples of K clients."""
 
-    `wanted` [K, C] are the class shares the clients asked for, None where nobody asked; `domains` names each client's
-    domain where it has one. `test_part` says which images the test positions count: the "test" ones, or "train" where
-    clients are tested on training images set aside. `dropped` clients of the data set were too small to take part.
+    train: Sequence[Array]  # positions of training samples per client, ascending
+    test: Sequence[Array]  # positions of test samples per client, ascending
+    target_shares: Array | None  # requested class shares [K, C]
+    domains: Sequence[str | None]  # domain of each client
+    test_part: Part = "test"  # what `test` refers to: "train" if training images are set aside for testing
+    dropped: int = 0  # number of clients of the data set that were too small
+
+
+def assign(
+    labels: Labelled, target_shares: Array, rng: np.random.Generator, weights: Array | None = None
+) -> Assignment:
+    """Assigns samples such that the class shares are as close to their targets as the data permit.
+
+    The same feasible shares are used for training and test samples, so clients are tested on the class shares that they
+    train on. With fewer test samples than clients, random clients get one test sample each.
+
+    Args:
+        labels: The training and test labels.
+        target_shares: Class shares [K, C]; rows sum to 1.
+        rng: Source of all random choices.
+        weights: Client sizes [K] up to a factor; all samples are then used, at least one per client. By default each
+            client gets N // K of N samples.
+
+    Raises:
+        DataError: There are fewer training samples than clients.
     """
-
-    train: Sequence[Array]
-    test: Sequence[Array]
-    wanted: Array | None
-    domains: Sequence[str | None]
-    test_part: Part = "test"
-    dropped: int = 0
-
-
-def assign(labels: Labelled, wanted: Array, rng: np.random.Generator, weights: Array | None = None) -> Assignment:
-    """Deals samples to K clients, as near to the class shares `wanted` [K, C] as the stock allows.
-
-    Of N training and M test samples each client gets N // K and M // K, and fewer than K are left over; with `weights`
-    [K] all are dealt, in numbers proportional to these but at least one each. Where M < K, M clients drawn at random
-    get one test sample and the others none. One feasible share matrix serves both parts, so a client is tested on the
-    class shares it was trained on. Raises DataError where N < K.
-    """
-    check_enough(len(labels.train_y), len(wanted))
-    sizes = _sizes(len(labels.train_y), len(wanted), weights, rng)
-    train, shares = _hand_out(labels.train_y, wanted, sizes, rng)
-    return Assignment(train, hand_out_tests(labels.test_y, shares, rng, weights), wanted, [None] * len(wanted))
+    check_enough(len(labels.train_y), len(target_shares))
+    sizes = _sizes(len(labels.train_y), len(target_shares), weights, rng)
+    train, shares = _assign_part(labels.train_y, target_shares, sizes, rng)
+    test = assign_test(labels.test_y, shares, rng, weights)
+    return Assignment(train, test, target_shares, [None] * len(target_shares))
 
 
 def check_enough(samples: int, clients: int) -> None:
-    """Raises DataError where there are fewer training samples than clients."""
+    """Raises DataError if there are fewer training samples than clients."""
     if samples < clients:
         raise DataError(f"{clients} clients but only {samples} training samples: at most {samples} clients")
 
 
-def hand_out_tests(test_y: Array, shares: Array, rng: np.random.Generator, weights: Array | None = None) -> list[Array]:
-    """Test positions for each client, as near to the class `shares` [K, C] that it trains on as the stock allows."""
-    dealt = [np.empty(0, np.int64)] * len(shares)
+def assign_test(test_y: Array, shares: Array, rng: np.random.Generator, weights: Array | None = None) -> list[Array]:
+    """Returns each client's test positions, with class shares as close to `shares` [K, C] as the data permit."""
+    positions = [np.empty(0, np.int64)] * len(shares)
     if len(test_y) >= len(shares):
         tested, sizes = np.arange(len(shares)), _sizes(len(test_y), len(shares), weights, rng)
     else:
         tested = np.sort(rng.choice(len(shares), len(test_y), replace=False))
         sizes = np.ones(len(tested), np.int64)
     if len(tested):
-        # The test split has its own rounding of the class sizes, so the shares are fitted once more.
-        for client, positions in zip(tested, _hand_out(test_y, shares[tested], sizes, rng)[0], strict=True):
-            dealt[client] = positions
-    return dealt
+        # The class sizes of the test split are rounded differently, so the shares are fitted again.
+        for client, rows in zip(tested, _assign_part(test_y, shares[tested], sizes, rng)[0], strict=True):
+            positions[client] = rows
+    return positions
 
 
 def _sizes(samples: int, clients: int, weights: Array | None, rng: np.random.Generator) -> Array:
@@ -97,139 +103,150 @@ def _sizes(samples: int, clients: int, weights: Array | None, rng: np.random.Gen
     return apportion(weights, samples, rng, np.ones(clients, np.int64))
 
 
-def _hand_out(y: Array, wanted: Array, sizes: Array, rng: np.random.Generator) -> tuple[list[Array], Array]:
-    stock = np.bincount(y, minlength=wanted.shape[1])
-    shares = feasible_shares(wanted, stock, sizes)
-    return deal(y, whole_counts(shares, sizes, stock, rng), rng), shares
+def _assign_part(y: Array, target_shares: Array, sizes: Array, rng: np.random.Generator) -> tuple[list[Array], Array]:
+    """Returns the positions per client and the feasible shares."""
+    stock = np.bincount(y, minlength=target_shares.shape[1])
+    shares = feasible_shares(target_shares, stock, sizes)
+    return draw_samples(y, integer_counts(shares, sizes, stock, rng), rng), shares
 
 
 def apportion(weights: Array, total: int, rng: np.random.Generator, least: Array) -> Array:
-    """Whole numbers int64 [K] in proportion to `weights` that sum to `total`, by the largest remainders.
+    """Divides `total` into integers [K] in proportion to `weights`, by the method of largest remainders.
 
-    Ties fall at random. A number under its `least` [K] is raised to that at the cost of those furthest above theirs.
-    Needs total >= sum(least).
+    Ties are broken at random. Numbers below their minimum `least` [K] are raised to it, at the expense of those that
+    exceed theirs most. Requires total >= sum(least).
     """
     quota = total * (weights / weights.sum())
-    counts = np.floor(quota + WHOLE).astype(np.int64)
+    counts = np.floor(quota + INTEGER_TOLERANCE).astype(np.int64)
     order = np.lexsort((rng.random(len(weights)), -np.round(quota - counts, 9)))
     counts[order[: total - counts.sum()]] += 1
     raised = np.maximum(counts, least)
-    if debt := int(raised.sum()) - total:
-        spare = [(int(excess), k) for k, excess in enumerate(least - raised)]
-        heapq.heapify(spare)
-        for _ in range(debt):
-            excess, k = spare[0]
-            heapq.heapreplace(spare, (excess + 1, k))
+    if surplus := int(raised.sum()) - total:
+        excess = [(int(negative), k) for k, negative in enumerate(least - raised)]
+        heapq.heapify(excess)
+        for _ in range(surplus):
+            negative, k = excess[0]
+            heapq.heapreplace(excess, (negative + 1, k))
             raised[k] -= 1
     return raised
 
 
-def feasible_shares(wanted: Array, stock: Array, sizes: Array) -> Array:
-    """Shares [K, C] with row sums 1 of which clients of `sizes` [K] samples find enough in `stock` [C].
+def feasible_shares(target_shares: Array, stock: Array, sizes: Array) -> Array:
+    """Returns the class shares [K, C] closest to the targets that the stock permits; rows sum to 1.
 
-    Simultaneous eating (Bogomolnaia and Moulin, 2001): all clients draw at rates that fill them at one time, in the
-    proportions they want. When a class runs out, each spreads its rate over the classes left; one that wants none of
-    these draws in proportion to what is left. A class runs out at every step, so there are at most C of them. Needs
-    sum(stock) >= sum(sizes).
+    Simultaneous eating (Bogomolnaia and Moulin, 2001): from time 0 to 1 all clients draw samples, each at a rate that
+    completes its size at time 1, in the proportions of its target. When a class is used up, a client divides its rate
+    among its remaining classes; a client whose target has none draws in proportion to the stock. Each step uses up at
+    least one class, so there are at most C steps.
+
+    Args:
+        target_shares: Class shares [K, C].
+        stock: Available samples per class [C]. Requires sum(stock) >= sum(sizes).
+        sizes: Samples per client [K].
     """
-    kept = np.flatnonzero(stock > 0)  # the classes in the tables below; those that ran out leave them in batches
-    left, live, time = stock[kept].astype(np.float64), np.ones(len(kept), dtype=bool), 0.0
-    shares, wishes = np.zeros(wanted.shape), wanted.take(kept, axis=1)
-    mass, summed = np.zeros(len(sizes)), np.full(len(sizes), np.inf)  # of each client's wishes: now, when last summed
-    drawn, idle = np.zeros(len(sizes)), np.zeros(len(sizes), dtype=bool)  # share a unit of wish; who has no wish left
-    spread = np.zeros(len(stock))  # what an idle client has drawn of each class since the beginning
-    while time < 1 and live.any():
-        if live.mean() <= 1 - RUN_OUT:
-            kept, left, wishes, live = kept[live], left[live], wishes.compress(live, axis=1), live[live]
-        worn = mass < summed / 2  # further subtraction would lose digits
-        mass[worn] = summed[worn] = wishes[worn].sum(axis=1)
-        shares[(mass <= NO_MASS) & ~idle] -= spread
-        idle = mass <= NO_MASS
-        pace, rest = np.where(idle, 0.0, 1 / np.maximum(mass, NO_MASS)), left / left.sum()
-        # Not by BLAS, whose last bits depend on its threads.
-        flow = np.einsum("kc,k->c", wishes, sizes * pace) + sizes[idle].sum() * rest
-        lasts = np.divide(left, flow, out=np.full(len(flow), np.inf), where=live & (flow > NO_MASS))
-        step = min(1 - time, lasts.min())
-        drawn += step * pace
-        spread[kept] += step * rest
-        left -= step * flow
+    classes = np.flatnonzero(stock > 0)  # the columns of the tables below; used-up classes are removed in batches
+    left, has_stock, time = stock[classes].astype(np.float64), np.ones(len(classes), dtype=bool), 0.0
+    shares, weights = np.zeros(target_shares.shape), target_shares.take(classes, axis=1)
+    mass, exact_mass = np.zeros(len(sizes)), np.full(len(sizes), np.inf)  # row sums of weights: current, last exact
+    drawn = np.zeros(len(sizes))  # share per unit of weight
+    untargeted = np.zeros(len(sizes), dtype=bool)  # clients without a class left in their target
+    pool_drawn = np.zeros(len(stock))  # what an untargeted client would have drawn per class since time 0
+    while time < 1 and has_stock.any():
+        if has_stock.mean() <= 1 - COMPACT_AT:
+            classes, left, weights = classes[has_stock], left[has_stock], weights.compress(has_stock, axis=1)
+            has_stock = has_stock[has_stock]
+        inexact = mass < exact_mass / 2  # further subtraction would lose digits
+        mass[inexact] = exact_mass[inexact] = weights[inexact].sum(axis=1)
+        shares[(mass <= NO_MASS) & ~untargeted] -= pool_drawn
+        untargeted = mass <= NO_MASS
+        rate, pool = np.where(untargeted, 0.0, 1 / np.maximum(mass, NO_MASS)), left / left.sum()
+        # Not by BLAS, whose last bits depend on the number of threads.
+        demand = np.einsum("kc,k->c", weights, sizes * rate) + sizes[untargeted].sum() * pool
+        used_up_in = np.divide(left, demand, out=np.full(len(demand), np.inf), where=has_stock & (demand > NO_MASS))
+        step = min(1 - time, used_up_in.min())
+        drawn += step * rate
+        pool_drawn[classes] += step * pool
+        left -= step * demand
         time = 1.0 if step == 1 - time else time + step
-        gone = np.flatnonzero(lasts <= step * (1 + WHOLE))
-        shares[:, kept[gone]] += wishes[:, gone] * drawn[:, None]
-        mass -= wishes[:, gone].sum(axis=1)
-        wishes[:, gone], left[gone], live[gone] = 0.0, 0.0, False
-    shares[:, kept] += wishes * drawn[:, None]
-    shares[idle] += spread
+        used_up = np.flatnonzero(used_up_in <= step * (1 + INTEGER_TOLERANCE))
+        shares[:, classes[used_up]] += weights[:, used_up] * drawn[:, None]
+        mass -= weights[:, used_up].sum(axis=1)
+        weights[:, used_up], left[used_up], has_stock[used_up] = 0.0, 0.0, False
+    shares[:, classes] += weights * drawn[:, None]
+    shares[untargeted] += pool_drawn
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
-def whole_counts(shares: Array, sizes: Array, stock: Array, rng: np.random.Generator) -> Array:
-    """Whole counts int64 [K, C]: `sizes` [K] times `shares` rounded down or up, within `stock`, row sums `sizes`.
+def integer_counts(shares: Array, sizes: Array, stock: Array, rng: np.random.Generator) -> Array:
+    """Rounds `sizes` [K] times `shares` [K, C] down or up to int64, within `stock` [C] and with row sums `sizes`.
 
-    Systematic rounding of each row gives every count its share as expectation; then the few classes that came out
-    overdrawn are mended by the shortest exchanges.
+    Systematic rounding per row makes each expected count equal its share. Classes that then exceed the stock are
+    corrected by the shortest exchanges.
     """
     expected = sizes[:, None] * shares
-    counts = np.floor(expected + WHOLE).astype(np.int64)
+    counts = np.floor(expected + INTEGER_TOLERANCE).astype(np.int64)
     fraction = np.maximum(expected - counts, 0.0)
-    fraction[fraction < WHOLE] = 0.0
+    fraction[fraction < INTEGER_TOLERANCE] = 0.0
     units = (sizes - counts.sum(axis=1))[:, None]
-    ladder = fraction.cumsum(axis=1)
-    ladder *= units / np.maximum(ladder[:, -1:], WHOLE)
-    ladder[:, -1] = units[:, 0]
-    ladder += rng.random((len(shares), 1))
-    raised = np.diff(np.floor(ladder, out=ladder), axis=1, prepend=0) > 0
-    _mend(raised, fraction > 0, stock - counts.sum(axis=0), rng)
-    return np.asarray(counts + raised)
+    cumulative = fraction.cumsum(axis=1)
+    cumulative *= units / np.maximum(cumulative[:, -1:], INTEGER_TOLERANCE)
+    cumulative[:, -1] = units[:, 0]
+    cumulative += rng.random((len(shares), 1))
+    rounded_up = np.diff(np.floor(cumulative, out=cumulative), axis=1, prepend=0) > 0
+    _correct_excess(rounded_up, fraction > 0, stock - counts.sum(axis=0), rng)
+    return np.asarray(counts + rounded_up)
 
 
-def _mend(raised: Array, fractional: Array, left: Array, rng: np.random.Generator) -> None:
-    """Moves units in `raised` [K, C] between fractional classes of one client until no class exceeds `left` [C].
+def _correct_excess(rounded_up: Array, fractional: Array, left: Array, rng: np.random.Generator) -> None:
+    """Moves units of `rounded_up` [K, C] between fractional classes of a client until no class exceeds `left` [C].
 
-    The fractions themselves are a flow that keeps to `left`, so a whole one exists and a route to it is always found.
+    The fractions are a flow within `left`, so an integer flow exists and an exchange is always found.
     """
-    free = fractional & ~raised
-    surplus = raised.sum(axis=0) - left
-    links = raised.T.astype(np.float32) @ free.astype(np.float32)  # clients that can give up class i for class j
-    while (surplus > 0).any():
-        route = _route(links, surplus)
-        for source, target in pairwise(route):
-            client = rng.choice(np.flatnonzero(raised[:, source] & free[:, target]))
-            links[raised[client]] -= free[client]
-            raised[client, [source, target]] = False, True
-            free[client, [source, target]] = True, False
-            links[raised[client]] += free[client]
-        surplus[route[0]] -= 1
-        surplus[route[-1]] += 1
+    can_take = fractional & ~rounded_up
+    excess = rounded_up.sum(axis=0) - left
+    links = rounded_up.T.astype(np.float32) @ can_take.astype(np.float32)  # clients that can exchange class i for j
+    while (excess > 0).any():
+        path = _exchange_path(links, excess)
+        for source, target in pairwise(path):
+            client = rng.choice(np.flatnonzero(rounded_up[:, source] & can_take[:, target]))
+            links[rounded_up[client]] -= can_take[client]
+            rounded_up[client, [source, target]] = False, True
+            can_take[client, [source, target]] = True, False
+            links[rounded_up[client]] += can_take[client]
+        excess[path[0]] -= 1
+        excess[path[-1]] += 1
 
 
-def _route(links: Array, surplus: Array) -> list[int]:
-    """The shortest chain of classes from an overdrawn one to one with stock left, breadth first.
-
-    A class leads to those to which it has `links` [C, C] above 0.
-    """
-    came_from = np.full(len(surplus), -1)
-    seen = surplus > 0
+def _exchange_path(links: Array, excess: Array) -> list[int]:
+    """Returns the shortest path from a class with excess to one with stock, by breadth-first search over links > 0."""
+    previous = np.full(len(excess), -1)
+    seen = excess > 0
     front = np.flatnonzero(seen)
-    while front.size and not (surplus[front] < 0).any():
-        leads = links[front] > 0
-        new = leads.any(axis=0) & ~seen
-        came_from[new] = front[leads[:, new].argmax(axis=0)]
+    while front.size and not (excess[front] < 0).any():
+        is_linked = links[front] > 0
+        new = is_linked.any(axis=0) & ~seen
+        previous[new] = front[is_linked[:, new].argmax(axis=0)]
         seen |= new
         front = np.flatnonzero(new)
-    route = [int(front[surplus[front].argmin()])]
-    while came_from[route[0]] >= 0:
-        route.insert(0, int(came_from[route[0]]))
-    return route
+    path = [int(front[excess[front].argmin()])]
+    while previous[path[0]] >= 0:
+        path.insert(0, int(previous[path[0]]))
+    return path
 
 
-def deal(labels: Array, counts: Array, rng: np.random.Generator) -> list[Array]:
-    """Positions int64 for each client, ascending: `counts` [K, C] of each class, drawn without replacement."""
-    owners, positions = [], []
+def draw_samples(labels: Array, counts: Array, rng: np.random.Generator) -> list[Array]:
+    """Draws samples without replacement, and returns their ascending positions int64 per client.
+
+    Args:
+        labels: Labels [N].
+        counts: Samples per client and class [K, C].
+        rng: Source of the draws.
+    """
+    all_clients, all_positions = [], []
     for label in range(counts.shape[1]):
-        owner = np.repeat(np.arange(len(counts)), counts[:, label])
-        owners.append(owner)
-        positions.append(rng.permutation(np.flatnonzero(labels == label))[: len(owner)])
-    owner, position = np.concatenate(owners), np.concatenate(positions)
-    order = np.lexsort((position, owner))
+        client = np.repeat(np.arange(len(counts)), counts[:, label])
+        all_clients.append(client)
+        all_positions.append(rng.permutation(np.flatnonzero(labels == label))[: len(client)])
+    client, position = np.concatenate(all_clients), np.concatenate(all_positions)
+    order = np.lexsort((position, client))
     return np.split(position[order], counts.sum(axis=1).cumsum()[:-1])

@@ -1,4 +1,4 @@
-"""Partitions with feature shift: every client holds images of one domain."""
+"""Partitions with feature shift: every client has images of one domain."""
 
 import numpy as np
 
@@ -20,32 +20,35 @@ def by_domain(
 ) -> Assignment:
     """Each domain is one client, or several of equal size, with Dirichlet(alpha) label skew inside on request.
 
-    `clients` are spread evenly over the domains; what does not go round goes to the domains named first.
+    `clients` are divided evenly among the domains; the first domains get the remainder.
     """
     if dataset.train_domains is None or dataset.test_domains is None:
-        raise DataError(f"{dataset.name} has no domains: partitions by domain need a data set that names several")
+        raise DataError(f"{dataset.name} has no domains: choose another data set or partition")
     numbers = _clients_of_domains(dataset, alpha, clients, clients_per_domain)
     train: list[Array] = []
     test: list[Array] = []
-    wanted, domains = [], []
+    target, domains = [], []
     for domain, (name, number) in enumerate(zip(dataset.domains, numbers, strict=True)):
-        own, tests = (np.flatnonzero(part == domain) for part in (dataset.train_domains, dataset.test_domains))
-        if len(own) < number:
-            raise DataError(f"domain {name!r} has {len(own)} training samples for {number} clients: ask for fewer")
-        labels = Labels(dataset.train_y[own], dataset.test_y[tests])
+        rows, test_rows = (np.flatnonzero(part == domain) for part in (dataset.train_domains, dataset.test_domains))
+        if len(rows) < number:
+            raise DataError(
+                f"domain {name!r} has {len(rows)} training samples for {number} clients: reduce the number of clients"
+            )
+        labels = Labels(dataset.train_y[rows], dataset.test_y[test_rows])
         counts = np.bincount(labels.train_y, minlength=len(dataset.classes))
-        wishes = (
-            dirichlet_priors(alpha, number, len(counts), rng) if alpha else np.tile(counts / counts.sum(), (number, 1))
-        )
-        dealt = assign(labels, wishes, rng)
-        train += [own[positions] for positions in dealt.train]
-        test += [tests[positions] for positions in dealt.test]
-        wanted.append(wishes)
+        if alpha:
+            shares = dirichlet_priors(alpha, number, len(counts), rng)
+        else:
+            shares = np.tile(counts / counts.sum(), (number, 1))
+        assignment = assign(labels, shares, rng)
+        train += [rows[positions] for positions in assignment.train]
+        test += [test_rows[positions] for positions in assignment.test]
+        target.append(shares)
         domains += [name] * number
-    return Assignment(train, test, np.concatenate(wanted), domains)
+    return Assignment(train, test, np.concatenate(target), domains)
 
 
-@partition("leave-one-domain-out", chosen={})
+@partition("leave-one-domain-out", extra_options={})
 def leave_one_domain_out(
     dataset: DataSet,
     rng: np.random.Generator,
@@ -55,7 +58,7 @@ def leave_one_domain_out(
     clients: int | None = None,
     clients_per_domain: int | None = None,
 ) -> Assignment:
-    """As `domain`, and the clients of the domain named are the held-out ones."""
+    """As `domain`; the clients of the given domain are held out."""
     if dataset.domains and domain not in dataset.domains:
         raise unknown("domain", domain, dataset.domains)
     return by_domain(dataset, rng, alpha=alpha, clients=clients, clients_per_domain=clients_per_domain)
@@ -64,12 +67,13 @@ def leave_one_domain_out(
 def _clients_of_domains(
     dataset: DataSet, alpha: float | None, clients: int | None, clients_per_domain: int | None
 ) -> list[int]:
+    """Returns the number of clients per domain."""
     count = len(dataset.domains)
     if clients is not None and clients < count:
-        raise DataError(f"--clients {clients} is too few: {dataset.name} has {count} domains, and each is a client")
-    each, more = divmod(clients, count) if clients is not None else (clients_per_domain or 1, 0)
-    if alpha is not None and each + (more > 0) == 1:
+        raise DataError(f"--clients {clients} is too small: {dataset.name} has {count} domains, each needs a client")
+    each, remainder = divmod(clients, count) if clients is not None else (clients_per_domain or 1, 0)
+    if alpha is not None and each + (remainder > 0) == 1:
         raise DataError(
-            f"--alpha {alpha:g} has no effect with one client a domain: drop it, or add --clients-per-domain"
+            f"--alpha {alpha:g} has no effect with one client per domain: remove it, or add --clients-per-domain"
         )
-    return [each + (domain < more) for domain in range(count)]
+    return [each + (domain < remainder) for domain in range(count)]

@@ -1,4 +1,4 @@
-"""The partitions by name. Adding one is adding a function to a module of `fedprompt.data.partitions`."""
+"""The kinds of partition by name. To add one, add a decorated function to a module of `fedprompt.data.partitions`."""
 
 import importlib
 import inspect
@@ -6,76 +6,68 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-
-from fedprompt.data import partitions
-from fedprompt.data.dataset import DataSet
 from fedprompt.data.errors import unknown
 from fedprompt.data.partitions.assignment import Assignment
 
-if TYPE_CHECKING:
-    from fedprompt.data.partitions.settings import PartitionSettings
-
 HELD_OUT = 0.2
 REQUIRED = inspect.Parameter.empty
-"""The default of a setting that the partition cannot do without."""
+"""The default of an option that must be given."""
 
-Spread = TypeVar("Spread", bound=Callable[..., Assignment])
+PartitionFunction = TypeVar("PartitionFunction", bound=Callable[..., Assignment])
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One partition: its function, and the fields of PartitionSettings that it uses with their defaults."""
+class PartitionKind:
+    """A kind of partition."""
 
     name: str
-    function: Callable[..., Assignment]
-    uses: Mapping[str, Any]
+    function: Callable[..., Assignment]  # function(dataset, rng, *, ...) -> Assignment
+    parameters: Mapping[str, Any]  # options that the function takes, with defaults
+    options: Mapping[str, Any]  # these, and those used to choose held-out clients
 
     @property
     def description(self) -> str:
-        """One line that says what the partition does."""
+        """The first line of the function's docstring."""
         return (self.function.__doc__ or "").partition("\n")[0]
 
-    def spread(self, dataset: DataSet, settings: "PartitionSettings", rng: np.random.Generator) -> Assignment:
-        """Who holds which samples of `dataset`. Raises DataError where the settings do not fit it."""
-        return self.function(dataset, rng, **{name: getattr(settings, name) for name in _keywords(self.function)})
 
-
-def _keywords(function: Callable[..., Assignment]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-_kinds: dict[str, Kind] = {}
+_kinds: dict[str, PartitionKind] = {}
 
 
 def partition(
-    name: str, chosen: Mapping[str, Any] = MappingProxyType({"held_out": HELD_OUT})
-) -> Callable[[Spread], Spread]:
-    """Decorator that makes `function(dataset, rng, *, ...) -> Assignment` available as the partition `name`.
+    name: str, extra_options: Mapping[str, Any] = MappingProxyType({"held_out": HELD_OUT})
+) -> Callable[[PartitionFunction], PartitionFunction]:
+    """Decorator that registers `function(dataset, rng, *, ...) -> Assignment` as a kind of partition.
 
-    Its keywords are the fields of PartitionSettings that it uses, with their defaults; `chosen` are those that are used
-    after it, in choosing the held-out clients. One that only has wishes ends in `assign`.
+    Functions that only determine target class shares return `assign(...)`.
+
+    Args:
+        name: The name for `--partition`.
+        extra_options: Fields of `PartitionSettings` that are used besides the keyword-only parameters of the function,
+            with their defaults.
     """
 
-    def enter(function: Spread) -> Spread:
-        _kinds[name] = Kind(name, function, {**chosen, **_keywords(function)})
+    def add(function: PartitionFunction) -> PartitionFunction:
+        parameters = inspect.signature(function).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        _kinds[name] = PartitionKind(name, function, defaults, {**extra_options, **defaults})
         return function
 
-    return enter
+    return add
 
 
 @cache
 def _discover() -> None:
-    for module in pkgutil.iter_modules(partitions.__path__):
-        importlib.import_module(f"{partitions.__name__}.{module.name}")
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"{__package__}.{module.name}")
 
 
-def find(name: str) -> Kind:
-    """The partition called `name`. Raises DataError for an unknown one."""
+def find(name: str) -> PartitionKind:
+    """Returns a kind of partition. Raises DataError for an unknown name."""
     _discover()
     if name not in _kinds:
         raise unknown("partition", name, _kinds)
@@ -83,6 +75,6 @@ def find(name: str) -> Kind:
 
 
 def names() -> list[str]:
-    """The names of all partitions, sorted."""
+    """Returns the names of all kinds of partition, sorted."""
     _discover()
     return sorted(_kinds)

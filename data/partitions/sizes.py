@@ -1,4 +1,4 @@
-"""Partitions without label skew: equal clients, and clients that differ in size alone."""
+"""Partitions without label skew: clients of equal sizes, and of skewed sizes."""
 
 import numpy as np
 
@@ -10,19 +10,19 @@ from fedprompt.data.partitions.registry import partition
 
 @partition("iid")
 def iid(dataset: DataSet, rng: np.random.Generator, *, clients: int = 20) -> Assignment:
-    """Every client wants the class shares of the whole training set, in equal numbers."""
-    return assign(dataset, _shares_of_all(dataset, clients), rng)
+    """Every client has the class shares of the whole training set; all sizes are equal."""
+    return assign(dataset, _global_shares(dataset, clients), rng)
 
 
 @partition("quantity")
 def quantity(dataset: DataSet, rng: np.random.Generator, *, alpha: float = 0.5, clients: int = 20) -> Assignment:
-    """Every client wants the class shares of the whole training set; one draw from Dir(alpha 1_K) sets the sizes.
+    """Every client has the class shares of the whole training set; sizes are drawn from Dir(alpha 1_K).
 
-    After Li, Diao, Chen and He (2022); no client is left without a sample.
+    Source: Li, Diao, Chen and He (2022). Each client has at least one sample.
     """
-    return assign(dataset, _shares_of_all(dataset, clients), rng, dirichlet_priors(alpha, 1, clients, rng)[0])
+    return assign(dataset, _global_shares(dataset, clients), rng, dirichlet_priors(alpha, 1, clients, rng)[0])
 
 
-def _shares_of_all(dataset: DataSet, clients: int) -> Array:
+def _global_shares(dataset: DataSet, clients: int) -> Array:
     counts = np.bincount(dataset.train_y, minlength=len(dataset.classes))
     return np.tile(counts / counts.sum(), (clients, 1))

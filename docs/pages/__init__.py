@@ -1,1 +1,1 @@
-"""The part of the documentation that is made from the code when the site is built, so that it cannot lag behind it."""
+"""Pages of the documentation that are generated from the code at build time."""

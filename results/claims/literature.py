@@ -1,20 +1,20 @@
-"""Published numbers beside measured ones, each with what keeps them apart."""
+"""Published numbers next to measured ones, each with the reason why they cannot be compared."""
 
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from fedprompt.results.statistics.selection import finished
+from fedprompt.results.statistics.summary import finished
 
 NUMBERS = Path(__file__).with_name("published_numbers.yaml")
 COLUMNS = ("source", "method", "dataset", "partition", "alpha", "metric", "published", "measured", "seeds")
 
 
 def published() -> pd.DataFrame:
-    """One row a published number: source, protocol, comparable, method, dataset, partition, alpha, metric, published.
+    """One row per published number: source, protocol, comparable, method, dataset, partition, alpha, metric, published.
 
-    Accuracies are shares, as everywhere; alpha is NaN where there is none.
+    Accuracies are in [0, 1]; alpha is NaN for partitions without one.
     """
     rows = []
     for table in yaml.safe_load(NUMBERS.read_text(encoding="utf-8")):
@@ -26,20 +26,20 @@ def published() -> pd.DataFrame:
 
 
 def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
-    """Every published number of a method that was run, with what was `measured` in the same data set and partition.
+    """The published numbers of all methods that were run, with `measured` for the same data set and partition.
 
-    `measured` is the mean over `seeds` finished runs, NaN where there is none; runs of unlike settings are pooled, for
-    no published protocol is met anyway: `comparable` says what differs.
+    `measured` is the mean over `seeds` finished runs, NaN if there are none. Runs with different options are pooled, as
+    no published protocol is reproduced exactly: `comparable` says what differs.
     """
     done = finished(runs)
-    known = published()
-    known = known[known["method"].isin(done["method"])].copy()
+    numbers = published()
+    numbers = numbers[numbers["method"].isin(done["method"])].copy()
     measured, seeds = [], []
-    for row in known.to_dict("records"):
+    for row in numbers.to_dict("records"):
         same = done[(done["method"] == row["method"]) & (done["dataset"] == row["dataset"])]
         same = same[same["partition"] == row["partition"]]
         same = same[same["alpha"].eq(row["alpha"]) | pd.isna(row["alpha"])]
         values = same[row["metric"]].dropna()
-        measured.append(values.mean() if len(values) else float("nan"))
+        measured.append(values.mean())
         seeds.append(len(values))
-    return known.assign(measured=measured, seeds=seeds)[[*COLUMNS, "protocol", "comparable"]].reset_index(drop=True)
+    return numbers.assign(measured=measured, seeds=seeds)[[*COLUMNS, "protocol", "comparable"]].reset_index(drop=True)

@@ -9,7 +9,7 @@ from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.accuracy import ACCURACY
 from fedprompt.results.figures.intervals import bars, note
 from fedprompt.results.figures.style import Plot, Styles, assign, legend, panels, styled
-from fedprompt.results.statistics.selection import finished, ranking, with_intervals
+from fedprompt.results.statistics.summary import finished, ranking, with_intervals
 
 Swept = Callable[[str], pd.DataFrame]
 # A option, of a method or of the protocol, and what its axis is called.

@@ -12,7 +12,7 @@ from fedprompt.results.figures.intervals import bars, note
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.points import points
 from fedprompt.results.figures.style import CROWD, WIDTHS, Plot, Styles, assign, highlighted, legend, panels, styled
-from fedprompt.results.statistics.selection import finished, over_seeds, ranking, with_intervals
+from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
 
 ACCURACY = "accuracy of seen clients (%)"
 

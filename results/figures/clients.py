@@ -11,7 +11,7 @@ from fedprompt.results.figures.accuracy import ACCURACY
 from fedprompt.results.figures.families import Lines
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.style import Plot, Styles, assign, panels, styled
-from fedprompt.results.statistics.selection import ranking
+from fedprompt.results.statistics.summary import ranking
 
 
 @styled

@@ -6,7 +6,7 @@ import pandas as pd
 from fedprompt.results.figures.accuracy import ACCURACY
 from fedprompt.results.figures.points import points
 from fedprompt.results.figures.style import CROWD, Plot, Styles, assign, legend, panels, styled
-from fedprompt.results.statistics.selection import finished, over_seeds, ranking
+from fedprompt.results.statistics.summary import finished, over_seeds, ranking
 
 
 @styled

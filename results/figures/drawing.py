@@ -90,7 +90,7 @@ def _frames(directory: str | Path, chosen: frozenset[str] | None, columns: int) 
         "runs": lambda: runs.frame,
         "rounds": lambda: runs.rounds(["round", "seen_mean"]),
         "clients": lambda: runs.clients(["client", "held_out", "accuracy"]),
-        "holders": runs.holders,
+        "holders": runs.first_seed_clients,
         "tables": runs.tables,
         "swept": lambda: runs.swept,
         "styles": lambda: assign(runs.frame["method"]),  # the look of the methods

@@ -11,7 +11,7 @@ from fedprompt.results.figures.style import WIDTHS, Plot, Styles, assign, highli
 from fedprompt.results.statistics.inference import least_p
 from fedprompt.results.statistics.pairs import ALPHA
 from fedprompt.results.statistics.ranks import Ranking, rank
-from fedprompt.results.statistics.selection import finished
+from fedprompt.results.statistics.summary import finished
 
 METRIC = "seen.mean"
 

@@ -1,12 +1,12 @@
-"""What names a run, and whether a record is what its place says; neither needs the code that made it."""
+"""The identity of a run, and whether a record agrees with itself and its folder. Needs no code of the simulation."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-NOT_OF_THE_RESULT = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
-"""Settings of a run that say where and how it is computed, not what; its identity leaves them out."""
+NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
+"""Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
 TEXTS = ("method", "dataset", "partition", "status")
 MAPPINGS = ("environment", "when", "executor", "federation")
 NUMBERS: dict[str, tuple[type, ...]] = {
@@ -18,61 +18,61 @@ NUMBERS: dict[str, tuple[type, ...]] = {
     "by_class": (dict, list, list),
     **dict.fromkeys(("alpha", "images_per_second", "never_trained", "gpu_peak_bytes"), ()),
 }
-"""Where a record holds numbers, and what they lie in."""
-TOLD_TWICE = ("method", "dataset", "alpha", "seed")
+"""Numeric parts of a record, each with the types of its nested containers, outermost first."""
+REPEATED = ("method", "dataset", "alpha", "seed")  # in the record and in its configuration
 
 
 def run_id(config: Mapping[str, Any], record_format: int) -> str:
-    """The content hash that names a run: of everything in its configuration that its result depends on."""
-    content = {k: v for k, v in config.items() if k not in NOT_OF_THE_RESULT} | {"record_format": record_format}
-    content["dataset"] = str(content["dataset"]).partition(":")[0]  # a path; the identity says what lies there
+    """The name of a run: a hash of every option that its result depends on."""
+    content = {k: v for k, v in config.items() if k not in NOT_HASHED} | {"record_format": record_format}
+    content["dataset"] = str(content["dataset"]).partition(":")[0]  # without a path: `data_identity` hashes the content
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
-    """How a record contradicts itself or the name of its directory, as part of a sentence; None where it does not."""
+    """How a record contradicts itself or the name of its folder, as part of a sentence; None if it does not."""
     if record.get("run_id") != folder:
-        return f"says it is run {str(record.get('run_id'))[:40]!r}, and lies in the directory of {folder!r}"
+        return f"has run id {str(record.get('run_id'))[:40]!r}, but its directory is {folder!r}"
     config = record.get("config")
     if not isinstance(config, dict):
-        return "holds no configuration"
-    if wrong := _misplaced(record):
-        return wrong
-    for key in TOLD_TWICE:
+        return "contains no configuration"
+    if fault := _wrong_type(record):
+        return fault
+    for key in REPEATED:
         if key in config and config[key] != record.get(key):
-            return f"says {key} {str(record.get(key))[:40]!r}, and its configuration {str(config[key])[:40]!r}"
+            return f"has {key} {str(record.get(key))[:40]!r}, but its configuration has {str(config[key])[:40]!r}"
     if "data_identity" in config and "dataset" not in config:
-        return "holds a configuration without a data set"
+        return "contains a configuration without a data set"
     if "data_identity" in config and run_id(config, record.get("format", 0)) != folder:
-        return "holds a configuration that is not the one its directory is named by"
+        return "contains a configuration whose run id is not the name of its directory"
     return None
 
 
-def _misplaced(record: Mapping[str, Any]) -> str | None:
-    """What a record holds of another kind than the program writes, as part of a sentence."""
+def _wrong_type(record: Mapping[str, Any]) -> str | None:
+    """The first part of a record that has an unexpected type, as part of a sentence; None if there is none."""
     for key in TEXTS:
         if not isinstance(record.get(key), str):
-            return f"holds no text as its {key}"
+            return f"contains something other than text in {key}"
     if not isinstance(record.get("seed"), int):
-        return "holds no whole number as its seed"
+        return "contains something other than a whole number in seed"
     for key in MAPPINGS:
         if not isinstance(record.get(key, {}), dict):
-            return f"holds no facts in {key}"
+            return f"contains something other than a mapping in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
-        return "holds something else than texts in environment"
-    for key, kinds in NUMBERS.items():
-        if not _numbers(record.get(key), kinds):
-            return f"holds something else than numbers in {key}"
+        return "contains something other than text in environment"
+    for key, containers in NUMBERS.items():
+        if not _is_numeric(record.get(key), containers):
+            return f"contains something other than numbers in {key}"
     return None
 
 
-def _numbers(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether mappings or lists of these kinds, in each other, hold numbers and gaps only."""
+def _is_numeric(value: Any, containers: tuple[type, ...]) -> bool:
+    """Whether `containers`, nested in this order, contain only numbers and None."""
     if value is None:
         return True
-    if not kinds:
+    if not containers:
         return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
-    if not isinstance(value, dict | list) or not isinstance(value, kinds[0]):
+    if not isinstance(value, dict | list) or not isinstance(value, containers[0]):
         return False
     inside = list(value.values()) if isinstance(value, dict) else list(value)
-    return all(_numbers(inner, kinds[1:]) for inner in inside)
+    return all(_is_numeric(inner, containers[1:]) for inner in inside)

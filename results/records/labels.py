@@ -1,4 +1,4 @@
-"""Names for what was measured, such that runs of unlike options never share a name."""
+"""Names of methods and settings; runs with different options never have the same name."""
 
 import re
 from collections import defaultdict
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]
 NAMED = frozenset({"method", "dataset", "partition", "alpha", "seed", "run_id", "format"})
-# Where a run was computed, or a hash behind a name: named only where two runs differ in nothing else.
+# Where a run was computed, or a hash of something already named: shown only if two runs differ in nothing else.
 PLACEMENT = frozenset(
     {
         "backbone_identity",
@@ -34,12 +34,15 @@ class Label(NamedTuple):
 def label(
     records: Sequence[Record], without: str | None = None, options: list[dict[str, str]] | None = None
 ) -> list[Label]:
-    """The label of every record, in order; `options`, their flat configurations, where the caller has them.
+    """The labels of the records, in order.
 
-    A option is named where it differs among the runs of one data set, a method's own option where it differs among
-    that method's runs of one setting. An option that some run was given for its method alone (`own_settings`) is such a
-    option of its own. `without` names one that never is; a method's variant is then left out as well, as the options
-    that it stands for are named.
+    A setting's name shows an option if the runs of one data set differ in it. A method's name shows an option of the
+    method itself, or one chosen for some method alone (`own_settings`), if its runs of one setting differ in it.
+
+    Args:
+        records: each with `method`, `dataset`, `partition`, `seed` and, if known, `alpha`, `config`, `own_settings`.
+        without: an option that is never shown; variants of methods are then left out, too, as they stand for options.
+        options: the flat configurations of the records, if already computed.
     """
     options = options or [flat(record.get("config") or {}) for record in records]
     if without is not None:
@@ -55,53 +58,41 @@ def _label(
 ) -> list[Label]:
     chosen = {key for record in records for key in (record.get("own_settings") or {}).get("options", ())}
 
-    def own_option(key: str) -> bool:
-        return key in chosen or _own(key)
+    def of_method(key: str) -> bool:
+        return key in chosen or key.startswith(("settings.", "versions."))
+
+    def of_setting(key: str) -> bool:
+        return not of_method(key) and key not in NAMED | ignored
 
     datasets = short_names(record["dataset"] for record in records)
-    shared = _differing(
-        [record["dataset"] for record in records],
-        options,
-        lambda key: not own_option(key) and key not in NAMED | ignored,
-        without,
-    )
+    shown = _differing([record["dataset"] for record in records], options, of_setting, without)
     settings = []
     for record, values in zip(records, options, strict=True):
         alpha = record.get("alpha")
-        skew = record["partition"] if alpha is None else f"{record['partition']}({text(alpha)})"
-        dataset, extras = datasets[record["dataset"]], _extras(values, shared)
-        settings.append((dataset + extras, skew, f"{dataset} {skew}{extras}"))
-    own: dict[str, list[str]] = {}
+        skew = record["partition"] if alpha is None else f"{record['partition']}({as_text(alpha)})"
+        dataset, suffix = datasets[record["dataset"]], _suffix(values, shown)
+        settings.append((dataset + suffix, skew, f"{dataset} {skew}{suffix}"))
+    shown_by_method: dict[str, list[str]] = {}
     for method in {record["method"] for record in records}:
-        mine = [i for i, record in enumerate(records) if record["method"] == method]
-        own[method] = _differing([settings[i][2] for i in mine], [options[i] for i in mine], own_option, without)
+        rows = [row for row, record in enumerate(records) if record["method"] == method]
+        groups, values_of = [settings[row][2] for row in rows], [options[row] for row in rows]
+        shown_by_method[method] = _differing(groups, values_of, of_method, without)
     return [
-        Label(record["method"] + _extras(values, own[record["method"]]), *setting)
+        Label(record["method"] + _suffix(values, shown_by_method[record["method"]]), *setting)
         for record, values, setting in zip(records, options, settings, strict=True)
     ]
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Every name with its path cut to the shortest tail that no other name shares: `npz:/a/b.npz` is `npz:b`."""
+    """Each name with its path shortened to the shortest unique tail: `npz:/a/b.npz` is `npz:b`."""
     short: dict[str, str] = {}
-    whole = sorted(set(names))
-    for depth in range(1, 2 + max((name.count("/") for name in whole), default=0)):
-        cut = {name: _tail(name, depth) for name in whole}
-        for name, tail in cut.items():
-            if name not in short and list(cut.values()).count(tail) == 1:
+    names = sorted(set(names))
+    for depth in range(1, 2 + max((name.count("/") for name in names), default=0)):
+        tails = {name: _tail(name, depth) for name in names}
+        for name, tail in tails.items():
+            if name not in short and list(tails.values()).count(tail) == 1:
                 short[name] = tail
-    return {name: short.get(name, name) for name in whole}
-
-
-def text(value: object) -> str:
-    """A setting's value as a label shows it; the empty string for None."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    if isinstance(value, list | tuple):
-        return ",".join(text(item) for item in value)
-    return str(value)
+    return {name: short.get(name, name) for name in names}
 
 
 def _tail(name: str, depth: int) -> str:
@@ -109,19 +100,26 @@ def _tail(name: str, depth: int) -> str:
     return kind + colon + "/".join(path.removesuffix(".npz").split("/")[-depth:])
 
 
-def _own(key: str) -> bool:
-    return key.startswith(("settings.", "versions."))
+def as_text(value: object) -> str:
+    """The value of an option as a label shows it; "" for None."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, list | tuple):
+        return ",".join(as_text(item) for item in value)
+    return str(value)
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Every option of a configuration by its dotted name, as text."""
-    found: dict[str, str] = {}
+    """All options of a nested configuration by dotted name, as text."""
+    options: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            options |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = text(value)
-    return found
+            options[prefix + key] = as_text(value)
+    return options
 
 
 def _differing(
@@ -130,9 +128,9 @@ def _differing(
     wanted: Callable[[str], bool],
     without: str | None,
 ) -> list[str]:
-    """The wanted options, `without` one, that take more than one value within some group."""
+    """The wanted options, except `without`, that have more than one value within some group."""
     keys = sorted(key for key in set().union(*options) if wanted(key) and key.rpartition(".")[2] != without)
-    keys = [key for key in keys if len({values.get(key, "") for values in options}) > 1]  # few are left to compare
+    keys = [key for key in keys if len({values.get(key, "") for values in options}) > 1]  # fast: leaves few to compare
     seen: dict[tuple[str, Hashable], set[str]] = defaultdict(set)
     for group, values in zip(groups, options, strict=True):
         for key in keys:
@@ -140,7 +138,7 @@ def _differing(
     return [key for key in keys if any(len(seen[key, group]) > 1 for group in set(groups))]
 
 
-def _extras(values: Mapping[str, str], keys: Sequence[str]) -> str:
+def _suffix(values: Mapping[str, str], keys: Sequence[str]) -> str:
     leaves = [key.rpartition(".")[2] for key in keys]
     names = [leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(keys, leaves, strict=True)]
     return "".join(f" {name}={values[key]}" for key, name in zip(keys, names, strict=True) if values.get(key))

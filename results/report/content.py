@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from fedprompt.results.figures.style import LINES, Styles
-from fedprompt.results.statistics.selection import over_seeds
+from fedprompt.results.statistics.summary import over_seeds
 
 POINTS = 60  # of a curve, at most
 SHARES = np.linspace(0, 1, 41)  # of the clients, worst first

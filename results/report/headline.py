@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.figures.style import SOUGHT
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, UNRESOLVED, differences, reach
-from fedprompt.results.statistics.selection import finished, ranking
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, NOT_SIGNIFICANT, differences, reach
+from fedprompt.results.statistics.summary import finished, ranking
 
 SEEN, CORRECTED = "seen.mean", "prior.seen.mean"
 
@@ -50,11 +50,11 @@ def _lead(done: pd.DataFrame, metric: str, order: list[str]) -> str:
     # Differences are rival minus first: what is low for the rival is high for the first.
     if not pd.isna(row["low"]):
         lead += f" (interval {-100 * row['high']:.1f} to {-100 * row['low']:.1f})"
-    if row["verdict"] != UNRESOLVED:
+    if row["verdict"] != NOT_SIGNIFICANT:
         return f"{lead}, which is resolved (p = {row['p_holm']:.2g} after Holm over {len(rivals)} rivals)."
     limit = reach(int(row["n"]), len(rivals), "pair")
     why = limit or f"p = {row['p_holm']:.2g} after Holm over {len(rivals)} rivals"
-    told = int((rivals["verdict"] != UNRESOLVED).sum())
+    told = int((rivals["verdict"] != NOT_SIGNIFICANT).sum())
     return f"{lead}, which is not resolved: {why}. It is told from {told} of {len(rivals)} rivals."
 
 

@@ -19,7 +19,7 @@ from fedprompt.results.report import content
 from fedprompt.results.report.details import details
 from fedprompt.results.report.headline import headline
 from fedprompt.results.statistics.pairs import ALPHA, differences
-from fedprompt.results.statistics.selection import finished, ranking
+from fedprompt.results.statistics.summary import finished, ranking
 from fedprompt.results.tables.entries import tuning_notes
 from fedprompt.results.tables.leaderboard import leaderboard
 from fedprompt.results.tables.render import render
@@ -61,7 +61,7 @@ def build(directory: str | Path) -> str:
         "shares": (100 * content.SHARES).tolist(),
         "clients": content.sorted_clients(read.clients(["held_out", "accuracy"])),
         "costs": content.costs(done),
-        "partitions": content.partitions(read.holders()),
+        "partitions": content.partitions(read.first_seed_clients()),
         "latex": render(table, "latex"),
         **details(runs, read.folders, read.records),
     }

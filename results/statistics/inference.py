@@ -1,6 +1,6 @@
-"""What a handful of seeds can say: intervals and tests of plain numbers, without frames.
+"""Confidence intervals and tests of plain numbers for few seeds; no data frames.
 
-Two runs make a pair where they share data set, partition and seed, so that both saw the same clients.
+Two runs form a pair if they share data set, partition and seed: both then have the same clients.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from scipy import stats
 
 LEVEL = 0.95
 DRAWS = 5_000
-ENUMERATED = 14  # up to so many pairs all sign flips are tried: 16,384
+ENUMERATED = 14  # the most pairs for which all sign flips are enumerated: 16,384
 GRID = 50_000
 Floats = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A number of `n` values and its interval, NaN where one cannot be had.
+    """A statistic of `n` values and its interval; NaN if `n` is too small for one.
 
-    `level` is the coverage that the interval can reach at best: 0.95, or less where `n` is too small for it.
+    `level` is the highest coverage that the interval can reach: 0.95, or less if `n` is too small.
     """
 
     value: float
@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A mean paired difference: interval, two-sided sign-flip p, and the least p that `n` pairs can reach."""
+    """A mean paired difference with its interval, its two-sided sign-flip p and the smallest p of `n` pairs."""
 
     value: float
     low: float
@@ -44,33 +44,37 @@ class Difference(NamedTuple):
 
 
 def least_p(n: int) -> float:
-    """The smallest two-sided p that the sign flips of `n` pairs can give: 2/2^n; 1 without pairs."""
+    """The smallest two-sided p of a sign-flip test with `n` pairs: 2/2^n; 1 without pairs."""
     return min(1.0, 2.0 ** (1 - n))
 
 
 def pairs_needed(comparisons: int = 1, alpha: float = 1 - LEVEL) -> int:
-    """How many pairs can resolve one difference at `alpha` after Holm's correction for so many comparisons."""
+    """The least number of pairs whose smallest p, Holm-corrected over the comparisons, is at most `alpha`."""
     return next(n for n in range(1, 1100) if least_p(n) * max(1, comparisons) <= alpha)
 
 
 def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: ArrayLike | None = None) -> Estimate:
-    """The mean with its bootstrap interval; with `strata` (the setting of each value), every stratum weighs the same.
+    """The mean with its bootstrap interval, resampled within strata.
 
-    Resamples within strata. Percentiles are expanded for the number of values (Hesterberg, What Teachers Should Know
-    About the Bootstrap, Am. Stat. 2015): the plain percentiles of six seeds miss the mean in one case of seven.
-    Two to five values cannot reach 95 % by any percentile: `level` is then 1 - 2^(1 - n).
+    Percentiles are expanded for small samples (Hesterberg, What Teachers Should Know About the Bootstrap, Am. Stat.
+    2015): the plain percentiles of six seeds miss the mean in one case of seven. With two to five values no percentile
+    reaches 95 %: `level` is then 1 - 2^(1 - n).
+
+    Args:
+        strata: the setting of each value; all strata have equal weight in the mean.
     """
     numbers, groups = _stratified(values, strata)
     return _interval(numbers * _weights(groups), groups, generator, lambda drawn: drawn.mean(axis=-1))
 
 
 def bootstrap_bounds(values: Floats, generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """The intervals of `bootstrap_mean` for the rows of `values` [groups, n >= 2], all with the same resamples.
+    """The intervals of `bootstrap_mean` for each row of `values` [groups, n >= 2], all with the same resamples.
 
-    Two arrays [groups], low and high: a curve has an interval at each of its points.
+    Returns:
+        Two arrays [groups]: the lower and upper bounds.
     """
     n = values.shape[1]
-    shares = (generator.integers(n, size=(DRAWS, n))[:, :, None] == np.arange(n)).mean(axis=1)  # of each value
+    shares = (generator.integers(n, size=(DRAWS, n))[:, :, None] == np.arange(n)).mean(axis=1)  # [DRAWS, n]
     parts = np.array_split(values, max(1, len(values) // 1_000))
     bounds = [np.quantile(part @ shares.T, _tails(n, n - 1), axis=1) for part in parts]
     low, high = np.concatenate(bounds, axis=1)
@@ -78,10 +82,10 @@ def bootstrap_bounds(values: Floats, generator: np.random.Generator) -> tuple[Fl
 
 
 def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.random.Generator) -> Estimate:
-    """The mean of the middle half of all values, with a bootstrap interval that resamples within `strata` (settings).
+    """The mean of the middle half of all values, with a bootstrap interval resampled within `strata` (settings).
 
-    Agarwal et al., Deep RL at the Edge of the Statistical Precipice, NeurIPS 2021: neither one easy nor one hopeless
-    setting decides it.
+    Robust to one very easy or very hard setting (Agarwal et al., Deep RL at the Edge of the Statistical Precipice,
+    NeurIPS 2021).
     """
     numbers, groups = _stratified(values, strata)
     return _interval(numbers, groups, generator, lambda drawn: np.asarray(stats.trim_mean(drawn, 0.25, axis=-1)))
@@ -90,8 +94,8 @@ def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.rando
 def sign_flip(differences: ArrayLike) -> float:
     """Two-sided p of a mean of paired differences under all sign flips; 1 without pairs.
 
-    Exact up to 14 pairs. Beyond, the sums of all 2^n flips are counted on a grid of 50,000 steps, with every doubt from
-    rounding on the safe side: unlike a draw of flips it repeats and has no floor that Holm's correction would multiply.
+    Exact for up to 14 pairs. For more, the sums of all 2^n flips are counted on a grid of 50,000 steps, rounded towards
+    a larger p. Unlike sampled flips this is deterministic and has no smallest p for Holm's correction to multiply.
     """
     observed = np.asarray(differences, dtype=float)
     size, count = np.abs(observed).sum(), len(observed)
@@ -100,15 +104,15 @@ def sign_flip(differences: ArrayLike) -> float:
     if count > ENUMERATED:
         return _on_grid(np.rint(observed / size * GRID).astype(np.int64))
     sums = np.abs(_all_signs(count) @ observed)
-    return float(np.mean(sums >= np.abs(observed.sum()) - 1e-12 * size))  # one sum in another order is a tie
+    return float(np.mean(sums >= np.abs(observed.sum()) - 1e-12 * size))  # equal sums may differ by rounding
 
 
 def paired_difference(
     values: ArrayLike, reference: ArrayLike, generator: np.random.Generator, strata: ArrayLike | None = None
 ) -> Difference:
-    """Mean of `values` minus `reference`, pair by pair, with interval and sign-flip p.
+    """The mean of `values` minus `reference`, pair by pair, with its interval and sign-flip p.
 
-    With `strata` (the setting of each pair) it is the mean over settings of each setting's mean difference.
+    With `strata` (the setting of each pair), the mean over settings of each setting's mean difference.
     """
     numbers, groups = _stratified(np.subtract(values, reference), strata)
     estimate = bootstrap_mean(numbers, generator, groups)
@@ -117,10 +121,10 @@ def paired_difference(
 
 
 def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> Estimate:
-    """The share of pairs in which `values` beat `reference`, ties counted half, with Clopper and Pearson's interval.
+    """The share of pairs in which `values` exceed `reference`, ties counted half, with a Clopper-Pearson interval.
 
-    Agarwal et al. (2021) compare every run with every other; here runs of one seed share their clients, so only pairs
-    are compared. The exact interval stays honest where all pairs agree; a bootstrap's would have no width there.
+    Agarwal et al. (2021) compare every run with every other; here only pairs are compared, since runs of one seed have
+    the same clients. If all pairs agree, the exact interval is still valid; a bootstrap interval would have width 0.
     """
     differences = np.subtract(values, reference)
     n = len(differences)
@@ -134,9 +138,9 @@ def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> Estim
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm's adjusted p, in the order given: the chance of one false alarm in the whole family stays under the level.
+    """p after Holm's correction, in the given order; it bounds the chance of any false positive in the family.
 
-    NaN marks what was not tested; it counts for nothing.
+    NaN (not tested) stays NaN and does not count.
     """
     raw = np.asarray(p, dtype=float)
     adjusted = np.full(raw.shape, np.nan)
@@ -148,7 +152,7 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def setting_weighted(values: ArrayLike, strata: ArrayLike) -> Floats:
-    """The values times weights of mean 1 that give every stratum (setting) the same say in their mean."""
+    """The values times weights of mean 1 that give all strata (settings) equal weight in the mean."""
     numbers, groups = _stratified(values, strata)
     return numbers * _weights(groups)
 
@@ -160,7 +164,7 @@ def _stratified(values: ArrayLike, strata: ArrayLike | None) -> tuple[Floats, ND
 
 
 def _weights(groups: NDArray[np.int64]) -> Floats:
-    """Weights of mean 1 that give every stratum the same say."""
+    """Weights of mean 1 that give all strata equal weight."""
     if not len(groups):
         return np.ones(0)
     sizes = np.bincount(groups)
@@ -182,38 +186,38 @@ def _interval(
 
 
 def reached(n: int) -> float:
-    """The coverage that a bootstrap interval of `n` values can reach: 0.95, or less where `n` is too small for it."""
+    """The highest coverage of a bootstrap interval of `n` values: 0.95, or less if `n` is too small."""
     return min(LEVEL, 1 - least_p(n))
 
 
 def _tails(n: int, freedom: int) -> Floats:
-    """The two percentiles, as shares, that make an interval of the resampled means of `n` values."""
-    # Resamples spread by sqrt((n - 1) / n) too little, and their percentiles know nothing of Student's heavier tails.
+    """The lower and upper quantile of the resampled means of `n` values that bound the interval."""
+    # The spread of resampled means is sqrt((n - 1) / n) too small, and their tails are lighter than Student's.
     width = np.sqrt(n / freedom) * stats.t.ppf((1 + LEVEL) / 2, freedom)
     return np.asarray(stats.norm.cdf([-width, width]))
 
 
 def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Places [DRAWS, n] drawn with replacement, each stratum from its own."""
+    """Indices [DRAWS, n] drawn with replacement within each stratum."""
     columns = []
     for group in np.unique(groups):
-        places = np.flatnonzero(groups == group)
-        columns.append(places[generator.integers(len(places), size=(DRAWS, len(places)))])
+        members = np.flatnonzero(groups == group)
+        columns.append(members[generator.integers(len(members), size=(DRAWS, len(members)))])
     return np.hstack(columns)
 
 
 def _on_grid(steps: NDArray[np.int64]) -> float:
-    """p of the sum of `steps` among the sums of all sign flips, by convolution; rounding may have moved two by n."""
+    """p of the sum of `steps` among the sums of all sign flips, by convolution; rounding may move two sums by n."""
     sizes = np.abs(steps)
     total = int(sizes.sum())
-    chance = np.zeros(total + 1)  # of each sum of the sizes that keep their sign
-    chance[0] = 1
+    probability = np.zeros(total + 1)  # of each sum of the sizes with a positive sign
+    probability[0] = 1
     for size in sizes:
-        moved = np.zeros_like(chance)
-        moved[size:] = chance[: total + 1 - size]
-        chance = (chance + moved) / 2
+        shifted = np.zeros_like(probability)
+        shifted[size:] = probability[: total + 1 - size]
+        probability = (probability + shifted) / 2
     sums = np.abs(2 * np.arange(total + 1) - total)
-    return float(min(1.0, chance[sums >= abs(int(steps.sum())) - len(steps)].sum()))
+    return float(min(1.0, probability[sums >= abs(int(steps.sum())) - len(steps)].sum()))
 
 
 @cache

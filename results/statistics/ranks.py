@@ -1,4 +1,4 @@
-"""Ranks over settings: average ranks, Friedman's test, and what a critical-difference diagram shows."""
+"""Ranks over settings: average ranks, Friedman's test, and the data of a critical-difference diagram."""
 
 from typing import NamedTuple
 
@@ -15,10 +15,15 @@ REORDERINGS = 2_000
 
 
 class Ranking(NamedTuple):
-    """Average ranks (1 is best), Friedman's p, pairwise Wilcoxon p after Holm, and who stands together.
+    """The ranks of methods and their tests.
 
-    `cliques` are the largest groups, in order of rank, of which no two methods are resolved. `left_out` names the
-    methods that have no value in some setting.
+    Attributes:
+        ranks: average ranks, best (1) first.
+        friedman: p of Friedman's test.
+        pairwise: p of Wilcoxon's test for each pair of methods, after Holm's correction.
+        cliques: the largest groups of methods, in order of rank, in which no two differ significantly.
+        settings: the number of settings.
+        left_out: the methods without a value in some setting.
     """
 
     ranks: "pd.Series[float]"
@@ -32,10 +37,11 @@ class Ranking(NamedTuple):
 def rank(
     runs: pd.DataFrame, metric: str, generator: np.random.Generator, by: tuple[str, ...] = ("setting",)
 ) -> Ranking:
-    """The methods ranked in every setting, on their means over seeds (Demsar, JMLR 2006; Benavoli et al., JMLR 2016).
+    """Ranks the methods in each setting on their means over seeds (Demsar, JMLR 2006; Benavoli et al., JMLR 2016).
 
-    `by=("setting", "seed")` ranks every pair of runs instead: more power, but the seeds of a setting are no independent data
-    sets, so it speaks of these settings alone. Raises RecordError for fewer than two methods in common to all settings.
+    `by=("setting", "seed")` ranks each pair of runs instead. This has more power, but seeds of a setting are not
+    independent data sets: the result then holds for these settings only. Raises RecordError if fewer than two methods
+    have a value in every setting.
     """
     scores = paired(runs, metric).groupby(level=list(by), sort=False).mean()
     complete = scores.dropna(axis=1)
@@ -55,10 +61,10 @@ def average_ranks(scores: pd.DataFrame, lower: bool = False) -> "pd.Series[float
 
 
 def friedman(scores: pd.DataFrame, generator: np.random.Generator) -> float:
-    """p of "all columns rank alike", rows being settings: Friedman's statistic among random reorderings of each row.
+    """p of Friedman's test that all columns rank alike; rows are settings.
 
-    Of 2,000 reorderings and the observed one: the chi-squared form is wrong for a handful of settings, and Iman and
-    Davenport's F calls two settings that agree by chance a certainty.
+    The statistic is compared with that of 2,000 random reorderings of each row. For a few settings the chi-squared
+    approximation is wrong, and Iman and Davenport's F gives p = 0 to two settings that agree by chance.
     """
     ranks = scores.round(DIGITS).rank(axis=1).to_numpy()
     shuffled = generator.permuted(np.broadcast_to(ranks, (REORDERINGS, *ranks.shape)), axis=2)
@@ -67,9 +73,9 @@ def friedman(scores: pd.DataFrame, generator: np.random.Generator) -> float:
 
 
 def wilcoxon_holm(scores: pd.DataFrame) -> pd.DataFrame:
-    """Methods x methods: p of Wilcoxon's signed-rank test over the rows, Holm-corrected over all pairs of columns.
+    """p of Wilcoxon's signed-rank test over the rows [methods, methods], Holm-corrected over all pairs of columns.
 
-    The test is the sign flip of signed ranks, right with ties and, as Pratt has it, with differences of zero.
+    It is the sign-flip test of signed ranks, exact with ties and with zero differences (Pratt's treatment).
     `scikit_posthocs.critical_difference_diagram` takes it as its `sig_matrix`.
     """
     values = scores.round(DIGITS).to_numpy()
@@ -82,16 +88,16 @@ def wilcoxon_holm(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def cliques(ranks: "pd.Series[float]", pairwise: pd.DataFrame) -> list[list[str]]:
-    """The largest runs of neighbours in rank of which no two are resolved: the bars of the diagram."""
+    """The largest groups of methods, neighbours in rank, in which no two differ significantly: the diagram's bars."""
     names = list(ranks.index)
-    open_ = pairwise.loc[names, names].to_numpy() > ALPHA
-    found: list[list[str]] = []
+    similar = pairwise.loc[names, names].to_numpy() > ALPHA
+    groups: list[list[str]] = []
     reached = 0
     for start in range(len(names)):
         stop = start + 1
-        while stop < len(names) and np.all(open_[start:stop, stop]):
+        while stop < len(names) and np.all(similar[start:stop, stop]):
             stop += 1
         if stop - start > 1 and stop > reached:
-            found.append(names[start:stop])
+            groups.append(names[start:stop])
         reached = max(reached, stop)
-    return found
+    return groups

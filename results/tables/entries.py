@@ -1,17 +1,25 @@
-"""Tables -> the strings that a reader sees, setting by setting, and the notes below them."""
+"""A table's numbers -> the strings that a reader sees, per setting, and the notes below them."""
 
 import math
 from typing import NamedTuple
 
 import pandas as pd
 
-from fedprompt.results.statistics.inference import LEVEL, least_p
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, UNRESOLVED, lower_is_better, reach
+from fedprompt.results.statistics.inference import reached
+from fedprompt.results.statistics.pairs import (
+    ALL_SETTINGS,
+    ALPHA,
+    NOT_SIGNIFICANT,
+    counted,
+    is_accuracy,
+    lower_is_better,
+    reach,
+)
 
 PER_RUN = "per run"
 PRIOR_NOTES = [
     "+prior: logits + log of the client's class prior, classes absent at the client masked",
-    "+prior of a training-free head, whose scores are no log-odds: the masking alone",
+    "+prior of a training-free head: only the masking, as its scores are not log-odds",
 ]
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}
@@ -19,12 +27,16 @@ SHOWN = 6
 
 
 class Entry(NamedTuple):
-    """One place of the table: a number or a word, its spread, whether it is set off, whether it may equal the best."""
+    """One place of the table.
+
+    `value` is a number or a word. `bold` marks the best of a column or a significant difference, `tied` an entry that
+    does not differ significantly from the best.
+    """
 
     value: str
     spread: str = ""
-    best: bool = False
-    open: bool = False
+    bold: bool = False
+    tied: bool = False
 
 
 class Block(NamedTuple):
@@ -48,17 +60,17 @@ def heading(metric: str) -> str:
 
 
 def is_difference(frame: pd.DataFrame) -> bool:
-    """Whether the table holds differences to a reference, and no means."""
+    """Whether the table contains differences to a reference instead of means."""
     return "verdict" in frame.columns.unique("statistic")
 
 
 def methods(frame: pd.DataFrame) -> list[str]:
-    """The rows' names."""
+    """The names of the rows."""
     return [str(name) for name in frame.index.get_level_values("method")]
 
 
 def families(frame: pd.DataFrame) -> list[str]:
-    """For every row the family that begins there, empty where none does."""
+    """For each row the family that starts there, otherwise ""."""
     if frame.index.nlevels == 1:
         return [""] * len(frame)
     names = [str(name) or "no family named" for name in frame.index.get_level_values("family")]
@@ -66,26 +78,26 @@ def families(frame: pd.DataFrame) -> list[str]:
 
 
 def blocks(frame: pd.DataFrame) -> list[Block]:
-    """The table as strings, setting by setting; the costs are the last block."""
-    column = _difference_column if is_difference(frame) else _column
-    found = []
+    """The table as strings, one block per setting; the costs are the last block."""
+    to_entries = _difference_column if is_difference(frame) else _column
+    parts = []
     for setting in frame.columns.unique("setting"):
         metrics = list(frame[setting].columns.unique("metric"))
-        columns = [column(frame[setting][metric], metric) for metric in metrics]
-        found.append(Block(setting, [heading(metric) for metric in metrics], columns))
-    return found
+        columns = [to_entries(frame[setting][metric], metric) for metric in metrics]
+        parts.append(Block(setting, [heading(metric) for metric in metrics], columns))
+    return parts
 
 
-def legend(frame: pd.DataFrame, best: str, open_: str) -> list[str]:
-    """What the marks mean, those that the table shows; `best` and `open_` are their signs."""
+def legend(frame: pd.DataFrame, bold: str, tied: str) -> list[str]:
+    """The meaning of the marks `bold` and `tied`, as far as the table shows them."""
     if is_difference(frame):
-        return [f"{best}: resolved from {frame.attrs['reference']}, one way or the other"]
-    shown = any(entry.open for block in blocks(frame) for column in block.columns for entry in column)
-    return [f"{best}: best of its column"] + [f"{open_}: not resolved from it"] * shown
+        return [f"{bold}: significantly different from {frame.attrs['reference']}, better or worse"]
+    shown = any(entry.tied for block in blocks(frame) for column in block.columns for entry in column)
+    return [f"{bold}: best of its column"] + [f"{tied}: not significantly different from the best"] * shown
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """What a reader must know: how many seeds, what they can resolve, what the words and headings mean."""
+    """The lines below the table: seeds, the significance they can reach, the meaning of words and headings."""
     metrics = frame.columns.unique("metric")
     lines = _difference_notes(frame) if is_difference(frame) else _seed_notes(frame, metrics[0])
     meanings = WORDS | {"n/a": "n/a: no pair to compare"} if is_difference(frame) else WORDS
@@ -104,7 +116,7 @@ def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
         pd.DataFrame(first[name]).drop(columns=ALL_SETTINGS, errors="ignore") for name in ("seeds", "failed")
     )
     most = int(seeds.to_numpy().max())
-    lines = [f"{most} seed{'s' * (most != 1)}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
+    lines = [f"{counted(most, 'seed')}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
     fewer = [
         f"{method} in {setting}: {count}" + f" ({lost} failed)" * bool(lost)
         for setting in seeds
@@ -112,75 +124,66 @@ def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
         if 0 < count < most
     ]
     if fewer:
-        lines.append(
-            "Fewer seeds: " + "; ".join(fewer[:SHOWN]) + f"; and {len(fewer) - SHOWN} more" * (len(fewer) > SHOWN)
-        )
+        more = f"; and {len(fewer) - SHOWN} more" * (len(fewer) > SHOWN)
+        lines.append("Fewer seeds: " + "; ".join(fewer[:SHOWN]) + more)
     if most > 1 and len(frame) > 1 and (why := reach(most, len(frame) - 1)):
-        lines.append(f"Within a setting no method is resolved from the best: {why}")
+        lines.append(f"No method differs significantly from the best within a setting: {why}")
     return lines
 
 
 def _difference_notes(frame: pd.DataFrame) -> list[str]:
-    settings = frame.columns.unique("setting")
     counts = pd.DataFrame(frame.xs("n", axis=1, level="statistic"))
     within = counts.drop(columns=ALL_SETTINGS, level="setting", errors="ignore")
     metrics = len(frame.columns.unique("metric"))
     most, tests = int(within.to_numpy().max()), within.size // metrics
     lines = [
-        f"Differences to {frame.attrs['reference']} in points (costs as they are), paired by setting and seed; sign "
-        f"flips, Holm over the {tests} comparisons of a metric; bootstrap intervals of {_percent(most)}"
+        f"Differences to {frame.attrs['reference']} in percentage points (costs in their units), paired by setting and "
+        f"seed; sign-flip tests, Holm-corrected over the {tests} comparisons of a metric; bootstrap intervals of "
+        f"{100 * reached(most):.3g} %"
     ]
     if most and (why := reach(most, tests)):
-        lines.append(f"Within a setting nothing is resolved: {why}")
-    if ALL_SETTINGS in settings:
+        lines.append(f"No difference is significant within a setting: {why}")
+    if ALL_SETTINGS in frame.columns.unique("setting"):
         pairs = int(counts[ALL_SETTINGS].to_numpy().max())
         lines.append(
-            f"{ALL_SETTINGS}: mean over settings, Holm over {len(frame)} methods, each setting-and-seed a pair"
+            f"{ALL_SETTINGS}: mean over settings, Holm-corrected over {counted(len(frame), 'method')}, one pair per "
+            "setting and seed"
         )
         if pairs and (why := reach(pairs, len(frame), "pair")):
-            lines.append(f"Over all settings nothing is resolved: {why}")
+            lines.append(f"No difference is significant over all settings: {why}")
     return lines
 
 
-def _percent(seeds: int) -> str:
-    """The coverage that an interval of so many seeds can reach."""
-    return f"{100 * min(LEVEL, 1 - least_p(seeds)):.3g} %"
-
-
-def _is_share(metric: str) -> bool:
-    return "." in metric and not metric.endswith(".clients")
-
-
-def _number(value: float, share: bool) -> str:
-    """Shares in percent with one digit, everything else with three significant ones."""
-    return f"{100 * value:.1f}" if share else f"{value:#.3g}" if abs(value) < 100 else f"{value:.0f}"
+def _number(value: float, in_percent: bool) -> str:
+    """Accuracies in percent with one decimal, other numbers with three significant digits."""
+    return f"{100 * value:.1f}" if in_percent else f"{value:#.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def tuning_notes(frame: pd.DataFrame) -> list[str]:
-    """Which rows have settings chosen on validation samples, after how many trials, and which have not; or nothing."""
+    """Which methods were tuned on validation samples, with how many trials, and which were not; none if none was."""
     trials: dict[str, int] = frame.attrs.get("trials", {})
     if not trials:
         return []
     by_count: dict[int, list[str]] = {}
     for method in methods(frame):
         by_count.setdefault(trials.get(method, 0), []).append(method)
-    told = [
-        f"{', '.join(rows)} ({count} trial{'s' * (count != 1)}{' each' * (len(rows) > 1)})"
-        for count, rows in sorted(by_count.items(), reverse=True)
+    tuned = [
+        f"{', '.join(names)} ({counted(count, 'trial')}{' each' * (len(names) > 1)})"
+        for count, names in sorted(by_count.items(), reverse=True)
         if count
     ]
-    return ["Tuned on validation samples: " + "; ".join(told)] + (
+    return ["Tuned on validation samples: " + "; ".join(tuned)] + (
         [f"Not tuned: {', '.join(by_count[0])}"] if 0 in by_count else []
     )
 
 
 def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
-    means, share = statistics["mean"], _is_share(metric)
+    means, in_percent = statistics["mean"], is_accuracy(metric)
     if "seeds" not in statistics:
-        return [Entry("-" if pd.isna(mean) else _number(mean, share)) for mean in means]
+        return [Entry("-" if pd.isna(mean) else _number(mean, in_percent)) for mean in means]
     best = means.min() if lower_is_better(metric) else means.max()
-    # Where no p can reach the level every entry would be marked: a note says so once.
-    resolvable = any(statistics["p_best"] <= ALPHA) or not reach(
+    # If no p can be significant, every entry would be marked: a note says it once instead.
+    significance_possible = any(statistics["p_best"] <= ALPHA) or not reach(
         int(statistics["seeds"].max()), max(1, int(statistics["p_best"].notna().sum()))
     )
     entries = []
@@ -188,29 +191,29 @@ def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
         if pd.isna(row["mean"]):
             entries.append(Entry("n/a" if row["seeds"] else "failed" if row["failed"] else "-"))
         else:
-            first = math.isclose(row["mean"], best)
-            tied = resolvable and not first and row["p_best"] > ALPHA
-            spread = _spread(row.get("std", math.nan), share)
-            entries.append(Entry(_number(row["mean"], share), spread, first, bool(tied)))
+            is_best = math.isclose(row["mean"], best)
+            tied = significance_possible and not is_best and row["p_best"] > ALPHA
+            spread = _spread(row.get("std", math.nan), in_percent)
+            entries.append(Entry(_number(row["mean"], in_percent), spread, is_best, bool(tied)))
     return entries
 
 
-def _spread(std: float, share: bool) -> str:
+def _spread(std: float, in_percent: bool) -> str:
     if pd.isna(std):
         return ""
-    if not share:
+    if not in_percent:
         return f"±{std:.2g}"
     return f"±{100 * std:.1f}" if 100 * std < 9.95 else f"±{100 * std:.0f}"
 
 
 def _difference_column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
-    share, entries = _is_share(metric), []
+    in_percent, entries = is_accuracy(metric), []
     for row in statistics.to_dict("records"):
         if not row["n"] or pd.isna(row["value"]):
             entries.append(Entry("n/a"))
             continue
-        low, high = (_number(row[bound], share) for bound in ("low", "high"))
+        low, high = (_number(row[bound], in_percent) for bound in ("low", "high"))
         spread = "" if pd.isna(row["low"]) else f"[{low}, {high}]"
         sign = "+" * (row["value"] > 0)
-        entries.append(Entry(sign + _number(row["value"], share), spread, row["verdict"] != UNRESOLVED))
+        entries.append(Entry(sign + _number(row["value"], in_percent), spread, row["verdict"] != NOT_SIGNIFICANT))
     return entries

@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 
-from fedprompt.results.errors import unknown
+from fedprompt.results.errors import check_known
 from fedprompt.results.statistics.pairs import ALL_SETTINGS
 from fedprompt.results.tables.entries import (
     PER_RUN,
@@ -20,14 +20,20 @@ from fedprompt.results.tables.entries import (
     notes,
 )
 
-OPEN = "†"
+TIED = "†"
 
 
 def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
-    """A table as `text` (of at most `width` columns where one setting fits), `md`, `latex`, `csv` or `json`.
+    """Formats a table.
 
-    The first three show percent, mark the best of each column and end with notes; csv and json hold the numbers as they
-    are, one row for each method, setting and metric. Raises RecordError for an unknown format.
+    Args:
+        frame: a table of `leaderboard` or `difference_table`.
+        fmt: "text", "md" and "latex" show percent, mark the best of each column and end with notes; "csv" and "json"
+            contain the unrounded numbers, one row per method, setting and metric.
+        width: the most columns of characters of "text", unless a single setting needs more.
+
+    Raises:
+        RecordError: for an unknown format.
     """
     writers: dict[str, Callable[[pd.DataFrame], str]] = {
         "text": partial(_text, width=width),
@@ -36,36 +42,35 @@ def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
         "latex": _latex,
         "json": _json,
     }
-    if fmt not in writers:
-        raise unknown("format", fmt, writers)
+    check_known("format", [fmt], writers)
     return writers[fmt](frame)
 
 
 def _text(frame: pd.DataFrame, width: int) -> str:
-    rows, found = methods(frame), blocks(frame)
+    rows, parts = methods(frame), blocks(frame)
     margin = max(len(name) for name in ["method", *rows])
-    # The narrower gap is worth it only where it brings more settings side by side.
-    settings = [block for block in found if block.setting not in (ALL_SETTINGS, PER_RUN)]
+    # Use the narrower gap only if it fits more settings side by side.
+    settings = [block for block in parts if block.setting not in (ALL_SETTINGS, PER_RUN)]
     gap = min((2, 1), key=lambda gap: len(_pages(settings, width - margin, gap)))
     pages = []
-    for page in _pages(found, width - margin, gap):
+    for page in _pages(parts, width - margin, gap):
         columns = [_lines(block, gap) for block in page]
         names = [name.ljust(margin) for name in ["", "method", *rows]]
-        lines = ["".join(parts).rstrip() for parts in zip(names, *columns, strict=True)]
+        lines = ["".join(line).rstrip() for line in zip(names, *columns, strict=True)]
         body = [
             text
             for family, line in zip(families(frame), lines[2:], strict=True)
-            for text in [f"{family}:", line][not family :]
+            for text in ([f"{family}:", line] if family else [line])
         ]
         pages.append("\n".join([*lines[:2], "-" * max(map(len, lines)), *body]))
-    return "\n\n".join([*pages, "\n".join([*notes(frame), *legend(frame, "*", OPEN)])]) + "\n"
+    return "\n\n".join([*pages, "\n".join([*notes(frame), *legend(frame, "*", TIED)])]) + "\n"
 
 
-def _pages(found: Sequence[Block], width: int, gap: int) -> list[list[Block]]:
+def _pages(parts: Sequence[Block], width: int, gap: int) -> list[list[Block]]:
     """The blocks in order, as many side by side as fit."""
     pages: list[list[Block]] = []
     left = 0
-    for block in found:
+    for block in parts:
         size = len(_lines(block, gap)[0])
         if not pages or size > left:
             pages.append([])
@@ -76,10 +81,10 @@ def _pages(found: Sequence[Block], width: int, gap: int) -> list[list[Block]]:
 
 
 def _lines(block: Block, gap: int) -> list[str]:
-    """A setting's columns, aligned and of one width: its name, its headings, its rows."""
+    """The lines of a setting, aligned and of equal width: its name, its headings, its rows."""
     columns = []
     for name, column in zip(block.headings, block.columns, strict=True):
-        # The mark stands where the space before the spread would, so that it costs no width.
+        # The mark replaces the space before the spread, so it needs no width.
         spread = max(len(entry.spread) for entry in column)
         shown = [entry.value + _mark(entry) + entry.spread.ljust(spread) for entry in column]
         size = max(len(name), *(len(entry.rstrip()) for entry in shown))
@@ -90,42 +95,46 @@ def _lines(block: Block, gap: int) -> list[str]:
 
 
 def _mark(entry: Entry) -> str:
-    return "*" if entry.best else OPEN if entry.open else " "
+    return "*" if entry.bold else TIED if entry.tied else " "
+
+
+def _rows(frame: pd.DataFrame) -> list[tuple[str, str, list[Entry]]]:
+    """For each row the family that starts there or "", the method and the entries."""
+    columns = [column for block in blocks(frame) for column in block.columns]
+    entries = [list(row) for row in zip(*columns, strict=True)]
+    return list(zip(families(frame), methods(frame), entries, strict=True))
 
 
 def _markdown(frame: pd.DataFrame) -> str:
-    found = blocks(frame)
-    names = ["method", *(f"{block.setting}: {name}" for block in found for name in block.headings)]
+    names = ["method", *(f"{block.setting}: {name}" for block in blocks(frame) for name in block.headings)]
     rows = [names, ["---", *["---:"] * (len(names) - 1)]]
-    for i, (method, family) in enumerate(zip(methods(frame), families(frame), strict=True)):
-        entries = [column[i] for block in found for column in block.columns]
-        shown = [
-            (f"**{entry.value}**" if entry.best else entry.value + OPEN * entry.open) + f" {entry.spread}"
-            for entry in entries
-        ]
+    for family, method, entries in _rows(frame):
         rows += [[f"*{family}*", *[""] * len(entries)]] * bool(family)
-        rows.append([method, *(entry.strip() for entry in shown)])
+        rows.append([method, *(_markdown_entry(entry) for entry in entries)])
     lines = ["| " + " | ".join(entry.replace("|", r"\|") for entry in row) + " |" for row in rows]
-    return "\n".join([*lines, "", "  \n".join([*notes(frame), *legend(frame, "Bold", OPEN)])]) + "\n"
+    return "\n".join([*lines, "", "  \n".join([*notes(frame), *legend(frame, "Bold", TIED)])]) + "\n"
+
+
+def _markdown_entry(entry: Entry) -> str:
+    value = f"**{entry.value}**" if entry.bold else entry.value + TIED * entry.tied
+    return f"{value} {entry.spread}".strip()
 
 
 def _latex(frame: pd.DataFrame) -> str:
-    found = blocks(frame)
-    spans, rules, start = [], [], 2
-    for block in found:
-        end = start + len(block.headings) - 1
-        spans.append(rf"\multicolumn{{{len(block.headings)}}}{{c}}{{{_escaped(block.setting)}}}")
-        rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
-        start = end + 1
-    rows = [["method", *(_escaped(name) for block in found for name in block.headings)]]
-    body = [" & ".join(rows.pop()) + r" \\"]
-    for i, (method, family) in enumerate(zip(methods(frame), families(frame), strict=True)):
+    spans, rules, names, start = [""], [], ["method"], 2
+    for block in blocks(frame):
+        stop = start + len(block.headings)
+        spans.append(rf"\multicolumn{{{stop - start}}}{{c}}{{{_escaped(block.setting)}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{stop - 1}}}")
+        names += [_escaped(name) for name in block.headings]
+        start = stop
+    body: list[str] = []
+    for family, method, entries in _rows(frame):
         if family:
-            body += [r"\addlinespace"] * (i > 0)
-            body.append(rf"\multicolumn{{{start - 1}}}{{l}}{{\emph{{{_escaped(family)}}}}} \\")
-        row = [_escaped(method), *(_latex_entry(column[i]) for block in found for column in block.columns)]
-        body.append(" & ".join(row) + r" \\")
-    caption = ". ".join(_escaped(note) for note in [*notes(frame), *legend(frame, "Bold", OPEN)])
+            body += [r"\addlinespace"] * bool(body)
+            body.append(rf"\multicolumn{{{len(names)}}}{{l}}{{\emph{{{_escaped(family)}}}}} \\")
+        body.append(" & ".join([_escaped(method), *map(_latex_entry, entries)]) + r" \\")
+    caption = ". ".join(_escaped(note) for note in [*notes(frame), *legend(frame, "Bold", TIED)])
     return "\n".join(
         [
             r"% needs \usepackage{booktabs,graphicx}",
@@ -133,13 +142,13 @@ def _latex(frame: pd.DataFrame) -> str:
             r"\centering",
             rf"\caption{{{caption}.}}",
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * (start - 2)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",
             r"\toprule",
-            " & ".join(["", *spans]) + r" \\",
+            " & ".join(spans) + r" \\",
             " ".join(rules),
-            body[0],
+            " & ".join(names) + r" \\",
             r"\midrule",
-            *body[1:],
+            *body,
             r"\bottomrule",
             r"\end{tabular}}",
             r"\end{table}",
@@ -149,26 +158,25 @@ def _latex(frame: pd.DataFrame) -> str:
 
 
 def _latex_entry(entry: Entry) -> str:
-    value = (
-        rf"\textbf{{{entry.value}}}" if entry.best else _escaped(entry.value) + r"\textsuperscript{\dag}" * entry.open
-    )
+    dagger = r"\textsuperscript{\dag}" * entry.tied
+    value = rf"\textbf{{{entry.value}}}" if entry.bold else _escaped(entry.value) + dagger
     return f"{value} {_escaped(entry.spread)}".strip()
 
 
 def _escaped(plain: str) -> str:
-    special = {
+    special: dict[str, str | int | None] = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
-        OPEN: r"\dag{}",
+        TIED: r"\dag{}",
     }
     special |= {character: "\\" + character for character in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in plain)
+    return plain.translate(str.maketrans(special))
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each method, setting and metric, in the table's order, with the columns of the statistics."""
+    """One row per method, setting and metric, in the table's order, with the columns of the statistics."""
     long = frame.stack(["setting", "metric"], future_stack=True).reset_index()
     names = [*frame.index.names, "setting", "metric"]
     if is_difference(frame):

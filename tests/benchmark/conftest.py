@@ -1,4 +1,4 @@
-"""The `bench` command as a user drives it, plug-ins that leave no trace, and vision transformers to look into."""
+"""The `bench` command in this process, temporary plug-ins, and the configurations of small runs."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.cli import main
-from fedprompt.benchmark.config.options import RunConfig, options
+from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.methods import registry
 
 SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
-"""A run of a fraction of a second on the embedded default: 2 of 16 seen clients train, 4 are held out."""
+"""A run of a fraction of a second on the embedded backbone: 2 of 16 seen clients train, 4 are held out."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said: its exit code, stdout and stderr."""
+    """Exit code, stdout and stderr of a command."""
 
     code: int
     out: str
@@ -36,18 +37,18 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
             main([str(word) for word in words])
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         assert isinstance(exited.value.code, int)
-        return Answer(exited.value.code, said.out, said.err)
+        return Answer(exited.value.code, output.out, output.err)
 
     return call
 
 
 def refused(answer: Answer, *words: str) -> None:
-    """A user's mistake: one or two lines on stderr that hold `words`, exit code 2, no traceback."""
+    """Asserts that a command ended with exit code 2 and one or two lines on stderr that contain `words`."""
     assert answer.code == 2
     assert answer.out == ""
-    lines = [line for line in answer.err.splitlines() if " done before, in " not in line]
+    lines = [line for line in answer.err.splitlines() if " already done, in " not in line]
     assert lines[0].startswith("error: ")
     assert 1 <= len(lines) <= 2
     assert "Traceback" not in answer.err
@@ -62,14 +63,14 @@ from fedprompt.methods.registry import register
 
 @register({name!r}, paper="none", year=2025, family="head")
 class Own(Head):
-    "A method of one's own."
+    "A method of a plug-in."
     {body}
 """
 
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Writes a file that registers a method, and forgets after the test whatever was registered in it."""
+    """Writes a file that registers a method. What the test registers is removed after it."""
     registry.discover()
     known, optimisers, modules = dict(registry.METHODS), dict(registry.OPTIMISERS), set(sys.modules)
 
@@ -88,7 +89,7 @@ def plugin(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 def configs(**given: object) -> list[RunConfig]:
-    """The runs of a small grid on the embedded default; keywords are options."""
+    """The runs of a small grid on the embedded backbone; keywords are options."""
     small = {"methods": ("head",), "seeds": (0,), "rounds": 1, "participation": 0.1, "eval_every": 1}
     return options(small | given).grid()
 

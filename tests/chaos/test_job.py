@@ -66,11 +66,11 @@ def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes_it(head: str,
     words = ("--methods", "head,fedvpt", "--seeds", "0,1", *SMALL, "--out", tmp_path / "runs")
     first = submitted(head, *words)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "4 runs, 0 done before" in first.stdout
+    assert "4 runs, 0 already done" in first.stdout
     assert [entry.status for entry in Store(tmp_path / "runs").entries()] == ["done"] * 4
     again = submitted(head, *words)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "4 runs, 4 done before" in again.stdout
+    assert "4 runs, 4 already done" in again.stdout
 
 
 def test_the_exit_code_of_a_job_reports_a_rejected_sweep(head: str, tmp_path: Path) -> None:

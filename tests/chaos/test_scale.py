@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.config.options import options
-from fedprompt.benchmark.runs.execute import Record, execute
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.record import Record
 from fedprompt.benchmark.runs.store import Store
 from tests.chaos.processes import ROOT
 

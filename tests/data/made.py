@@ -1,7 +1,8 @@
 """Small data sets in the published layouts: one-coloured images, whose colour says which they are."""
 
+import multiprocessing
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,16 @@ def inaturalist(root: Path, rows: Iterable[tuple[str, str, str, int]], name: str
     for file, kind in [*((file, kind) for _, file, kind, _ in rows), *((f"t{label}", kind) for kind, label in kinds)]:
         image(folder / "train_val_images" / f"Group {kind[0]}" / kind / f"{file}.jpg", size=(12, 8))
     return lists
+
+
+def in_two_processes(task: Callable[[Path, Any, Any], None], folder: Path) -> list[Any]:
+    """Runs `task(folder, barrier, queue)` in two processes at once, and returns what they put into the queue."""
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=task, args=(folder, barrier, queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    return results

@@ -29,22 +29,22 @@ def parts(**changes: Any) -> dict[str, Any]:
         ({"test_x": np.zeros((2, 2, 2), np.uint8)}, "test_x has shape (2, 2, 2); need [N, H, W, 3] (grayscale"),
         ({"test_x": np.zeros((2, 2, 2, 1), np.uint8)}, "grayscale? np.repeat"),
         ({"test_x": np.zeros((2, 3, 2, 2), np.uint8)}, "channels first?"),
-        ({"train_x": np.zeros((0, 2, 2, 3), np.uint8)}, "train_x has shape (0, 2, 2, 3): it is empty"),
-        ({"test_x": np.zeros((2, 4, 4, 3), np.uint8)}, "train_x holds 2x2 images but test_x 4x4"),
+        ({"train_x": np.zeros((0, 2, 2, 3), np.uint8)}, "train_x is empty (shape (0, 2, 2, 3)); need at least one"),
+        ({"test_x": np.zeros((2, 4, 4, 3), np.uint8)}, "train_x has 2x2 images but test_x has 4x4"),
         ({"train_y": np.array([0, 1, 0])}, "train_y has 3 entries but train_x has 4 images"),
-        ({"train_y": np.array([0, 1, 0, 2])}, "train_y runs from 0 to 2; need 0 to 1"),
-        ({"test_y": np.array([-1, 1])}, "test_y runs from -1 to 1; need 0 to 1"),
+        ({"train_y": np.array([0, 1, 0, 2])}, "train_y ranges from 0 to 2; need 0 to 1"),
+        ({"test_y": np.array([-1, 1])}, "test_y ranges from -1 to 1; need 0 to 1"),
         ({"test_y": np.array([0, 1], np.int32)}, "test_y is int32 of shape (2,); need int64 of shape [N]"),
-        ({"domains": ("photo",)}, "train_domains is missing, though domains names 1"),
-        ({"train_domains": np.zeros(4, np.int64)}, "train_domains is given but domains names none"),
-        ({"client_names": ("ann",)}, "train_clients is missing, though client_names names 1"),
-        ({"train_clients": np.zeros(4, np.int64)}, "train_clients is given but client_names names none"),
-        ({"test_clients": np.zeros(2, np.int64)}, "test_clients is given but client_names names none"),
+        ({"domains": ("photo",)}, "train_domains is missing, but domains has 1 names"),
+        ({"train_domains": np.zeros(4, np.int64)}, "train_domains is given, but domains is empty"),
+        ({"client_names": ("ann",)}, "train_clients is missing, but client_names has 1 names"),
+        ({"train_clients": np.zeros(4, np.int64)}, "train_clients is given, but client_names is empty"),
+        ({"test_clients": np.zeros(2, np.int64)}, "test_clients is given, but client_names is empty"),
         (
             {"client_names": ("ann",), "train_clients": np.array([0, 0, 1, 0])},
-            "train_clients runs from 0 to 1; need 0 to 0",
+            "train_clients ranges from 0 to 1; need 0 to 0",
         ),
-        ({"train_x": ImageFiles(Path(), ["a"] * 4, "pets", "1")}, "must both be arrays, or both image files"),
+        ({"train_x": ImageFiles(Path(), ["a"] * 4, "pets", "1")}, "must both be arrays or both be image files"),
         ({"test_x": ImageFiles(Path(), [], "pets", "1")}, "test_x is empty; need at least one image"),
         ({"test_x": ImageFiles(Path(), ["a"], "pets", "1")}, "test_y has 2 entries but test_x has 1 images"),
     ],
@@ -57,7 +57,7 @@ def test_parts_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], mess
 def test_domains_are_positions_in_their_names() -> None:
     domains = {"train_domains": np.array([0, 0, 1, 1]), "test_domains": np.array([0, 1])}
     assert DataSet(**parts(**domains, domains=("photo", "sketch"))).domains == ("photo", "sketch")
-    with pytest.raises(DataError, match="train_domains runs from 0 to 1; need 0 to 0"):
+    with pytest.raises(DataError, match="train_domains ranges from 0 to 1; need 0 to 0"):
         DataSet(**parts(**domains, domains=("photo",)))
 
 

@@ -203,15 +203,15 @@ def _repeat(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_swap, "was changed after it was written: its content no longer gives its hash"),
-        (_set("settings", "alpha", value=0.7), "was changed after it was written"),
-        (_set("drift", value=0.9), "was changed after it was written"),
-        (_set("clients", 0, "validation", 0, value=0), "is held 2 times, by clients"),
+        (_swap, "was modified: its content does not match its hash"),
+        (_set("settings", "alpha", value=0.7), "was modified"),
+        (_set("drift", value=0.9), "was modified"),
+        (_set("clients", 0, "validation", 0, value=0), "is assigned 2 times, to clients"),
         (_set("test_part", value="both"), "test_part: Input should be 'train' or 'test'"),
-        (_set("dropped", value=3), "was changed after it was written"),
-        (_repeat, "is held 2 times, by clients 0, 1"),
-        (_set("clients", 3, "train", 0, value=60), "client 3 holds train sample 60; there are 0 to 59"),
-        (_set("clients", 3, "train", value=[]), "client 3 holds no training sample"),
+        (_set("dropped", value=3), "was modified"),
+        (_repeat, "is assigned 2 times, to clients 0, 1"),
+        (_set("clients", 3, "train", 0, value=60), "client 3 has train sample 60; need 0 to 59"),
+        (_set("clients", 3, "train", value=[]), "client 3 has no training sample"),
         (_set("clients", 3, "train", 0, value=-1), "clients.3.train.0: Input should be greater than or equal to 0"),
         (_set("clients", 3, "train", 0, value=10**30), "clients.3.train.0: Input should be less than"),
         (_set("clients", 3, "train", 0, value="7"), "clients.3.train.0: Input should be a valid integer"),
@@ -220,7 +220,7 @@ def _repeat(document: dict[str, Any]) -> None:
         (_set("extra", value=1), "extra: Extra inputs are not permitted"),
         (_set("version", value=2), "has format version 2; this program reads 1"),
         (_set("format", value="run"), "is not a federation file: format: Input should be 'federation'"),
-        (_set("identity", value="digits-1"), "was made for toy (digits-1), not for toy (sha256:"),
+        (_set("identity", value="digits-1"), "is for toy (digits-1), not toy (sha256:"),
     ],
 )
 def test_a_file_that_is_not_as_saved_is_refused_in_plain_words(
@@ -244,7 +244,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 
 
 def test_a_missing_federation_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no partition file .*none\.json"):
+    with pytest.raises(DataError, match=r"partition file not found: .*none\.json"):
         Federation.load(tmp_path / "none.json", balanced(60, 20, 4))
 
 

@@ -1,4 +1,4 @@
-"""The project's Markdown files, and what of them tests look at: fenced blocks, code spans, links and headings."""
+"""Parses the project's Markdown files: fenced blocks, code spans, links and headings."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from pathlib import Path
 from markdown.extensions.toc import slugify
 
 ROOT = Path(__file__).parents[2]
-FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("results/published/**/*.md"))]
+FILES = [path for pattern in ("*.md", "docs/*.md", "results/published/**/*.md") for path in sorted(ROOT.glob(pattern))]
 FENCE = re.compile(r"((?:^<!--[^\n]*-->\n)?)^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -18,7 +18,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, what stands behind that, its text, and the comment in the line before it."""
+    """A fenced block: language, rest of the fence line, text, and the comment on the line above."""
 
     language: str
     extra: str
@@ -28,17 +28,17 @@ class Block:
 
     @property
     def title(self) -> str:
-        """The name of the file that the block is, or nothing."""
+        """The file that the block is saved as; empty for none."""
         return "".join(re.findall(r'title="(.*?)"', self.extra))
 
     @property
     def skipped(self) -> str:
-        """Why the block is not run, or nothing."""
+        """Why the block is not run; empty if it is."""
         return "".join(re.findall(r"<!-- not run: (.+) -->", self.comment))
 
     @property
     def code(self) -> int:
-        """The exit code that the text expects."""
+        """The expected exit code."""
         return int("".join(re.findall(r"<!-- exits with (\d+) -->", self.comment)) or 0)
 
 
@@ -53,19 +53,19 @@ def prose(text: str) -> str:
 
 
 def links(text: str) -> list[str]:
-    """Targets of the links and pictures that lead to the project's own files."""
-    found = LINK.findall(SPAN.sub("`code`", prose(text)))
-    return [target for target in found if not re.match(r"[a-z]+:", target)]
+    """Targets of links and images inside the project."""
+    targets = LINK.findall(SPAN.sub("`code`", prose(text)))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of a text's headings, as the site makes them."""
+    """The anchors that the site gives to a text's headings."""
     headings = re.findall(r"^#+ +(.+)$", prose(text), re.MULTILINE)
     return {slugify(re.sub(r"[`*]", "", heading), "-") for heading in headings}
 
 
 def commands(shell: str) -> Iterator[list[str]]:
-    """The words of each command of a shell text, comments left out; what follows `&&`, `;` or `|` is another one."""
+    """The words of each shell command, without comments; `&&`, `;` and `|` separate commands."""
     for line in shell.replace("\\\n", " ").splitlines():
         words = shlex.shlex(line, posix=True, punctuation_chars=";&|")
         words.whitespace_split = True

@@ -1,4 +1,4 @@
-"""The cluster file of docs/cluster.md, as Ray's cluster launcher reads it."""
+"""Ray's cluster launcher accepts the cluster file of docs/cluster.md."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def documented() -> dict[str, Any]:
     return dict(yaml.safe_load(block))
 
 
-def test_ray_s_launcher_takes_the_documented_cluster_file() -> None:
+def test_the_launcher_of_ray_accepts_the_documented_cluster_file() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     whole = prepare_config(documented())
@@ -27,7 +27,7 @@ def test_ray_s_launcher_takes_the_documented_cluster_file() -> None:
     assert whole["head_setup_commands"] == whole["worker_setup_commands"] == documented()["setup_commands"]
 
 
-def test_a_misspelt_key_is_seen() -> None:
+def test_the_launcher_refuses_a_misspelt_key() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     wrong = documented()

@@ -1,4 +1,4 @@
-"""Every `bench` command that the README, the documentation and the measured tables name can be parsed."""
+"""Every `bench` command in the Markdown files is valid."""
 
 import re
 import shlex
@@ -11,12 +11,12 @@ import typer
 from fedprompt.benchmark.cli import COMMANDS, build
 from tests.docs.markdown import FILES, ROOT, SPAN, blocks, commands, prose
 
-REFUSAL: Any = typer.BadParameter.__mro__[2]  # typer exports no other name for its parser's errors
-PLACES = r"\[[^\]]*\]|\.\.\.|…"  # of a usage line, or of what is left out
+REFUSAL: Any = typer.BadParameter.__mro__[2]  # typer does not export the base class of its errors
+PLACES = r"\[[^\]]*\]|\.\.\.|…"  # optional parts of a usage line, and omissions
 
 
 def fault(words: list[str], whole: bool = True) -> str:
-    """What the parser says against a command line without `bench`; with `whole` off, missing arguments are none."""
+    """The error in a command line without `bench`, or an empty string. `whole=False` allows missing arguments."""
     name = next((word for word in words if word in COMMANDS), None)
     command: Any = typer.main.get_command(build(name))
     path, rest = "bench", words
@@ -24,6 +24,8 @@ def fault(words: list[str], whole: bool = True) -> str:
         while hasattr(command, "commands"):
             if not rest:
                 return ""
+            if rest[0].startswith("-"):
+                break
             if rest[0] not in command.commands:
                 return f"{path} has no command {rest[0]}"
             path, command, rest = f"{path} {rest[0]}", command.commands[rest[0]], rest[1:]
@@ -37,7 +39,7 @@ def fault(words: list[str], whole: bool = True) -> str:
 
 
 def in_blocks(text: str) -> list[list[str]]:
-    """The words behind `bench` of each command line in a text's shell blocks, and in blocks of no language."""
+    """The words after `bench` of each command in shell blocks and blocks without a language."""
     found = []
     for block in blocks(text):
         if block.language in ("sh", ""):
@@ -46,24 +48,25 @@ def in_blocks(text: str) -> list[list[str]]:
 
 
 def in_spans(text: str) -> list[list[str]]:
-    """The same of code spans, which may leave arguments out."""
+    """The same for code spans, which may omit arguments."""
     spans = [span.replace("\\|", "|") for span in SPAN.findall(prose(text)) if span.startswith("bench ")]
     return [shlex.split(re.sub(PLACES, " ", span), comments=True)[1:] for span in spans]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_command_of_a_text_is_one_that_there_is(file: Path) -> None:
+def test_every_command_in_a_file_is_valid(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     faults = [(words, fault(words)) for words in in_blocks(text)]
     faults += [(words, fault(words, whole=False)) for words in in_spans(text)]
-    assert [told for told in faults if told[1]] == []
+    assert [(words, message) for words, message in faults if message] == []
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("sweep --methods all --alpha 0.05,0.5", ""),
         ("data show pacs --partition domain", ""),
+        ("--versoin", "--versoin"),
         ("swep --methods all", "no command swep"),
         ("data shew pacs", "no command shew"),
         ("sweep --method-s all", "--method-s"),
@@ -71,18 +74,18 @@ def test_every_command_of_a_text_is_one_that_there_is(file: Path) -> None:
         ("sweep --rounds many", "--rounds"),
     ],
 )
-def test_what_the_parser_would_refuse_is_found(line: str, says: str) -> None:
-    told = fault(line.split())
-    assert says in told
-    assert bool(told) == bool(says)
+def test_an_invalid_command_is_found(line: str, message: str) -> None:
+    found = fault(line.split())
+    assert message in found
+    assert bool(found) == bool(message)
 
 
-def test_a_span_may_leave_arguments_out_but_not_invent_options() -> None:
+def test_a_span_may_omit_arguments_but_not_invent_options() -> None:
     assert fault(["table"], whole=False) == ""
     assert "no option --colour" in fault(["table", "--colour", "red"], whole=False)
 
 
-def test_the_texts_name_most_commands() -> None:
+def test_the_files_show_most_commands() -> None:
     named = {words[0] for file in FILES for words in in_blocks(file.read_text(encoding="utf-8")) if words}
     assert len(named & COMMANDS.keys()) > 15
 

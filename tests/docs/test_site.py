@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, holds a page for everything, and needs nothing from elsewhere."""
+"""The documentation site builds without warnings, has all pages, and loads nothing from other hosts."""
 
 import os
 import re
@@ -22,12 +22,14 @@ FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "sour
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site. Any warning, of a broken link or anchor too, ends the build and the tests that look at it."""
+    """The built site. Any warning, such as one of a broken link or anchor, fails the build."""
     place = tmp_path_factory.mktemp("built") / "site"
-    command = [sys.executable, "-W", "error", "-m", "mkdocs", "build", "--strict", "--site-dir", str(place)]
-    own = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "NO_MKDOCS_2_WARNING": "1"}
+    mkdocs = "import sys; sys.path.pop(0); from mkdocs.__main__ import cli; cli()"  # as the script `mkdocs` starts
+    command = [sys.executable, "-W", "error", "-c", mkdocs, "build", "--strict", "--site-dir", str(place)]
+    variables = {"PYTHONDONTWRITEBYTECODE": "1", "NO_MKDOCS_2_WARNING": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     before = files_of_the_repository()
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     assert files_of_the_repository() == before
@@ -35,12 +37,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_of_the_repository() -> set[Path]:
-    """What lies at the top of the repository and among the site's sources."""
+    """Files at the top of the repository and in the site's sources."""
     return {*ROOT.iterdir(), *ROOT.glob("docs/**/*")}
 
 
-class Elsewhere(HTMLParser):
-    """Collects the addresses that a page makes a browser fetch from other hosts."""
+class ExternalAddresses(HTMLParser):
+    """Collects the addresses on other hosts that a page makes a browser load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,9 +55,9 @@ class Elsewhere(HTMLParser):
             self.found.append(address)
 
 
-def elsewhere(html: str) -> list[str]:
-    """The addresses of other hosts that a page's scripts, styles, fonts and pictures are fetched from."""
-    parser = Elsewhere()
+def external(html: str) -> list[str]:
+    """Addresses on other hosts of a page's scripts, styles, fonts and images."""
+    parser = ExternalAddresses()
     parser.feed(html)
     styles = " ".join(re.findall(r"<style.*?</style>", html, re.DOTALL))
     return parser.found + re.findall(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)", styles)
@@ -64,42 +66,42 @@ def elsewhere(html: str) -> list[str]:
 def test_there_is_a_page_for_every_command_and_every_method(site: Path) -> None:
     assert {path.stem for path in (site / "commands").glob("*.html")} == {"index", *COMMANDS}
     registry.discover()
-    plugins = {f"plug-in-{name}" for name in registry.OPTIMISERS}
-    assert {path.stem for path in (site / "methods").glob("*.html")} >= {"index", *plugins, "fedvpt", "pep-fedpt"}
+    optimisers = {f"optimiser-{name}" for name in registry.OPTIMISERS}
+    assert {path.stem for path in (site / "methods").glob("*.html")} >= {"index", *optimisers, "fedvpt", "pep-fedpt"}
     assert "--clip-norm" in (site / "commands" / "sweep.html").read_text(encoding="utf-8")
 
 
-def test_links_of_the_repository_lead_to_pages(site: Path) -> None:
+def test_links_to_repository_files_become_links_to_pages(site: Path) -> None:
     start = (site / "index.html").read_text(encoding="utf-8")
     assert 'href="readme.html"' in start
     assert 'href="published/index.html"' in start
     assert 'href="cluster.html"' in (site / "readme.html").read_text(encoding="utf-8")
 
 
-def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
-    pages = {path: elsewhere(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+def test_no_page_loads_anything_from_another_host(site: Path) -> None:
+    pages = {path: external(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     assert len(pages) > 50
     assert {path: found for path, found in pages.items() if found} == {}
     for path in site.rglob("*.css"):
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", path.read_text(encoding="utf-8")), path
 
 
-def test_what_is_fetched_from_elsewhere_would_be_found() -> None:
+def test_an_address_on_another_host_is_found() -> None:
     assert (
-        elsewhere('<a href="https://a.org">a</a><script src="x.js"></script><link rel=canonical href=https://b.org>')
+        external('<a href="https://a.org">a</a><script src="x.js"></script><link rel=canonical href=https://b.org>')
         == []
     )
     page = '<script src="https://c.org/x.js"></script><link rel=preconnect href=//d.org><style>@import "https://e.org/f.css"</style>'
-    assert elsewhere(page) == ["https://c.org/x.js", "//d.org", "https://e.org/f.css"]
+    assert external(page) == ["https://c.org/x.js", "//d.org", "https://e.org/f.css"]
 
 
-def test_what_builds_the_site_is_not_on_it(site: Path) -> None:
-    assert list(site.rglob("hooks*")) == []
+def test_the_site_does_not_contain_its_generators(site: Path) -> None:
+    assert [*site.rglob("hooks*"), *site.rglob("*.py"), *site.rglob("*.pyc")] == []
 
 
 @pytest.fixture(scope="module", params=[1280, 390], ids=["desktop", "phone"])
 def opened(request: pytest.FixtureRequest) -> Iterator[object]:
-    """A page of a real browser, which tells of whatever it complains of."""
+    """A page of a real browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
@@ -112,7 +114,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[object]:
 @pytest.mark.parametrize(
     "name", ["index", "tutorial", "protocol", "methods/index", "methods/pep-fedpt", "commands/sweep"]
 )
-def test_a_browser_opens_a_page_from_the_folder_without_the_network_or_a_sideways_scroll(
+def test_a_browser_shows_a_page_from_the_folder_without_network_or_horizontal_scrolling(
     site: Path, opened, name: str
 ) -> None:
     complaints: list[str] = []

@@ -1,4 +1,4 @@
-"""The tutorial does what it says: its blocks run as they stand, in their order, in one empty folder."""
+"""The blocks of the tutorial run as written, in order, in one empty folder."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from tests.docs.markdown import ROOT, Block, blocks, commands
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 WORD = re.compile(r"[a-zA-Z][\w-]*")
 FRESH = multiprocessing.get_context("forkserver")
-"""Each command is a process of its own, forked from one that has the slow imports behind it and nothing more."""
+"""Runs each command in its own process, forked from one that has only done the slow imports."""
 FRESH.set_forkserver_preload(
     [
         "fedprompt.benchmark.runs.execute",
@@ -26,7 +26,7 @@ FRESH.set_forkserver_preload(
 
 
 def run(block: Block, place: Path) -> str:
-    """Runs a shell or Python block in a folder and returns its output; a block with a title becomes that file."""
+    """Run a shell or Python block in a folder and return its output; save a block with a title as that file."""
     if block.title:
         (place / block.title).write_text(block.text)
         return ""
@@ -49,29 +49,29 @@ def run(block: Block, place: Path) -> str:
 
 
 def bench(words: list[str], place: Path) -> tuple[int, str]:
-    """The exit code and the output of a `bench` command in a folder."""
+    """Run a `bench` command in a folder; return its exit code and output."""
     assert words[0] == "bench", f"only bench commands and Python are run: {words}"
-    said = place / "output.txt"
-    process = FRESH.Process(target=_in_folder, args=(words[1:], place, said))
+    log = place / "output.txt"
+    process = FRESH.Process(target=_in_folder, args=(words[1:], place, log))
     process.start()
     process.join()
-    return process.exitcode or 0, said.read_text(encoding="utf-8")
+    return process.exitcode or 0, log.read_text(encoding="utf-8")
 
 
-def _in_folder(words: list[str], place: Path, said: Path) -> None:
-    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def _in_folder(words: list[str], place: Path, log: Path) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
-        os.dup2(file, stream)
+        os.dup2(descriptor, stream)
     os.chdir(place)
     main(words)
 
 
-def test_every_block_runs_and_prints_what_the_text_shows(tmp_path: Path) -> None:
+def test_every_block_runs_and_prints_the_output_shown(tmp_path: Path) -> None:
     output = ""
     for block in blocks(TEXT):
         if block.language == "text":
             missing = set(WORD.findall(block.text)) - set(WORD.findall(output))
-            assert not missing, f"line {block.line} of the tutorial shows {missing}, but this came:\n{output}"
+            assert not missing, f"line {block.line} of the tutorial shows {missing}; the output is:\n{output}"
         elif not block.skipped:
             output = run(block, tmp_path)
     runs = tmp_path / "runs"
@@ -81,7 +81,7 @@ def test_every_block_runs_and_prints_what_the_text_shows(tmp_path: Path) -> None
     assert len(list(tmp_path.glob("npz*.png"))) == 1
 
 
-def test_what_is_not_run_is_little_and_says_why() -> None:
+def test_only_two_blocks_are_skipped_each_with_a_reason() -> None:
     found = blocks(TEXT)
     assert {block.language for block in found} == {"sh", "python", "text"}
     skipped = [block for block in found if block.skipped]

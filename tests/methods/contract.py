@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining
-from fedprompt.benchmark.simulation.simulator import Outcome, Simulator
+from fedprompt.benchmark.simulation.outcome import Outcome
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
 from fedprompt.methods import registry
 from fedprompt.methods.base import Method, State
 from fedprompt.methods.optimiser import Optimiser
@@ -43,8 +44,8 @@ class Run:
 def ran(name: str) -> Run:
     """The run of `name` that the tests of the contract share."""
     simulator = new(name)
-    backbone = copy(dict(simulator.vit.model.state_dict()))
-    initial = copy({**simulator.server, **simulator.initial_local})
+    backbone = copy(dict(simulator.context.vit.model.state_dict()))
+    initial = copy({**simulator.state.server.tensors, **simulator.state.initial_local})
     return Run(simulator, simulator.run(), initial, backbone)
 
 
@@ -81,22 +82,22 @@ def numbers(outcome: Outcome) -> str:
 @cache
 def declared(name: str) -> tuple[State, State]:
     """The shared and the local tensors that a method says it has."""
-    method, streams = registry.create(name).method, new(name).streams
+    method, streams = registry.create(name).method, new(name).context.streams
     return method.shared(toy.vit(), streams.torch), method.local(toy.vit(), streams.torch)
 
 
 def received_bytes(name: str, job: ClientTask) -> int:
     """Bytes of what a client is sent: of the rows of classes those that it holds."""
-    rows, held = begun(name).recipe.class_rows, np.flatnonzero(job.counts)
-    sent = {**job.shared, **job.memory, **job.sent}
+    rows, held = begun(name).context.recipe.class_rows, np.flatnonzero(job.counts)
+    sent = {**job.state.shared, **job.state.memory, **job.optimiser_received}
     return sum((value[held] if key in rows else value).numpy().nbytes for key, value in sent.items())
 
 
 def whole(name: str, key: str, sent: torch.Tensor, job: ClientTask) -> np.ndarray:
     """A shared tensor as a client leaves it: rows of classes that it does not hold are those it was offered."""
-    if key not in begun(name).method.class_rows:
+    if key not in begun(name).context.method.class_rows:
         return sent.double().numpy()
-    rows = job.shared[key].double().numpy().copy()
+    rows = job.state.shared[key].double().numpy().copy()
     rows[np.flatnonzero(job.counts)] = sent.double().numpy()
     return rows
 

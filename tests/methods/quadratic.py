@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import LocalTraining
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods.base import Backbone, Batch, Method, State
 from fedprompt.methods.base import Streams as Generators
 from fedprompt.methods.optimiser import Optimiser
@@ -36,7 +37,9 @@ def simulator(optimiser: Optimiser, rounds: int, momentum: float = 0.0, method: 
     """Two clients of as many samples, each in every round: two steps of learning rate 1/2 from zero, on all samples."""
     of = toy.deal([toy.rows_of(0), toy.rows_of(1)], [toy.rows_of(0, part="test"), toy.rows_of(1, part="test")])
     training = LocalTraining(epochs=2, batch_size=60, lr=0.5, momentum=momentum, weight_decay=0.0)
-    protocol = RoundSettings(rounds, 1.0, rounds, training, Executor("sequential"))
+    protocol = RoundSettings(rounds, 1.0, rounds, training)
     recipe = Recipe(f"quadratic+{optimiser.name}", method or Quadratic(), (optimiser,))
     streams = RandomStreams(toy.dataset().identity, "toy", 0)
-    return Simulator(recipe, toy.vit(), toy.train_samples(), toy.test_samples(), of, streams, protocol)
+    return Simulator(
+        recipe, toy.vit(), toy.train_samples(), toy.test_samples(), of, streams, protocol, Executor("sequential")
+    )

@@ -10,8 +10,9 @@ from math import log, sqrt
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
@@ -22,16 +23,18 @@ OUT = -1e4
 
 def by_hand(**settings: float) -> tuple[Simulator, ClientTask]:
     simulator = toy.simulator("apfl", of=toy.unequal(), settings={"apfl": settings})
-    (job,) = simulator.jobs([0], 1)
-    shared = {**job.shared, "head.weight": torch.zeros(4, 24), "head.bias": torch.tensor([0.0, 0.0, OUT, OUT])}
-    local = {**job.local, "personal.head.weight": torch.zeros(4, 24)}
+    (job,) = simulator.make_tasks([0], 1)
+    shared = {**job.state.shared, "head.weight": torch.zeros(4, 24), "head.bias": torch.tensor([0.0, 0.0, OUT, OUT])}
+    local = {**job.state.local, "personal.head.weight": torch.zeros(4, 24)}
     local["personal.head.bias"] = torch.tensor([log(3), 0.0, OUT, OUT])
     return simulator, replace(job, rows=toy.rows_of(1)[:5], shared=shared, local=local)
 
 
 def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTraining = ONE_STEP) -> ClientUpdate:
-    phases = simulator.method.phases()[phase : phase + 1]
-    (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training, phases)
+    phases = simulator.context.method.phases()[phase : phase + 1]
+    (update,) = train_clients(
+        simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training, phases
+    )
     return update
 
 
@@ -61,8 +64,10 @@ def test_the_models_step_at_once_the_own_one_along_the_mixture() -> None:
 
 def test_what_mixes_is_logits() -> None:
     simulator, job = by_hand(alpha=0.25)
-    local = {**job.local, "alpha": torch.tensor(0.25)}
-    logits = simulator.method.logits(simulator.vit, *toy.batch_of(simulator.method, [replace(job, local=local)]))
+    local = {**job.state.local, "alpha": torch.tensor(0.25)}
+    logits = simulator.context.method.logits(
+        simulator.context.vit, *toy.batch_of(simulator.context.method, [replace(job, local=local)])
+    )
     torch.testing.assert_close(logits[:, :2], torch.tensor([[0.25 * log(3), 0.0]]).expand(5, 2))
 
 
@@ -100,8 +105,8 @@ def test_alone_with_its_own_model_a_client_trains_as_if_nothing_were_shared() ->
 def test_each_client_keeps_an_alpha_of_its_own_and_a_newcomer_the_first_one() -> None:
     simulator = toy.simulator("apfl", of=toy.unequal())
     simulator.run()
-    shares = {simulator.local[client]["alpha"].item() for client in range(3)}
+    shares = {simulator.state.local[client]["alpha"].item() for client in range(3)}
     assert len(shares) == 3
     assert all(0 <= share <= 1 for share in shares)
-    (subject,) = simulator.subjects(simulator.federation.held_out)
-    assert subject.state["alpha"] == 0.5
+    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    assert subject.state.tensors["alpha"] == 0.5

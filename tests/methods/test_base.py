@@ -98,8 +98,8 @@ def two_phases(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_phase_trains_only_what_it_names_for_its_epochs_and_at_its_rate(two_phases: str) -> None:
     simulator = toy.simulator(two_phases, of=toy.unequal(), rounds=1)
-    before = dict(simulator.server)
+    before = dict(simulator.state.server.tensors)
     outcome = simulator.run()
-    moved = {key: float((simulator.server[key] - before[key]).norm()) for key in before}
+    moved = {key: float((simulator.state.server[key] - before[key]).norm()) for key in before}
     assert moved["prompt"] < 1e-6 < 1e-2 < moved["head.weight"]
     assert outcome.images == 3 * (21 + 10 + 15)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.simulation.datastore import remembers
+from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import images_trained, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.methods import registry
 from fedprompt.methods.base import Method, State
 from tests import toy
@@ -54,8 +54,8 @@ every_method_free_of_training = pytest.mark.parametrize("name", [name for name i
 @every_method
 def test_the_frozen_backbone_is_untouched_by_a_run(name: str) -> None:
     run = ran(name)
-    assert same(dict(run.simulator.vit.model.state_dict()), run.backbone)
-    assert all(p.grad is None and not p.requires_grad for p in run.simulator.vit.model.parameters())
+    assert same(dict(run.simulator.context.vit.model.state_dict()), run.backbone)
+    assert all(p.grad is None and not p.requires_grad for p in run.simulator.context.vit.model.parameters())
 
 
 @every_name_that_trains
@@ -66,25 +66,25 @@ def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) ->
     """
     simulator = begun(name)
     counts = np.bincount(toy.dataset().train_y)
-    (job,) = simulator.jobs([0], 3)
+    (job,) = simulator.make_tasks([0], 3)
     (after,) = toy.learned(simulator, [0], 3)  # it holds every class, so that all rows are there
     job = replace(job, rows=np.arange(60), counts=counts, shared=after.shared, local=after.local)
-    batch, state = toy.batch_of(simulator.method, [job])
+    batch, state = toy.batch_of(simulator.context.method, [job])
     shared, local = declared(name)
     trained = [key for key in state if key in shared or key in local]
     state = {key: value.clone().requires_grad_(key in trained) for key, value in state.items()}
     reached = dict.fromkeys(trained, torch.tensor(False))
-    for phase in simulator.method.phases():
+    for phase in simulator.context.method.phases():
         batch.phase = phase
-        loss = batch.means(simulator.method.loss(simulator.vit, batch, state)).sum()
+        loss = batch.means(simulator.context.method.loss(simulator.context.vit, batch, state)).sum()
         names = [key for key in trained if phase.trains is None or key in phase.trains]
         for key, gradient in zip(names, torch.autograd.grad(loss, [state[key] for key in names]), strict=True):
             rows = gradient[0].reshape(gradient.shape[1] if gradient.dim() > 1 else 1, -1)
             reached[key] = reached[key] | rows.ne(0).any(1)
     assert sorted(trained) == sorted([*shared, *local])
-    for key in in_rounds(simulator.method, {**shared, **local}):
+    for key in in_rounds(simulator.context.method, {**shared, **local}):
         rows = reached[key]
-        enough = rows.any() if key in simulator.method.selects else rows.all()
+        enough = rows.any() if key in simulator.context.method.selects else rows.all()
         assert enough, f"{key} has no gradient in rows {(~rows).nonzero().flatten().tolist()}"
 
 
@@ -92,31 +92,41 @@ def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) ->
 def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str) -> None:
     """Float sums are taken in another order, hence the tolerance."""
     simulator, executor = begun(name), Executor("fused")
-    arguments = simulator.recipe, simulator.vit, simulator.train, simulator.jobs(COHORT, 3), TRAINING
+    arguments = (
+        simulator.context.recipe,
+        simulator.context.vit,
+        simulator.context.train,
+        simulator.make_tasks(COHORT, 3),
+        TRAINING,
+    )
     together, alone = executor.train(*arguments), Executor("sequential").train(*arguments)
-    assert executor.used == ("sequential" if simulator.recipe.not_fusible else "fused")
-    assert bool(executor.notes) == bool(simulator.recipe.not_fusible)
+    assert executor.used == ("sequential" if simulator.context.recipe.not_fusible else "fused")
+    assert bool(executor.notes) == bool(simulator.context.recipe.not_fusible)
     for one, other in zip(together, alone, strict=True):
-        for part in ("shared", "local", "statistics", "notes", "kept", "beside"):
+        for part in ("shared", "local", "statistics", "notes", "optimiser_local", "optimiser_upload"):
             close(getattr(one, part), getattr(other, part), 1e-4)
         assert one.loss == pytest.approx(other.loss, abs=1e-5, rel=1e-4)
         assert one.classes.tolist() == other.classes.tolist()
     for updates in (together, alone):
         assert [update.client for update in updates] == COHORT
         assert [update.samples for update in updates] == SIZES.tolist()
-    images = [images_trained(simulator.method.phases(), size, TRAINING) for size in SIZES.tolist()]
+    images = [TRAINING.images(simulator.context.method.phases(), size) for size in SIZES.tolist()]
     assert [update.images for update in together] == [update.images for update in alone] == images
 
 
 @every_name
 def test_logits_of_many_clients_are_those_of_each(name: str) -> None:
     simulator = begun(name)
-    if simulator.recipe.not_fusible:
-        pytest.skip(f"its clients never meet in one pass: {simulator.recipe.not_fusible}")
-    jobs = simulator.jobs(COHORT, 3)
-    together = simulator.method.logits(simulator.vit, *toy.batch_of(simulator.method, jobs, width=12)).view(3, 12, -1)
+    if simulator.context.recipe.not_fusible:
+        pytest.skip(f"its clients never meet in one pass: {simulator.context.recipe.not_fusible}")
+    jobs = simulator.make_tasks(COHORT, 3)
+    together = simulator.context.method.logits(
+        simulator.context.vit, *toy.batch_of(simulator.context.method, jobs, width=12)
+    ).view(3, 12, -1)
     for k, job in enumerate(jobs):
-        alone = simulator.method.logits(simulator.vit, *toy.batch_of(simulator.method, [job], width=12))
+        alone = simulator.context.method.logits(
+            simulator.context.vit, *toy.batch_of(simulator.context.method, [job], width=12)
+        )
         torch.testing.assert_close(together[k, : len(alone)], alone, atol=1e-5, rtol=1e-4)
 
 
@@ -124,13 +134,13 @@ def test_logits_of_many_clients_are_those_of_each(name: str) -> None:
 def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tensors(name: str) -> None:
     run = ran(name)
     shared, local = declared(name)
-    for job in run.simulator.jobs(COHORT, ROUNDS + 1):
-        assert job.shared.keys() == shared.keys()
+    for job in run.simulator.make_tasks(COHORT, ROUNDS + 1):
+        assert job.state.shared.keys() == shared.keys()
         received = run.simulator._download(job.client)
-        assert same({**job.shared, **job.memory}, received)
-        assert same(job.local, {key: run.simulator.local[job.client][key] for key in local})
-        for key, value in {**job.shared, **job.local}.items():
-            if key in in_rounds(run.simulator.method, {**shared, **local}):
+        assert same({**job.state.shared, **job.state.memory}, received)
+        assert same(job.state.local, {key: run.simulator.state.local[job.client][key] for key in local})
+        for key, value in {**job.state.shared, **job.state.local}.items():
+            if key in in_rounds(run.simulator.context.method, {**shared, **local}):
                 assert not torch.equal(value, run.initial[key]), f"{key} is still the initial one"
 
 
@@ -138,18 +148,20 @@ def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tenso
 def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: str) -> None:
     simulator = begun(name)
     shared, local = declared(name)
-    jobs, updates = simulator.jobs(COHORT, 1), toy.learned(simulator, COHORT, 1)
+    jobs, updates = simulator.make_tasks(COHORT, 1), toy.learned(simulator, COHORT, 1)
     upload, download = 0, sum(received_bytes(name, job) for job in jobs)
     for job, update in zip(jobs, updates, strict=True):
         assert update.shared.keys() == shared.keys()
         assert update.local.keys() == local.keys()
-        assert not {**update.shared, **update.statistics, **job.memory}.keys() & local.keys()
-        parts = (update.shared, update.statistics, update.reports, update.beside)
+        assert not {**update.shared, **update.statistics, **job.state.memory}.keys() & local.keys()
+        parts = (update.shared, update.statistics, update.reports, update.optimiser_upload)
         sent = [v for part in parts for v in part.values()]
         upload += sum(v.numpy().nbytes for v in sent)
     named = ran(name).outcome.travelling
-    assert named["download"].keys() >= {key for job in jobs for key in {**job.shared, **job.memory, **job.sent}}
-    assert named["upload"].keys() >= {key for update in updates for key in {**update.shared, **update.beside}}
+    assert named["download"].keys() >= {
+        key for job in jobs for key in {**job.state.shared, **job.state.memory, **job.optimiser_received}
+    }
+    assert named["upload"].keys() >= {key for update in updates for key in {**update.shared, **update.optimiser_upload}}
     assert not (named["upload"].keys() | named["download"].keys()) & local.keys()
     rows = ran(name).outcome.rounds
     assert [row["upload_bytes"] - rows[0]["upload_bytes"] for row in rows] == [0, upload, 2 * upload]
@@ -161,7 +173,7 @@ def test_rows_of_classes_are_named_and_cover_what_a_client_holds(name: str) -> N
     """The three clients hold 4, 2 and 3 classes. A tensor whose size follows these must be among `class_rows`."""
     simulator = begun(name)
     shared, local = declared(name)
-    rows = simulator.method.class_rows
+    rows = simulator.context.method.class_rows
     assert not set(rows) & local.keys(), "what a client keeps is whole, for a client may meet it with other classes"
     for update in toy.learned(simulator, COHORT, 3):
         held = len(update.classes)
@@ -188,25 +200,25 @@ def test_parameters_are_counted_by_what_is_declared(name: str) -> None:
 def test_the_server_averages_by_sample_counts(name: str) -> None:
     once = new(name, rounds=1)
     once.run()
-    jobs, updates = begun(name).jobs(COHORT, 1), toy.learned(begun(name), COHORT, 1)
+    jobs, updates = begun(name).make_tasks(COHORT, 1), toy.learned(begun(name), COHORT, 1)
     for key in declared(name)[0]:
         ends = [whole(name, key, update.shared[key], job) for update, job in zip(updates, jobs, strict=True)]
         mean = sum(n / 46 * end for n, end in zip(SIZES, ends, strict=True))
-        np.testing.assert_allclose(once.server[key].numpy(), mean, atol=1e-6)
+        np.testing.assert_allclose(once.state.server[key].numpy(), mean, atol=1e-6)
 
 
 @every_method
 def test_one_seed_gives_one_result_with_however_many_threads(name: str) -> None:
     """The threads also race for the caches of fresh samples."""
     simulator = new(name, threads=3)
-    simulator.train = Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
+    simulator.context.train = Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
     outcome = simulator.run()
-    assert same(simulator.server, ran(name).simulator.server)
+    assert same(simulator.state.server.tensors, ran(name).simulator.state.server.tensors)
     for kept in ("local", "optimiser_local"):
         one, other = getattr(simulator, kept), getattr(ran(name).simulator, kept)
         assert one.keys() == other.keys()
         assert all(same(one[k], other[k]) for k in one)
-    assert all(map(same, simulator.optimiser_memory, ran(name).simulator.optimiser_memory))
+    assert all(map(same, simulator.state.optimiser_memory, ran(name).simulator.state.optimiser_memory))
     assert numbers(outcome) == numbers(ran(name).outcome)
 
 
@@ -219,25 +231,31 @@ def test_another_seed_is_another_run(name: str) -> None:
 @every_name_that_trains
 def test_training_leaves_what_was_received_as_it_was(name: str) -> None:
     simulator = begun(name)
-    jobs = simulator.jobs(COHORT, 3)
-    held = [state for job in jobs for state in (job.shared, job.memory, job.local, job.sent, job.kept)]
-    before = [copy(state) for state in [*held, simulator.server]]
+    jobs = simulator.make_tasks(COHORT, 3)
+    held = [
+        state
+        for job in jobs
+        for state in (job.state.shared, job.state.memory, job.state.local, job.optimiser_received, job.optimiser_local)
+    ]
+    before = [copy(state) for state in [*held, simulator.state.server.tensors]]
     generators = [job.rng.bit_generator.state for job in jobs]
-    learn(simulator.recipe, simulator.vit, simulator.train, jobs[:1], TRAINING)
-    if not simulator.recipe.not_fusible:
-        learn(simulator.recipe, simulator.vit, simulator.train, jobs[1:], TRAINING)
-    assert all(map(same, [*held, simulator.server], before))
+    train_clients(simulator.context.recipe, simulator.context.vit, simulator.context.train, jobs[:1], TRAINING)
+    if not simulator.context.recipe.not_fusible:
+        train_clients(simulator.context.recipe, simulator.context.vit, simulator.context.train, jobs[1:], TRAINING)
+    assert all(map(same, [*held, simulator.state.server.tensors], before))
     assert [job.rng.bit_generator.state for job in jobs] == generators
 
 
 @every_name
 def test_predictions_do_not_read_the_labels(name: str) -> None:
     simulator = begun(name)
-    jobs = simulator.jobs(COHORT[:1] if simulator.recipe.not_fusible else COHORT, 3)
-    batch, state = toy.batch_of(simulator.method, jobs)
-    plain = simulator.method.logits(simulator.vit, batch, state)
+    jobs = simulator.make_tasks(COHORT[:1] if simulator.context.recipe.not_fusible else COHORT, 3)
+    batch, state = toy.batch_of(simulator.context.method, jobs)
+    plain = simulator.context.method.logits(simulator.context.vit, batch, state)
     batch.labels = (batch.labels + 1) % toy.CLASSES
-    assert torch.equal(simulator.method.logits(simulator.vit, batch, state), plain) == ("oracle" not in name)
+    assert torch.equal(simulator.context.method.logits(simulator.context.vit, batch, state), plain) == (
+        "oracle" not in name
+    )
 
 
 def in_rounds(method: Method, tensors: State) -> set[str]:
@@ -248,8 +266,8 @@ def in_rounds(method: Method, tensors: State) -> set[str]:
 @every_method_that_trains
 def test_a_method_learns(name: str) -> None:
     rows = ran(name).outcome.rounds
-    method = ran(name).simulator.method
-    before_training = method.fine_tuning or remembers(method)  # then even the first model predicts from own samples
+    method = ran(name).simulator.context.method
+    before_training = method.fine_tuning or has_datastore(method)  # then even the first model predicts from own samples
     least = 0.6 if before_training else max(rows[0]["seen_mean"], 0.6)
     assert rows[-1]["seen_mean"] > least  # four classes, of which a client holds 2, 3 or 4
     assert rows[-1]["train_loss"] < rows[1]["train_loss"]
@@ -259,13 +277,15 @@ def test_a_method_learns(name: str) -> None:
 def test_a_held_out_client_predicts_without_having_trained(name: str) -> None:
     run = ran(name)
     shared, local = declared(name)
-    (subject,) = run.simulator.subjects(run.simulator.federation.held_out)
-    assert run.simulator.rounds_trained[subject.client] == 0
-    assert run.simulator.method.held_out == (run.outcome.metrics["held_out"] is not None)
-    for key in local if type(run.simulator.method).held_out_local is Method.held_out_local else ():
-        mean = torch.stack([run.simulator.local[k][key] for k in COHORT]).mean(0)
-        np.testing.assert_allclose(subject.state[key], mean, atol=1e-6, rtol=1e-6)
-    assert same({key: subject.state[key] for key in shared}, {key: run.simulator.server[key] for key in shared})
+    (subject,) = run.simulator.evaluator.tasks(run.simulator.state, run.simulator.context.federation.held_out)
+    assert run.simulator.state.rounds_trained[subject.client] == 0
+    assert run.simulator.context.method.held_out == (run.outcome.metrics["held_out"] is not None)
+    for key in local if type(run.simulator.context.method).held_out_local is Method.held_out_local else ():
+        mean = torch.stack([run.simulator.state.local[k][key] for k in COHORT]).mean(0)
+        np.testing.assert_allclose(subject.state.tensors[key], mean, atol=1e-6, rtol=1e-6)
+    assert same(
+        {key: subject.state.tensors[key] for key in shared}, {key: run.simulator.state.server[key] for key in shared}
+    )
 
 
 @every_method_free_of_training
@@ -276,14 +296,14 @@ def test_a_method_free_of_training_sends_what_it_gathers_once_and_then_stands_st
     assert not local
     (start, *rounds), begin = run.outcome.rounds, begun(name)
     assert len(rounds) == ROUNDS
-    assert start["download_bytes"] == sum(received_bytes(name, job) for job in new(name).jobs(COHORT, 0))
+    assert start["download_bytes"] == sum(received_bytes(name, job) for job in new(name).make_tasks(COHORT, 0))
     for row in rounds:
         moved = {k for k in row if k not in ("round", "seconds", "train_loss") and row[k] != start[k]}
         assert not moved
         assert np.isnan(row["train_loss"])
-    assert same(run.simulator.server, begin.server)
+    assert same(run.simulator.state.server.tensors, begin.state.server.tensors)
     assert run.outcome.images == run.outcome.never_trained == 0
-    assert not run.simulator.rounds_trained.any()
+    assert not run.simulator.state.rounds_trained.any()
     assert run.simulator.executor.used.startswith("none")
 
 
@@ -306,6 +326,6 @@ def test_a_method_says_whether_it_shares_anything_and_takes_no_plugin_where_it_d
 def test_a_plugin_with_neutral_settings_is_the_method_without_it_bit_for_bit(name: str, plugin: str) -> None:
     simulator = new(f"{name}+{plugin}", settings={plugin: NEUTRAL[plugin]})
     outcome, parent = simulator.run(), ran(name)
-    assert same(simulator.server, parent.simulator.server)
-    assert all(same(simulator.local.get(k, {}), v) for k, v in parent.simulator.local.items())
+    assert same(simulator.state.server.tensors, parent.simulator.state.server.tensors)
+    assert all(same(simulator.state.local.get(k, {}), v) for k, v in parent.simulator.state.local.items())
     assert numbers(outcome) == numbers(parent.outcome)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
@@ -18,13 +19,15 @@ def test_the_proximal_step_by_hand() -> None:
     ends = []
     for strength in (0.0, 2.0):
         simulator = toy.simulator("ditto", of=toy.unequal(), settings={"ditto": {"strength": strength}})
-        (job,) = simulator.jobs([0], 1)
-        v = {key: value + 0.1 for key, value in job.local.items()}
-        (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [replace(job, local=v)], training)
+        (job,) = simulator.make_tasks([0], 1)
+        v = {key: value + 0.1 for key, value in job.state.local.items()}
+        (update,) = train_clients(
+            simulator.context.recipe, simulator.context.vit, simulator.context.train, [replace(job, local=v)], training
+        )
         ends.append(update.local)
     for w, own in zip(GLOBAL, PERSONAL, strict=True):
         assert not torch.equal(ends[0][own], v[own])
-        expected = ends[0][own] - 0.1 * 2.0 * (v[own] - job.shared[w])
+        expected = ends[0][own] - 0.1 * 2.0 * (v[own] - job.state.shared[w])
         torch.testing.assert_close(ends[1][own], expected, atol=1e-6, rtol=1e-5)
 
 
@@ -55,14 +58,17 @@ def test_without_the_distance_clients_train_on_their_own_to_the_bit(training: Lo
 
 def test_neither_phase_moves_the_other_model_and_the_global_one_may_come_first() -> None:
     simulator = toy.simulator("ditto", of=toy.unequal())
-    (job,) = simulator.jobs([0], 1)
-    (own, of_all), arguments = simulator.method.phases(), (simulator.recipe, simulator.vit, simulator.train, [job])
-    (both,) = learn(*arguments, toy.TRAINING)
-    (first,), (second,) = (learn(*arguments, toy.TRAINING, (phase,)) for phase in (own, of_all))
-    (turned,) = learn(*arguments, toy.TRAINING, (of_all, own))
-    assert all(torch.equal(first.shared[key], job.shared[key]) for key in GLOBAL)
-    assert all(torch.equal(second.local[key], job.local[key]) for key in PERSONAL)
-    assert all(torch.equal(both.local[key], first.local[key]) for key in PERSONAL)
+    (job,) = simulator.make_tasks([0], 1)
+    (own, of_all), arguments = (
+        simulator.context.method.phases(),
+        (simulator.context.recipe, simulator.context.vit, simulator.context.train, [job]),
+    )
+    (both,) = train_clients(*arguments, toy.TRAINING)
+    (first,), (second,) = (train_clients(*arguments, toy.TRAINING, (phase,)) for phase in (own, of_all))
+    (turned,) = train_clients(*arguments, toy.TRAINING, (of_all, own))
+    assert all(torch.equal(first.state.shared[key], job.state.shared[key]) for key in GLOBAL)
+    assert all(torch.equal(second.local[key], job.state.local[key]) for key in PERSONAL)
+    assert all(torch.equal(both.local[key], first.state.local[key]) for key in PERSONAL)
     for update in (second, turned):
         assert all(torch.equal(update.shared[key], both.shared[key]) for key in GLOBAL)
 

@@ -16,7 +16,7 @@ def ran(of: object = None, **fields: float) -> Simulator:
 
 def pooled(simulator: Simulator) -> tuple[np.ndarray, np.ndarray]:
     """Features and one-hot labels of all seen clients' training data together, in double precision."""
-    rows = np.concatenate([simulator.federation.clients[k].train for k in simulator.federation.seen])
+    rows = np.concatenate([simulator.context.federation.clients[k].train for k in simulator.context.federation.seen])
     z = toy.train_samples().features(torch.from_numpy(rows)).double().numpy()
     return z, np.eye(toy.CLASSES)[toy.dataset().train_y[rows]]
 
@@ -29,7 +29,7 @@ def test_the_federated_head_is_the_pooled_ridge_regression(ridge: float) -> None
     below = np.concatenate([z, np.sqrt(ridge) * np.eye(24)]), np.concatenate([y, np.zeros((24, toy.CLASSES))])
     w, *_ = np.linalg.lstsq(*below, rcond=None)
     expected = (w / np.linalg.norm(w, axis=0)).T
-    np.testing.assert_allclose(simulator.server["head.weight"], expected, atol=2e-4)
+    np.testing.assert_allclose(simulator.state.server["head.weight"], expected, atol=2e-4)
 
 
 def test_how_the_data_are_split_changes_nothing() -> None:
@@ -41,8 +41,8 @@ def test_how_the_data_are_split_changes_nothing() -> None:
 def test_rows_that_fill_a_batch_up_are_in_no_sum() -> None:
     """Clients of 21, 10 and 15 images share a pass, in which row 0 of the data fills the shorter ones up."""
     simulator = toy.simulator("fed3r", of=toy.unequal())
-    method = simulator.method
-    jobs = simulator.jobs([0, 1, 2], 0)
+    method = simulator.context.method
+    jobs = simulator.make_tasks([0, 1, 2], 0)
     batch, state = toy.batch_of(method, jobs)
     assert not batch.mask.all()
     found = method.statistics(toy.vit(), batch, state)["gram"]
@@ -54,7 +54,7 @@ def test_rows_that_fill_a_batch_up_are_in_no_sum() -> None:
 def test_a_class_that_nobody_holds_is_never_predicted() -> None:
     federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(1)], [toy.rows_of(0, 3, part="test"), []])
     simulator = ran(federation)
-    assert simulator.server["unseen"].tolist() == [0, 0, -torch.inf, -torch.inf]
+    assert simulator.state.server["unseen"].tolist() == [0, 0, -torch.inf, -torch.inf]
 
 
 def test_each_client_sends_its_gram_matrix_and_the_sums_of_its_own_classes_once() -> None:

@@ -32,11 +32,11 @@ def start() -> Simulator:
 
 def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
     simulator = start()
-    jobs = simulator.jobs([0, 1, 2], 1)
-    batch, state = toy.batch_of(simulator.method, jobs, width=10)
+    jobs = simulator.make_tasks([0, 1, 2], 1)
+    batch, state = toy.batch_of(simulator.context.method, jobs, width=10)
     generator = torch.Generator().manual_seed(1)
     state = {name: torch.randn(value.shape, generator=generator) * 0.3 for name, value in state.items()}
-    found = simulator.method.logits(toy.vit(), batch, state).view(3, 10, -1)
+    found = simulator.context.method.logits(toy.vit(), batch, state).view(3, 10, -1)
     for k, job in enumerate(jobs):
         model = deepcopy(toy.vit().model)
         for layer, block in enumerate(model.blocks):
@@ -48,9 +48,9 @@ def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
 
 def test_the_start_is_the_frozen_model_under_a_linear_head() -> None:
     simulator = start()
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=10)
-    head = toy.simulator("head").method.logits(toy.vit(), batch, state)
-    torch.testing.assert_close(simulator.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=10)
+    head = toy.simulator("head").context.method.logits(toy.vit(), batch, state)
+    torch.testing.assert_close(simulator.context.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
 
 
 def test_at_width_64_a_base_sized_transformer_takes_1_189_632_values() -> None:
@@ -65,8 +65,8 @@ def test_every_layer_of_every_tensor_learns() -> None:
     """After a round: at the very start the way up is zero, so that nothing reaches the way down."""
     simulator = start()
     simulator.run()
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 3))
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 3))
     state = {name: value.clone().requires_grad_() for name, value in state.items()}
-    loss = simulator.method.loss(toy.vit(), batch, state).mean()
+    loss = simulator.context.method.loss(toy.vit(), batch, state).mean()
     for name, gradient in zip(state, torch.autograd.grad(loss, list(state.values())), strict=True):
         assert gradient[0].flatten(1).abs().amax(1).gt(1e-6).all() if gradient.dim() > 2 else gradient.any(), name

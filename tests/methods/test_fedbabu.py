@@ -10,25 +10,25 @@ HEAD = ("head.weight", "head.bias")
 
 def test_the_head_never_moves_in_training_and_never_travels() -> None:
     simulator = toy.simulator("fedbabu", of=toy.unequal())
-    start = {key: simulator.initial_local[key].clone() for key in HEAD}
-    prompt = simulator.server["prompt"].clone()
+    start = {key: simulator.state.initial_local[key].clone() for key in HEAD}
+    prompt = simulator.state.server["prompt"].clone()
     outcome = simulator.run()
-    assert set(simulator.server) == {"prompt"}
-    assert not torch.equal(simulator.server["prompt"], prompt)
-    assert sorted(simulator.local) == [0, 1, 2]
-    assert all(torch.equal(local[key], start[key]) for local in simulator.local.values() for key in HEAD)
+    assert set(simulator.state.server.tensors) == {"prompt"}
+    assert not torch.equal(simulator.state.server["prompt"], prompt)
+    assert sorted(simulator.state.local) == [0, 1, 2]
+    assert all(torch.equal(local[key], start[key]) for local in simulator.state.local.values() for key in HEAD)
     assert outcome.upload_bytes == outcome.download_bytes == 2 * 3 * 4 * 10 * 24
 
 
 def test_a_client_predicts_with_its_own_tuned_head_over_the_averaged_prompts() -> None:
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     simulator.run()
-    tuning = simulator.method.fine_tuning
-    plain = simulator.subjects(np.array([0, 1]))
-    tuned = simulator.judge._tuned(plain, tuning)
+    tuning = simulator.context.method.fine_tuning
+    plain = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
+    tuned = simulator.evaluator._tuned(plain, tuning)
     for subject in tuned:
-        assert torch.equal(subject.state["prompt"], simulator.server["prompt"])
-        assert not torch.equal(subject.state["head.weight"], simulator.initial_local["head.weight"])
+        assert torch.equal(subject.state.tensors["prompt"], simulator.state.server["prompt"])
+        assert not torch.equal(subject.state.tensors["head.weight"], simulator.state.initial_local["head.weight"])
     assert not torch.equal(tuned[0].state["head.weight"], tuned[1].state["head.weight"])
 
 
@@ -36,13 +36,13 @@ def test_a_client_of_two_classes_gains_by_its_tuned_head() -> None:
     """Client 1 holds classes 0 and 1 alone; under the random head it is scored where no tuning is."""
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     outcome = simulator.run()
-    fixed = simulator.judge._score(simulator.subjects(np.array([1]))).accuracy[0]
+    fixed = simulator.evaluator._score(simulator.evaluator.tasks(simulator.state, np.array([1]))).accuracy[0]
     assert outcome.clients[1]["accuracy"] > max(0.6, fixed)
 
 
 def test_a_held_out_client_is_scored_with_the_fixed_head_and_apart_from_that_tuned() -> None:
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     metrics = simulator.run().metrics
-    (subject,) = simulator.subjects(simulator.federation.held_out)
-    assert all(torch.allclose(subject.state[key], simulator.initial_local[key]) for key in HEAD)
+    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    assert all(torch.allclose(subject.state.tensors[key], simulator.state.initial_local[key]) for key in HEAD)
     assert metrics["held_out_adapted"]["mean"] > metrics["held_out"]["mean"]

@@ -29,10 +29,10 @@ def start() -> Simulator:
 def test_logits_are_those_of_the_backbone_with_other_biases() -> None:
     """By timm's own forward of a copy whose bias terms have been moved."""
     simulator = start()
-    jobs = simulator.jobs([0, 1, 2], 1)
-    batch, state = toy.batch_of(simulator.method, jobs, width=10)
+    jobs = simulator.make_tasks([0, 1, 2], 1)
+    batch, state = toy.batch_of(simulator.context.method, jobs, width=10)
     state = random(state)
-    found = simulator.method.logits(toy.vit(), batch, state).view(3, 10, -1)
+    found = simulator.context.method.logits(toy.vit(), batch, state).view(3, 10, -1)
     for k, job in enumerate(jobs):
         model, moved = deepcopy(toy.vit().model), {name.removeprefix("bias."): v[k] for name, v in state.items()}
         model.patch_embed.proj.bias.data += moved["patch"]
@@ -63,19 +63,19 @@ def test_a_base_sized_transformer_has_102_912_biases() -> None:
 
 def test_the_start_is_the_frozen_model_under_a_linear_head() -> None:
     simulator = start()
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=10)
-    head = toy.simulator("head").method.logits(toy.vit(), batch, state)
-    torch.testing.assert_close(simulator.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=10)
+    head = toy.simulator("head").context.method.logits(toy.vit(), batch, state)
+    torch.testing.assert_close(simulator.context.method.logits(toy.vit(), batch, state), head, atol=1e-5, rtol=1e-5)
 
 
 def test_every_bias_but_that_of_the_keys_learns() -> None:
     """A bias of the keys adds the same to every score of a query, which softmax does not see."""
     simulator = start()
     simulator.run()
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 3))
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 3))
     names = [name for name in state if name.startswith("bias.")]
     state = {name: value.clone().requires_grad_(name in names) for name, value in state.items()}
-    loss = simulator.method.loss(toy.vit(), batch, state).mean()
+    loss = simulator.context.method.loss(toy.vit(), batch, state).mean()
     for name, gradient in zip(names, torch.autograd.grad(loss, [state[name] for name in names]), strict=True):
         parts = gradient[0].view(-1, 3, 24)[:, [0, 2]] if name == "bias.qkv" else gradient[0]
         assert parts.abs().amax(-1).gt(1e-6).all(), name

@@ -28,7 +28,7 @@ def ran(of: Any = None, **fields: float) -> Simulator:
 def by_hand(simulator: Simulator, gamma: float, ridge: float) -> np.ndarray:
     """Section 4 of the paper in loops, in double precision; a class of one client has the covariance gamma I."""
     labels, gram, sums = toy.dataset().train_y, np.zeros((DIM, DIM)), np.zeros((CLASSES, DIM))
-    rows = [simulator.federation.clients[k].train for k in simulator.federation.seen]
+    rows = [simulator.context.federation.clients[k].train for k in simulator.context.federation.seen]
     z = toy.train_samples().features(torch.arange(60)).double().numpy()
     for c in range(CLASSES):
         of_class = [own[labels[own] == c] for own in rows if (labels[own] == c).any()]
@@ -46,14 +46,14 @@ def by_hand(simulator: Simulator, gamma: float, ridge: float) -> np.ndarray:
 @pytest.mark.parametrize(("gamma", "ridge"), [(1.0, 0.01), (0.1, 2.0)])
 def test_the_head_is_that_of_the_papers_formula(gamma: float, ridge: float) -> None:
     simulator = ran(gamma=gamma, ridge=ridge)
-    np.testing.assert_allclose(simulator.server["head.weight"], by_hand(simulator, gamma, ridge), atol=2e-4)
+    np.testing.assert_allclose(simulator.state.server["head.weight"], by_hand(simulator, gamma, ridge), atol=2e-4)
 
 
 def test_a_class_of_one_client_has_the_shrinkage_alone_for_a_covariance() -> None:
     federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(2, 3)], [[0], [1]])
     simulator = ran(federation)
-    assert simulator.server["head.weight"].isfinite().all()
-    np.testing.assert_allclose(simulator.server["head.weight"], by_hand(simulator, 1.0, 0.01), atol=2e-4)
+    assert simulator.state.server["head.weight"].isfinite().all()
+    np.testing.assert_allclose(simulator.state.server["head.weight"], by_hand(simulator, 1.0, 0.01), atol=2e-4)
 
 
 def sent(clients: int, samples: int, factor: torch.Tensor, rng: torch.Generator) -> State:

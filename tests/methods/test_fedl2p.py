@@ -22,12 +22,12 @@ SETTINGS = {"fedl2p": {"pool": 6, "chosen": 2, "tokens": 3}}
 def ready(**settings: Any) -> tuple[Simulator, Batch, State]:
     """One client's 21 images."""
     simulator = toy.simulator("fedl2p", of=toy.unequal(), settings={"fedl2p": {**SETTINGS["fedl2p"], **settings}})
-    return simulator, *toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    return simulator, *toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
 
 
 def test_the_members_with_the_highest_scores_are_taken_from_ones_own_pool() -> None:
     simulator = toy.simulator("fedl2p", of=toy.unequal())
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=2)
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=2)
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.9, 0.5, 0.1], [0.1, 0.2, 0.3], [0.3, -1.0, 0.2]])
     pool = torch.arange(2 * 3 * 2, dtype=torch.float).view(2, 3, 2)
     expected = [[pool[0, 1], pool[0, 2]], [pool[0, 0], pool[0, 1]], [pool[1, 2], pool[1, 1]], [pool[1, 0], pool[1, 2]]]
@@ -36,7 +36,7 @@ def test_the_members_with_the_highest_scores_are_taken_from_ones_own_pool() -> N
 
 def test_nearness_is_the_cosine_with_each_clients_own_keys() -> None:
     simulator = toy.simulator("fedl2p", of=toy.unequal())
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([0, 1], 1), width=2)
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=2)
     rng = np.random.default_rng(0)
     query, keys = (torch.from_numpy(rng.normal(size=size)) for size in ((4, 5), (2, 3, 5)))
     by_hand = torch.stack([functional.cosine_similarity(query[b], keys[b // 2], dim=-1) for b in range(4)])
@@ -46,8 +46,8 @@ def test_nearness_is_the_cosine_with_each_clients_own_keys() -> None:
 def test_logits_are_those_of_a_forward_pass_with_the_prompts_of_the_nearest_keys() -> None:
     """Against timm's own blocks, sample by sample."""
     simulator, batch, state = ready()
-    model, logits = simulator.vit.model, simulator.method.logits(simulator.vit, batch, state)
-    tokens, queries = simulator.train.tokens(batch.rows), simulator.train.features(batch.rows)
+    model, logits = simulator.context.vit.model, simulator.context.method.logits(simulator.context.vit, batch, state)
+    tokens, queries = simulator.context.train.tokens(batch.rows), simulator.context.train.features(batch.rows)
     choices = set()
     for row in range(len(tokens)):
         similarity = functional.cosine_similarity(queries[row], state["keys"][0], dim=-1).numpy()
@@ -63,12 +63,12 @@ def test_logits_are_those_of_a_forward_pass_with_the_prompts_of_the_nearest_keys
 
 def test_the_pull_loss_draws_chosen_keys_towards_samples_and_leaves_the_others() -> None:
     simulator, batch, state = ready(pull=0.5)
-    state["keys"][0, 0] = -simulator.train.features(batch.rows).mean(0)  # nearest to no sample
+    state["keys"][0, 0] = -simulator.context.train.features(batch.rows).mean(0)  # nearest to no sample
     before = state["keys"].clone()
     state["keys"] = before.clone().requires_grad_()
-    simulator.method.loss(simulator.vit, batch, state).sum().backward()
+    simulator.context.method.loss(simulator.context.vit, batch, state).sum().backward()
     after = (before - 1e-4 * state["keys"].grad).detach()
-    queries = simulator.train.features(batch.rows)
+    queries = simulator.context.train.features(batch.rows)
     old, new = (functional.cosine_similarity(queries[:, None], keys, dim=-1) for keys in (before, after))
     chosen = torch.zeros_like(old).scatter(1, old.topk(2).indices, 1.0).bool()
     used = chosen.any(0)
@@ -79,11 +79,11 @@ def test_the_pull_loss_draws_chosen_keys_towards_samples_and_leaves_the_others()
 
 def test_the_loss_is_cross_entropy_less_the_weighted_cosines() -> None:
     simulator, batch, state = ready(pull=0.25)
-    logits = simulator.method.logits(simulator.vit, batch, state)
-    queries = simulator.train.features(batch.rows)
+    logits = simulator.context.method.logits(simulator.context.vit, batch, state)
+    queries = simulator.context.train.features(batch.rows)
     near = functional.cosine_similarity(queries[:, None], state["keys"], dim=-1).sort(1, descending=True).values
     expected = functional.cross_entropy(logits, batch.labels, reduction="none") - 0.25 * (near[:, 0] + near[:, 1])
-    torch.testing.assert_close(simulator.method.loss(simulator.vit, batch, state), expected)
+    torch.testing.assert_close(simulator.context.method.loss(simulator.context.vit, batch, state), expected)
 
 
 def test_no_more_prompts_can_be_chosen_than_there_are() -> None:
@@ -94,5 +94,5 @@ def test_no_more_prompts_can_be_chosen_than_there_are() -> None:
 def test_the_head_may_read_the_mean_of_the_prompts_instead_of_cls() -> None:
     simulator, batch, state = ready()
     other = replace(create("fedl2p:read-prompts", SETTINGS).method)
-    one, two = (method.logits(simulator.vit, batch, state) for method in (simulator.method, other))
+    one, two = (method.logits(simulator.context.vit, batch, state) for method in (simulator.context.method, other))
     assert not torch.allclose(one, two, atol=1e-3)

@@ -8,8 +8,9 @@ import torch
 from sklearn.preprocessing import normalize
 
 from fedprompt.benchmark.backbone.samples import Samples
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.data.federation import Federation
 from fedprompt.methods import registry
 from tests import toy
@@ -36,7 +37,7 @@ def pooled(of: Federation) -> np.ndarray:
 
 def test_the_head_is_the_unit_class_means_of_all_data_pooled() -> None:
     simulator = fedncm()
-    np.testing.assert_allclose(simulator.server["head.weight"], pooled(simulator.federation), atol=1e-5)
+    np.testing.assert_allclose(simulator.state.server["head.weight"], pooled(simulator.context.federation), atol=1e-5)
 
 
 def test_predictions_are_those_of_the_pooled_closed_form() -> None:
@@ -68,11 +69,11 @@ def test_each_client_sends_the_sums_and_counts_of_its_classes_once() -> None:
 def test_a_class_that_nobody_holds_is_never_predicted() -> None:
     of = toy.deal([toy.rows_of(0, 2), toy.rows_of(2)], [toy.rows_of(1, 3, part="test")] * 2)
     simulator = fedncm(of)
-    assert simulator.server["unseen"].tolist() == [0, -torch.inf, 0, -torch.inf]
+    assert simulator.state.server["unseen"].tolist() == [0, -torch.inf, 0, -torch.inf]
     for row in simulator.outcome.clients:
         assert row["accuracy"] == 0  # of images of the two classes that nobody holds
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
-    assert set(simulator.method.logits(simulator.vit, batch, state).argmax(1).tolist()) <= {0, 2}
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
+    assert set(simulator.context.method.logits(simulator.context.vit, batch, state).argmax(1).tolist()) <= {0, 2}
 
 
 @pytest.mark.parametrize("name", ["fedncm", "head"])

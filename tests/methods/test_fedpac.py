@@ -77,7 +77,7 @@ def test_where_the_solver_fails_a_client_keeps_its_own_head_and_the_round_says_s
     assert outcome.rounds[1]["train_unsolved"] == 3
     assert outcome.rounds[1]["train_own_weight"] == 1
     for update in updates:
-        assert torch.equal(simulator.server[f"{update.client}.head.weight"], update.shared["head.weight"])
+        assert torch.equal(simulator.state.server[f"{update.client}.head.weight"], update.shared["head.weight"])
 
 
 def test_moments_are_those_of_the_products_of_class_and_feature() -> None:
@@ -94,8 +94,12 @@ def test_moments_are_those_of_the_products_of_class_and_feature() -> None:
     products, variances = moments(kept[0])
     means = []
     for update in updates:
-        batch, _ = toy.batch_of(simulator.method, simulator.jobs([update.client], 9))
-        z = simulator.method.feature(simulator.vit, batch, {"prompt": update.shared["prompt"][None]}).double().numpy()
+        batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([update.client], 9))
+        z = (
+            simulator.context.method.feature(simulator.context.vit, batch, {"prompt": update.shared["prompt"][None]})
+            .double()
+            .numpy()
+        )
         tensor = np.eye(4)[batch.labels.numpy()][:, :, None] * z[:, None]
         means.append(tensor.mean(0).ravel())
         spread = tensor.reshape(len(z), -1).var(0).sum() / len(z)
@@ -105,31 +109,31 @@ def test_moments_are_those_of_the_products_of_class_and_feature() -> None:
 
 def test_the_head_learns_before_the_prompts_and_only_these_are_pulled() -> None:
     simulator = toy.simulator("fedpac", of=toy.unequal(), settings={"fedpac": {"pull": 2.0}})
-    method = simulator.method
+    method = simulator.context.method
     assert method.phases() == (Phase(HEAD, 1, None), Phase(("prompt",)))
-    batch, state = toy.batch_of(method, simulator.jobs([1], 1))
+    batch, state = toy.batch_of(method, simulator.make_tasks([1], 1))
     state |= {"prototypes": torch.ones(1, 4, 24), "known": torch.tensor([[1.0, 0, 0, 0]])}
     losses = []
     for phase in method.phases():
         batch.phase = phase
-        losses.append(method.loss(simulator.vit, batch, state))
+        losses.append(method.loss(simulator.context.vit, batch, state))
     plain = torch.nn.functional.cross_entropy(
-        method.logits(simulator.vit, batch, state), batch.labels, reduction="none"
+        method.logits(simulator.context.vit, batch, state), batch.labels, reduction="none"
     )
-    z = method.feature(simulator.vit, batch, state)  # type: ignore[attr-defined]
+    z = method.feature(simulator.context.vit, batch, state)  # type: ignore[attr-defined]
     torch.testing.assert_close(losses[0], plain)
     torch.testing.assert_close(losses[1] - plain, 2 * (z - 1).square().mean(1) * (batch.labels == 0))
 
 
 def test_a_client_holds_its_own_combination_of_the_rounds_heads_or_the_initial_one() -> None:
     simulator = toy.simulator("fedpac", of=toy.unequal(), participation=2 / 3, rounds=1)
-    initial = simulator.server["head.weight"].clone()
-    cohort = simulator.cohort(1).tolist()
+    initial = simulator.state.server["head.weight"].clone()
+    cohort = simulator.sample_cohort(1).tolist()
     updates = toy.learned(simulator, cohort, 1)
     simulator.run()
     (absent,) = {0, 1, 2} - set(cohort)
     heads = torch.stack([update.shared["head.weight"] for update in updates])
-    held = {s.client: s.state["head.weight"] for s in simulator.subjects(np.arange(4))}
+    held = {s.client: s.state.tensors["head.weight"] for s in simulator.evaluator.tasks(simulator.state, np.arange(4))}
     assert torch.equal(held[absent], initial)
     for client in cohort:
         first = torch.linalg.lstsq(

@@ -25,11 +25,11 @@ def along(step: np.ndarray, prompts: np.ndarray) -> float:
 @pytest.mark.parametrize("client", [0, 1, 2])
 def test_a_clients_update_is_orthogonal_to_the_span_of_the_global_prompt_after_round_one(client: int) -> None:
     simulator = toy.simulator("fedpr", of=toy.unequal(), settings=SETTINGS, rounds=1)
-    start = simulator.server["prompts"].numpy().copy()
+    start = simulator.state.server["prompts"].numpy().copy()
     (first,) = toy.learned(simulator, [client], 1)
-    assert along(first.shared["prompts"].numpy() - start, start) > 0.1  # round 1 is not projected
+    assert along(first.state.shared["prompts"].numpy() - start, start) > 0.1  # round 1 is not projected
     simulator.run()
-    received = simulator.server["prompts"].numpy().copy()
+    received = simulator.state.server["prompts"].numpy().copy()
     (update,) = toy.learned(simulator, [client], 2)
     step = update.shared["prompts"].numpy() - received
     assert np.abs(step).max() > 1e-4

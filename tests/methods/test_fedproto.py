@@ -16,9 +16,9 @@ CLASSES, DIM = 4, 24
 
 def features(simulator: Simulator, client: int, prompt: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Features and labels of a client's training images under these prompts."""
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([client], 9))
-    assert isinstance(simulator.method, FedVPT)
-    z = simulator.method.feature(simulator.vit, batch, {"prompt": prompt[None]})
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 9))
+    assert isinstance(simulator.context.method, FedVPT)
+    z = simulator.context.method.feature(simulator.context.vit, batch, {"prompt": prompt[None]})
     return z.double().numpy(), batch.labels.numpy()
 
 
@@ -29,8 +29,8 @@ def test_prototypes_are_the_means_over_all_samples_of_a_class_under_each_clients
     found = [features(simulator, update.client, update.local["prompt"]) for update in updates]
     z, labels = (np.concatenate(part) for part in zip(*found, strict=True))
     pooled = np.stack([z[labels == c].mean(0) for c in range(CLASSES)])
-    np.testing.assert_allclose(simulator.server["prototypes"], pooled, rtol=1e-4, atol=1e-5)
-    assert simulator.server["known"].tolist() == [1, 1, 1, 1]
+    np.testing.assert_allclose(simulator.state.server["prototypes"], pooled, rtol=1e-4, atol=1e-5)
+    assert simulator.state.server["known"].tolist() == [1, 1, 1, 1]
 
 
 def test_a_class_that_no_client_of_a_round_holds_keeps_its_prototype() -> None:
@@ -45,15 +45,17 @@ def test_a_class_that_no_client_of_a_round_holds_keeps_its_prototype() -> None:
 
 def test_the_loss_adds_the_mean_squared_error_to_the_prototype_of_the_class_where_one_is_known() -> None:
     simulator = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 3.0}})
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
     generator = torch.Generator().manual_seed(0)
     prototypes, known = torch.randn(1, CLASSES, DIM, generator=generator), torch.tensor([[1.0, 0, 1, 1]])
-    plain = simulator.method.loss(simulator.vit, batch, state)
-    pulled = simulator.method.loss(simulator.vit, batch, {**state, "prototypes": prototypes, "known": known})
+    plain = simulator.context.method.loss(simulator.context.vit, batch, state)
+    pulled = simulator.context.method.loss(
+        simulator.context.vit, batch, {**state, "prototypes": prototypes, "known": known}
+    )
     z, labels = features(simulator, 0, state["prompt"][0])
     errors = ((z - prototypes[0].numpy()[labels]) ** 2).mean(1) * known[0].numpy()[labels]
     np.testing.assert_allclose(pulled - plain, 3 * errors, rtol=1e-4, atol=1e-5)
-    own = simulator.method.logits(simulator.vit, batch, state)
+    own = simulator.context.method.logits(simulator.context.vit, batch, state)
     torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(own, batch.labels, reduction="none"))
 
 
@@ -72,8 +74,8 @@ def test_a_pull_draws_features_nearer_to_their_prototypes() -> None:
     for pull in (0.0, 30.0):
         simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=3, settings={"fedproto": {"pull": pull}})
         simulator.run()
-        prototypes = simulator.server["prototypes"].numpy()
-        found = [features(simulator, k, simulator.local[k]["prompt"]) for k in range(3)]
+        prototypes = simulator.state.server["prototypes"].numpy()
+        found = [features(simulator, k, simulator.state.local[k]["prompt"]) for k in range(3)]
         errors.append(np.mean([((z - prototypes[labels]) ** 2).mean() for z, labels in found]))
     assert errors[1] < 0.9 * errors[0]
 
@@ -93,11 +95,13 @@ def test_the_nearest_prototype_as_a_head_is_that_of_the_least_distance_among_tho
 def test_a_held_out_client_takes_the_nearest_prototype_under_the_initial_prompts(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
-    (subject,) = simulator.subjects(np.array([3]))
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([3], 9))
-    logits = simulator.method.logits(simulator.vit, batch, {key: value[None] for key, value in subject.state.items()})
-    z, _ = features(simulator, 3, simulator.initial_local["prompt"])
-    distances = ((z[:, None] - simulator.server["prototypes"].numpy()) ** 2).sum(2)
+    (subject,) = simulator.evaluator.tasks(simulator.state, np.array([3]))
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([3], 9))
+    logits = simulator.context.method.logits(
+        simulator.context.vit, batch, {key: value[None] for key, value in subject.state.items()}
+    )
+    z, _ = features(simulator, 3, simulator.state.initial_local["prompt"])
+    distances = ((z[:, None] - simulator.state.server["prototypes"].numpy()) ** 2).sum(2)
     assert logits.argmax(1).tolist() == distances.argmin(1).tolist()
     np.testing.assert_allclose(logits, (z**2).sum(1, keepdims=True) / 2 - distances / 2, rtol=1e-3, atol=1e-3)
 
@@ -106,16 +110,18 @@ def test_a_held_out_client_takes_the_nearest_prototype_under_the_initial_prompts
 def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
-    (subject,) = simulator.subjects(np.array([2]))
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([2], 9))
-    logits = simulator.method.logits(simulator.vit, batch, {key: value[None] for key, value in subject.state.items()})
-    own = simulator.local[2]
+    (subject,) = simulator.evaluator.tasks(simulator.state, np.array([2]))
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([2], 9))
+    logits = simulator.context.method.logits(
+        simulator.context.vit, batch, {key: value[None] for key, value in subject.state.items()}
+    )
+    own = simulator.state.local[2]
     z, _ = features(simulator, 2, own["prompt"])
     if name == "fedproto":
         expected = z @ own["head.weight"].double().numpy().T + own["head.bias"].numpy()
         np.testing.assert_allclose(logits, expected, atol=1e-4)
     else:
-        distances = ((z[:, None] - simulator.server["prototypes"].numpy()) ** 2).sum(2)
+        distances = ((z[:, None] - simulator.state.server["prototypes"].numpy()) ** 2).sum(2)
         assert logits.argmax(1).tolist() == distances.argmin(1).tolist()
 
 
@@ -125,4 +131,4 @@ def test_class_sums_and_prototypes_are_all_that_travels() -> None:
     outcome = simulator.run()
     assert outcome.upload_bytes == 4 * 9 * (DIM + 1)
     assert outcome.download_bytes == 4 * 3 * CLASSES * (DIM + 1)
-    assert simulator.server.keys() - set(simulator.private_names) == {"prototypes", "known"}
+    assert simulator.state.server.keys() - set(simulator.private_names) == {"prototypes", "known"}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from fedprompt.benchmark.simulation.local_training import learn
+from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.methods.base import Phase, State
 from fedprompt.methods.registry import create
 from tests import toy
@@ -18,25 +18,25 @@ def moved(before: State, after: State) -> set[str]:
 
 def test_each_phase_moves_its_own_part_alone() -> None:
     simulator = toy.simulator("fedrep", of=toy.unequal())
-    (job,) = simulator.jobs([0], 1)
-    arguments = simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING
-    for phase, own in zip(simulator.method.phases(), (HEAD, {"prompt"}), strict=True):
-        (update,) = learn(*arguments, (phase,))
-        assert moved({**job.shared, **job.local}, {**update.shared, **update.local}) == own
+    (job,) = simulator.make_tasks([0], 1)
+    arguments = simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], toy.TRAINING
+    for phase, own in zip(simulator.context.method.phases(), (HEAD, {"prompt"}), strict=True):
+        (update,) = train_clients(*arguments, (phase,))
+        assert moved({**job.state.shared, **job.state.local}, {**update.shared, **update.local}) == own
 
 
 def test_the_prompts_train_under_the_head_that_the_first_phase_left() -> None:
     """Two updates by hand, the second from where the first ended, on the batches that follow in the client's order."""
     simulator = toy.simulator("fedrep", of=toy.unequal())
     (whole,) = toy.learned(simulator, [0], 1)
-    (job,) = simulator.jobs([0], 1)
-    arguments = simulator.recipe, simulator.vit, simulator.train
-    (first,) = learn(*arguments, [job], toy.TRAINING, (Phase(tuple(HEAD)),))
+    (job,) = simulator.make_tasks([0], 1)
+    arguments = simulator.context.recipe, simulator.context.vit, simulator.context.train
+    (first,) = train_clients(*arguments, [job], toy.TRAINING, (Phase(tuple(HEAD)),))
     for _ in range(toy.TRAINING.epochs):
         job.rng.permutation(job.rows)
-    (second,) = learn(*arguments, [replace(job, local=first.local)], toy.TRAINING, (Phase(("prompt",)),))
+    (second,) = train_clients(*arguments, [replace(job, local=first.state.local)], toy.TRAINING, (Phase(("prompt",)),))
     assert torch.equal(whole.shared["prompt"], second.shared["prompt"])
-    assert all(torch.equal(whole.local[key], first.local[key]) for key in HEAD)
+    assert all(torch.equal(whole.state.local[key], first.state.local[key]) for key in HEAD)
 
 
 def test_the_head_may_train_for_epochs_of_its_own() -> None:
@@ -47,6 +47,6 @@ def test_the_head_may_train_for_epochs_of_its_own() -> None:
 
 def test_a_round_starts_like_fedper_and_shares_what_it_shares() -> None:
     one, other = toy.simulator("fedrep"), toy.simulator("fedper")
-    assert one.server.keys() == other.server.keys() == {"prompt"}
-    assert all(torch.equal(one.initial_local[key], other.initial_local[key]) for key in HEAD)
+    assert one.server.keys() == other.state.server.keys() == {"prompt"}
+    assert all(torch.equal(one.initial_local[key], other.state.initial_local[key]) for key in HEAD)
     assert create("fedrep").method.personalised

@@ -15,11 +15,11 @@ SHARED = ("prompt", "head.weight", "head.bias")
 def job_state(name: str, client: int, **settings: float) -> tuple[torch.Tensor, State, State]:
     """The losses [B] of a client whose tensors are drawn at random, their gradients and the tensors."""
     simulator = toy.simulator(name, of=toy.unequal(), settings={"fedrod": settings} if settings else None)
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([client], 1))
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 1))
     generator = torch.Generator().manual_seed(0)
     state = {key: (value + 0.3 * torch.randn(value.shape, generator=generator)) for key, value in state.items()}
     state = {key: value.detach().requires_grad_() for key, value in state.items()}
-    losses = simulator.method.loss(simulator.vit, batch, state)
+    losses = simulator.context.method.loss(simulator.context.vit, batch, state)
     gradients = dict(zip(state, torch.autograd.grad(losses.mean(), list(state.values())), strict=True))
     return losses.detach(), gradients, {key: value.detach() for key, value in state.items()}
 
@@ -27,10 +27,10 @@ def job_state(name: str, client: int, **settings: float) -> tuple[torch.Tensor, 
 def features(client: int, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A client's features and labels, and its class counts."""
     simulator = toy.simulator("fedvpt", of=toy.unequal())
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([client], 1))
-    assert isinstance(simulator.method, FedVPT)
-    z = simulator.method.feature(simulator.vit, batch, state)
-    return z.double().numpy(), batch.labels.numpy(), simulator.federation.counts[client].astype(float)
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 1))
+    assert isinstance(simulator.context.method, FedVPT)
+    z = simulator.context.method.feature(simulator.context.vit, batch, state)
+    return z.double().numpy(), batch.labels.numpy(), simulator.context.federation.counts[client].astype(float)
 
 
 def test_the_loss_is_balanced_softmax_and_the_cross_entropy_of_both_heads() -> None:
@@ -74,8 +74,8 @@ def test_without_balance_and_personal_head_it_is_fedvpt_bit_for_bit() -> None:
     plain = toy.simulator("fedvpt", of=toy.unequal())
     reduced = toy.simulator("fedrod:generic", of=toy.unequal(), settings={"fedrod": {"gamma": 0.0}})
     one, other = plain.run(), reduced.run()
-    assert plain.server.keys() == reduced.server.keys()
-    assert all(torch.equal(reduced.server[key], value) for key, value in plain.server.items())
+    assert plain.state.server.keys() == reduced.server.keys()
+    assert all(torch.equal(reduced.server[key], value) for key, value in plain.state.server.items())
     assert one.metrics == other.metrics
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
 
@@ -93,16 +93,16 @@ def test_seen_clients_add_their_own_head_and_held_out_ones_none() -> None:
     simulator.run()
     generic = create("fedrod:generic").method
     for client in range(4):
-        (subject,) = simulator.subjects(np.array([client]))
-        batch, _ = toy.batch_of(simulator.method, simulator.jobs([client], 2))
+        (subject,) = simulator.evaluator.tasks(simulator.state, np.array([client]))
+        batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 2))
         state = {key: value[None] for key, value in subject.state.items()}
-        logits = simulator.method.logits(simulator.vit, batch, state)
-        added = logits - generic.logits(simulator.vit, batch, state)
+        logits = simulator.context.method.logits(simulator.context.vit, batch, state)
+        added = logits - generic.logits(simulator.context.vit, batch, state)
         if client == 3:
             assert not added.any()
             continue
         z, _, _ = features(client, state)
-        own = simulator.local[client]
+        own = simulator.state.local[client]
         expected = z @ own["personal.weight"].double().numpy().T + own["personal.bias"].numpy()
         np.testing.assert_allclose(added, expected, atol=1e-4)
         assert added.abs().max() > 0.01

@@ -4,7 +4,6 @@ import torch
 
 from fedprompt.benchmark.simulation.batch import Batch, Clients
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.benchmark.simulation.stacking import stack
 from tests import toy
 
 TOKENS, PATCHES = 3, 16
@@ -16,10 +15,11 @@ def deep(mode: str) -> Simulator:
 
 def logits(simulator: Simulator, prompts: torch.Tensor | None = None) -> torch.Tensor:
     """Logits of the first six training images, with other prompts where given."""
-    clients = Clients.of(np.ones((1, 4), np.int64), simulator.vit.device)
-    state = stack([simulator.server if prompts is None else {**simulator.server, "prompts": prompts}], clients)
-    batch = Batch(simulator.train, [np.arange(6)], clients)
-    return simulator.method.logits(simulator.vit, batch, state)
+    clients = Clients.of(np.ones((1, 4), np.int64), simulator.context.vit.device)
+    tensors = simulator.state.server.tensors | ({} if prompts is None else {"prompts": prompts})
+    state = simulator.context.class_rows.gather([tensors], clients)
+    batch = Batch(simulator.context.train, [np.arange(6)], clients)
+    return simulator.context.method.logits(simulator.context.vit, batch, state)
 
 
 def lengths(simulator: Simulator) -> list[int]:
@@ -27,7 +27,7 @@ def lengths(simulator: Simulator) -> list[int]:
     seen: list[int] = []
     hooks = [
         block.norm1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
-        for block in simulator.vit.model.blocks
+        for block in simulator.context.vit.model.blocks
     ]
     logits(simulator)
     for hook in hooks:
@@ -53,7 +53,7 @@ def test_replaced_and_appended_prompts_start_alike_and_predict_differently() -> 
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
 def test_the_prompts_of_every_layer_reach_the_prediction(mode: str, layer: int) -> None:
     simulator = deep(mode)
-    prompts = simulator.server["prompts"].clone()
+    prompts = simulator.state.server["prompts"].clone()
     prompts[layer] = 0
     assert not torch.allclose(logits(simulator, prompts), logits(simulator), atol=1e-5)
 
@@ -61,12 +61,12 @@ def test_the_prompts_of_every_layer_reach_the_prediction(mode: str, layer: int) 
 def test_replacing_is_the_plain_transformer_with_its_prompt_positions_overwritten() -> None:
     """Written out against timm's own blocks."""
     simulator = deep("replace")
-    model, prompts = simulator.vit.model, simulator.server["prompts"]
-    x = simulator.train.tokens(torch.arange(6))
+    model, prompts = simulator.context.vit.model, simulator.state.server["prompts"]
+    x = simulator.context.train.tokens(torch.arange(6))
     x = torch.cat([x[:, :1], torch.zeros(6, TOKENS, 24), x[:, 1:]], dim=1)
     for block, own in zip(model.blocks, prompts, strict=True):
         x = x.clone()
         x[:, 1 : 1 + TOKENS] = own
         x = block(x)
-    expected = model.norm(x)[:, 0] @ simulator.server["head.weight"].T + simulator.server["head.bias"]
+    expected = model.norm(x)[:, 0] @ simulator.state.server["head.weight"].T + simulator.state.server["head.bias"]
     torch.testing.assert_close(logits(simulator), expected, atol=1e-5, rtol=1e-4)

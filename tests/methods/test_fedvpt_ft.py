@@ -3,15 +3,16 @@
 import numpy as np
 import torch
 
-from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from tests import toy
 
 
 def test_fine_tuning_changes_nothing_at_the_server() -> None:
     tuned, plain = toy.simulator("fedvpt-ft", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
     one, other = tuned.run(), plain.run()
-    assert all(torch.equal(tuned.server[key], value) for key, value in plain.server.items())
-    assert tuned.server.keys() == plain.server.keys()
+    assert all(torch.equal(tuned.server[key], value) for key, value in plain.state.server.items())
+    assert tuned.server.keys() == plain.state.server.keys()
     assert not tuned.local
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
@@ -26,9 +27,9 @@ def test_a_client_predicts_after_epochs_on_its_own_data() -> None:
     tuned.run()
     plain.run()
     (subject,) = tuned.judge._tuned(tuned.subjects(np.array([1])), tuned.method.fine_tuning)
-    (job,) = plain.jobs([1], 9)
-    job.rng.bit_generator.state = plain.streams.numpy("adaptation", 1).bit_generator.state
+    (job,) = plain.make_tasks([1], 9)
+    job.rng.bit_generator.state = plain.context.streams.numpy("adaptation", 1).bit_generator.state
     training = LocalTraining(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
-    (update,) = learn(plain.recipe, plain.vit, plain.train, [job], training)
-    assert all(torch.equal(subject.state[key], value) for key, value in update.shared.items())
+    (update,) = train_clients(plain.context.recipe, plain.context.vit, plain.context.train, [job], training)
+    assert all(torch.equal(subject.state.tensors[key], value) for key, value in update.shared.items())
     assert len(update.shared) == 3

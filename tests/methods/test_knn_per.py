@@ -9,7 +9,6 @@ import torch
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier
 
-from fedprompt.benchmark.simulation.datastore import recalled
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.data.federation import Client, Federation
 from fedprompt.methods.base import State
@@ -38,7 +37,7 @@ def validated() -> Federation:
 
 
 def states(simulator: Simulator, clients: list[int], newcomers: bool = False) -> dict[int, State]:
-    found = recalled(simulator, simulator.subjects(np.array(clients)), newcomers)
+    found = with_datastore(simulator, simulator.evaluator.tasks(simulator.state, np.array(clients)), newcomers)
     return {subject.client: subject.state for subject in found}
 
 
@@ -48,12 +47,12 @@ def of_one(state: State) -> State:
 
 def logits_of(simulator: Simulator, client: int, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of a client's training images: logits, the plain model's, and features."""
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([client], 9))
-    method, one = simulator.method, of_one(state)
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 9))
+    method, one = simulator.context.method, of_one(state)
     assert isinstance(method, KNNPer)
     plain = {key: value for key, value in one.items() if not key.startswith("remember")}
-    found = [method.logits(simulator.vit, batch, one), method.logits(simulator.vit, batch, plain)]
-    return found[0].numpy(), found[1].numpy(), method.feature(simulator.vit, batch, one).numpy()
+    found = [method.logits(simulator.context.vit, batch, one), method.logits(simulator.context.vit, batch, plain)]
+    return found[0].numpy(), found[1].numpy(), method.feature(simulator.context.vit, batch, one).numpy()
 
 
 @pytest.mark.parametrize(("neighbours", "scale", "lam"), [(10, 1.0, 0.5), (3, 0.05, 0.9), (100, 0.3, 0.2)])
@@ -63,7 +62,7 @@ def test_a_prediction_mixes_probabilities_with_scikit_learns_vote(neighbours: in
     state = states(simulator, [0])[0]
     logits, plain, queries = logits_of(simulator, 2, state)  # another client's images
     _, _, own = logits_of(simulator, 0, state)
-    labels = toy.dataset().train_y[simulator.federation.clients[0].train]
+    labels = toy.dataset().train_y[simulator.context.federation.clients[0].train]
     judge = KNeighborsClassifier(min(neighbours, len(own)), weights=lambda d: np.exp(-(d**2) / (DIM * scale)))
     vote = judge.fit(own, labels).predict_proba(queries)
     assert judge.classes_.tolist() == [0, 1, 2, 3]
@@ -83,7 +82,7 @@ def test_without_a_share_for_the_vote_it_is_fedvpt_bit_for_bit() -> None:
     one, other = plain.run(), mixed.run()
     assert one.metrics == {k: v for k, v in other.metrics.items() if k != "held_out_adapted"}
     assert one.metrics_prior == other.metrics_prior
-    assert all(torch.equal(mixed.server[key], value) for key, value in plain.server.items())
+    assert all(torch.equal(mixed.server[key], value) for key, value in plain.state.server.items())
     logits, without, _ = logits_of(mixed, 1, states(mixed, [1])[1])
     assert np.array_equal(logits, without)
 
@@ -91,21 +90,21 @@ def test_without_a_share_for_the_vote_it_is_fedvpt_bit_for_bit() -> None:
 def test_training_and_traffic_are_fedvpts() -> None:
     plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new()
     one, other = plain.run(), mixed.run()
-    assert all(torch.equal(mixed.server[key], value) for key, value in plain.server.items())
+    assert all(torch.equal(mixed.server[key], value) for key, value in plain.state.server.items())
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
 def test_clients_of_unequal_memories_predict_together_as_alone() -> None:
     simulator = new(rounds=1)
     simulator.run()
-    jobs = simulator.jobs([0, 1, 2], 9)
+    jobs = simulator.make_tasks([0, 1, 2], 9)
     together = states(simulator, [0, 1, 2])
-    batch, _ = toy.batch_of(simulator.method, jobs, width=12)
+    batch, _ = toy.batch_of(simulator.context.method, jobs, width=12)
     state = {key: torch.stack([together[k][key] for k in range(3)]) for key in together[0]}
-    logits = simulator.method.logits(simulator.vit, batch, state).view(3, 12, CLASSES)
+    logits = simulator.context.method.logits(simulator.context.vit, batch, state).view(3, 12, CLASSES)
     for k, job in enumerate(jobs):
-        one, _ = toy.batch_of(simulator.method, [job], width=12)
-        alone = simulator.method.logits(simulator.vit, one, of_one(states(simulator, [k])[k]))
+        one, _ = toy.batch_of(simulator.context.method, [job], width=12)
+        alone = simulator.context.method.logits(simulator.context.vit, one, of_one(states(simulator, [k])[k]))
         torch.testing.assert_close(logits[k, : len(alone)].exp(), alone.exp(), atol=1e-5, rtol=1e-4)
 
 
@@ -113,7 +112,7 @@ def test_a_client_remembers_its_own_training_samples_and_no_others() -> None:
     simulator = new(of=validated(), rounds=1)
     simulator.run()
     for client, state in states(simulator, [0, 1, 2]).items():
-        own = simulator.federation.clients[client].train
+        own = simulator.context.federation.clients[client].train
         assert state["remembered.label"][state["remembered"]].tolist() == toy.dataset().train_y[own].tolist()
         _, _, z = logits_of(simulator, client, state)
         np.testing.assert_allclose(state["remembered.feature"][state["remembered"]], z, atol=1e-5)
@@ -135,14 +134,14 @@ def test_candidates_are_tried_on_validation_samples_alone() -> None:
     found = states(simulator, [0, 1, 2])
     assert found[2]["rehearsed"].tolist() == [0] * 12
     for client in (0, 1):
-        rows = simulator.federation.clients[client].validation
+        rows = simulator.context.federation.clients[client].validation
         labels = toy.dataset().train_y[rows]
-        job = replace(simulator.jobs([client], 9)[0], rows=rows)
+        job = replace(simulator.make_tasks([client], 9)[0], rows=rows)
         state = of_one({key: value for key, value in found[client].items() if key != "rehearsed"})
         right = []
         for lam in GRID:
-            batch, _ = toy.batch_of(simulator.method, [job])
-            logits = KNNPer(lam=lam).logits(simulator.vit, batch, state)
+            batch, _ = toy.batch_of(simulator.context.method, [job])
+            logits = KNNPer(lam=lam).logits(simulator.context.vit, batch, state)
             right.append(int((logits.argmax(1).numpy() == labels).sum()))
         assert found[client]["rehearsed"].tolist() == [*right, len(rows)]
 
@@ -152,7 +151,7 @@ def test_the_share_that_each_client_used_is_recorded() -> None:
     assert [row["test_knn_share"] for row in fixed.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
     simulator = new(of=validated(), rounds=1)
     chosen = simulator.run()
-    shares = [float(simulator.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]  # type: ignore
+    shares = [float(simulator.context.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]  # type: ignore
     assert [row["test_knn_share"] for row in chosen.clients] == pytest.approx([*shares, 0])
     assert chosen.clients[2]["test_knn_share"] == pytest.approx(0.5)
 
@@ -175,14 +174,14 @@ def test_a_held_out_client_predicts_with_the_model_and_apart_from_that_with_its_
     assert outcome.metrics["held_out"] == plain.run().metrics["held_out"]
     assert outcome.metrics["held_out_adapted"] is not None
     state = states(simulator, [3], newcomers=True)[3]
-    client: Client = simulator.federation.clients[3]
-    batch, _ = toy.batch_of(simulator.method, simulator.jobs([3], 9))
-    own = simulator.method.feature(simulator.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
+    client: Client = simulator.context.federation.clients[3]
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([3], 9))
+    own = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
     judge = KNeighborsClassifier(10, weights=lambda d: np.exp(-(d**2) / DIM))
     judge.fit(own, toy.dataset().train_y[client.train])
     batch.samples, batch.rows = toy.test_samples(), torch.from_numpy(client.test)
     batch.width = len(client.test)
-    tested = simulator.method.feature(simulator.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
+    tested = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
     accuracy = judge.score(tested, toy.dataset().test_y[client.test])
     assert outcome.metrics["held_out_adapted"]["mean"] == pytest.approx(accuracy)
     assert "remembered" not in states(simulator, [3])[3]
@@ -191,9 +190,9 @@ def test_a_held_out_client_predicts_with_the_model_and_apart_from_that_with_its_
 def test_a_client_without_labels_remembers_nothing() -> None:
     simulator = new(rounds=1)
     simulator.run()
-    subjects = simulator.subjects(np.array([0, 1]))
+    subjects = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
     blind = replace(subjects[0], counts=np.zeros(CLASSES, np.int64))
-    one, other = recalled(simulator, [blind, subjects[1]], newcomers=False)
+    one, other = with_datastore(simulator, [blind, subjects[1]], newcomers=False)
     assert not one.state["remembered"].any()
     assert other.state["remembered"].sum() == 10
     logits, plain, _ = logits_of(simulator, 0, one.state)

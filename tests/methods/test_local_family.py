@@ -21,9 +21,9 @@ PROMPT, HEAD = {"prompt"}, {"head.weight", "head.bias"}
 def test_what_is_shared_and_what_is_kept(name: str, shared: set[str], local: set[str]) -> None:
     simulator = toy.simulator(name, of=toy.unequal(), rounds=1)
     outcome = simulator.run()
-    assert set(simulator.server) == shared
-    assert {key for state in simulator.local.values() for key in state} == local
-    assert simulator.method.personalised == bool(local)
+    assert set(simulator.state.server.tensors) == shared
+    assert {key for state in simulator.state.local.values() for key in state} == local
+    assert simulator.context.method.personalised == bool(local)
     sizes = {"prompt": 10 * 24, "head.weight": 4 * 24, "head.bias": 4}
     assert outcome.upload_bytes == outcome.download_bytes == 3 * 4 * sum(sizes[key] for key in shared)
     assert outcome.parameters == {"shared": sum(sizes[k] for k in shared), "local": sum(sizes[k] for k in local)}
@@ -43,7 +43,7 @@ def test_clients_on_their_own_are_never_mixed() -> None:
     for rows in (theirs, others):
         simulator = toy.simulator("local", of=toy.deal([mine, rows], [[0], [1]]))
         simulator.run()
-        ends.append(simulator.local)
+        ends.append(simulator.state.local)
     assert all(torch.equal(ends[0][0][key], ends[1][0][key]) for key in PROMPT | HEAD)
     assert not torch.equal(ends[0][1]["prompt"], ends[1][1]["prompt"])
 
@@ -58,7 +58,7 @@ def test_a_held_out_client_has_no_model_where_nothing_is_shared() -> None:
 def test_a_client_that_sits_out_keeps_its_local_tensors() -> None:
     simulator = toy.simulator("pvpt", of=toy.unequal(), participation=1 / 3, rounds=1)
     simulator.run()
-    (trained,) = simulator.local
-    assert [job.local is simulator.initial_local for job in simulator.jobs([0, 1, 2], 2)] == [
+    (trained,) = simulator.state.local
+    assert [job.state.local is simulator.state.initial_local for job in simulator.make_tasks([0, 1, 2], 2)] == [
         client != trained for client in range(3)
     ]

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation.batch import Batch, Clients
-from fedprompt.benchmark.simulation.local_training import ClientTask, LocalTraining, collect
+from fedprompt.benchmark.simulation.local_training import collect_statistics
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.benchmark.simulation.stacking import stack
+from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
 from fedprompt.methods import pep_fedpt, registry
 from fedprompt.methods.base import State
 from fedprompt.methods.components.prompts import insert_after_cls
@@ -37,14 +37,14 @@ def logits_and_state(
     simulator: Simulator, jobs: list[ClientTask], names: tuple[str, ...]
 ) -> tuple[Tensor, Batch, State]:
     """Logits of the jobs' clients on all their rows, and the state behind them, where `names` take gradients."""
-    batch, state = toy.batch_of(simulator.method, jobs)
+    batch, state = toy.batch_of(simulator.context.method, jobs)
     state = {key: value.clone().requires_grad_(key in names) for key, value in state.items()}
-    return simulator.method.logits(simulator.vit, batch, state), batch, state
+    return simulator.context.method.logits(simulator.context.vit, batch, state), batch, state
 
 
 def gradient(simulator: Simulator, name: str, client: int) -> Tensor:
     """The gradient of a client's mean loss in one of its tensors."""
-    logits, batch, state = logits_and_state(simulator, simulator.jobs([client], 1), (name,))
+    logits, batch, state = logits_and_state(simulator, simulator.make_tasks([client], 1), (name,))
     loss = functional.cross_entropy(logits, batch.labels)
     return torch.autograd.grad(loss, state[name])[0][0]
 
@@ -85,9 +85,9 @@ def test_the_sequence_grows_by_the_class_tokens_at_the_layer_named(layer: int) -
     simulator, lengths = pep(layer=layer, shared_tokens=5, class_tokens=2), list[int]()
     hooks = [
         block.norm1.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-        for block in simulator.vit.model.blocks
+        for block in simulator.context.vit.model.blocks
     ]
-    logits_and_state(simulator, simulator.jobs([0], 1), ())
+    logits_and_state(simulator, simulator.make_tasks([0], 1), ())
     for hook in hooks:
         hook.remove()
     assert lengths == [17 + 5 if j < layer else 17 + 5 + 2 for j in (1, 2, 3, 4)]  # 16 patches and cls
@@ -96,8 +96,8 @@ def test_the_sequence_grows_by_the_class_tokens_at_the_layer_named(layer: int) -
 def test_a_client_of_one_class_gets_the_prompt_of_that_class_whatever_it_sees(mixed: list[Tensor]) -> None:
     of = toy.deal([toy.rows_of(2), toy.rows_of(0, 1, 2, 3)], [[0], [1]])
     simulator = pep(of=of, class_tokens=2)
-    logits_and_state(simulator, simulator.jobs([0], 1), ())
-    expected = simulator.server["class_prompts"][2].expand(15, 2, DIM)
+    logits_and_state(simulator, simulator.make_tasks([0], 1), ())
+    expected = simulator.state.server["class_prompts"][2].expand(15, 2, DIM)
     torch.testing.assert_close(mixed[-1], expected, atol=0, rtol=0)
 
 
@@ -105,19 +105,19 @@ def test_a_uniform_prior_at_infinite_temperature_gives_the_plain_mean_of_the_cla
     mixed: list[Tensor],
 ) -> None:
     simulator = pep(of=toy.deal([np.arange(60), np.arange(60)], [[0], [1]]), tau=1e8)
-    logits_and_state(simulator, simulator.jobs([0], 1), ())
-    mean = simulator.server["class_prompts"].mean(0)
+    logits_and_state(simulator, simulator.make_tasks([0], 1), ())
+    mean = simulator.state.server["class_prompts"].mean(0)
     torch.testing.assert_close(mixed[-1], mean.expand(60, 1, DIM), atol=1e-6, rtol=0)
 
 
 def test_the_mixed_prompt_is_the_sum_of_class_prompts_by_their_weights(mixed: list[Tensor]) -> None:
     simulator = pep(class_tokens=3)
-    jobs = simulator.jobs([0, 1], 1)
+    jobs = simulator.make_tasks([0, 1], 1)
     _, batch, state = logits_and_state(simulator, jobs, ())
     found = mixed[-1]
-    assert isinstance(simulator.method, pep_fedpt.PEPFedPT)
-    z = simulator.method.tokens(simulator.vit, batch, state)[:, 0]
-    weights, prompts = simulator.method.weights(batch, z, state), simulator.server["class_prompts"]
+    assert isinstance(simulator.context.method, pep_fedpt.PEPFedPT)
+    z = simulator.context.method.tokens(simulator.context.vit, batch, state)[:, 0]
+    weights, prompts = simulator.context.method.weights(batch, z, state), simulator.state.server["class_prompts"]
     expected = sum(weights[:, c].view(-1, 1, 1) * prompts[c] for c in range(CLASSES))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
@@ -128,40 +128,40 @@ def test_a_client_has_the_prompts_of_its_own_classes_alone_and_trains_them(
     variant: str, client: int, present: list[int]
 ) -> None:
     simulator = pep(variant)
-    (job,) = simulator.jobs([client], 1)
-    _, state = toy.batch_of(simulator.method, [job])
+    (job,) = simulator.make_tasks([client], 1)
+    _, state = toy.batch_of(simulator.context.method, [job])
     for name in {"class_prompts", "prototypes", "known"} & state.keys():
-        assert torch.equal(state[name][0], simulator.server[name][present])
+        assert torch.equal(state[name][0], simulator.state.server[name][present])
     (update,) = toy.learned(simulator, [client], 1)
-    before, after = simulator.server["class_prompts"][present], update.shared["class_prompts"]
+    before, after = simulator.state.server["class_prompts"][present], update.shared["class_prompts"]
     assert after.shape == before.shape
     assert update.classes.tolist() == present
     if variant != "hard":  # which may pass a class over
         assert gradient(simulator, "class_prompts", client).flatten(1).ne(0).any(1).all()
         assert after.ne(before).flatten(1).any(1).all()
-    assert not torch.equal(update.shared["head.weight"], simulator.server["head.weight"])
+    assert not torch.equal(update.shared["head.weight"], simulator.state.server["head.weight"])
 
 
 def test_prompts_of_classes_that_no_client_of_the_cohort_holds_stay_where_they_are() -> None:
     """Nor does weight decay shrink them; those of the others are averaged with what the rest left untouched."""
     of = toy.deal([toy.rows_of(0)[:5], toy.rows_of(0, 1), toy.rows_of(3)], [[0]] * 3, held_out=[2])
     start, simulator = pep(of=of).server, pep(of=of, rounds=1)
-    after, before = simulator.server["class_prompts"], start["class_prompts"]
+    after, before = simulator.state.server["class_prompts"], start["class_prompts"]
     torch.testing.assert_close(after[2:], before[2:], atol=1e-8, rtol=1e-6)
-    assert torch.equal(simulator.server["prototypes"][2:], start["prototypes"][2:])
+    assert torch.equal(simulator.state.server["prototypes"][2:], start["prototypes"][2:])
     first, second = toy.learned(pep(of=of), [0, 1], 1)
     weights = np.array([5, 30]) / 35
     zero, one = second.shared["class_prompts"]
-    torch.testing.assert_close(after[0], weights[0] * first.shared["class_prompts"][0] + weights[1] * zero)
+    torch.testing.assert_close(after[0], weights[0] * first.state.shared["class_prompts"][0] + weights[1] * zero)
     torch.testing.assert_close(after[1], weights[0] * before[1] + weights[1] * one)
 
 
 def dense_logits(simulator: Simulator, client: int) -> Tensor:
     """What one client predicts by weights over all classes, as the paper's equations have them."""
-    server, method = simulator.server, simulator.method
+    server, method = simulator.state.server.tensors, simulator.context.method
     assert isinstance(method, pep_fedpt.PEPFedPT)
-    rows = simulator.federation.clients[client].train
-    prior = torch.from_numpy(simulator.federation.counts[client] / len(rows)).float()
+    rows = simulator.context.federation.clients[client].train
+    prior = torch.from_numpy(simulator.context.federation.counts[client] / len(rows)).float()
     prior = torch.full_like(prior, 1 / CLASSES) if method.mixing in ("prototype", "uniform") else prior
     images = torch.from_numpy(toy.dataset().train_x[rows]).permute(0, 3, 1, 2) / 127.5 - 1
     model = toy.vit().model
@@ -188,7 +188,7 @@ def dense_logits(simulator: Simulator, client: int) -> Tensor:
 @pytest.mark.parametrize("variant", ["", "hard", "prior", "prototype", "uniform", "cosine", "gaussian"])
 def test_rows_of_the_classes_held_give_what_weights_over_all_classes_give(variant: str) -> None:
     simulator = pep(variant, rounds=1)
-    logits, batch, _ = logits_and_state(simulator, simulator.jobs([0, 1, 2], 2), ())
+    logits, batch, _ = logits_and_state(simulator, simulator.make_tasks([0, 1, 2], 2), ())
     for client, (own, real) in enumerate(zip(logits.view(3, 21, -1), batch.mask.view(3, 21), strict=True)):
         torch.testing.assert_close(own[real], dense_logits(simulator, client), atol=1e-5, rtol=1e-4)
 
@@ -196,16 +196,16 @@ def test_rows_of_the_classes_held_give_what_weights_over_all_classes_give(varian
 @pytest.mark.parametrize("variant", ["prototype", "uniform", "oracle"])
 def test_a_rule_that_does_not_read_the_prior_needs_the_rows_of_every_class(variant: str) -> None:
     simulator = pep(variant)
-    (job,) = simulator.jobs([1], 1)
-    _, state = toy.batch_of(simulator.method, [job])
-    assert torch.equal(state["class_prompts"][0], simulator.server["class_prompts"])
+    (job,) = simulator.make_tasks([1], 1)
+    _, state = toy.batch_of(simulator.context.method, [job])
+    assert torch.equal(state["class_prompts"][0], simulator.state.server["class_prompts"])
     (update,) = toy.learned(simulator, [1], 1)
     assert update.shared["class_prompts"].shape == (CLASSES, 1, DIM)
 
 
 def test_an_owned_class_without_a_prototype_is_passed_over_while_another_has_one() -> None:
     simulator = pep()
-    simulator.server["known"] = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    simulator.state.server["known"] = torch.tensor([1.0, 0.0, 1.0, 1.0])
     rows = gradient(simulator, "class_prompts", 0).flatten(1)
     assert rows.ne(0).any(1).tolist() == [True, False, True, True]
 
@@ -232,10 +232,12 @@ def cls_entering(prompt: Tensor, rows: np.ndarray, layer: int, part: str = "trai
 
 def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token() -> None:
     simulator = pep("gaussian", rounds=1)  # the shared prompt has been trained: it is the received one that counts
-    sums = collect(simulator.method, simulator.vit, simulator.train, simulator.jobs([0, 1, 2], 2))
-    for k, client in enumerate(simulator.federation.clients[:3]):
+    sums = collect_statistics(
+        simulator.context.method, simulator.context.vit, simulator.context.train, simulator.make_tasks([0, 1, 2], 2)
+    )
+    for k, client in enumerate(simulator.context.federation.clients[:3]):
         labels = toy.dataset().train_y[client.train]
-        z = cls_entering(simulator.server["prompt"], client.train, layer=3).numpy()
+        z = cls_entering(simulator.state.server["prompt"], client.train, layer=3).numpy()
         held = np.unique(labels)
         assert all(len(value) == len(held) for value in sums[k].values())
         for place, c in enumerate(held):
@@ -247,17 +249,17 @@ def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token() -
 
 def test_first_prototypes_are_the_class_means_over_all_seen_clients() -> None:
     simulator = pep()
-    rows = np.concatenate([c.train for c in simulator.federation.clients[:3]])  # the last one is held out
-    z, labels = cls_entering(simulator.server["prompt"], rows, layer=3), toy.dataset().train_y[rows]
+    rows = np.concatenate([c.train for c in simulator.context.federation.clients[:3]])  # the last one is held out
+    z, labels = cls_entering(simulator.state.server["prompt"], rows, layer=3), toy.dataset().train_y[rows]
     means = torch.stack([z[labels == c].mean(0) for c in range(CLASSES)])
-    torch.testing.assert_close(simulator.server["prototypes"], means, atol=1e-5, rtol=1e-4)
-    assert simulator.server["known"].tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(simulator.state.server["prototypes"], means, atol=1e-5, rtol=1e-4)
+    assert simulator.state.server["known"].tolist() == [1, 1, 1, 1]
 
 
 def test_without_first_prototypes_nothing_travels_before_the_first_round_and_no_class_is_known() -> None:
     simulator = pep(first_prototypes=False)
     assert simulator.outcome.upload_bytes == simulator.outcome.download_bytes == 0
-    assert simulator.server["known"].tolist() == [0, 0, 0, 0]
+    assert simulator.state.server["known"].tolist() == [0, 0, 0, 0]
 
 
 def test_the_server_sets_a_prototype_at_first_sight_and_blends_it_later() -> None:
@@ -340,12 +342,12 @@ def test_clients_that_all_hold_the_same_data_learn_what_one_central_model_learns
 def test_a_held_out_client_counts_its_own_training_labels(mixed: list[Tensor]) -> None:
     of = toy.deal([toy.rows_of(0, 1, 2), toy.rows_of(1, 3), toy.rows_of(2)], [[0], [1], [2, 3, 4, 5, 6]], held_out=[2])
     simulator = pep("prior", of=of)
-    (labelled,) = simulator.subjects(of.held_out)
-    (blind,) = simulator.subjects(of.held_out, labelled=False)
+    (labelled,) = simulator.evaluator.tasks(simulator.state, of.held_out)
+    (blind,) = simulator.evaluator.tasks(simulator.state, of.held_out, labelled=False)
     assert labelled.counts.tolist() == [0, 0, 15, 0]
-    prompts = simulator.server["class_prompts"]
+    prompts = simulator.state.server["class_prompts"]
     for subject, expected in ((labelled, prompts[2]), (blind, prompts.mean(0))):
-        score(simulator.recipe, simulator.vit, simulator.test, [subject])
+        score(simulator.context.recipe, simulator.context.vit, simulator.context.test, [subject])
         torch.testing.assert_close(mixed[-1], expected.expand(5, 1, DIM), atol=1e-7, rtol=0)
 
 
@@ -357,21 +359,21 @@ def test_held_out_clients_without_labels_are_reported_apart() -> None:
 
 def test_a_client_without_labels_gets_the_rows_of_every_class(mixed: list[Tensor]) -> None:
     simulator = pep(rounds=1)
-    (blind,) = simulator.subjects(simulator.federation.held_out, labelled=False)
-    clients = Clients.of(blind.counts[None], simulator.vit.device)
-    state = stack([blind.state], clients, simulator.method.class_rows)
+    (blind,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out, labelled=False)
+    clients = Clients.of(blind.counts[None], simulator.context.vit.device)
+    state = simulator.context.class_rows.gather([blind.state.tensors], clients)
     for name in ("class_prompts", "prototypes", "known"):
-        assert torch.equal(state[name][0], simulator.server[name])
-    score(simulator.recipe, simulator.vit, simulator.test, [blind])
-    z = cls_entering(simulator.server["prompt"], blind.rows, 3, "test")
-    mu = simulator.server["prototypes"]
+        assert torch.equal(state[name][0], simulator.state.server[name])
+    score(simulator.context.recipe, simulator.context.vit, simulator.context.test, [blind])
+    z = cls_entering(simulator.state.server["prompt"], blind.rows, 3, "test")
+    mu = simulator.state.server["prototypes"]
     cosine = functional.cosine_similarity(z[:, None] - mu.mean(0), mu - mu.mean(0), dim=2)
-    expected = torch.einsum("bc,cnd->bnd", (cosine / 0.1).softmax(1), simulator.server["class_prompts"])
+    expected = torch.einsum("bc,cnd->bnd", (cosine / 0.1).softmax(1), simulator.state.server["class_prompts"])
     torch.testing.assert_close(mixed[-1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_no_tensor_is_personal() -> None:
     simulator = pep(rounds=1)
-    assert not simulator.method.personalised
+    assert not simulator.context.method.personalised
     assert simulator.outcome.parameters["local"] == 0
-    assert not simulator.local
+    assert not simulator.state.local

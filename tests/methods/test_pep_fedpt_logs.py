@@ -20,11 +20,11 @@ def test_entropy_and_accuracies_of_the_weights_are_logged() -> None:
 def test_the_weights_are_recorded_by_true_class_of_the_seen_clients_test_samples(mixing: str) -> None:
     """A sample's weights are its client's class shares under `prior`, in the places of all classes."""
     simulator = pep(mixing, rounds=1, training=ONE_STEP)
-    clients, counts = simulator.federation.clients, simulator.federation.counts
+    clients, counts = simulator.context.federation.clients, simulator.context.federation.counts
     kept: list[list[np.ndarray]] = [[] for _ in range(CLASSES)]
-    for k in simulator.federation.seen:
+    for k in simulator.context.federation.seen:
         share = counts[k] / counts[k].sum() if mixing == "prior" else np.full(CLASSES, 1 / CLASSES)
-        for label in simulator.test.labels[torch.from_numpy(clients[k].test)].tolist():
+        for label in simulator.context.test.labels[torch.from_numpy(clients[k].test)].tolist():
             kept[label].append(share)
     expected = [np.mean(own, axis=0).tolist() if own else [None] * CLASSES for own in kept]
     found = simulator.outcome.by_class["mix_weights"]
@@ -39,7 +39,7 @@ def test_the_recorded_weights_are_those_of_the_last_evaluation() -> None:
     for label, row in enumerate(simulator.outcome.by_class["mix_weights"]):
         assert row == [float(label == c) for c in range(CLASSES)] or row == [None] * CLASSES
     simulator.outcome.by_class = {}
-    simulator.judge.evaluate({}, last=False)
+    simulator.evaluator.evaluate({}, last=False)
     assert simulator.outcome.by_class == {}
-    simulator.judge.evaluate({}, last=True)
+    simulator.evaluator.evaluate({}, last=True)
     assert simulator.outcome.by_class

@@ -6,7 +6,8 @@ from math import exp
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import LocalTraining, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods.base import Phase
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
@@ -22,14 +23,16 @@ def test_inner_steps_and_outer_move_by_hand() -> None:
     """
     settings = {"strength": 2.0, "inner_steps": 2, "eta": 0.25}
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
-    (job,) = simulator.jobs([0], 1)
+    (job,) = simulator.make_tasks([0], 1)
     head = torch.zeros(4, 24), torch.tensor([0.0, 0.0, OUT, OUT])
-    shared = {**job.shared, "head.weight": head[0], "head.bias": head[1]}
-    local = {**job.local, "personal.head.weight": head[0], "personal.head.bias": head[1]}
+    shared = {**job.state.shared, "head.weight": head[0], "head.bias": head[1]}
+    local = {**job.state.local, "personal.head.weight": head[0], "personal.head.bias": head[1]}
     job = replace(job, rows=toy.rows_of(1)[:4], shared=shared, local=local)
     training = LocalTraining(epochs=1, batch_size=2, lr=0.1, momentum=0.0, weight_decay=0.0)
     phase = Phase(("personal.head.bias",), repeats=2)
-    (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training, (phase,))
+    (update,) = train_clients(
+        simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training, (phase,)
+    )
     t = w = 0.0
     for _ in range(2):
         for _ in range(2):
@@ -38,17 +41,19 @@ def test_inner_steps_and_outer_move_by_hand() -> None:
     assert update.local["personal.head.bias"][:2].tolist() == pytest.approx([t, -t], abs=1e-6)
     assert update.shared["head.bias"][:2].tolist() == pytest.approx([w, -w], abs=1e-6)
     assert update.images == 2 * 4
-    assert torch.equal(job.shared["head.bias"], head[1]), "what the server sent was moved in place"
+    assert torch.equal(job.state.shared["head.bias"], head[1]), "what the server sent was moved in place"
 
 
 def test_every_tensor_of_w_makes_its_way_towards_theta_after_the_last_step_on_a_batch() -> None:
     settings = {"strength": 2.0, "eta": 0.25}
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
-    (job,) = simulator.jobs([0], 1)
+    (job,) = simulator.make_tasks([0], 1)
     training = replace(toy.TRAINING, epochs=1, batch_size=60)  # a single batch
-    (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], training)
+    (update,) = train_clients(simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training)
     for w, theta in zip(GLOBAL, PERSONAL, strict=True):
-        torch.testing.assert_close(update.shared[w], (job.shared[w] + update.local[theta]) / 2, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            update.shared[w], (job.state.shared[w] + update.local[theta]) / 2, atol=1e-6, rtol=1e-6
+        )
 
 
 def test_without_a_distance_and_with_one_step_clients_train_on_their_own_to_the_bit() -> None:
@@ -62,16 +67,16 @@ def test_without_a_distance_and_with_one_step_clients_train_on_their_own_to_the_
             assert torch.equal(pfedme.local[client][own], state[name])
     assert one.metrics["seen"] == other.metrics["seen"]
     for update, job in zip(toy.learned(pfedme, COHORT, 9), pfedme.jobs(COHORT, 9), strict=True):
-        assert same(update.shared, job.shared)
+        assert same(update.shared, job.state.shared)
     close(dict(pfedme.server), initial, 1e-6)
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
 def test_the_server_goes_beta_of_the_way_to_the_mean(beta: float) -> None:
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": {"beta": beta}}, rounds=1)
-    updates, before = toy.learned(simulator, COHORT, 1), dict(simulator.server)
+    updates, before = toy.learned(simulator, COHORT, 1), dict(simulator.state.server.tensors)
     simulator.run()
     for key in GLOBAL:
         mean = sum(n / 46 * update.shared[key] for n, update in zip(SIZES.tolist(), updates, strict=True))
-        torch.testing.assert_close(simulator.server[key], before[key] + beta * (mean - before[key]))
-    assert same(simulator.server, before) == (beta == 0)
+        torch.testing.assert_close(simulator.state.server[key], before[key] + beta * (mean - before[key]))
+    assert same(simulator.state.server.tensors, before) == (beta == 0)

@@ -22,7 +22,7 @@ def generated(server: State, client: int) -> torch.Tensor:
 
 def test_prompts_are_base_prompts_and_one_vector_of_cross_attention() -> None:
     """The paper's equations written out in numpy."""
-    server = toy.simulator("pfedpg").server
+    server = toy.simulator("pfedpg").state.server.tensors
     base, query, key, value, out = (server[name].numpy().astype(np.float64) for name in GENERATOR)
     scores = server["descriptors"][2].numpy() @ query @ (base @ key).T / np.sqrt(64)
     weights = np.exp(scores) / np.exp(scores).sum()
@@ -31,7 +31,7 @@ def test_prompts_are_base_prompts_and_one_vector_of_cross_attention() -> None:
 
 @pytest.mark.parametrize("lr", [0.01, 1.0])
 def test_one_server_step_moves_the_generated_prompts_towards_what_the_client_sent(lr: float) -> None:
-    server = toy.simulator("pfedpg").server
+    server = toy.simulator("pfedpg").state.server.tensors
     method = replace(create("pfedpg").method, server_lr=lr)
     before = generated(server, 1)
     updated = before + 0.05 * torch.randn(before.shape, generator=torch.Generator().manual_seed(0))
@@ -41,7 +41,11 @@ def test_one_server_step_moves_the_generated_prompts_towards_what_the_client_sen
 
 
 def test_many_steps_reach_what_two_clients_ask_for_apart() -> None:
-    server, targets, method = toy.simulator("pfedpg").server, {}, replace(create("pfedpg").method, server_lr=0.1)
+    server, targets, method = (
+        toy.simulator("pfedpg").state.server.tensors,
+        {},
+        replace(create("pfedpg").method, server_lr=0.1),
+    )
     for client in (0, 3):
         shift = torch.randn(24, generator=torch.Generator().manual_seed(client))
         targets[client] = generated(server, client) + 0.3 * shift
@@ -54,7 +58,7 @@ def test_many_steps_reach_what_two_clients_ask_for_apart() -> None:
 
 def test_a_step_is_that_of_half_the_squared_distance_to_the_updates() -> None:
     """Its gradient is carried back by autograd from the loss itself, and central differences check one number."""
-    server, client = toy.simulator("pfedpg").server, 1
+    server, client = toy.simulator("pfedpg").state.server.tensors, 1
     method, step = replace(create("pfedpg").method, server_lr=1.0), 1e-2
     updated = generated(server, client) + 0.1
     new = method.combine(server, uploads([client], updated[None]))
@@ -69,7 +73,7 @@ def test_a_step_is_that_of_half_the_squared_distance_to_the_updates() -> None:
 
 
 def test_a_round_moves_the_descriptors_of_its_clients_alone() -> None:
-    server = toy.simulator("pfedpg").server
+    server = toy.simulator("pfedpg").state.server.tensors
     sent = torch.stack([generated(server, k) + 0.1 for k in (0, 2)])
     new = create("pfedpg").method.combine(server, uploads([0, 2], sent))
     moved = (new["descriptors"] != server["descriptors"]).any(1)
@@ -79,8 +83,8 @@ def test_a_round_moves_the_descriptors_of_its_clients_alone() -> None:
 
 def test_clients_receive_prompts_of_their_own_and_nothing_of_the_generator() -> None:
     simulator = toy.simulator("pfedpg", of=toy.unequal())
-    jobs = simulator.jobs([0, 1], 1)
-    assert [set(job.shared) | set(job.memory) for job in jobs] == [{"prompt"}, {"prompt"}]
+    jobs = simulator.make_tasks([0, 1], 1)
+    assert [set(job.state.shared) | set(job.state.memory) for job in jobs] == [{"prompt"}, {"prompt"}]
     assert not torch.equal(jobs[0].shared["prompt"], jobs[1].shared["prompt"])
     assert simulator.outcome.download_bytes == 2 * 4 * 10 * 24
 
@@ -89,18 +93,18 @@ def test_a_client_predicts_with_the_prompts_that_it_tuned() -> None:
     simulator = toy.simulator("pfedpg", of=toy.unequal(), rounds=1)
     updates = toy.learned(simulator, [0, 1, 2], 1)
     simulator.run()
-    for update, subject in zip(updates, simulator.subjects(np.array([0, 1, 2])), strict=True):
-        assert torch.equal(subject.state["prompt"], update.shared["prompt"])
-        assert torch.equal(subject.state["head.weight"], update.local["head.weight"])
+    for update, subject in zip(updates, simulator.evaluator.tasks(simulator.state, np.array([0, 1, 2])), strict=True):
+        assert torch.equal(subject.state.tensors["prompt"], update.shared["prompt"])
+        assert torch.equal(subject.state.tensors["head.weight"], update.local["head.weight"])
 
 
 @pytest.mark.parametrize("name", ["pfedpg", "pfedpg:base"])
 def test_a_held_out_client_gets_the_mean_descriptors_prompts_or_the_base_prompts(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
-    (subject,) = simulator.subjects(simulator.federation.held_out)
-    server = simulator.server
-    mean = simulator.method.generate(server, server["descriptors"][:3].mean(0))
-    torch.testing.assert_close(subject.state["prompt"], mean if name == "pfedpg" else server["base"])
-    heads = torch.stack([simulator.local[k]["head.weight"] for k in range(3)]).mean(0)
-    torch.testing.assert_close(subject.state["head.weight"], heads)
+    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    server = simulator.state.server.tensors
+    mean = simulator.context.method.generate(server, server["descriptors"][:3].mean(0))
+    torch.testing.assert_close(subject.state.tensors["prompt"], mean if name == "pfedpg" else server["base"])
+    heads = torch.stack([simulator.state.local[k]["head.weight"] for k in range(3)]).mean(0)
+    torch.testing.assert_close(subject.state.tensors["head.weight"], heads)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import learn
+from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.methods.errors import MethodError
 from tests import toy
 
@@ -14,9 +14,9 @@ HEAD = {"head.weight", "head.bias"}
 def test_the_border_touches_the_border_pixels_and_no_others(width: int, pixels: int) -> None:
     """Of 16 x 16 pixels; 16^2 - (16 - 2 width)^2 of them are border."""
     simulator = toy.simulator("pfedpt", settings={"pfedpt": {"width": width}})
-    assert simulator.initial_local["border"].shape == (3, pixels)
+    assert simulator.state.initial_local["border"].shape == (3, pixels)
     value = torch.arange(1.0, 2 * 3 * pixels + 1).view(2, 3, pixels)
-    image = simulator.method.padding(simulator.vit, value)
+    image = simulator.context.method.padding(simulator.context.vit, value)
     assert image.shape == (2, 3, 16, 16)
     for row in range(16):
         for column in range(16):
@@ -28,22 +28,28 @@ def test_the_border_touches_the_border_pixels_and_no_others(width: int, pixels: 
 
 def test_a_border_is_added_to_the_pixels_that_the_backbone_sees() -> None:
     simulator = toy.simulator("pfedpt:head", of=toy.unequal())
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
     torch.manual_seed(0)
     state["border"] = torch.randn(1, 3, 60)
-    pixels = simulator.train.pixels(batch.rows) + simulator.method.padding(simulator.vit, state["border"])
-    feature = simulator.vit.model(pixels)  # timm's own forward
+    pixels = simulator.context.train.pixels(batch.rows) + simulator.context.method.padding(
+        simulator.context.vit, state["border"]
+    )
+    feature = simulator.context.vit.model(pixels)  # timm's own forward
     expected = feature @ state["head.weight"][0].T + state["head.bias"][0]
-    torch.testing.assert_close(simulator.method.logits(simulator.vit, batch, state), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        simulator.context.method.logits(simulator.context.vit, batch, state), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("name", "model"), [("pfedpt", HEAD | {"prompt"}), ("pfedpt:head", HEAD)])
 def test_the_border_trains_first_and_then_the_model(name: str, model: set[str]) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
-    (job,) = simulator.jobs([0], 1)
-    for phase, own in zip(simulator.method.phases(), ({"border"}, model), strict=True):
-        (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING, (phase,))
-        before, after = {**job.shared, **job.local}, {**update.shared, **update.local}
+    (job,) = simulator.make_tasks([0], 1)
+    for phase, own in zip(simulator.context.method.phases(), ({"border"}, model), strict=True):
+        (update,) = train_clients(
+            simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], toy.TRAINING, (phase,)
+        )
+        before, after = {**job.state.shared, **job.state.local}, {**update.shared, **update.local}
         assert {key for key in before if not torch.equal(before[key], after[key])} == own
 
 
@@ -61,8 +67,8 @@ def test_a_border_wider_than_half_the_image_is_refused() -> None:
 def test_borders_stay_with_their_clients() -> None:
     simulator = toy.simulator("pfedpt", of=toy.unequal())
     simulator.run()
-    borders = [simulator.local[k]["border"] for k in range(3)]
+    borders = [simulator.state.local[k]["border"] for k in range(3)]
     assert not torch.equal(borders[0], borders[1])
-    assert "border" not in simulator.server
-    (subject,) = simulator.subjects(simulator.federation.held_out)
-    torch.testing.assert_close(subject.state["border"], sum(borders) / 3)
+    assert "border" not in simulator.state.server.tensors
+    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    torch.testing.assert_close(subject.state.tensors["border"], sum(borders) / 3)

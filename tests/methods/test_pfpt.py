@@ -11,12 +11,12 @@ SETTINGS = {"pfpt": {"pool": 8, "chosen": 3, "tokens": 2}}
 
 def test_prompts_are_chosen_by_the_projected_feature_without_further_keys() -> None:
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
-    assert set(simulator.server) == {"pool", "projection", "head.weight", "head.bias"}
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    assert set(simulator.state.server.tensors) == {"pool", "projection", "head.weight", "head.bias"}
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
     state["projection"] = torch.randn(1, 24, 24, generator=torch.Generator().manual_seed(0))
-    query = simulator.train.features(batch.rows) @ state["projection"][0]
+    query = simulator.context.train.features(batch.rows) @ state["projection"][0]
     expected = functional.cosine_similarity(query[:, None], state["pool"].mean(2), dim=-1)
-    torch.testing.assert_close(simulator.method.nearness(simulator.vit, batch, state), expected)
+    torch.testing.assert_close(simulator.context.method.nearness(simulator.context.vit, batch, state), expected)
 
 
 def test_a_client_reports_which_prompts_its_samples_chose() -> None:
@@ -30,13 +30,15 @@ def test_a_client_reports_which_prompts_its_samples_chose() -> None:
 def test_only_the_prompts_that_clients_used_go_on_and_others_are_not_averaged_into_them() -> None:
     """Client 0 used prompts 0 and 1, client 1 prompts 1 and 2, each of which it moved; by hand."""
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
-    server = simulator.server
+    server = simulator.state.server.tensors
     moves = torch.zeros(2, 8, 2, 24)
     moves[0, :2], moves[1, 1:3] = 0.01, -0.01
     sent = {name: torch.stack([value, value]) for name, value in server.items()}
     sent["pool"] = server["pool"] + moves
     drawn = torch.tensor([[5.0, 5, 0, 0, 0, 0, 0, 0], [0, 9, 9, 0, 0, 0, 0, 0]])
-    new = simulator.method.combine(server, Uploads([0, 1], torch.tensor([10.0, 30.0]), sent, {}, {"drawn": drawn}))
+    new = simulator.context.method.combine(
+        server, Uploads([0, 1], torch.tensor([10.0, 30.0]), sent, {}, {"drawn": drawn})
+    )
     shifts = torch.tensor([0.01, 0.25 * 0.01 - 0.75 * 0.01, -0.01]).view(3, 1, 1)
     torch.testing.assert_close(new["pool"], server["pool"][:3] + shifts)
 
@@ -44,9 +46,9 @@ def test_only_the_prompts_that_clients_used_go_on_and_others_are_not_averaged_in
 def test_clients_go_on_from_a_pool_of_another_size() -> None:
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
     pool = torch.randn(5, 2, 24, generator=torch.Generator().manual_seed(0))
-    simulator.server = {**simulator.server, "pool": pool}
+    simulator.state.server = simulator.state.server.updated({"pool": pool})
     updates = toy.learned(simulator, [0, 1, 2], 2)
     assert all(update.shared["pool"].shape == (5, 2, 24) for update in updates)
     assert all(update.reports["drawn"].shape == (5,) for update in updates)
     simulator.run()
-    assert len(simulator.server["pool"]) >= 3  # every client's samples chose three at least
+    assert len(simulator.state.server["pool"]) >= 3  # every client's samples chose three at least

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.local_training import learn
+from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods.base import State, Uploads
 from fedprompt.methods.errors import MethodError
@@ -21,18 +21,18 @@ GROUPS = 5
 def ready(**settings: Any) -> tuple[Simulator, Batch, State]:
     """One client's 21 images."""
     simulator = toy.simulator("sgpt", of=toy.unequal(), settings={"sgpt": {"groups": GROUPS, **settings}})
-    return simulator, *toy.batch_of(simulator.method, simulator.jobs([0], 1))
+    return simulator, *toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
 
 
 def cosine(simulator: Simulator, batch: Batch, keys: torch.Tensor) -> torch.Tensor:
     """Cosines [B, G] with keys [G, D], the negative part of a feature cut off first."""
-    queries = simulator.train.features(batch.rows).clamp_min(0)
+    queries = simulator.context.train.features(batch.rows).clamp_min(0)
     return functional.cosine_similarity(queries[:, None], keys[None], dim=-1)
 
 
 def test_a_sample_goes_to_the_group_of_the_nearest_key() -> None:
     simulator, batch, state = ready()
-    chosen = simulator.method.choice(simulator.vit, batch, state)
+    chosen = simulator.context.method.choice(simulator.context.vit, batch, state)
     assert chosen.sum(1).eq(1).all()
     assert torch.equal(chosen.argmax(1), cosine(simulator, batch, state["keys"][0]).argmax(1))
 
@@ -45,38 +45,42 @@ def test_in_training_a_group_that_is_used_much_is_penalised_and_in_prediction_it
     state["usage"] = torch.full((1, GROUPS), 10.0)
     state["usage"][0, favourite] = 960.0
     share = state["usage"][0] / 1000
-    assert torch.equal(simulator.method.choice(simulator.vit, batch, state).argmax(1), near.argmax(1))
-    batch.phase = simulator.method.phases()[1]
-    chosen = simulator.method.choice(simulator.vit, batch, state).argmax(1)
+    assert torch.equal(simulator.context.method.choice(simulator.context.vit, batch, state).argmax(1), near.argmax(1))
+    batch.phase = simulator.context.method.phases()[1]
+    chosen = simulator.context.method.choice(simulator.context.vit, batch, state).argmax(1)
     assert torch.equal(chosen, ((1 - near) * (share + 5e-4)).argmin(1))
     assert not (chosen == favourite).any()
 
 
 def test_shared_prompts_and_group_prompts_train_in_turns_under_a_head_that_trains_in_both() -> None:
     simulator = toy.simulator("sgpt", of=toy.unequal())
-    (job,) = simulator.jobs([0], 1)
-    for phase, own in zip(simulator.method.phases(), (HEAD | {"shared"}, HEAD | {"group", "keys"}), strict=True):
-        (update,) = learn(simulator.recipe, simulator.vit, simulator.train, [job], toy.TRAINING, (phase,))
-        assert {key for key in job.shared if not torch.equal(job.shared[key], update.shared[key])} == own
+    (job,) = simulator.make_tasks([0], 1)
+    for phase, own in zip(
+        simulator.context.method.phases(), (HEAD | {"shared"}, HEAD | {"group", "keys"}), strict=True
+    ):
+        (update,) = train_clients(
+            simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], toy.TRAINING, (phase,)
+        )
+        assert {key for key in job.state.shared if not torch.equal(job.state.shared[key], update.shared[key])} == own
 
 
 def test_the_first_phase_reads_no_group_and_its_loss_no_key() -> None:
     simulator, batch, state = ready()
-    batch.phase = simulator.method.phases()[0]
-    loss = simulator.method.loss(simulator.vit, batch, state)
+    batch.phase = simulator.context.method.phases()[0]
+    loss = simulator.context.method.loss(simulator.context.vit, batch, state)
     other = {**state, "group": state["group"] + 1, "keys": state["keys"].flip(1)}
-    assert torch.equal(simulator.method.loss(simulator.vit, batch, other), loss)
-    batch.phase = simulator.method.phases()[1]
-    assert not torch.allclose(simulator.method.loss(simulator.vit, batch, other), loss, atol=1e-2)
+    assert torch.equal(simulator.context.method.loss(simulator.context.vit, batch, other), loss)
+    batch.phase = simulator.context.method.phases()[1]
+    assert not torch.allclose(simulator.context.method.loss(simulator.context.vit, batch, other), loss, atol=1e-2)
 
 
 def test_the_second_phases_loss_is_cross_entropy_less_the_cosine_with_the_chosen_key() -> None:
     simulator, batch, state = ready(pull=0.5)
-    batch.phase = simulator.method.phases()[1]
+    batch.phase = simulator.context.method.phases()[1]
     near = cosine(simulator, batch, state["keys"][0])  # nothing is used yet, so that the nearest is chosen
-    logits = simulator.method.logits(simulator.vit, batch, state)
+    logits = simulator.context.method.logits(simulator.context.vit, batch, state)
     expected = functional.cross_entropy(logits, batch.labels, reduction="none") - 0.5 * near.max(1).values
-    torch.testing.assert_close(simulator.method.loss(simulator.vit, batch, state), expected)
+    torch.testing.assert_close(simulator.context.method.loss(simulator.context.vit, batch, state), expected)
 
 
 def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_put_in() -> None:
@@ -84,14 +88,16 @@ def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_pu
     simulator, batch, state = ready(tokens=2, shared_layers=2, group_layers=2)
     torch.manual_seed(0)
     state["shared"] = torch.randn(1, 3, 24) / 5
-    model, head = simulator.vit.model, (state["head.weight"][0], state["head.bias"][0])
-    group = state["group"][0][simulator.method.choice(simulator.vit, batch, state).argmax(1)]
-    x = simulator.train.tokens(batch.rows)
+    model, head = simulator.context.vit.model, (state["head.weight"][0], state["head.bias"][0])
+    group = state["group"][0][simulator.context.method.choice(simulator.context.vit, batch, state).argmax(1)]
+    x = simulator.context.train.tokens(batch.rows)
     several = state["shared"].expand(len(x), -1, -1)
     for block, own in zip(model.blocks, (several[:, :2], several[:, 2:], group[:, :1], group[:, 1:]), strict=True):
         x = block(torch.cat([x[:, :1], own, x[:, 1:]], 1))
     expected = functional.linear(model.norm(x)[:, :3].mean(1), *head)  # cls and the two group tokens
-    torch.testing.assert_close(simulator.method.logits(simulator.vit, batch, state), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        simulator.context.method.logits(simulator.context.vit, batch, state), expected, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_a_client_reports_how_many_samples_each_group_drew() -> None:
@@ -99,7 +105,9 @@ def test_a_client_reports_how_many_samples_each_group_drew() -> None:
     for update, size in zip(toy.learned(simulator, [0, 1, 2], 1), (21, 10, 15), strict=True):
         assert update.reports["drawn"].sum() == size
         queries = functional.normalize(
-            simulator.train.features(torch.from_numpy(simulator.jobs([update.client], 1)[0].rows)).clamp_min(0)
+            simulator.context.train.features(
+                torch.from_numpy(simulator.make_tasks([update.client], 1)[0].rows)
+            ).clamp_min(0)
         )
         nearest = (queries @ functional.normalize(update.shared["keys"]).T).argmax(1)
         assert torch.equal(update.reports["drawn"], torch.bincount(nearest, minlength=GROUPS).float())

@@ -1,4 +1,4 @@
-"""Small record directories, written with nothing but json and pandas."""
+"""Writes small record directories with json and pandas only."""
 
 import json
 from collections.abc import Callable
@@ -25,20 +25,20 @@ CLIENTS = pd.DataFrame(
 
 
 def split(mean: float) -> dict[str, float]:
-    """The metrics of one group of clients with the given mean accuracy."""
+    """The metrics of one group of clients for a mean accuracy."""
     return {"mean": mean, **MEASURES}
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """The writer of runs below the test's own folder."""
+    """Writes runs below the test's temporary folder."""
     return writer(tmp_path)
 
 
 def writer(tmp_path: Path) -> Callable[..., Path]:
-    """Writes one run into `runs` and returns its folder; the keywords replace parts of the record.
+    """A function that writes one run into `runs` and returns its folder; keywords replace parts of the record.
 
-    `seen` and `held_out` are mean accuracies; `config` is added to the shared settings; `error` makes a failed run.
+    `seen` and `held_out` are mean accuracies; `config` is added to the shared options; `error` makes a failed run.
     """
 
     def run(

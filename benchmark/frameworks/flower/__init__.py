@@ -1,12 +1,12 @@
 """Flower's simulation engine: a `ClientApp` on Ray actors, a `ServerApp` with the strategy `FedAvg`, the message API.
 
-As its documentation recommends: `num_cpus` 1 a client, so that there are as many actors as processors and each computes
-with one thread; an actor keeps the model and the mapped data between clients (`functools.cache`); only the prompt
-and the head travel; the server evaluates (`evaluate_fn`), once, after the last round.
-A node's identity is drawn by Flower, so the message names the client that the node stands for: same cohorts.
+Configured as its documentation recommends. `num_cpus` is 1 per client: one actor per processor, each with one thread.
+An actor keeps the model and the mapped data between clients (`functools.cache`). Only the prompt and the head are sent.
+The server evaluates once, after the last round. Flower draws the identities of its nodes, so each message names the
+client that the node represents; the cohorts are those of the job.
 """
 
-# The environment that runs the checks does not have this peer.
+# The development environment does not contain this framework.
 # mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
 import time
 from collections.abc import Iterable
@@ -21,18 +21,18 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from fedprompt.benchmark.frameworks.job import Job
-from fedprompt.benchmark.frameworks.model import PromptedViT, accuracy, fit, load
+from fedprompt.benchmark.frameworks.model import PromptedViT, accuracy, client_data, fit, load
 from fedprompt.benchmark.frameworks.outcome import Outcome
 
 client_app = ClientApp()
 
 
 @cache
-def _kept(path: str) -> tuple[Job, PromptedViT]:
-    """The job and its model, loaded once a process."""
+def _load_once(path: str) -> tuple[Job, PromptedViT]:
+    """Returns the job and its model; each process loads them once."""
     torch.set_num_threads(1)
     job = Job.read(Path(path))
     return job, load(job, PromptedViT)
@@ -40,37 +40,35 @@ def _kept(path: str) -> tuple[Job, PromptedViT]:
 
 @client_app.train()
 def train(message: Message, context: Context) -> Message:
-    """One client's local epochs, from the tensors in the message."""
-    told = message.content["config"]
-    job, model = _kept(str(told["job"]))
+    """Trains one client from the tensors in the message."""
+    config = message.content["config"]
+    job, model = _load_once(str(config["job"]))
     model.receive(message.content["arrays"].to_torch_state_dict())
-    rows = job.train[int(told["client"])]
-    data = TensorDataset(torch.from_numpy(job.array("train_x")[rows]), torch.from_numpy(job.array("train_y")[rows]))
+    data = client_data(job, int(config["client"]))
     loss = fit(model, DataLoader(data, job.batch_size, shuffle=True), job)
-    metrics = MetricRecord({"train_loss": loss, "num-examples": len(rows)})
+    metrics = MetricRecord({"train_loss": loss, "num-examples": len(data)})
     return Message(RecordDict({"arrays": ArrayRecord(model.trained()), "metrics": metrics}), reply_to=message)
 
 
 class SameCohorts(FedAvg):
-    """FedAvg that names a client of the job's cohort to each node it samples, and keeps the time."""
+    """FedAvg over the job's cohorts; records the time of each round."""
 
     def __init__(self, job: Job, path: str) -> None:
-        count = len(job.cohorts[0])
-        share, clients = count / len(job.train), len(job.train)
-        super().__init__(share, 0.0, min_train_nodes=count, min_available_nodes=clients)
+        cohort, clients = len(job.cohorts[0]), len(job.train)
+        super().__init__(cohort / clients, 0.0, min_train_nodes=cohort, min_available_nodes=clients)
         self.job, self.path = job, path
         self.marks: list[float] = []
         self.losses: list[float] = []
 
     def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Grid) -> Iterable[Message]:
-        """The messages of a round: the model to each client that our own sampling chose."""
+        """Returns the messages of a round, one per client of the job's cohort."""
         if not self.marks:
             self.marks.append(time.time())
         cohort = self.job.cohorts[server_round - 1]
         messages = super().configure_train(server_round, arrays, config, grid)
         for message, client in zip(messages, cohort, strict=True):
-            told = ConfigRecord({"client": client, "job": self.path})
-            message.content = RecordDict({"arrays": arrays, "config": told})
+            client_config = ConfigRecord({"client": client, "job": self.path})
+            message.content = RecordDict({"arrays": arrays, "config": client_config})
         return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
@@ -81,7 +79,7 @@ class SameCohorts(FedAvg):
 
 
 def run(path: Path) -> Outcome:
-    """All rounds of the job in the file `path`."""
+    """Runs all rounds of the job in the file `path`."""
     job = Job.read(path)
     outcomes: list[Outcome] = []
     server_app = ServerApp()

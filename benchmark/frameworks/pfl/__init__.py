@@ -1,11 +1,11 @@
-"""pfl-research: `FederatedAveraging` on a `SimulatedBackend`, a `PyTorchModel` whose trainable tensors alone are sent.
+"""pfl-research: `FederatedAveraging` on a `SimulatedBackend`, with a `PyTorchModel` that sends only trainable tensors.
 
-As its documentation recommends for speed: one model in a process, several processes under torch's launcher, each
-with one thread and its share of the cohort, a client's data set made when it is sampled, no evaluation on clients
-while training. The sampler hands out the job's cohorts in their order.
+Configured for speed as its documentation recommends: several processes under torch's launcher, each with one model, one
+thread and a share of the cohort; client data sets created when sampled; no evaluation on clients during training. The
+sampler returns the job's cohorts in order.
 """
 
-# The environment that runs the checks does not have this peer.
+# The development environment does not contain this framework.
 # mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
 import itertools
 import time
@@ -35,20 +35,20 @@ from fedprompt.benchmark.frameworks.outcome import Outcome
 
 
 class Learner(PromptedViT):
-    """The model with the two functions that pfl asks of it."""
+    """The model with the two functions that pfl requires."""
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The value to minimise."""
+        """Returns the training loss."""
         return functional.cross_entropy(self(images), labels)
 
     @torch.no_grad()
     def metrics(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
-        """What pfl evaluates before its first round."""
+        """Returns what pfl evaluates before its first round."""
         return {"loss": Weighted(self.loss(images, labels).item() * len(labels), len(labels))}
 
 
 class Clock(TrainingProcessCallback):
-    """Keeps the time of every round."""
+    """Records the time of every round."""
 
     def __init__(self) -> None:
         self.marks: list[float] = []
@@ -63,21 +63,21 @@ class Clock(TrainingProcessCallback):
 
 
 def clients(job: Job) -> FederatedDataset:
-    """The training data, a client at a time; every visit shuffles anew."""
+    """Returns the training data by client, shuffled on each access."""
     images, labels, rng = job.array("train_x"), job.array("train_y"), np.random.default_rng(job.seed)
 
-    def make(client: int) -> PyTorchTensorDataset:
+    def load_client(client: int) -> PyTorchTensorDataset:
         rows = rng.permutation(job.train[client])
         return PyTorchTensorDataset((torch.from_numpy(images[rows]), torch.from_numpy(labels[rows])), str(client))
 
     order = itertools.cycle(itertools.chain.from_iterable(job.cohorts))
-    return FederatedDataset(make, lambda: next(order))
+    return FederatedDataset(load_client, lambda: next(order))
 
 
 def run(path: Path) -> Outcome | None:
-    """All rounds of the job in the file `path`; None in every process but the first."""
+    """Runs all rounds of the job in the file `path`; returns None in every process but the first."""
     job = Job.read(path)
-    np.random.seed(job.seed)  # pfl draws its own seeds from the global generator
+    np.random.seed(job.seed)  # pfl draws its seeds from the global generator
     torch.set_num_threads(1 if pytorch_ops.distributed.world_size > 1 else job.threads)
     learner = load(job, Learner)
     model = PyTorchModel(
@@ -100,7 +100,7 @@ def run(path: Path) -> Outcome | None:
         torch.set_num_threads(job.threads)
         facts = {"pfl": version("pfl"), "torch": torch.__version__, "processes": str(processes)}
         outcome = Outcome(clock.marks, accuracy(learner, job), facts=facts)
-    if processes > 1:  # a process that leaves before the others brings them down
+    if processes > 1:  # a process that exits before the others would stop them
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     return outcome

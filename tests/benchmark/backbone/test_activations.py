@@ -1,4 +1,4 @@
-"""Frozen activations are computed once a machine; `vit.layers_run` tells whether the backbone ran."""
+"""Frozen activations are computed once per machine; `vit.layers_run` shows whether the backbone ran."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ ALL = torch.arange(60)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache; the folder that activations lie in."""
+    """Sets up an empty cache and returns its folder of activations."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("BENCH_CACHE_GB", raising=False)
     return tmp_path / "activations"
@@ -49,26 +49,26 @@ def test_a_second_reader_of_a_split_does_not_run_the_backbone(cache: Path) -> No
     assert len(arrays(cache)) == 2
 
 
-def read_again(folder: str, answers: Any) -> None:
+def read_in_process(folder: str, results: Any) -> None:
     os.environ["BENCH_CACHE"] = folder
     torch.set_num_threads(1)
     vit = named()
-    answers.put((split(vit).features(ALL).tolist(), vit.layers_run))
+    results.put((split(vit).features(ALL).tolist(), vit.layers_run))
 
 
-def test_nor_does_another_process(cache: Path) -> None:
+def test_another_process_does_not_run_the_backbone(cache: Path) -> None:
     features = split(named()).features(ALL)
     context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    worker = context.Process(target=read_again, args=(str(cache.parent), answers))
+    results = context.Queue()
+    worker = context.Process(target=read_in_process, args=(str(cache.parent), results))
     worker.start()
-    found, layers = answers.get(timeout=120)
+    values, layers = results.get(timeout=120)
     worker.join()
-    assert found == features.tolist()
+    assert values == features.tolist()
     assert layers == 0
 
 
-def test_cls_entering_a_layer_is_kept_too_and_each_layer_by_itself(cache: Path) -> None:
+def test_cls_tokens_are_cached_per_layer(cache: Path) -> None:
     vit = named()
     for _ in range(2):
         again = split(vit)
@@ -80,7 +80,7 @@ def test_cls_entering_a_layer_is_kept_too_and_each_layer_by_itself(cache: Path) 
 
 
 @pytest.mark.parametrize("change", ["backbone", "normalization", "kernels", "split"])
-def test_what_activations_depend_on_makes_another_file(
+def test_a_change_of_anything_activations_depend_on_makes_another_file(
     cache: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split(named()).features(ALL)
@@ -94,11 +94,11 @@ def test_what_activations_depend_on_makes_another_file(
 
 
 @pytest.mark.parametrize("which", ["backbone", "split"])
-def test_what_has_no_name_is_computed_for_this_process_alone(cache: Path, which: str) -> None:
+def test_without_an_identity_nothing_is_written_to_disk(cache: Path, which: str) -> None:
     vit = named(None if which == "backbone" else "toy of seed 0")
-    own = split(vit, identity=None if which == "split" else "toy:train")
+    samples = split(vit, identity=None if which == "split" else "toy:train")
     for _ in range(2):
-        own.features(ALL)
+        samples.features(ALL)
     assert vit.layers_run == 60 * vit.depth
     assert not arrays(cache)
 
@@ -108,63 +108,65 @@ def test_the_number_of_threads_changes_no_bit(
     cache: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activations, "CHUNK", 7)
-    found = []
+    values = []
     for threads in (1, 3):
         monkeypatch.setenv("BENCH_CACHE", str(tmp_path / str(threads)))
         monkeypatch.setattr(module, "processors", lambda threads=threads: threads)
         vit = named()
-        found.append(getattr(split(vit), what)(ALL))
+        values.append(getattr(split(vit), what)(ALL))
         assert vit.layers_run == (60 * vit.depth if what == "features" else 0)
-    assert torch.equal(*found)
+    assert torch.equal(*values)
 
 
 def make(name: str, images: int = 10) -> torch.Tensor:
-    """SavedActivations activations of 4 bytes an image times 25, the row's number everywhere."""
-    return activations.kept(name, (images, 25), lambda rows: rows.view(-1, 1).expand(-1, 25).double(), 1)
+    """Caches activations of 25 values per image, each equal to the row number."""
+    return activations.load_or_compute(name, (images, 25), lambda rows: rows.view(-1, 1).expand(-1, 25).double(), 1)
 
 
-def test_what_is_kept_are_the_rows_in_their_order_as_fp32(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_rows_are_fp32_and_in_order(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activations, "CHUNK", 4)
-    found = make("a")
-    assert found.dtype == torch.float32
-    assert found[:, 24].tolist() == list(range(10))
+    values = make("a")
+    assert values.dtype == torch.float32
+    assert values[:, 24].tolist() == list(range(10))
 
 
-def test_the_bound_is_eight_gigabytes_or_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_eight_gigabytes_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_CACHE_GB", raising=False)
-    assert activations.bound() == 8 * 10**9
+    assert activations.cache_limit() == 8 * 10**9
     monkeypatch.setenv("BENCH_CACHE_GB", "0.5")
-    assert activations.bound() == 5 * 10**8
+    assert activations.cache_limit() == 5 * 10**8
 
 
-def test_over_the_bound_those_used_least_recently_make_room(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_above_the_limit_the_least_recently_used_arrays_are_deleted(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for age, name in ((300, "a"), (200, "b"), (100, "c")):
         before = set(arrays(cache))
         make(name)
         (path,) = set(arrays(cache)) - before
         moment = path.stat().st_mtime - age
         os.utime(path, (moment, moment))
-    held = sum(path.stat().st_size for path in arrays(cache))
-    make("a")  # used again: now b is the oldest
+    size = sum(path.stat().st_size for path in arrays(cache))
+    make("a")  # used again: b is now the oldest
     oldest = min(arrays(cache), key=lambda path: path.stat().st_mtime)
-    monkeypatch.setenv("BENCH_CACHE_GB", str((held + 500) / 1e9))
+    monkeypatch.setenv("BENCH_CACHE_GB", str((size + 500) / 1e9))
     ran: list[str] = []
 
-    def asked(name: str) -> None:
-        activations.kept(name, (10, 25), lambda rows: (ran.append(name), torch.zeros(len(rows), 25))[1], 1)
+    def request(name: str) -> None:
+        activations.load_or_compute(name, (10, 25), lambda rows: (ran.append(name), torch.zeros(len(rows), 25))[1], 1)
 
-    asked("d")
+    request("d")
     assert not oldest.exists()
     assert not oldest.with_suffix(".json").exists()
     assert len(arrays(cache)) == 3
-    asked("a")
-    asked("c")
+    request("a")
+    request("c")
     assert ran == ["d"]
-    asked("b")
+    request("b")
     assert ran == ["d", "b"]
 
 
-def test_a_map_stays_good_when_its_file_makes_room_for_another(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapping_stays_valid_after_its_file_is_deleted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = make("a")
     monkeypatch.setenv("BENCH_CACHE_GB", "0.000001")
     make("b")
@@ -173,24 +175,24 @@ def test_a_map_stays_good_when_its_file_makes_room_for_another(cache: Path, monk
 
 
 @pytest.mark.parametrize("room", [0, 1])
-def test_tokens_over_their_share_of_the_bound_are_not_kept(
+def test_tokens_above_their_share_of_the_limit_are_not_cached(
     cache: Path, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """60 images of 17 tokens of width 24 in fp32, a quarter of the bound at the most."""
+    """60 images of 17 tokens of width 24 in fp32 may take a quarter of the limit."""
     monkeypatch.setenv("BENCH_CACHE_GB", repr((4 * 60 * 17 * 24 * 4 + 4 * (room - 1)) / 1e9))
     vit = named()
-    own = split(vit)
+    samples = split(vit)
     seen: list[int] = []
     original = vit.tokens_of
     monkeypatch.setattr(vit, "tokens_of", lambda x: (seen.append(len(x)), original(x))[1])
     for rows in ([3], [4, 5]):
-        assert own.tokens(torch.tensor(rows)).shape == (len(rows), 17, 24)
+        assert samples.tokens(torch.tensor(rows)).shape == (len(rows), 17, 24)
     assert seen == ([60] if room else [1, 2])
     assert len(arrays(cache)) == room
 
 
 @pytest.mark.parametrize("text", ["much", "inf"])
-def test_a_bound_that_is_no_number_is_refused_in_a_plain_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_not_a_number_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE_GB", text)
     with pytest.raises(ConfigError, match=f"BENCH_CACHE_GB={text}: need a number"):
-        activations.bound()
+        activations.cache_limit()

@@ -38,37 +38,37 @@ def message(path: Path, name: str = TINY) -> str:
 
 
 def test_safetensors_and_torch_files_give_the_same_weights(tmp_path: Path) -> None:
-    state = weights(num_classes=7)  # with a head, which is left out
+    state = weights(num_classes=7)  # with a head, which is ignored
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "a.pt")
     torch.save({"model": state, "epoch": 3}, tmp_path / "b.pth")
     torch.save({"state_dict": state}, tmp_path / "c.bin")
     for name in ("a.safetensors", "a.pt", "b.pth", "c.bin"):
-        found = loaded(tmp_path / name)
-        assert found.keys() == state.keys() - {"head.weight", "head.bias"}
-        assert all(torch.equal(value, state[key]) for key, value in found.items())
+        tensors = loaded(tmp_path / name)
+        assert tensors.keys() == state.keys() - {"head.weight", "head.bias"}
+        assert all(torch.equal(value, state[key]) for key, value in tensors.items())
 
 
-def test_half_precision_is_widened(tmp_path: Path) -> None:
+def test_half_precision_weights_are_converted_to_fp32(tmp_path: Path) -> None:
     state = weights()
     torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pt")
-    found = loaded(tmp_path / "half.pt")
-    assert all(value.dtype == torch.float32 for value in found.values())
-    torch.testing.assert_close(found, {key: value.half().float() for key, value in state.items()})
+    tensors = loaded(tmp_path / "half.pt")
+    assert all(value.dtype == torch.float32 for value in tensors.values())
+    torch.testing.assert_close(tensors, {key: value.half().float() for key, value in state.items()})
 
 
-def test_another_image_size_resamples_the_positions_alone(tmp_path: Path) -> None:
+def test_another_image_size_resamples_only_the_positions(tmp_path: Path) -> None:
     state = weights(image_size=64)
     state["pos_embed"] = torch.cat([state["pos_embed"][:, :1], torch.full((1, 16, 64), 0.25)], dim=1)
     torch.save(state, tmp_path / "a.pt")
-    found = loaded(tmp_path / "a.pt", image_size=32)
-    assert found["pos_embed"].shape == (1, 5, 64)
-    torch.testing.assert_close(found["pos_embed"][:, 1:], torch.full((1, 4, 64), 0.25))  # constant stays constant
-    assert all(torch.equal(found[key], state[key]) for key in found if key != "pos_embed")
+    tensors = loaded(tmp_path / "a.pt", image_size=32)
+    assert tensors["pos_embed"].shape == (1, 5, 64)
+    torch.testing.assert_close(tensors["pos_embed"][:, 1:], torch.full((1, 4, 64), 0.25))  # constant as before
+    assert all(torch.equal(tensors[key], state[key]) for key in tensors if key != "pos_embed")
 
 
-def test_a_larger_patch_keeps_what_a_flat_one_embeds_to(tmp_path: Path) -> None:
-    # FlexiViT's resampling is exact for images enlarged along with the patches, and a flat one enlarged is flat.
+def test_a_larger_patch_embeds_a_uniform_image_as_before(tmp_path: Path) -> None:
+    # FlexiViT's resampling is exact for images enlarged with the patches; an enlarged uniform image stays uniform.
     state = weights(image_size=32)
     torch.save(state, tmp_path / "a.pt")
     vit = backbone.load(TINY, 10, str(tmp_path / "a.pt"), 64, 32)
@@ -78,16 +78,16 @@ def test_a_larger_patch_keeps_what_a_flat_one_embeds_to(tmp_path: Path) -> None:
     torch.testing.assert_close(patches, expected.expand(4, -1), rtol=1e-3, atol=1e-3)
 
 
-def test_the_embedded_weights_load_and_resample() -> None:
-    own = backbone.load(EMBEDDED, 10)
-    assert (own.dim, own.depth, own.image_size, own.patch_size, own.tokens) == (96, 6, 32, 8, 17)
+def test_the_embedded_weights_load_at_two_image_sizes() -> None:
+    small = backbone.load(EMBEDDED, 10)
+    assert (small.dim, small.depth, small.image_size, small.patch_size, small.tokens) == (96, 6, 32, 8, 17)
     wide = backbone.load(EMBEDDED, 10, image_size=64)
     assert (wide.image_size, wide.tokens) == (64, 65)
-    assert torch.equal(wide.model.pos_embed[:, :1], own.model.pos_embed[:, :1])
-    assert torch.equal(wide.model.blocks[0].attn.qkv.weight, own.model.blocks[0].attn.qkv.weight)
+    assert torch.equal(wide.model.pos_embed[:, :1], small.model.pos_embed[:, :1])
+    assert torch.equal(wide.model.blocks[0].attn.qkv.weight, small.model.blocks[0].attn.qkv.weight)
 
 
-def test_random_weights_come_only_when_asked_for_and_are_the_same_each_time() -> None:
+def test_random_weights_need_a_request_and_are_the_same_each_time() -> None:
     trained = backbone.load(EMBEDDED, 10).model.blocks[0].attn.qkv.weight
     drawn = [backbone.load(EMBEDDED, classes, "random").model.blocks[0].attn.qkv.weight for classes in (10, 11)]
     assert torch.equal(drawn[0], drawn[1])
@@ -96,7 +96,7 @@ def test_random_weights_come_only_when_asked_for_and_are_the_same_each_time() ->
     assert torch.equal(drawn[0], drawn[1])
 
 
-def test_a_backbone_is_kept_by_the_process() -> None:
+def test_a_backbone_is_loaded_once_per_process() -> None:
     assert backbone.load(EMBEDDED, 10) is backbone.load(EMBEDDED, 10)
 
 
@@ -106,13 +106,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors", "a.npz"])
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"\x80\x02}q\x00."[:4]])
-def test_garbage_is_no_checkpoint(name: str, content: bytes, tmp_path: Path) -> None:
+def test_an_invalid_file_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert "neither a safetensors file nor a torch file" in message(tmp_path / name)
 
 
 class Bomb:
-    """A pickle that writes a file when it is read."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -121,7 +121,7 @@ class Bomb:
         return Path.touch, (self.target,)  # type: ignore[return-value]
 
 
-def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
     torch.save({"weight": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pt")
     assert "save_file" in message(tmp_path / "bomb.pt")  # the remedy
     assert not (tmp_path / "ran").exists()
@@ -146,7 +146,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [TINY, EMBEDDED])
-def test_weights_of_another_architecture_are_refused_in_a_short_line(name: str, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused_in_one_short_line(name: str, tmp_path: Path) -> None:
     other = embedded.build(32).state_dict() if name == TINY else weights()
     torch.save(other, tmp_path / "a.pt")
     text = message(tmp_path / "a.pt", name)
@@ -155,27 +155,25 @@ def test_weights_of_another_architecture_are_refused_in_a_short_line(name: str, 
     assert len(text) < 1000
 
 
-def test_weights_of_something_else_altogether_are_refused(tmp_path: Path) -> None:
+def test_unrelated_tensors_are_refused(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "a.pt")
     for name in (TINY, EMBEDDED):
         assert "unexpected: fc.weight" in message(tmp_path / "a.pt", name)
 
 
 @pytest.mark.parametrize("key", ["pos_embed", "encoder"])
-def test_names_that_timm_gives_a_meaning_of_its_own_are_no_trap(key: str, tmp_path: Path) -> None:
+def test_tensor_names_that_timm_treats_specially_are_refused_too(key: str, tmp_path: Path) -> None:
     torch.save({key: torch.ones(7), "fc.weight": torch.ones(2, 2)}, tmp_path / "a.pt")
     assert "unexpected: " in message(tmp_path / "a.pt")
 
 
-def test_an_unknown_backbone_names_the_nearest() -> None:
+def test_an_unknown_backbone_suggests_the_closest_name() -> None:
     with pytest.raises(ConfigError, match=r"unknown backbone 'vit_tiny_patch16_24' .*did you mean 'vit_tiny_patch16_2"):
         backbone.load("vit_tiny_patch16_24", 10)
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_small_patch14_reg4_dinov2.lvd142m", "resnet18"])
-def test_an_unfit_architecture_is_refused_before_its_weights_are_fetched(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsuitable_architecture_is_refused_before_any_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
 
     def no_download(*args: object, pretrained: bool = False, **kwargs: object) -> torch.nn.Module:
@@ -188,7 +186,7 @@ def test_an_unfit_architecture_is_refused_before_its_weights_are_fetched(
 
 
 @pytest.mark.parametrize("error", [OSError("no route to host"), ConnectionError("offline")])
-def test_a_download_that_fails_says_how_to_go_without(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_checkpoint_option(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
 
     def offline(*args: object, pretrained: bool = False, **kwargs: object) -> torch.nn.Module:
@@ -201,36 +199,36 @@ def test_a_download_that_fails_says_how_to_go_without(error: OSError, monkeypatc
         backbone.load(TINY, 10)
 
 
-def test_an_unknown_tag_is_not_taken_for_a_missing_network() -> None:
+def test_an_unknown_tag_is_not_reported_as_a_failed_download() -> None:
     with pytest.raises(ConfigError) as raised:
         backbone.load(f"{TINY}.no_such_tag", 10, "random")
     assert "downloaded" not in str(raised.value)
 
 
 @pytest.mark.parametrize(("image_size", "patch_size"), [(36, None), (None, 16)])
-def test_the_embedded_stem_takes_multiples_of_eight_alone(image_size: int | None, patch_size: int | None) -> None:
+def test_the_embedded_stem_requires_multiples_of_eight(image_size: int | None, patch_size: int | None) -> None:
     with pytest.raises(ConfigError, match=r"embedded backbone.* of 8"):
         backbone.load(EMBEDDED, 10, None, image_size, patch_size)
 
 
 @pytest.mark.parametrize(("image_size", "patch_size"), [(30, None), (8, None), (32, 12), (16, 32)])
-def test_an_image_that_is_not_whole_patches_is_refused(image_size: int, patch_size: int | None) -> None:
+def test_an_image_that_is_not_a_whole_number_of_patches_is_refused(image_size: int, patch_size: int | None) -> None:
     with pytest.raises(ConfigError, match=str(image_size)):
         backbone.load(TINY, 10, "random", image_size, patch_size)
 
 
 @pytest.mark.skipif(not (REAL_WEIGHTS.exists() and REAL_IMAGES.exists()), reason="needs ../shared/data")
-def test_a_real_vit_at_another_size_tells_real_images_apart() -> None:
+def test_a_real_vit_at_another_size_separates_real_classes() -> None:
     vit = backbone.load("vit_tiny_patch16_224", 10, str(REAL_WEIGHTS), 64, 8)
     data = np.load(REAL_IMAGES)
 
-    def features(part: str, each: int) -> tuple[torch.Tensor, np.ndarray]:
+    def features(part: str, per_class: int) -> tuple[torch.Tensor, np.ndarray]:
         labels = data[f"{part}_y"]
-        rows = np.concatenate([np.flatnonzero(labels == c)[:each] for c in range(5)])
+        rows = np.concatenate([np.flatnonzero(labels == c)[:per_class] for c in range(5)])
         samples = Samples(data[f"{part}_x"][rows], labels[rows], vit)
         return samples.features(torch.arange(len(rows))), labels[rows]
 
     (train, train_y), (test, test_y) = features("train", 30), features("test", 20)
     means = torch.stack([train[train_y == c].mean(0) for c in range(5)])
-    right = torch.cdist(test, means).argmin(1).numpy() == test_y
-    assert right.mean() > 0.5  # of five classes, so chance is 0.2; random weights reach about 0.3
+    correct = torch.cdist(test, means).argmin(1).numpy() == test_y
+    assert correct.mean() > 0.5  # five classes: chance is 0.2, random weights reach about 0.3

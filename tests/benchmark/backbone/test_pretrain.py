@@ -1,4 +1,4 @@
-"""Pre-training on a made-up Tiny-ImageNet of one image a class."""
+"""Pre-training on a generated Tiny-ImageNet with one image per class."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ from PIL import Image
 
 from fedprompt.benchmark.backbone import loading as backbone
 from fedprompt.benchmark.backbone import pretrain
-from fedprompt.benchmark.backbone.pretrain import augmented, normalised, probe, tiny_imagenet, varied
+from fedprompt.benchmark.backbone.pretrain import normalise, probe, shift_and_flip, tiny_imagenet, vary_appearance
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.benchmark.errors import ConfigError
 
 CLASSES = [f"n{1000 + c:08d}" for c in range(200)]
-VALIDATION = [CLASSES[3], CLASSES[0], "n99999998", CLASSES[199], "n99999999"]  # two without training images
+VALIDATION = [CLASSES[3], CLASSES[0], "n99999998", CLASSES[199], "n99999999"]  # two classes without training images
 
 
 def colour(c: int) -> tuple[int, int, int]:
@@ -33,7 +33,7 @@ def save(path: Path, c: int, mode: str = "RGB") -> None:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny-imagenet-200` with flat images: each class has a colour of its own, and one image of it is grey."""
+    """`tiny-imagenet-200` with one uniform image per class; class 7 is stored as a grey image."""
     root = tmp_path_factory.mktemp("source") / "tiny-imagenet-200"
     for c, name in enumerate(CLASSES):
         save(root / "train" / name / "images" / f"{name}_0.JPEG", c, "L" if c == 7 else "RGB")
@@ -52,60 +52,52 @@ def decoded(folder: Path) -> dict[str, np.ndarray]:
     return tiny_imagenet(folder)
 
 
-def test_images_are_boxed_to_32_pixels_and_labelled_in_the_order_of_class_names(decoded: dict[str, np.ndarray]) -> None:
+def test_images_are_reduced_to_32_pixels_and_classes_numbered_by_name(decoded: dict[str, np.ndarray]) -> None:
     assert decoded["train_x"].shape == (200, 32, 32, 3)
     assert decoded["train_x"].dtype == np.uint8
     assert decoded["train_y"].tolist() == list(range(200))
     for c in (0, 100, 199):
-        assert np.abs(decoded["train_x"][c].astype(int) - colour(c)).max() <= 3  # JPEG bends colours a little
+        assert np.abs(decoded["train_x"][c].astype(int) - colour(c)).max() <= 3  # JPEG changes colours slightly
 
 
 def test_a_grey_image_has_three_equal_channels(decoded: dict[str, np.ndarray]) -> None:
     assert np.ptp(decoded["train_x"][7].astype(int), axis=-1).max() == 0
 
 
-def test_validation_images_without_a_trained_class_are_left_out(decoded: dict[str, np.ndarray]) -> None:
+def test_validation_images_of_classes_without_training_images_are_skipped(decoded: dict[str, np.ndarray]) -> None:
     assert decoded["val_y"].tolist() == [3, 0, 199]
     for image, k in zip(decoded["val_x"], (0, 1, 3), strict=True):
         assert np.abs(image.astype(int) - colour(10 * k)).max() <= 3
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
-def test_an_archive_gives_what_its_folder_gives(
-    mode: str, folder: Path, decoded: dict[str, np.ndarray], tmp_path: Path
+@pytest.mark.parametrize(("mode", "prefix"), [("w", ""), ("w:gz", ""), ("w:xz", ""), ("w", "./")])
+def test_an_archive_and_its_folder_give_the_same_arrays(
+    mode: str, prefix: str, folder: Path, decoded: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     with tarfile.open(tmp_path / "tiny.tar", mode) as archive:
-        archive.add(folder, "tiny-imagenet-200")
-    found = tiny_imagenet(tmp_path / "tiny.tar")
-    assert found.keys() == decoded.keys()
+        archive.add(folder, f"{prefix}tiny-imagenet-200")
+    result = tiny_imagenet(tmp_path / "tiny.tar")
+    assert result.keys() == decoded.keys()
     for name, array in decoded.items():
-        assert np.array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
+        assert np.array_equal(result[name], array)
+        assert result[name].dtype == array.dtype
 
 
-def test_an_archive_made_in_the_folder_itself_is_understood(
-    folder: Path, decoded: dict[str, np.ndarray], tmp_path: Path
-) -> None:
-    with tarfile.open(tmp_path / "tiny.tar", "w") as archive:
-        archive.add(folder, "./tiny-imagenet-200")
-    assert np.array_equal(tiny_imagenet(tmp_path / "tiny.tar")["train_x"], decoded["train_x"])
-
-
-def test_a_folder_that_is_something_else_says_what_is_wanted(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds 0 classes, Tiny-ImageNet has 200"):
+def test_a_folder_without_tiny_imagenet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has 0 classes, Tiny-ImageNet has 200"):
         tiny_imagenet(tmp_path)
 
 
-def test_a_part_of_the_classes_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_an_incomplete_set_of_classes_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for name in CLASSES[:5]:
         (tmp_path / "train" / name).symlink_to(folder / "train" / name)
         save(tmp_path / "train" / f"{name}_0.JPEG", 0)
-    with pytest.raises(ConfigError, match="holds 5 classes, Tiny-ImageNet has 200"):
+    with pytest.raises(ConfigError, match="has 5 classes, Tiny-ImageNet has 200"):
         tiny_imagenet(tmp_path)
 
 
-def test_the_zip_that_it_is_published_as_is_read_or_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_zip_archive_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "tiny-imagenet-200.zip", "w") as archive:
         archive.write(folder / "wnids.txt", "tiny-imagenet-200/wnids.txt")
     with pytest.raises(ConfigError, match=r"tiny-imagenet-200\.zip"):
@@ -114,7 +106,7 @@ def test_the_zip_that_it_is_published_as_is_read_or_refused(folder: Path, tmp_pa
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps enough for 200 images, and one of warm-up."""
+    """Four steps per epoch of 200 images, one of them warm-up."""
     monkeypatch.setattr(pretrain, "BATCH", 50)
     monkeypatch.setattr(pretrain, "WARM_UP", 1)
 
@@ -124,11 +116,11 @@ def sha256(path: Path) -> str:
 
 
 @pytest.mark.usefixtures("brief")
-def test_an_interrupted_training_ends_where_an_undisturbed_one_does(
+def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = pretrain.pretrain(folder, tmp_path / "whole", epochs=2)
-    epoch, calls = pretrain.epoch_of_training, []
+    epoch, calls = pretrain.train_epoch, []
 
     def interrupted(*arguments: object) -> float:
         calls.append(1)
@@ -137,11 +129,11 @@ def test_an_interrupted_training_ends_where_an_undisturbed_one_does(
         return epoch(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as broken:
-        broken.setattr(pretrain, "epoch_of_training", interrupted)
+        broken.setattr(pretrain, "train_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrain.pretrain(folder, tmp_path / "parts", epochs=2)
     assert not list((tmp_path / "parts").glob("*.safetensors"))
-    monkeypatch.setattr(pretrain, "tiny_imagenet", None)  # what was decoded is not decoded again
+    monkeypatch.setattr(pretrain, "tiny_imagenet", None)  # decoded images are not decoded again
     parts = pretrain.pretrain(folder, tmp_path / "parts", epochs=2)
     assert whole["sha256"] == parts["sha256"] == sha256(tmp_path / "parts" / str(parts["weights"]))
     losses = [[row["loss"] for row in result["history"]] for result in (whole, parts)]  # type: ignore[attr-defined]
@@ -149,8 +141,8 @@ def test_an_interrupted_training_ends_where_an_undisturbed_one_does(
     assert len(losses[0]) == 2
 
     vit = backbone.load(EMBEDDED, 10, str(tmp_path / "whole" / str(whole["weights"])))
-    found = Samples(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1), vit).features(torch.tensor([0]))
-    assert bool(torch.isfinite(found).all())
+    result = Samples(np.zeros((1, 32, 32, 3), np.uint8), np.zeros(1), vit).features(torch.tensor([0]))
+    assert bool(torch.isfinite(result).all())
     measured = json.loads((tmp_path / "whole" / "measured.json").read_text())
     assert measured["sha256"] == whole["sha256"]
     assert measured["parameters"] == sum(weight.numel() for weight in vit.model.parameters())
@@ -159,32 +151,32 @@ def test_an_interrupted_training_ends_where_an_undisturbed_one_does(
 
 
 @pytest.mark.usefixtures("brief")
-def test_the_seed_decides_the_weights(folder: Path, tmp_path: Path) -> None:
+def test_the_seed_determines_the_weights(folder: Path, tmp_path: Path) -> None:
     digests = {pretrain.pretrain(folder, tmp_path, epochs=1, seed=seed)["sha256"] for seed in (0, 1)}
     assert len(digests) == 2
 
 
-def test_normalised_pixels_run_from_minus_one_to_one() -> None:
+def test_normalised_pixels_range_from_minus_one_to_one() -> None:
     images = np.array([[[[0, 255, 51]]]], np.uint8)
-    torch.testing.assert_close(normalised(images), torch.tensor([-1.0, 1.0, -0.6]).view(1, 3, 1, 1))
+    torch.testing.assert_close(normalise(images), torch.tensor([-1.0, 1.0, -0.6]).view(1, 3, 1, 1))
 
 
-def test_an_image_is_shifted_by_at_most_four_pixels_or_mirrored_too() -> None:
+def test_an_image_is_shifted_by_at_most_four_pixels_and_sometimes_mirrored() -> None:
     image = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3) % 251
     images = np.repeat(image[None].astype(np.uint8), 60, axis=0)
-    found = augmented(images, np.random.default_rng(0))
-    assert found.shape == images.shape
+    result = shift_and_flip(images, np.random.default_rng(0))
+    assert result.shape == images.shape
     padded = np.pad(images[0], ((4, 4), (4, 4), (0, 0)), mode="reflect")
     crops = {padded[t : t + 32, s : s + 32].tobytes(): (t, s, False) for t in range(9) for s in range(9)}
     crops |= {padded[t : t + 32, s : s + 32][:, ::-1].tobytes(): (t, s, True) for t in range(9) for s in range(9)}
-    kinds = [crops[one.tobytes()] for one in found]
+    kinds = [crops[one.tobytes()] for one in result]
     assert {flip for _, _, flip in kinds} == {True, False}
     assert len({(t, s) for t, s, _ in kinds}) > 20
 
 
-def test_varied_views_stay_in_range_and_come_from_the_generator_alone() -> None:
+def test_varied_images_stay_in_range_and_depend_only_on_the_generator() -> None:
     images = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    first, again = (varied(images.clone(), np.random.default_rng(3)) for _ in range(2))
+    first, again = (vary_appearance(images.clone(), np.random.default_rng(3)) for _ in range(2))
     assert first.shape == images.shape
     assert first.abs().max() <= 1
     assert torch.equal(first, again)
@@ -192,7 +184,7 @@ def test_varied_views_stay_in_range_and_come_from_the_generator_alone() -> None:
     assert 4 <= int(grey.sum()) <= 20  # 0.3 of 40
 
 
-def test_the_probe_tells_colours_apart(tmp_path: Path) -> None:
+def test_the_probe_separates_two_colours(tmp_path: Path) -> None:
     labels = np.arange(40) % 2
     images = np.where(labels[:, None, None, None], 220, 30).astype(np.uint8) * np.ones((1, 32, 32, 3), np.uint8)
     np.savez(tmp_path / "two.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)

@@ -20,32 +20,32 @@ def samples(images: np.ndarray, vit: FrozenViT | None = None) -> Samples:
     return Samples(images, np.zeros(len(images), np.int64), vit or toy.vit())
 
 
-def test_images_of_the_right_size_are_left_as_they_are() -> None:
+def test_images_of_the_right_size_are_unchanged() -> None:
     images = noise(3, 16, 16)
     assert np.array_equal(samples(images).images.numpy(), images)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 40), (10, 24)])
-def test_other_sizes_are_resized_as_pillow_does_and_stretched_to_a_square(height: int, width: int) -> None:
+def test_other_sizes_are_stretched_to_a_square_as_by_pillow(height: int, width: int) -> None:
     images = noise(2, height, width)
-    found = samples(images).images.numpy().astype(int)
-    assert found.shape == (2, 16, 16, 3)
+    resized = samples(images).images.numpy().astype(int)
+    assert resized.shape == (2, 16, 16, 3)
     expected = [np.asarray(Image.fromarray(i).resize((16, 16), Image.Resampling.BICUBIC)) for i in images]
-    assert np.abs(found - np.stack(expected).astype(int)).max() <= 1
+    assert np.abs(resized - np.stack(expected).astype(int)).max() <= 1
 
 
-def test_resizing_in_chunks_is_resizing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resizing_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = samples(noise(10, 8, 8)).images
     monkeypatch.setattr(module, "CHUNK", 3)
     assert torch.equal(samples(noise(10, 8, 8)).images, whole)
 
 
-def test_images_given_in_another_memory_order_are_read_right() -> None:
+def test_images_in_another_memory_order_are_read_correctly() -> None:
     images = noise(3, 8, 8)
     assert torch.equal(samples(images[::-1]).images, samples(images[::-1].copy()).images)
 
 
-def test_pixels_are_normalised_with_the_backbones_mean_and_deviation() -> None:
+def test_pixels_are_normalised_with_the_backbones_mean_and_standard_deviation() -> None:
     vit = toy.fresh_vit()
     vit.mean, vit.std = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
     images = np.broadcast_to(np.array([0, 255, 51], np.uint8), (1, 16, 16, 3)).copy()
@@ -55,8 +55,8 @@ def test_pixels_are_normalised_with_the_backbones_mean_and_deviation() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 10**9])
-def test_tokens_are_those_of_the_rows_asked_for(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activations, "bound", lambda: 4 * limit)
+def test_tokens_and_features_belong_to_the_requested_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "cache_limit", lambda: 4 * limit)
     monkeypatch.setattr(activations, "CHUNK", 4)
     split = samples(noise(10, 16, 16))
     rows = torch.tensor([7, 0, 7, 3])
@@ -71,41 +71,37 @@ def counted(monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Samples, list[
     vit, seen = toy.fresh_vit(), []
     original = vit.tokens_of
     monkeypatch.setattr(vit, "tokens_of", lambda x: (seen.append(len(x)), original(x))[1])
-    monkeypatch.setattr(activations, "bound", lambda: 4 * limit)  # a quarter of it for one array
+    monkeypatch.setattr(activations, "cache_limit", lambda: 4 * limit)  # one array may take a quarter
     return samples(noise(10, 16, 16), vit), seen
 
 
-def test_a_split_that_fits_is_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 10 * 17 * 24 * 4  # images x tokens x width x bytes
-    split, seen = counted(monkeypatch, size)
-    for row in (1, 2):
-        split.tokens(torch.tensor([row]))
-    split.features(torch.tensor([3]))
-    assert seen == [10]
-
-
-def test_a_split_that_does_not_fit_is_embedded_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    split, seen = counted(monkeypatch, 10 * 17 * 24 * 4 - 1)
+@pytest.mark.parametrize(("missing", "expected"), [(0, [10]), (1, [1, 2])])
+def test_tokens_are_computed_once_if_they_fit_and_else_on_each_request(
+    missing: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, seen = counted(monkeypatch, 10 * 17 * 24 * 4 - missing)  # images x tokens x width x bytes
     for rows in ([1], [2, 3]):
         split.tokens(torch.tensor(rows))
-    assert seen == [1, 2]
+    assert seen == expected
+    split.features(torch.tensor([3]))  # reads cached tokens
+    assert (seen == expected) == (not missing)
 
 
-def test_features_are_computed_once_even_where_tokens_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_cached_even_where_tokens_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     split, seen = counted(monkeypatch, 10 * 24 * 4)  # images x width x bytes
     for row in (1, 2):
         split.features(torch.tensor([row]))
     assert sum(seen) == 10
 
 
-def test_frozen_activations_carry_no_gradient() -> None:
+def test_frozen_activations_have_no_gradient() -> None:
     split = samples(noise(2, 16, 16))
     rows = torch.tensor([0, 1])
     assert not split.tokens(rows).requires_grad
     assert not split.features(rows).requires_grad
 
 
-def test_tokens_entering_a_later_layer_are_those_after_the_layers_before() -> None:
+def test_tokens_entering_a_layer_are_the_output_of_the_layers_before() -> None:
     split, rows, vit = samples(noise(10, 16, 16)), torch.tensor([7, 0, 7]), toy.vit()
     with torch.no_grad():
         x = vit.tokens_of(split.pixels(rows))
@@ -118,16 +114,14 @@ def test_tokens_entering_a_later_layer_are_those_after_the_layers_before() -> No
         torch.testing.assert_close(split.features(rows), vit.encode(x))
 
 
-def test_large_resized_images_are_mapped_from_one_file_and_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_resized_images_are_mapped_from_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     images, labels = noise(10, 8, 8), np.zeros(10, np.int64)
     whole = Samples(images, labels, toy.vit(), identity="noise").images
     assert not (tmp_path / "resized").exists()
-    monkeypatch.setattr(module, "SMALL", 10 * 16 * 16 * 3 - 1)
+    monkeypatch.setattr(module, "MAX_IN_MEMORY", 10 * 16 * 16 * 3 - 1)
     for _ in range(2):
         assert torch.equal(Samples(images, labels, toy.vit(), identity="noise").images, whole)
     assert len(list((tmp_path / "resized").glob("*.npy"))) == 1
-    Samples(images, labels, toy.vit()).pixels(torch.tensor([0]))  # without a name, in memory alone
+    Samples(images, labels, toy.vit()).pixels(torch.tensor([0]))  # no identity: in memory only
     assert len(list((tmp_path / "resized").glob("*.npy"))) == 1

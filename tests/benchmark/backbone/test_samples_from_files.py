@@ -7,12 +7,12 @@ from PIL import Image
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.data.images.decoding import album
+from fedprompt.data.images.decoding import train_test_files
 from tests.toy import vit
 
 
-def pictures(root: Path) -> np.ndarray:
-    """Six noisy square images, also written to `root`."""
+def write_images(root: Path) -> np.ndarray:
+    """Writes six square images of noise to `root` and returns them."""
     size = vit().image_size
     images = np.random.default_rng(0).integers(0, 256, (6, size, size, 3), dtype=np.uint8)
     root.mkdir(exist_ok=True)
@@ -21,24 +21,24 @@ def pictures(root: Path) -> np.ndarray:
     return images
 
 
-def test_files_give_the_pixels_that_arrays_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_arrays_give_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    images = pictures(tmp_path / "images")
-    train, test = album(tmp_path / "images", [f"{i}.png" for i in range(4)], ["4.png", "5.png"], "toy", "v1")
+    images = write_images(tmp_path / "images")
+    train, test = train_test_files(tmp_path / "images", [f"{i}.png" for i in range(4)], ["4.png", "5.png"], "toy", "v1")
     rows = torch.tensor([3, 0, 3])
     for files, part in ((train, images[:4]), (test, images[4:])):
-        ours = Samples(files, np.zeros(len(part)), vit())
-        theirs = Samples(part, np.zeros(len(part)), vit())
+        from_files = Samples(files, np.zeros(len(part)), vit())
+        from_array = Samples(part, np.zeros(len(part)), vit())
         chosen = rows % len(part)
-        assert torch.equal(ours.pixels(chosen), theirs.pixels(chosen))
-        assert torch.equal(ours.features(chosen), theirs.features(chosen))
+        assert torch.equal(from_files.pixels(chosen), from_array.pixels(chosen))
+        assert torch.equal(from_files.features(chosen), from_array.features(chosen))
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("none", 0.2), ("half", (0.2 - 0.5) / 0.5), ("imagenet", (0.2 - 0.485) / 0.229), ("backbone", None)],
 )
-def test_normalization_is_the_one_asked_for(name: str, expected: float | None) -> None:
+def test_images_are_normalised_as_requested(name: str, expected: float | None) -> None:
     size = vit().image_size
     pixels = Samples(np.full((1, size, size, 3), 51, np.uint8), np.zeros(1), vit(), name).pixels(torch.tensor([0]))
     wanted = (0.2 - vit().mean[0]) / vit().std[0] if expected is None else expected
@@ -46,5 +46,5 @@ def test_normalization_is_the_one_asked_for(name: str, expected: float | None) -
 
 
 def test_an_unknown_normalization_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--normalize zscore: unknown; there are backbone, imagenet, half, none"):
+    with pytest.raises(ConfigError, match="--normalize zscore: unknown; available: backbone, imagenet, half, none"):
         Samples(np.zeros((1, 8, 8, 3), np.uint8), np.zeros(1), vit(), "zscore")

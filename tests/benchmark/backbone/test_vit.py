@@ -1,4 +1,4 @@
-"""The opened ViT against timm's own forward."""
+"""`FrozenViT` against timm's own forward pass."""
 
 import pytest
 import timm
@@ -7,7 +7,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import ParallelScalingBlock, VisionTransformer
 
 from fedprompt.benchmark.backbone import embedded
-from fedprompt.benchmark.backbone.vit import FrozenViT, refuse_unless_plain
+from fedprompt.benchmark.backbone.vit import FrozenViT, require_plain_vit
 from fedprompt.benchmark.errors import ConfigError
 from tests import toy
 
@@ -48,8 +48,8 @@ MODELS = {
 }
 
 
-def shaken(model: VisionTransformer) -> VisionTransformer:
-    """The model with every parameter at random, so that none of its parts is idle (LayerScale starts near zero)."""
+def randomised(model: VisionTransformer) -> VisionTransformer:
+    """Returns the model with random parameters, so that every part has an effect (LayerScale starts near zero)."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in model.parameters():
@@ -65,9 +65,9 @@ def images(vit: FrozenViT, count: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_without_a_prompt_the_feature_is_that_of_timm(kind: str) -> None:
-    model = shaken(MODELS[kind]())
-    refuse_unless_plain(kind, model)
+def test_without_prompts_the_feature_equals_timms(kind: str) -> None:
+    model = randomised(MODELS[kind]())
+    require_plain_vit(kind, model)
     vit = FrozenViT(kind, model, classes=4)
     x = images(vit)
     with torch.no_grad():
@@ -76,15 +76,15 @@ def test_without_a_prompt_the_feature_is_that_of_timm(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "parallel blocks"])
 def test_splitting_the_layers_changes_nothing(kind: str) -> None:
-    vit = FrozenViT(kind, shaken(MODELS[kind]()), classes=4)
+    vit = FrozenViT(kind, randomised(MODELS[kind]()), classes=4)
     x = vit.tokens_of(images(vit))
     whole = vit.encode(x)
     for first in range(1, vit.depth + 1):
         assert torch.equal(vit.encode(vit.layers(x, 1, first - 1), first), whole)
 
 
-def test_layers_are_counted_from_one_and_both_ends_are_inside() -> None:
-    vit = FrozenViT("plain", shaken(small()), classes=4)
+def test_layers_are_counted_from_one_and_both_bounds_are_inclusive() -> None:
+    vit = FrozenViT("plain", randomised(small()), classes=4)
     x = vit.tokens_of(images(vit))
     second = vit.model.blocks[1](x)
     assert torch.equal(vit.layers(x, 2, 2), second)
@@ -103,10 +103,10 @@ def test_prompt_tokens_take_part_in_every_layer() -> None:
     torch.testing.assert_close(vit.encode(prompted), vit.model.norm(expected)[:, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_only_what_enters_takes_a_gradient() -> None:
+def test_only_the_input_receives_a_gradient() -> None:
     vit = toy.fresh_vit()
     x = vit.tokens_of(images(vit)).requires_grad_()
-    (vit.encode(x) @ torch.arange(24.0)).sum().backward()  # a plain sum after the norm would have none
+    (vit.encode(x) @ torch.arange(24.0)).sum().backward()  # a plain sum after the norm has gradient zero
     assert x.grad is not None
     assert bool((x.grad.abs().sum((0, 2)) > 0).all())
     assert all(weight.grad is None for weight in vit.model.parameters())
@@ -131,18 +131,18 @@ def test_sizes_and_normalisation_are_those_of_the_model() -> None:
         ("eva02_tiny_patch14_224", "Eva"),
     ],
 )
-def test_an_architecture_with_another_forward_is_refused_by_name(name: str, reason: str) -> None:
+def test_an_unsuitable_architecture_is_refused_with_the_reason(name: str, reason: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0)
     with pytest.raises(ConfigError) as raised:
-        refuse_unless_plain(name, model)
+        require_plain_vit(name, model)
     assert name in str(raised.value)
     assert reason in str(raised.value)
-    assert "vit_base_patch16_224" in str(raised.value)  # what would do
+    assert "vit_base_patch16_224" in str(raised.value)  # the suggested alternative
 
 
 def test_a_head_that_reads_another_token_is_refused() -> None:
     with pytest.raises(ConfigError, match="'avg' pooling"):
-        refuse_unless_plain("gap", small(global_pool="avg"))
+        require_plain_vit("gap", small(global_pool="avg"))
     with pytest.raises(ConfigError, match="'map' pooling"):
-        refuse_unless_plain("map", small(global_pool="map"))
+        require_plain_vit("map", small(global_pool="map"))

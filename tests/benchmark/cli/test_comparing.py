@@ -6,30 +6,30 @@ import pytest
 from tests.benchmark.conftest import Bench, refused
 
 
-def test_two_methods_are_compared_pair_by_pair(bench: Bench, directory: Path) -> None:
-    said = bench("compare", directory, "head", "fedvpt")
-    assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("head minus fedvpt, seen.mean, points; runs paired by setting and seed")
+def test_compare_pairs_the_runs_of_two_methods(bench: Bench, directory: Path) -> None:
+    answer = bench("compare", directory, "head", "fedvpt")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("head minus fedvpt, seen.mean, points; runs paired by setting and seed")
     found = json.loads(bench("compare", directory, "head", "fedvpt", "--json").out)
     assert (found["unit"], found["differences"][0]["n"]) == ("run", 1)  # the second seed of fedvpt failed
 
 
-def test_clients_of_two_methods_are_compared_within_their_runs(bench: Bench, directory: Path) -> None:
+def test_compare_pairs_clients_within_runs(bench: Bench, directory: Path) -> None:
     assert "clients paired within one run" in bench("compare", directory, "head", "fedvpt", "--clients").out
     rows = json.loads(bench("compare", directory, "head", "fedvpt", "--clients", "--json").out)
     assert {row["unit"] for row in rows} == {"client"}
 
 
-def test_published_numbers_stand_beside_ours(bench: Bench, directory: Path) -> None:
+def test_compare_shows_published_and_measured_numbers(bench: Bench, directory: Path) -> None:
     assert "comparable? no" in bench("compare", directory, "--published").out
     rows = json.loads(bench("compare", directory, "--published", "--json").out)
     assert {row["measured"] for row in rows} == {None}
 
 
-def test_claims_are_held_against_the_runs(bench: Bench, directory: Path, tmp_path: Path) -> None:
-    said = bench("verify", directory)
-    assert (said.code, said.err) == (0, "")
-    assert "pep-fedpt-surpasses-all: not tested" in said.out
+def test_verify_checks_claims_against_the_runs(bench: Bench, directory: Path, tmp_path: Path) -> None:
+    answer = bench("verify", directory)
+    assert (answer.code, answer.err) == (0, "")
+    assert "pep-fedpt-surpasses-all: not tested" in answer.out
     check = "{kind: beats, method: head, rivals: [fedvpt], metrics: [seen.mean]}"
     (tmp_path / "mine.yaml").write_text(f"[{{id: mine, source: s, wording: w, settings: {{}}, check: {check}}}]")
     (found,) = json.loads(bench("verify", directory, "--claims", tmp_path / "mine.yaml", "--json").out)
@@ -41,7 +41,7 @@ def test_claims_are_held_against_the_runs(bench: Bench, directory: Path, tmp_pat
     [
         (["compare", "DIR", "head"], "two methods"),
         (["compare", "DIR"], "two methods"),
-        (["compare", "DIR", "head", "head"], "head with itself"),
+        (["compare", "DIR", "head", "head"], "cannot compare head with itself"),
         (["compare", "DIR", "head", "fedvp"], "fedvpt"),
         (["compare", "DIR", "head", "--published"], "head"),
         (["compare", "DIR", "head", "fedvpt", "--metric", "seen.best"], "seen.best"),
@@ -52,5 +52,5 @@ def test_claims_are_held_against_the_runs(bench: Bench, directory: Path, tmp_pat
         (["table", "DIR", "--reference", "hed"], "head"),
     ],
 )
-def test_what_cannot_be_compared_is_named(words: list[str], named: str, bench: Bench, directory: Path) -> None:
+def test_invalid_comparison_is_refused_by_name(words: list[str], named: str, bench: Bench, directory: Path) -> None:
     refused(bench(*[str(directory) if word == "DIR" else word for word in words]), named)

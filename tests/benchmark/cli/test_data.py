@@ -16,7 +16,7 @@ def pets(root: Path) -> None:
                 image(root / "pets" / domain / label / f"{k:02}.png", (120 * d, 120 * c, 10 * k))
 
 
-def test_the_list_says_what_is_there(bench: Bench, tmp_path: Path) -> None:
+def test_list_shows_which_data_sets_are_installed(bench: Bench, tmp_path: Path) -> None:
     tiny(tmp_path)
     answer = bench("data", "list", "--json", "--data-root", tmp_path)
     rows = {row["name"]: row for row in json.loads(answer.out)}
@@ -31,7 +31,7 @@ def test_the_list_says_what_is_there(bench: Bench, tmp_path: Path) -> None:
     assert "domainnet-345          absent   345 classes, 6 domains, 409,832 / 176,743 images, 17.5 GB" in text
 
 
-def test_the_data_root_comes_from_the_environment(
+def test_data_root_can_be_set_by_environment_variable(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny(tmp_path / "elsewhere")
@@ -40,26 +40,26 @@ def test_the_data_root_comes_from_the_environment(
     assert [row["name"] for row in rows if row["present"]] == ["digits", "tiny-imagenet"]
 
 
-def test_an_absent_data_set_names_the_command_that_mends_it(bench: Bench) -> None:
+def test_absent_data_set_names_the_command_that_installs_it(bench: Bench) -> None:
     refused(bench("data", "verify", "cifar100"), "`bench data prepare cifar100`", "cifar-100-python.tar.gz")
     refused(bench("data", "show", "pacs", "--partition", "iid"), "`bench data prepare pacs`")
-    refused(bench("data", "prepare", "pacs"), "PACS.zip cannot be downloaded")
+    refused(bench("data", "prepare", "pacs"), "PACS.zip has no download address")
     refused(bench("data", "verify", "pasc"), "did you mean 'pacs'")
 
 
-def test_unreadable_images_are_named_counted_and_end_with_2(bench: Bench, tmp_path: Path) -> None:
+def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench: Bench, tmp_path: Path) -> None:
     pets(tmp_path)
     bad = tmp_path / "pets" / "photo" / "cat" / "03.png"
     bad.write_bytes(b"no image")
     answer = bench("data", "verify", "imagefolder:pets", "--data-root", tmp_path)
     assert answer.code == 2
-    assert f"fault: {bad} is no readable image: unknown format" in answer.err
+    assert f"fault: {bad} is not a readable image: unknown format" in answer.err
     assert "error: 1 unreadable images; --skip-corrupt leaves them out" in answer.err
     answer = bench("data", "verify", "imagefolder:pets", "--data-root", tmp_path, "--json")
     assert list(json.loads(answer.out)["unreadable"]) == ["photo/cat/03.png"]
 
 
-def test_a_federation_is_shown_as_a_table_and_a_picture(bench: Bench, tmp_path: Path) -> None:
+def test_show_prints_a_table_and_draws_a_figure(bench: Bench, tmp_path: Path) -> None:
     pets(tmp_path)
     words = ("--clients", 4, "--held-out", 1, "--alpha", 0.5, "--seeds", 3, "--data-root", tmp_path)
     answer = bench("data", "show", "imagefolder:pets", *words, "--out", tmp_path / "view" / "p.png")
@@ -75,35 +75,35 @@ def test_a_federation_is_shown_as_a_table_and_a_picture(bench: Bench, tmp_path: 
     assert [path.name for path in (tmp_path / "view").iterdir()] == ["p.png"]
 
 
-def test_tests_of_classes_that_their_client_never_held_are_counted(bench: Bench, tmp_path: Path) -> None:
-    # Training samples of cats come before those of dogs, and so do the tests; the last client holds no cat.
+def test_show_counts_test_samples_of_classes_without_training_samples(bench: Bench, tmp_path: Path) -> None:
+    # Training samples of cats come before those of dogs, as do test samples; the last client has no cat.
     pets(tmp_path)
     (tmp_path / "f.json").write_text('{"train": [[0, 16], [17, 18]], "test": [[0], [1, 4]]}')
     answer = bench("data", "show", "imagefolder:pets", "--partition-file", "f.json", "--data-root", tmp_path)
     assert answer.code == 0, answer.err
-    assert "tests of classes that their client has no training sample of: 1 of 3 (33.3%)" in answer.out
+    assert "test samples of classes without training samples on their client: 1 of 3 (33.3%)" in answer.out
 
 
-def test_unreadable_images_that_are_skipped_are_in_neither_table_nor_picture(bench: Bench, tmp_path: Path) -> None:
+def test_show_leaves_out_unreadable_images_with_skip_corrupt(bench: Bench, tmp_path: Path) -> None:
     pets(tmp_path)
     (tmp_path / "pets" / "photo" / "cat" / "00.png").write_bytes(b"no image")
     words = ("imagefolder:pets", "--partition", "iid", "--clients", 2, "--data-root", tmp_path, "--out", "p.png")
-    refused(bench("data", "show", *words), "00.png is no readable image", "--skip-corrupt")
+    refused(bench("data", "show", *words), "00.png is not a readable image", "--skip-corrupt")
     answer = bench("data", "show", *words, "--skip-corrupt")
     assert answer.code == 0, answer.err
-    assert "note: 1 unreadable images left out" in answer.out
+    assert "note: 1 unreadable images excluded" in answer.out
 
 
-def test_the_picture_has_a_name_of_its_own(bench: Bench, tmp_path: Path) -> None:
+def test_figure_is_named_after_data_set_and_partition(bench: Bench, tmp_path: Path) -> None:
     assert bench("data", "show", "digits", "--partition", "iid", "--clients", 3).code == 0
     assert [path.name for path in tmp_path.glob("*.png")] == ["digits-iid.png"]
 
 
-def test_one_picture_shows_one_federation(bench: Bench) -> None:
+def test_show_draws_one_federation(bench: Bench) -> None:
     refused(bench("data", "show", "digits", "--alpha", "0.1,1"), "name one --alpha")
 
 
-def test_a_federation_that_was_saved_is_the_one_that_runs(bench: Bench) -> None:
+def test_saved_federation_is_used_by_a_run(bench: Bench) -> None:
     assert bench("data", "show", "digits", "--alpha", "0.1", "--seed", "3", "--save", "fed.json").code == 0
     small = ("--method", "head", "--seed", "3", "--rounds", "1", "--json")
     drawn = json.loads(bench("run", *small, "--alpha", "0.1").out)
@@ -111,7 +111,7 @@ def test_a_federation_that_was_saved_is_the_one_that_runs(bench: Bench) -> None:
     assert read["federation"]["hash"] == drawn["federation"]["hash"]
 
 
-def test_a_federation_that_cannot_be_saved_says_so(bench: Bench) -> None:
-    said = bench("data", "show", "digits", "--alpha", "0.1", "--save", "absent/fed.json")
-    assert said.code == 2
-    assert "--save absent/fed.json cannot be written" in said.err
+def test_unwritable_federation_file_is_named(bench: Bench) -> None:
+    answer = bench("data", "show", "digits", "--alpha", "0.1", "--save", "absent/fed.json")
+    assert answer.code == 2
+    assert "--save absent/fed.json cannot be written" in answer.err

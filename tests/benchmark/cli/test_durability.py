@@ -1,4 +1,4 @@
-"""Sweeps that share a directory, are told to end, meet a full or a read-only disk, or find their directory moved."""
+"""Sweeps that share a directory, are terminated, meet a full or read-only disk, or whose directory is copied."""
 
 import json
 import shutil
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.benchmark.runs import worker as attempt
-from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE
+from fedprompt.benchmark.runs import worker
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.execute import Record
+from fedprompt.benchmark.runs.record import Record
 from fedprompt.benchmark.runs.store import CHECKPOINT
 from tests.benchmark.conftest import SMALL, Bench, config, refused
 from tests.chaos.processes import descendants, gone, start, until, untimed
@@ -32,14 +31,6 @@ def fill(path: Path) -> None:
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(2**16))
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps without figures, which take longer than such small runs."""
-    from fedprompt.results.figures import drawing as figures
-
-    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
 
 
 @pytest.fixture
@@ -61,25 +52,25 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_two_sweeps_at_once_run_every_run_once_and_show_the_same_table(
+def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
     plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
     witness = tmp_path / "witness"
     own = plugin(body=COUNTS.format(path=str(witness)))
     words = ("sweep", "--methods", "own", "--seeds", ",".join(map(str, range(8))), *SMALL, "--plugin", own)
     both = [start(*words, "--workers", 1, "--out", tmp_path / "runs") for _ in range(2)]
-    said = [process.communicate(timeout=240) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    outputs = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     assert witness.read_text() == "x" * 8  # each run has one round, and so combines once
-    assert said[0][0] == said[1][0]
-    assert "own" in said[0][0]
+    assert outputs[0][0] == outputs[1][0]
+    assert "own" in outputs[0][0]
     workers = Counter(json.loads(p.read_text())["when"]["worker"] for p in (tmp_path / "runs").glob("*/result.json"))
     assert sum(workers.values()) == 8
-    assert len(workers) == 2, "one of the two has done nothing"
+    assert len(workers) == 2, "one of the two sweeps did nothing"
     assert not list((tmp_path / "runs").glob(".*"))
 
 
-def test_sigterm_keeps_what_has_finished_and_leaves_no_process(tmp_path: Path) -> None:
+def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)
     process = start(*words, "--workers", 2, "--out", runs)
@@ -89,7 +80,7 @@ def test_sigterm_keeps_what_has_finished_and_leaves_no_process(tmp_path: Path) -
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert "terminated; what had finished is kept" in err
+    assert "terminated. Finished runs are saved; run the same command again to resume." in err
     assert "Traceback" not in err
     assert out == ""
     assert len(children) > 2
@@ -97,32 +88,30 @@ def test_sigterm_keeps_what_has_finished_and_leaves_no_process(tmp_path: Path) -
     assert list(runs.iterdir()) == []
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_copied_directory_goes_on_where_it_was_copied_to(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_copied_directory_can_be_resumed(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out")
-    execute = attempt.execute
+    execute = worker.execute
 
     def copied(run: object, *rest: object) -> Record:
         if run.seed == 1 and not (tmp_path / "copy").exists():  # type: ignore[attr-defined]
             shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # during a run, with its lock
         return execute(run, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(attempt, "execute", copied)
+    monkeypatch.setattr(worker, "execute", copied)
     assert bench(*words, "runs").code == 0
     assert len(list((tmp_path / "copy").glob("*/result.json"))) == 1
-    said = bench(*words, "copy")
-    assert said.code == 0
-    assert "3 runs, 1 done before" in said.err
+    answer = bench(*words, "copy")
+    assert answer.code == 0
+    assert "3 runs, 1 already done" in answer.err
     assert untimed(bench("table", "copy", "--json").out) == untimed(bench("table", "runs", "--json").out)
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_full_disk_ends_a_sweep_plainly_and_it_goes_on_when_there_is_room(
+@pytest.mark.usefixtures("no_figures")
+def test_full_disk_ends_a_sweep_with_an_error_and_it_can_be_resumed(
     bench: Bench, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, execute = small_disk("size=60m"), attempt.execute
+    place, execute = small_disk("size=60m"), worker.execute
     words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out", place / "runs")
 
     def filled(run: object, *rest: object) -> Record:
@@ -131,22 +120,22 @@ def test_a_full_disk_ends_a_sweep_plainly_and_it_goes_on_when_there_is_room(
         return execute(run, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as full:
-        full.setattr(attempt, "execute", filled)
+        full.setattr(worker, "execute", filled)
         refused(bench(*words), "no space left on device")
     assert [path.name for path in (place / "runs").iterdir()] == [config(seeds=(0,)).run_id]
     (place / "filler").unlink()
-    said = bench(*words)
-    assert said.code == 0
-    assert "3 runs, 1 done before" in said.err
+    answer = bench(*words)
+    assert answer.code == 0
+    assert "3 runs, 1 already done" in answer.err
 
 
-def test_a_read_only_disk_is_named(bench: Bench, small_disk: Callable[[str], Path]) -> None:
+def test_read_only_disk_is_named(bench: Bench, small_disk: Callable[[str], Path]) -> None:
     place = small_disk("size=60m,ro")
     refused(bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--out", place / "runs"), "cannot be written")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_retry_repeats_failed_runs(bench: Bench, plugin: Callable[..., Path], tmp_path: Path) -> None:
     fails = "def combine(self, server, uploads):\n        import os\n        "
     fails += f"if os.path.exists({str(tmp_path / 'broken')!r}): raise ArithmeticError('on purpose')\n"
     fails += "        return super().combine(server, uploads)"
@@ -157,11 +146,11 @@ def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., P
     refused(bench("retry", "runs"), "name it with --plugin")
     assert bench("retry", "runs", "--plugin", own, "--workers", 1).code == 1
     (tmp_path / "broken").unlink()
-    said = bench("retry", "runs", "--plugin", own, "--workers", 1)
-    assert said.code == 0
-    assert "1 failed runs" in said.err
-    assert "head" in said.out
-    assert "own" in said.out
+    answer = bench("retry", "runs", "--plugin", own, "--workers", 1)
+    assert answer.code == 0
+    assert "1 failed runs" in answer.err
+    assert "head" in answer.out
+    assert "own" in answer.out
     assert bench("retry", "runs").code == 0
 
 
@@ -175,12 +164,12 @@ def test_what_failed_is_run_again_by_retry(bench: Bench, plugin: Callable[..., P
         (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
     ],
 )
-def test_terms_that_cannot_be_met_are_refused(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
+def test_impossible_scheduling_options_are_refused(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
     refused(bench("sweep", "--methods", "head", "--seed", 0, *words), named)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("no_figures")
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -191,7 +180,7 @@ def test_terms_that_cannot_be_met_are_refused(words: list[str], named: str, benc
         ("clients.parquet", ("export", "runs", "all.csv", "--what", "clients")),
     ],
 )
-def test_a_truncated_record_is_named_and_deleting_its_directory_as_told_mends_it(
+def test_truncated_record_is_named_and_can_be_deleted_and_repeated(
     file: str, words: tuple[str, ...], bench: Bench, tmp_path: Path
 ) -> None:
     grid = ("sweep", "--methods", "head", "--seeds", "0,1", *SMALL, "--workers", 1, "--out", "runs")
@@ -201,23 +190,23 @@ def test_a_truncated_record_is_named_and_deleting_its_directory_as_told_mends_it
     (place / file).write_bytes((place / file).read_bytes()[:-40])
     refused(bench(*(grid if words == ("sweep",) else words)), f"{place.name}/{file}", "delete", "directory", "again")
     shutil.rmtree(place)
-    said = bench(*grid)
-    assert (said.code, "2 runs, 1 done before" in said.err) == (0, True)
+    answer = bench(*grid)
+    assert (answer.code, "2 runs, 1 already done" in answer.err) == (0, True)
     assert untimed(bench("table", "runs", "--json").out) == before
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_truncated_checkpoint_is_named_and_its_run_begins_anew(
+@pytest.mark.usefixtures("no_figures")
+def test_truncated_checkpoint_is_named_and_its_run_restarts(
     bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     place = tmp_path / "runs" / config().run_id
     place.mkdir(parents=True)
     (place / CHECKPOINT).write_bytes(b"half a checkpo")
-    said = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
-    assert said.code == 0
-    assert (
-        f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to {UNUSABLE}, and the run starts over"
-        in caplog.text
+    answer = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
+    assert answer.code == 0
+    message = (
+        f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to checkpoint-set-aside.safetensors"
     )
+    assert f"{message}, and the run starts over" in caplog.text
     assert json.loads((place / "result.json").read_text())["status"] == "done"
     assert sorted(path.name for path in (tmp_path / "runs").glob("*/*checkpoint*")) == []

@@ -1,13 +1,13 @@
 import pytest
 import typer
 
-from fedprompt.benchmark.cli.grid_options import OF_PRESETS, grid_options
+from fedprompt.benchmark.cli.grid_options import ONLY_IN_PRESETS, grid_options
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 
 
 def chosen(*words: str) -> Options:
-    """What a command with these words on its line is handed."""
+    """The options that a command receives for these command-line words."""
     app, seen = typer.Typer(), list[Options]()
 
     @app.command()
@@ -19,13 +19,13 @@ def chosen(*words: str) -> Options:
     return seen[0]
 
 
-def test_without_a_word_the_defaults_hold() -> None:
+def test_defaults_apply_without_options() -> None:
     assert chosen() == Options()
-    assert chosen("--loud") == Options()  # an option of the command's own
+    assert chosen("--loud") == Options()  # the command's own option
 
 
-@pytest.mark.parametrize("name", Options.model_fields.keys() - {"skip_corrupt", *OF_PRESETS})
-def test_every_setting_of_a_grid_has_an_option(name: str) -> None:
+@pytest.mark.parametrize("name", Options.model_fields.keys() - {"skip_corrupt", *ONLY_IN_PRESETS})
+def test_every_field_of_a_grid_has_an_option(name: str) -> None:
     values = {
         "normalize": "half",
         "partition": "iid",
@@ -40,27 +40,27 @@ def test_every_setting_of_a_grid_has_an_option(name: str) -> None:
     assert str(found[0] if isinstance(found, tuple) else found).removesuffix(".0") == value
 
 
-def test_a_flag_takes_no_value() -> None:
+def test_flag_takes_no_value() -> None:
     assert chosen("--skip-corrupt").skip_corrupt
     assert not chosen().skip_corrupt
 
 
-def test_commas_and_repetition_make_one_list() -> None:
+def test_commas_and_repeated_options_make_one_list() -> None:
     assert chosen("--seeds", "3,1", "--seeds", "2").seeds == (3, 1, 2)
     assert chosen("--alpha", "0.05, 0.5,").alpha == (0.05, 0.5)
     assert chosen("--methods", "head,fedvpt").methods == ("head", "fedvpt")
 
 
-def test_the_singular_will_do() -> None:
+def test_singular_option_names_are_aliases() -> None:
     found = chosen("--method", "head", "--dataset", "digits", "--seed", "4")
     assert (found.methods, found.datasets, found.seeds) == (("head",), ("digits",), (4,))
 
 
-def test_a_setting_of_a_method_may_hold_commas() -> None:
+def test_value_of_set_may_contain_commas() -> None:
     assert chosen("--set", "a.b=[1,2]", "--set", "c.d=3").set == ("a.b=[1,2]", "c.d=3")
 
 
-def test_the_line_wins_over_a_preset() -> None:
+def test_command_line_takes_precedence_over_a_preset() -> None:
     assert chosen("--preset", "quick").rounds == 2
     found = chosen("--preset", "quick", "--rounds", "5")
     assert (found.rounds, found.clients) == (5, 10)
@@ -74,7 +74,7 @@ def test_the_line_wins_over_a_preset() -> None:
         (["--methods", " , "], "--methods is empty"),
     ],
 )
-def test_a_list_that_cannot_be_read_is_named(words: list[str], text: str) -> None:
+def test_invalid_list_is_named(words: list[str], text: str) -> None:
     with pytest.raises(ConfigError) as raised:
         chosen(*words)
     assert text in str(raised.value)

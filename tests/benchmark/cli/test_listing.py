@@ -11,12 +11,12 @@ from tests.benchmark.conftest import Bench, refused
 
 
 def names(bench: Bench, *words: str) -> list[str]:
-    said = bench("list", *words, "--json")
-    assert said.code == 0
-    return [row["name"] for row in json.loads(said.out)]
+    answer = bench("list", *words, "--json")
+    assert answer.code == 0
+    return [row["name"] for row in json.loads(answer.out)]
 
 
-def test_methods_are_listed_with_their_papers_fields_and_variants(bench: Bench) -> None:
+def test_methods_are_listed_with_papers_fields_and_variants(bench: Bench) -> None:
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "--json").out)}
     assert rows.keys() == set(registry.METHODS) | {f"+{name}" for name in registry.OPTIMISERS}
     tau = next(field for field in rows["pep-fedpt"]["fields"] if field["name"] == "tau")
@@ -34,7 +34,7 @@ def test_methods_are_listed_with_their_papers_fields_and_variants(bench: Bench) 
     assert "fedvpt" not in text
 
 
-def test_a_method_says_what_it_is_and_what_its_fields_mean(bench: Bench) -> None:
+def test_method_rows_contain_facts_and_fields(bench: Bench) -> None:
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "fed*", "--json").out)}
     ncm, per = rows["fedncm"], rows["fedper"]
     assert (ncm["year"], ncm["family"], ncm["personalised"], ncm["trained"]) == (2023, "training-free", False, False)
@@ -50,23 +50,23 @@ def test_a_method_says_what_it_is_and_what_its_fields_mean(bench: Bench) -> None
     ]
 
 
-def test_deviations_are_told_of_methods_and_of_plugins(bench: Bench) -> None:
+def test_deviations_of_methods_and_optimisers_are_listed(bench: Bench) -> None:
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "--json").out)}
     assert any("no official code is public" in text for text in rows["pep-fedpt"]["deviations"])
     assert any("the local SGD has momentum" in text for text in rows["+scaffold"]["deviations"])
     assert rows["+fedprox"]["deviations"] == []
 
 
-def test_a_wildcard_picks_by_name(bench: Bench) -> None:
+def test_wildcard_selects_names(bench: Bench) -> None:
     assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]
 
 
-def test_data_sets_are_listed_with_their_size(bench: Bench) -> None:
-    said = bench("list", "datasets").out
-    assert "digits" in said
-    assert "10 classes, 1,437 / 360 images" in said
-    assert "npz:FILE" in said
+def test_data_sets_are_listed_with_sizes(bench: Bench) -> None:
+    answer = bench("list", "datasets").out
+    assert "digits" in answer
+    assert "10 classes, 1,437 / 360 images" in answer
+    assert "npz:FILE" in answer
 
 
 def test_presets_and_figures_are_listed(bench: Bench) -> None:
@@ -75,33 +75,33 @@ def test_presets_and_figures_are_listed(bench: Bench) -> None:
     assert "accuracy_by_alpha" in names(bench, "figures")
 
 
-def test_a_method_of_a_plugin_is_listed(bench: Bench, plugin: Callable[..., Path]) -> None:
+def test_method_of_a_plugin_is_listed(bench: Bench, plugin: Callable[..., Path]) -> None:
     assert names(bench, "methods", "own", "--plugin", str(plugin())) == ["own"]
 
 
-def test_plugins_that_are_broken_are_told_of_and_the_others_listed(
+def test_broken_plugins_are_reported_and_other_methods_listed(
     bench: Bench, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(registry.BROKEN, "strange", "ImportError: no such thing")
-    said = bench("list", "methods", "--plugin", plugin(text="1 / 0"))
-    assert "ZeroDivisionError" in said.err
-    assert "strange failed to import: ImportError: no such thing" in said.err
-    assert "fedvpt" in said.out
+    answer = bench("list", "methods", "--plugin", plugin(text="1 / 0"))
+    assert "ZeroDivisionError" in answer.err
+    assert "strange failed to import: ImportError: no such thing" in answer.err
+    assert "fedvpt" in answer.out
 
 
-def test_what_is_not_there_is_named(bench: Bench) -> None:
+def test_unknown_list_or_name_is_refused(bench: Bench) -> None:
     refused(bench("list", "papers"), "papers", "methods, datasets")
     refused(bench("list", "methods", "nothing*"), "nothing*")
 
 
-def test_the_embedded_backbone_is_listed_without_timm(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_backbone_is_listed_without_timm(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "list_models", None)
     assert names(bench, "backbones", "bench_*") == [EMBEDDED]
 
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Four architectures for all of timm's, and the names of those that are built."""
+    """Replaces timm's architectures by four; returns the names of those that are built."""
     known = [
         "vit_tiny_patch16_224",
         "vit_base_patch16_siglip_224",
@@ -114,14 +114,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_only_backbones_that_can_be_used_are_listed(bench: Bench, built: list[str]) -> None:
+def test_only_supported_backbones_are_listed(bench: Bench, built: list[str]) -> None:
     assert names(bench, "backbones") == [EMBEDDED, "deit_tiny_patch16_224", "vit_tiny_patch16_224"]
 
 
-def test_only_backbones_that_match_are_looked_at(bench: Bench, built: list[str]) -> None:
+def test_only_matching_backbones_are_built(bench: Bench, built: list[str]) -> None:
     assert names(bench, "backbones", "vit_tiny*") == ["vit_tiny_patch16_224"]
     assert built == ["vit_tiny_patch16_224"]
 
 
-def test_nothing_found_has_the_same_exit_code_in_json(bench: Bench) -> None:
+def test_no_match_has_the_same_exit_code_with_json(bench: Bench) -> None:
     assert bench("list", "methods", "nothing*", "--json").code == bench("list", "methods", "nothing*").code

@@ -1,7 +1,8 @@
-"""What holds for every command: help, exit codes, and errors in plain lines."""
+"""Behaviour of every command: help, version, exit codes, and errors in one or two lines."""
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,26 +34,31 @@ def python(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["list", "methods"], ["list", "datasets", "--json"], ["sweep", "--help"]]
+    "words", [["--help"], ["--version"], ["list", "methods"], ["list", "datasets", "--json"], ["sweep", "--help"]]
 )
-def test_help_and_lists_load_nothing_heavy(words: list[str]) -> None:
+def test_help_and_lists_import_no_heavy_package(words: list[str]) -> None:
     heavy = {"torch", "torchvision", "ray", "timm", "pandas", "matplotlib", "sklearn", "scipy"}
-    said = python("-c", LOADED.format(words=words, heavy=heavy))
-    assert said.returncode == 0, said.stderr
-    assert said.stderr.strip() == ""
-    assert said.stdout
+    answer = python("-c", LOADED.format(words=words, heavy=heavy))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.strip() == ""
+    assert answer.stdout
 
 
-def test_the_package_runs_as_a_module() -> None:
-    said = python("-m", "fedprompt.benchmark", "list", "presets")
-    assert said.returncode == 0
-    assert "quick" in said.stdout
-    said = python("-m", "fedprompt.benchmark", "list", "nonsense")
-    assert said.returncode == 2
-    assert said.stderr.startswith("error: ")
+def test_version_is_that_of_the_distribution(bench: Bench) -> None:
+    answer = bench("--version")
+    assert (answer.code, answer.out, answer.err) == (0, f"fedprompt-bench {version('fedprompt-bench')}\n", "")
 
 
-def test_a_reader_that_has_gone_is_no_error() -> None:
+def test_package_runs_as_a_module() -> None:
+    answer = python("-m", "fedprompt.benchmark", "list", "presets")
+    assert answer.returncode == 0
+    assert "quick" in answer.stdout
+    answer = python("-m", "fedprompt.benchmark", "list", "nonsense")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: ")
+
+
+def test_closed_pipe_is_no_error() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "fedprompt.benchmark", "list", "methods", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -67,21 +73,21 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_help_of_its_own(command: str, bench: Bench) -> None:
-    said = bench(command, "--help")
-    assert said.code == 0
-    assert said.err == ""
-    assert f"bench {command}" in said.out.replace("pytest", "bench").replace("__main__.py", "bench")
+def test_every_command_has_help(command: str, bench: Bench) -> None:
+    answer = bench(command, "--help")
+    assert answer.code == 0
+    assert answer.err == ""
+    assert f"bench {command}" in answer.out.replace("pytest", "bench").replace("__main__.py", "bench")
 
 
-def test_the_overview_names_every_command(bench: Bench) -> None:
-    said = bench("--help")
-    assert said.code == 0
+def test_overview_lists_every_command(bench: Bench) -> None:
+    answer = bench("--help")
+    assert answer.code == 0
     for command in COMMANDS:
-        assert f"\n  {command} " in said.out
+        assert f"\n  {command} " in answer.out
 
 
-def test_without_a_command_the_help_is_shown_as_help(bench: Bench) -> None:
+def test_help_is_shown_without_a_command(bench: Bench) -> None:
     assert not bench().err.startswith("error: Usage")
 
 
@@ -99,24 +105,24 @@ def test_without_a_command_the_help_is_shown_as_help(bench: Bench) -> None:
         (["status", "runs", "and", "more"], "and"),
     ],
 )
-def test_a_slip_of_the_keyboard_is_one_line(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
+def test_usage_error_is_one_line(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
     refused(bench(*words), named)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [ConfigError, DataError, MethodError, RecordError])
-def test_the_errors_of_every_package_are_plain_lines(
+def test_errors_of_every_package_are_plain_lines(
     error: type[Exception], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise error("what is wrong, and what would be right.")
 
     monkeypatch.setattr(cli, "_invoke", lambda words: fail())
-    said = bench("plan")
-    assert (said.code, said.err) == (2, "error: what is wrong, and what would be right.\n")
+    answer = bench("plan")
+    assert (answer.code, answer.err) == (2, "error: what is wrong, and what would be right.\n")
 
 
-def test_a_programming_error_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programming_error_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
@@ -125,17 +131,17 @@ def test_a_programming_error_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -
         cli.main(["plan"])
 
 
-def test_ctrl_c_has_the_exit_code_of_an_interruption(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_exits_with_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_invoke", interrupt)
-    said = bench("sweep")
-    assert said.code == 130
-    assert len(said.err.splitlines()) == 1
+    answer = bench("sweep")
+    assert answer.code == 130
+    assert answer.err == "interrupted. Finished runs are saved; run the same command again to resume.\n"
 
 
-def test_only_the_chosen_command_is_imported() -> None:
+def test_only_the_requested_command_is_imported() -> None:
     absent = [info.callback for info in build("table").registered_commands if info.name != "table"]
-    assert all(callback is cli._absent for callback in absent)
+    assert all(callback is cli._not_imported for callback in absent)
     assert len(absent) == len(COMMANDS) - 1

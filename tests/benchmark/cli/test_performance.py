@@ -1,4 +1,4 @@
-"""`bench perf` as a user meets it; what it measures is tested where it is measured."""
+"""`bench perf`. The measurements are tested in profiling."""
 
 import json
 from pathlib import Path
@@ -12,19 +12,21 @@ from tests.benchmark.conftest import Bench, refused
 from tests.benchmark.profiling.test_throughput_plots import made
 
 
-def test_throughput_is_printed_and_saved_as_json_table_and_picture(
+def test_throughput_is_printed_and_saved_as_json_table_and_plot(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[tuple[object, ...]] = []
+    calls: list[tuple[object, ...]] = []
 
     def measure(vit: object, batches: list[int], cohorts: list[int], repeats: int) -> perf.Throughput:
-        asked.append((vit.precision, batches, cohorts, repeats))  # type: ignore[attr-defined]
+        calls.append((vit.precision, batches, cohorts, repeats))  # type: ignore[attr-defined]
         return made()
 
     monkeypatch.setattr(perf, "measure", measure)
-    said = bench("perf", "--batches", "8,16,8", "--cohorts", "2", "--repeats", 1, "--precision", "bf16", "--save", "s")
-    assert asked == [("bf16", [8, 16], [2], 1)]
-    assert "| 8 | 100 | 150 | 80 |" in said.out
+    answer = bench(
+        "perf", "--batches", "8,16,8", "--cohorts", "2", "--repeats", 1, "--precision", "bf16", "--save", "s"
+    )
+    assert calls == [("bf16", [8, 16], [2], 1)]
+    assert "| 8 | 100 | 150 | 80 |" in answer.out
     name = "bench_vit_patch8_32-cpu-bf16"
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
         f"{name}.{end}" for end in ("json", "md", "png")
@@ -32,12 +34,10 @@ def test_throughput_is_printed_and_saved_as_json_table_and_picture(
     assert json.loads((tmp_path / "s" / f"{name}.json").read_text())["limit"] == 400
 
 
-def test_cache_and_scale_are_asked_for_by_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_and_scale_are_selected_by_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perf_runs, "cache_gain", lambda: CacheGain("head", 60, first=2.0, next=0.5, forgetful=20.0))
-    assert (
-        "2.00 s filling them, 10.0 times faster; 0.50 s on filled ones, 40.0 times"
-        in bench("perf", "--what", "cache").out
-    )
+    text = "2.00 s with empty caches, 10.0 times faster; 0.50 s with filled caches, 40.0 times faster"
+    assert text in bench("perf", "--what", "cache").out
     monkeypatch.setattr(
         perf_runs, "scale", lambda methods, clients: [Scale(m, n, 0.5, 1, 900, 8) for m in methods for n in clients]
     )
@@ -50,26 +50,24 @@ def test_cache_and_scale_are_asked_for_by_name(bench: Bench, monkeypatch: pytest
     ]
 
 
-def test_what_a_sweep_loses_is_a_share(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overhead_of_a_sweep_is_a_share(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     loss = perf_runs.SweepLoss(runs=60, workers=2, lost=0.034, wall=70.0, inside=100.0)
     monkeypatch.setattr(perf_runs, "sweep_loss", lambda: loss)
-    said = bench("perf", "--what", "sweep").out
-    assert "3.4% of a worker's time" in said
-    assert "70.0 s in all, 50.0 s of runs a worker" in said
+    answer = bench("perf", "--what", "sweep").out
+    assert "3.4% overhead per worker" in answer
+    assert "70.0 s in total, 50.0 s of runs per worker" in answer
 
 
 @pytest.mark.parametrize("words", [("--batches", "0"), ("--cohorts", "a"), ("--batches", ""), ("--what", "fun")])
-def test_what_cannot_be_measured_is_refused(bench: Bench, words: tuple[str, ...]) -> None:
+def test_invalid_measurement_is_refused(bench: Bench, words: tuple[str, ...]) -> None:
     refused(bench("perf", *words), words[0])
 
 
-def test_a_gpu_that_is_not_here_is_said_to_be_missing(bench: Bench) -> None:
+def test_missing_gpu_is_named(bench: Bench) -> None:
     refused(bench("perf", "--device", "cuda"), "--device cuda", "--device cpu")
 
 
-def test_a_folder_that_cannot_be_written_is_named(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unwritable_folder_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(perf_runs, "cache_gain", lambda: CacheGain("head", 60, 2.0, 0.5, 20.0))
     (tmp_path / "file").touch()
     answer = bench("perf", "--what", "cache", "--save", "file")

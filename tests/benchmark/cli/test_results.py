@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.benchmark.cli import results as reading
+from fedprompt.benchmark.cli import results
 from fedprompt.benchmark.runs import driver_status as live
 from fedprompt.benchmark.runs.driver_status import DriverStatus, active_drivers
 from tests.benchmark.conftest import Bench, config, refused
 from tests.benchmark.runs.test_locks import abandon
 
 
-def test_status_counts_runs_and_says_what_failed_and_why(bench: Bench, directory: Path) -> None:
-    said = bench("status", directory)
-    assert said.code == 0
-    assert said.err == ""
-    lines = said.out.splitlines()
+def test_status_counts_runs_and_shows_failures(bench: Bench, directory: Path) -> None:
+    answer = bench("status", directory)
+    assert answer.code == 0
+    assert answer.err == ""
+    lines = answer.out.splitlines()
     assert lines[0] == f"{directory}: 3 done, 1 failed"
     assert lines[1] == "  failed: fedvpt on digits dirichlet(0.5) seed 1: ZeroDivisionError: division by zero"
     log = lines[2].strip()
@@ -26,7 +26,7 @@ def test_status_counts_runs_and_says_what_failed_and_why(bench: Bench, directory
     assert len(lines) == 3
 
 
-def test_status_in_json_says_the_same(bench: Bench, directory: Path) -> None:
+def test_status_prints_json(bench: Bench, directory: Path) -> None:
     found = json.loads(bench("status", directory, "--json").out)
     run = config(methods=("fedvpt",), seeds=(1,))
     assert (found["done"], found["failed"]) == (3, 1)
@@ -46,40 +46,40 @@ def test_status_in_json_says_the_same(bench: Bench, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "csv", "md", "latex", "json"])
-def test_a_table_of_every_format_names_every_method(kind: str, bench: Bench, directory: Path) -> None:
-    said = bench("table", directory, "--format", kind)
-    assert said.code == 0
-    assert said.err == ""
-    assert "head" in said.out
-    assert "fedvpt" in said.out
+def test_table_of_every_format_names_every_method(kind: str, bench: Bench, directory: Path) -> None:
+    answer = bench("table", directory, "--format", kind)
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "head" in answer.out
+    assert "fedvpt" in answer.out
 
 
-def test_a_table_shows_a_failed_run_as_failed(bench: Bench, directory: Path) -> None:
+def test_table_marks_failed_runs(bench: Bench, directory: Path) -> None:
     assert "failed" in bench("table", directory).out
 
 
-def test_a_table_in_json_holds_the_means_over_seeds(bench: Bench, directory: Path) -> None:
-    said = bench("table", directory, "--json")
-    assert bench("table", directory, "--format", "json").out == said.out
+def test_table_in_json_contains_means_over_seeds(bench: Bench, directory: Path) -> None:
+    answer = bench("table", directory, "--json")
+    assert bench("table", directory, "--format", "json").out == answer.out
     means = [
         json.loads((directory / config(seeds=(seed,)).run_id / "result.json").read_text())["metrics"]["seen"]["mean"]
         for seed in (0, 1)
     ]
-    (row,) = (r for r in json.loads(said.out) if (r["method"], r["metric"]) == ("head", "seen.mean"))
+    (row,) = (r for r in json.loads(answer.out) if (r["method"], r["metric"]) == ("head", "seen.mean"))
     assert row["mean"] == pytest.approx(sum(means) / 2)
     assert (row["seeds"], row["failed"]) == (2, 0)
 
 
-def test_methods_of_one_sweep_share_their_settings(bench: Bench, directory: Path) -> None:
+def test_methods_of_one_sweep_share_their_setting(bench: Bench, directory: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(bench("table", directory, "--format", "csv").out)))
     assert {row["method"] for row in rows} == {"head", "fedvpt"}
     assert {row["setting"] for row in rows} - {"per run"} == {"digits dirichlet(0.5)"}
 
 
-def test_a_metric_can_be_chosen(bench: Bench, directory: Path) -> None:
-    said = bench("table", directory, "--metric", "seen.std", "--format", "csv")
-    assert "seen.std" in said.out
-    assert "held_out.mean" not in said.out
+def test_table_shows_the_chosen_metrics(bench: Bench, directory: Path) -> None:
+    answer = bench("table", directory, "--metric", "seen.std", "--format", "csv")
+    assert "seen.std" in answer.out
+    assert "held_out.mean" not in answer.out
     both = bench("table", directory, "--metric", "seen.std,held_out.mean", "--format", "csv")
     assert (
         both.out
@@ -88,7 +88,7 @@ def test_a_metric_can_be_chosen(bench: Bench, directory: Path) -> None:
     assert "held_out.mean" in both.out
 
 
-def test_a_table_shows_prior_corrected_rows_families_and_differences(bench: Bench, directory: Path) -> None:
+def test_table_shows_prior_corrected_rows_families_and_differences(bench: Bench, directory: Path) -> None:
     both = bench("table", directory, "--prior", "--metric", "seen.mean", "--group", "family")
     assert both.err == ""
     assert {"head:", "head+prior", "global prompts:"} <= {line.split("  ")[0].strip() for line in both.out.splitlines()}
@@ -96,27 +96,27 @@ def test_a_table_shows_prior_corrected_rows_families_and_differences(bench: Benc
     assert {(row["method"], row["n"]) for row in rows} == {("fedvpt", 1)}
 
 
-def test_figures_are_drawn_where_they_are_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:
-    said = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
-    assert said.code == 0
-    assert said.err == ""
+def test_figures_are_drawn_in_the_given_folder(bench: Bench, directory: Path, tmp_path: Path) -> None:
+    answer = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
+    assert answer.code == 0
+    assert answer.err == ""
     names = {f"{n}.{kind}" for n in ("accuracy_over_rounds", "per_client") for kind in ("png", "svg", "csv")}
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
-    assert {Path(line).name for line in said.out.splitlines()} == names
+    assert {Path(line).name for line in answer.out.splitlines()} == names
     assert (tmp_path / "drawn" / "per_client.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_report_is_written_where_it_is_asked_for(bench: Bench, directory: Path, tmp_path: Path) -> None:
-    said = bench("report", directory, "--out", "out/report.html")
-    assert (said.code, said.err) == (0, "")
-    assert Path(said.out.strip()) == Path("out/report.html")
+def test_report_is_written_to_the_given_file(bench: Bench, directory: Path, tmp_path: Path) -> None:
+    answer = bench("report", directory, "--out", "out/report.html")
+    assert (answer.code, answer.err) == (0, "")
+    assert Path(answer.out.strip()) == Path("out/report.html")
     assert "<!doctype html>" in (tmp_path / "out" / "report.html").read_text()[:40]
 
 
-def test_figures_drawn_are_listed_in_json(bench: Bench, directory: Path) -> None:
-    said = bench("figure", directory, "per_client", "--out", "drawn", "--json")
-    assert said.code == 0
-    assert json.loads(said.out)
+def test_drawn_figures_are_listed_in_json(bench: Bench, directory: Path) -> None:
+    answer = bench("figure", directory, "per_client", "--out", "drawn", "--json")
+    assert answer.code == 0
+    assert json.loads(answer.out)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_figures_drawn_are_listed_in_json(bench: Bench, directory: Path) -> None
         (["report", "absent"], "absent"),
     ],
 )
-def test_what_cannot_be_read_or_shown_is_named(
+def test_invalid_arguments_are_refused_by_name(
     words: list[str], named: str, bench: Bench, directory: Path, tmp_path: Path
 ) -> None:
     refused(bench(*(str(directory) if word == "DIR" else word for word in words)), named)
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_or_shown_is_named(
 @pytest.mark.parametrize(
     ("text", "named"), [('{"format": 2}', "record format 2"), ("{", "result.json"), ('{"format": 1}', "result.json")]
 )
-def test_a_record_that_cannot_be_read_is_named(
+def test_invalid_record_is_named(
     command: str, text: str, named: str, bench: Bench, directory: Path, tmp_path: Path
 ) -> None:
     run_id = config().run_id
@@ -156,7 +156,7 @@ def test_a_record_that_cannot_be_read_is_named(
     refused(bench(command, "runs"), named, run_id)
 
 
-def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_made(
+def test_status_shows_running_and_abandoned_runs_and_other_commits(
     bench: Bench, directory: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(directory, tmp_path / "runs")
@@ -171,20 +171,18 @@ def test_status_tells_what_runs_where_what_was_abandoned_and_what_other_code_mad
         abandon(locks.folder, config().run_id, host="here", pid=99)  # its record is written
         while not active_drivers(tmp_path / "runs"):
             time.sleep(0.05)
-        said = bench("status", "runs").out
+        answer = bench("status", "runs").out
         found = json.loads(bench("status", "runs", "--json").out)
-    assert said.splitlines()[0] == "runs: 3 done, 1 failed, 1 running, 1 abandoned"
-    assert "  running: head iid seed 1 on node-7:99, round 3/8\n" in said
-    assert "  abandoned: head iid seed 2 by here:99, which is gone" in said
-    assert "  1 runs were made by commit abc123" in said
+    assert answer.splitlines()[0] == "runs: 3 done, 1 failed, 1 running, 1 abandoned"
+    assert "  running: head iid seed 1 on node-7:99, round 3/8\n" in answer
+    assert "  abandoned: head iid seed 2 by here:99, which has ended" in answer
+    assert "  1 runs were made by another commit, abc123" in answer
     assert [run["run_id"] for run in found["running"]] == ["one"]
     assert [run["run_id"] for run in found["abandoned"]] == ["two"]
     assert found["other_commits"] == {"abc123": [config().run_id]}
 
 
-def test_status_follows_a_sweep_until_it_has_ended(
-    bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_status_follows_a_sweep_until_it_ends(bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
     told = [
         {"here:99": now},
@@ -192,14 +190,14 @@ def test_status_follows_a_sweep_until_it_has_ended(
         {},
     ]
     monkeypatch.setattr(live, "active_drivers", lambda _: told.pop(0) if told else {})
-    monkeypatch.setattr(reading, "FOLLOW_EVERY", 0.0)
-    said = bench("status", directory, "--follow")
-    assert said.err == "here:99: 3/4 runs, about 5 s left\nhere:99: 4/4 runs, about 0 s left\n"
-    assert said.out.startswith(f"{directory}: 3 done")
+    monkeypatch.setattr(results, "FOLLOW_EVERY", 0.0)
+    answer = bench("status", directory, "--follow")
+    assert answer.err == "here:99: 3/4 runs, about 5 s left\nhere:99: 4/4 runs, about 0 s left\n"
+    assert answer.out.startswith(f"{directory}: 3 done")
 
 
 @pytest.mark.parametrize("file", ["rounds.parquet", "clients.parquet"])
-def test_a_table_cut_short_is_named_with_the_remedy(file: str, bench: Bench, directory: Path, tmp_path: Path) -> None:
+def test_truncated_table_is_named_with_the_remedy(file: str, bench: Bench, directory: Path, tmp_path: Path) -> None:
     shutil.copytree(directory, tmp_path / "runs")
     path = tmp_path / "runs" / config().run_id / file
     path.write_bytes(path.read_bytes()[:100])

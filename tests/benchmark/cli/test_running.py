@@ -1,4 +1,4 @@
-"""`bench run` and `bench sweep` as a user drives them: run, resume, extend, interrupt, fail, and every slip."""
+"""`bench run` and `bench sweep`: run, resume, extend, interrupt, fail, and every usage error."""
 
 import json
 import os
@@ -15,97 +15,76 @@ import pytest
 import torch
 
 from fedprompt.benchmark.backbone import embedded
-from fedprompt.benchmark.runs import worker as attempt
-from fedprompt.benchmark.runs.execute import Record
+from fedprompt.benchmark.runs import worker
+from fedprompt.benchmark.runs.record import Record
 from tests.benchmark.conftest import SMALL, Bench, config, configs, refused
 
 SWEEP = ("sweep", *SMALL, "--workers", 1, "--out", "runs")
 RAISES = "def logits(self, vit, batch, state): raise ArithmeticError('on purpose')"
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps without figures, which take longer than such small runs."""
-    from fedprompt.results.figures import drawing as figures
-
-    monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
-
-
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the runs that are executed."""
-    execute, names = attempt.execute, list[str]()
-
-    def spied(run: object, *rest: object) -> Record:
-        names.append(run.run_id)  # type: ignore[attr-defined]
-        return execute(run, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(attempt, "execute", spied)
-    return names
-
-
 def records(directory: Path) -> dict[str, dict[str, object]]:
     return {path.parent.name: json.loads(path.read_text()) for path in directory.glob("*/result.json")}
 
 
-def test_a_run_is_told_in_a_few_lines_and_kept(bench: Bench, tmp_path: Path, executed: list[str]) -> None:
+def test_run_prints_a_summary_and_saves_the_record(bench: Bench, tmp_path: Path, executed: list[str]) -> None:
     words = ("run", "--method", "local", *SMALL, "--out", "runs")
-    said = bench(*words)
-    assert said.code == 0
+    answer = bench(*words)
+    assert answer.code == 0
     run = config(methods=("local",))
     (result,) = records(tmp_path / "runs").values()
     assert result["run_id"] == run.run_id
     mean = result["metrics"]["seen"]["mean"]  # type: ignore[index]
-    assert f"runs/{run.run_id}" in said.out
-    assert f"seen: mean {100 * mean:.1f}%" in said.out
-    assert "held-out: n/a" in said.out
+    assert f"runs/{run.run_id}" in answer.out
+    assert f"seen: mean {100 * mean:.1f}%" in answer.out
+    assert "held-out: n/a" in answer.out
     again = bench(*words)
-    assert "finished before" in again.err
-    assert again.out == said.out
+    assert "already finished" in again.err
+    assert again.out == answer.out
     assert executed == [run.run_id]
 
 
-def test_a_run_in_json_is_its_record(bench: Bench, tmp_path: Path) -> None:
-    said = bench("run", "--method", "head", *SMALL, "--seed", 3, "--json")
+def test_run_prints_its_record_as_json(bench: Bench, tmp_path: Path) -> None:
+    answer = bench("run", "--method", "head", *SMALL, "--seed", 3, "--json")
     (result,) = records(tmp_path / "runs" / "default").values()
-    assert json.loads(said.out) == result
+    assert json.loads(answer.out) == result
     assert result["seed"] == 3
 
 
-def test_a_run_that_fails_says_why_and_exits_with_one(
+def test_failed_run_prints_its_error_and_exits_with_1(
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
-    said = bench("run", "--method", "own", "--plugin", plugin(body=RAISES), *SMALL)
-    assert said.code == 1
-    assert "ArithmeticError: on purpose" in said.err
-    assert "Traceback" not in said.err
+    answer = bench("run", "--method", "own", "--plugin", plugin(body=RAISES), *SMALL)
+    assert answer.code == 1
+    assert "ArithmeticError: on purpose" in answer.err
+    assert "Traceback" not in answer.err
     (result,) = records(tmp_path / "runs" / "default").values()
     assert result["status"] == "failed"
     assert bench("run", "--method", "own", "--plugin", tmp_path / "own_plugin.py", *SMALL, "--json").code == 1
 
 
-def test_a_learning_rate_that_breaks_training_is_a_failed_run(bench: Bench) -> None:
-    said = bench("run", "--method", "fedvpt", *SMALL, "--lr", "1e30", "--rounds", 2)
-    assert said.code == 1
-    assert "is not finite; lower --lr" in said.err
+def test_diverging_training_is_a_failed_run(bench: Bench) -> None:
+    answer = bench("run", "--method", "fedvpt", *SMALL, "--lr", "1e30", "--rounds", 2)
+    assert answer.code == 1
+    assert "is not finite; lower --lr" in answer.err
 
 
-def test_run_does_one_run(bench: Bench, tmp_path: Path) -> None:
+def test_run_refuses_several_runs(bench: Bench, tmp_path: Path) -> None:
     refused(bench("run", *SMALL), "bench sweep")
-    refused(bench("run", "--method", "head", "--seeds", "0,1"), "asks for 2")
+    refused(bench("run", "--method", "head", "--seeds", "0,1"), "one run, not 2")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sweep_leaves_its_table_and_figures_and_the_same_command_runs_nothing(
+def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(
     bench: Bench, tmp_path: Path, executed: list[str]
 ) -> None:
     words = (*SWEEP, "--methods", "head,fedvpt", "--seeds", "0,1")
-    said = bench(*words)
-    assert said.code == 0
+    answer = bench(*words)
+    assert answer.code == 0
     assert len(executed) == 4
     made = {path.name for path in (tmp_path / "runs").iterdir()}
     assert made == {*executed, "figures", "table.txt", "table.csv", "table.md"}
-    assert (tmp_path / "runs" / "table.txt").read_text().rstrip() == said.out.rstrip()
+    assert (tmp_path / "runs" / "table.txt").read_text().rstrip() == answer.out.rstrip()
     pictures = {path.name for path in (tmp_path / "runs" / "figures").iterdir()}
     for name in ("accuracy_by_alpha", "accuracy_over_rounds", "partition", "per_client"):
         assert {f"{name}.png", f"{name}.csv"} <= pictures
@@ -113,34 +92,34 @@ def test_a_sweep_leaves_its_table_and_figures_and_the_same_command_runs_nothing(
     before = {path: path.stat().st_mtime_ns for path in files}
     again = bench(*words)
     assert again.code == 0
-    assert "4 runs, 4 done before" in again.err
-    assert again.out == said.out
+    assert "4 runs, 4 already done" in again.err
+    assert again.out == answer.out
     assert len(executed) == 4
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_wider_sweep_runs_only_what_is_new(bench: Bench, executed: list[str]) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_extended_sweep_runs_only_new_runs(bench: Bench, executed: list[str]) -> None:
     bench(*SWEEP, "--method", "head", "--seeds", "0")
-    said = bench(*SWEEP, "--methods", "head,fedvpt", "--seeds", "0,1", "--alpha", "0.5,5")
-    assert "8 runs, 1 done before" in said.err
+    answer = bench(*SWEEP, "--methods", "head,fedvpt", "--seeds", "0,1", "--alpha", "0.5,5")
+    assert "8 runs, 1 already done" in answer.err
     assert len(executed) == len(set(executed)) == 8
     assert sorted(executed) == sorted(
         run.run_id for run in configs(methods=("head", "fedvpt"), seeds=(0, 1), alpha=(0.5, 5.0))
     )
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_one_method_that_fails_stops_no_other_and_is_tried_again(
+@pytest.mark.usefixtures("no_figures")
+def test_failing_method_does_not_stop_others_and_is_retried(
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, executed: list[str]
 ) -> None:
     words = (*SWEEP, "--methods", "own,head", "--seeds", "0,1", "--plugin", plugin(body=RAISES))
-    said = bench(*words)
-    assert said.code == 1
-    assert "2 runs failed; `bench status runs` says why" in said.err
-    assert said.err.count("ArithmeticError: on purpose") == 2
-    assert "Traceback" not in said.err
-    assert "failed" in said.out
+    answer = bench(*words)
+    assert answer.code == 1
+    assert "2 runs failed; `bench status runs` shows why" in answer.err
+    assert answer.err.count("ArithmeticError: on purpose") == 2
+    assert "Traceback" not in answer.err
+    assert "failed" in answer.out
     assert sorted((r["method"], r["status"]) for r in records(tmp_path / "runs").values()) == [
         ("head", "done"), ("head", "done"), ("own", "failed"), ("own", "failed"),
     ]  # fmt: skip
@@ -148,19 +127,19 @@ def test_one_method_that_fails_stops_no_other_and_is_tried_again(
     assert "failed" in bench("table", "runs").out
     again = bench(*words)
     assert again.code == 1
-    assert "4 runs, 2 done before" in again.err
+    assert "4 runs, 2 already done" in again.err
     assert len(executed) == 6
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_where_everything_failed_there_is_a_table_still(bench: Bench, plugin: Callable[..., Path]) -> None:
-    said = bench(*SWEEP, "--method", "own", "--seed", 0, "--plugin", plugin(body=RAISES))
-    assert said.code == 1
-    assert "failed" in said.out
+@pytest.mark.usefixtures("no_figures")
+def test_table_is_printed_if_every_run_failed(bench: Bench, plugin: Callable[..., Path]) -> None:
+    answer = bench(*SWEEP, "--method", "own", "--seed", 0, "--plugin", plugin(body=RAISES))
+    assert answer.code == 1
+    assert "failed" in answer.out
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_same_seed_gives_the_same_files_but_for_the_clock(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_same_seed_gives_the_same_files_except_for_times(bench: Bench, tmp_path: Path) -> None:
     for out in ("one", "two"):
         assert bench(*SWEEP, "--methods", "pep-fedpt,local", "--seed", 0, "--out", out).code == 0
     names = sorted(records(tmp_path / "one"))
@@ -176,11 +155,11 @@ def test_the_same_seed_gives_the_same_files_but_for_the_clock(bench: Bench, tmp_
         assert rounds[0] == rounds[1]
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_ctrl_c_keeps_what_had_finished_and_the_same_command_goes_on(
+@pytest.mark.usefixtures("no_figures")
+def test_ctrl_c_keeps_finished_runs_and_the_sweep_can_be_resumed(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, ran = attempt.execute, list[str]()
+    execute, ran = worker.execute, list[str]()
 
     def interrupted(run: object, *rest: object) -> Record:
         if len(ran) == 1:
@@ -190,24 +169,24 @@ def test_ctrl_c_keeps_what_had_finished_and_the_same_command_goes_on(
 
     words = (*SWEEP, "--method", "head", "--seeds", "0,1,2")
     with monkeypatch.context() as broken:
-        broken.setattr(attempt, "execute", interrupted)
-        said = bench(*words)
-    assert said.code == 130
-    assert "Traceback" not in said.err
+        broken.setattr(worker, "execute", interrupted)
+        answer = bench(*words)
+    assert answer.code == 130
+    assert "Traceback" not in answer.err
     assert list(records(tmp_path / "runs")) == ran
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ran
     again = bench(*words)
     assert again.code == 0
-    assert "3 runs, 1 done before" in again.err
+    assert "3 runs, 1 already done" in again.err
     assert len(records(tmp_path / "runs")) == 3
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_says_how_to_resume(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(attempt, "execute", interrupt)
-    assert "the same command goes on" in bench(*SWEEP, "--method", "head", "--seed", 0).err
+    monkeypatch.setattr(worker, "execute", interrupt)
+    assert "run the same command again to resume" in bench(*SWEEP, "--method", "head", "--seed", 0).err
 
 
 LISTENING = """
@@ -216,10 +195,10 @@ from fedprompt.benchmark.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
-"""`bench`, which a shell that put the tests in the background would have made deaf to Ctrl-C."""
+"""Runs `bench` with SIGINT enabled: a shell that runs the tests in the background disables it."""
 
 
-def test_a_real_interrupt_ends_a_process_with_130(tmp_path: Path) -> None:
+def test_sigint_ends_a_process_with_130(tmp_path: Path) -> None:
     words = ("sweep", "--method", "head", "--rounds", "100000", "--seeds", "0,1", "--workers", "1")
     with subprocess.Popen(
         [sys.executable, "-c", LISTENING, *words, "--out", str(tmp_path / "runs")],
@@ -228,7 +207,7 @@ def test_a_real_interrupt_ends_a_process_with_130(tmp_path: Path) -> None:
         try:
             deadline = time.monotonic() + 120
             while not (tmp_path / "runs").is_dir() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.2)  # the directory appears when the first run is about to begin
+                time.sleep(0.2)  # the directory is created before the first run
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=120)
         finally:
@@ -247,12 +226,12 @@ def npz(path: Path, **changes: object) -> str:
     return f"npz:{path}"
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_images_of_ones_own_are_swept_and_may_be_moved(bench: Bench, tmp_path: Path, executed: list[str]) -> None:
+@pytest.mark.usefixtures("no_figures")
+def test_own_images_can_be_swept_and_moved(bench: Bench, tmp_path: Path, executed: list[str]) -> None:
     assert bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", npz(tmp_path / "own.npz")).code == 0
     (tmp_path / "own.npz").rename(tmp_path / "moved.npz")
-    said = bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", f"npz:{tmp_path / 'moved.npz'}")
-    assert "1 runs, 1 done before" in said.err
+    answer = bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", f"npz:{tmp_path / 'moved.npz'}")
+    assert "1 runs, 1 already done" in answer.err
     assert len(executed) == 1
 
 
@@ -285,7 +264,7 @@ def test_images_of_ones_own_are_swept_and_may_be_moved(bench: Bench, tmp_path: P
     ],
 )
 @pytest.mark.parametrize("command", ["sweep", "run"])
-def test_a_mistake_is_told_in_a_line_and_leaves_nothing_behind(
+def test_usage_error_is_reported_and_leaves_no_files(
     command: str, words: list[str], named: str, bench: Bench, tmp_path: Path
 ) -> None:
     if "cuda:99" in words and torch.cuda.is_available():
@@ -305,15 +284,15 @@ def test_a_mistake_is_told_in_a_line_and_leaves_nothing_behind(
         ({"train_y": np.full(24, "cat")}, "train_y"),
     ],
 )
-def test_an_npz_that_does_not_fit_is_told_with_its_array(
-    changes: dict[str, object], named: str, bench: Bench, tmp_path: Path
-) -> None:
+def test_invalid_npz_is_refused_by_array(changes: dict[str, object], named: str, bench: Bench, tmp_path: Path) -> None:
     refused(bench("sweep", "--methods", "head", "--datasets", npz(tmp_path / "own.npz", **changes)), named, "own.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["own.npz"]
 
 
 @pytest.mark.parametrize("backbone", ["bench_vit_patch8_32", "test_vit"])
-def test_weights_of_another_architecture_leave_nothing_behind(backbone: str, bench: Bench, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused_and_leave_no_files(
+    backbone: str, bench: Bench, tmp_path: Path
+) -> None:
     state = embedded.build(32).state_dict()
     torch.save(state if backbone == "test_vit" else {"cls_token": state["cls_token"]}, tmp_path / "other.pt")
     words = ("--methods", "head", "--backbone", backbone, "--checkpoint", "other.pt")
@@ -330,14 +309,14 @@ def test_weights_of_another_architecture_leave_nothing_behind(backbone: str, ben
         ("x = 1", "registers no method"),
     ],
 )
-def test_a_broken_plugin_is_told_in_a_line(
+def test_broken_plugin_is_refused(
     text: str, named: str, bench: Bench, plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
     refused(bench("sweep", "--methods", "head", "--plugin", plugin(text=text)), named, "own_plugin.py")
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"own_plugin.py"}
 
 
-def test_a_file_in_place_of_the_directory_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+def test_file_in_place_of_the_directory_is_not_changed(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("notes")
     for command in ("sweep", "run"):
         refused(
@@ -349,7 +328,7 @@ def test_a_file_in_place_of_the_directory_is_left_alone(bench: Bench, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "named"), [('{"format": 2, "status": "done"}', "record format 2"), ("{", "delete its directory")]
 )
-def test_a_record_that_cannot_be_read_is_left_as_it_is(text: str, named: str, bench: Bench, tmp_path: Path) -> None:
+def test_invalid_record_is_not_changed(text: str, named: str, bench: Bench, tmp_path: Path) -> None:
     place = tmp_path / "runs" / config().run_id
     place.mkdir(parents=True)
     (place / "result.json").write_text(text)
@@ -361,7 +340,7 @@ def test_a_record_that_cannot_be_read_is_left_as_it_is(text: str, named: str, be
 
 
 @pytest.mark.parametrize(("name", "value"), [("BENCH_CACHE_GB", "much"), ("BENCH_CACHE", "file/inside")])
-def test_a_cache_that_cannot_be_had_is_refused_before_anything_runs(
+def test_invalid_cache_is_refused_before_anything_runs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
 ) -> None:
     (tmp_path / "file").touch()

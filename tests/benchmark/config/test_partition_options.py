@@ -9,6 +9,7 @@ import pytest
 
 from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.runs import execute as runner
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.data.errors import DataError
 from tests.benchmark.conftest import config, configs
 
@@ -20,7 +21,7 @@ def lists(path: Path, step: int = 4) -> str:
     return str(path)
 
 
-def test_a_run_carries_the_defaults_of_its_partition_and_no_more() -> None:
+def test_run_has_the_defaults_of_its_partition_only() -> None:
     run = config()
     assert (run.partition, run.alpha, run.sizes, run.held_out) == ("dirichlet", 0.5, "equal", 0.2)
     assert (run.classes_per_client, run.min_samples, run.partition_hash) == (None, None, None)
@@ -28,7 +29,7 @@ def test_a_run_carries_the_defaults_of_its_partition_and_no_more() -> None:
     assert (run.alpha, run.sizes, run.classes_per_client) == (None, None, 2)
 
 
-def test_what_is_asked_for_by_default_and_by_word_is_one_run() -> None:
+def test_explicit_defaults_keep_the_run_id() -> None:
     assert config().run_id == config(partition="dirichlet", sizes="equal", alpha=(0.5,), held_out="0.2").run_id
 
 
@@ -45,12 +46,12 @@ def test_what_is_asked_for_by_default_and_by_word_is_one_run() -> None:
         {"partition": "iid"},
     ],
 )
-def test_every_setting_of_the_partition_is_part_of_the_identity(changed: dict[str, Any]) -> None:
+def test_every_partition_option_changes_the_run_id(changed: dict[str, Any]) -> None:
     others = [{}, {"sizes": "lognormal", "size_sigma": 2.0}, {"partition": "dirichlet-class"}]
     assert config(**changed).run_id not in {config(**other).run_id for other in others}
 
 
-def test_held_out_is_a_number_where_it_reads_as_one_and_else_a_domain() -> None:
+def test_held_out_is_a_number_or_a_domain() -> None:
     assert config(held_out="1").held_out == 1.0
     assert config(held_out="photo").held_out == "photo"
 
@@ -58,7 +59,7 @@ def test_held_out_is_a_number_where_it_reads_as_one_and_else_a_domain() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"partition": "iid", "alpha": (0.5,)}, "--alpha 0.5 has no effect with --partition iid: drop one"),
+        ({"partition": "iid", "alpha": (0.5,)}, "--alpha 0.5 has no effect with --partition iid: remove one"),
         ({"partition": "quantity", "sizes": "equal"}, "--sizes equal has no effect with --partition quantity"),
         ({"min_samples": 3}, "--min-samples 3 has no effect with --partition dirichlet"),
         ({"alpha": (0.5, 0.0)}, "--alpha 0 is not in 1e-06 to 1e+06"),
@@ -66,12 +67,12 @@ def test_held_out_is_a_number_where_it_reads_as_one_and_else_a_domain() -> None:
         ({"partition": "dirichlt"}, "unknown partition 'dirichlt'; did you mean 'dirichlet'?"),
     ],
 )
-def test_an_option_without_effect_or_out_of_range_is_refused(given: dict[str, Any], message: str) -> None:
+def test_option_without_effect_or_out_of_range_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         configs(**given)
 
 
-def test_a_partition_file_is_the_partition_and_known_by_its_content(tmp_path: Path) -> None:
+def test_partition_file_is_identified_by_its_content(tmp_path: Path) -> None:
     first, moved = lists(tmp_path / "a.json"), lists(tmp_path / "b.json")
     given: dict[str, Any] = {"methods": ("head",), "seeds": (0,)}
     one, same, other = (
@@ -80,12 +81,12 @@ def test_a_partition_file_is_the_partition_and_known_by_its_content(tmp_path: Pa
     assert (one.partition, one.clients, one.alpha) == ("file", None, None)
     assert one.run_id == same.run_id != other.run_id
     assert [client.train[0] for client in runner.federation(one).clients] == [0, 1, 2, 3]
-    assert runner.failed(one, "").result["partition"] == f"file({(one.partition_hash or '')[:8]})"
+    assert failed(one, "").result["partition"] == f"file({(one.partition_hash or '')[:8]})"
     with pytest.raises(DataError, match=r"--partition-file .*a\.json has no effect with --partition iid"):
         options(given | {"partition_file": first, "partition": "iid"}).grid()
 
 
-def test_another_partition_leaves_behind_what_the_preset_set_for_its_own(tmp_path: Path) -> None:
+def test_other_partition_drops_the_partition_options_of_a_preset(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("alpha: [0.1]\nclients: 7\nsizes: lognormal\nrounds: 3\nvalidation: 0.1\n")
 
     def chosen(**given: Any) -> Any:
@@ -97,13 +98,13 @@ def test_another_partition_leaves_behind_what_the_preset_set_for_its_own(tmp_pat
     assert chosen(partition_file=lists(tmp_path / "a.json")).clients is None
 
 
-def test_clients_tested_on_training_images_set_aside_are_scored_on_those(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_tested_on_training_images_are_scored_on_those(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = runner.dataset(config())
     owners = np.arange(len(digits.train_y)) % 6
     own = replace(digits, train_clients=owners, client_names=tuple("abcdef"))
     monkeypatch.setattr(runner, "dataset", lambda _: own)
     run = runner.simulator(config(partition="natural", clients=4))
-    assert run.test is run.train
-    assert run.federation.test_part == "train"
+    assert run.context.test is run.context.train
+    assert run.context.federation.test_part == "train"
     run = runner.simulator(config())
-    assert run.test is not run.train
+    assert run.context.test is not run.context.train

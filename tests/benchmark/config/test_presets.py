@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from fedprompt.benchmark.config.options import PRESETS, Options, options, preset_names
+from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.config.preset_files import PRESETS, preset_names
 from fedprompt.data import registry
 
 PAPER = {
@@ -21,7 +22,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_settings_of_a_method_make_a_grid_even_without_its_data(name: str) -> None:
+def test_published_preset_defines_a_grid_without_its_data(name: str) -> None:
     runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
     assert {run.method for run in runs} == PUBLISHED[name]
     assert len(runs) == 3 * len(PUBLISHED[name])
@@ -32,7 +33,7 @@ def paper(request: pytest.FixtureRequest) -> tuple[str, Options]:
     return request.param, options({}, request.param)
 
 
-def test_every_preset_is_a_set_of_options_with_a_partition_that_uses_them() -> None:
+def test_every_preset_has_valid_options_for_its_partition() -> None:
     assert set(preset_names()) == {"quick", *PAPER, *PUBLISHED}
     for name in preset_names():
         chosen = options({}, name)
@@ -40,7 +41,7 @@ def test_every_preset_is_a_set_of_options_with_a_partition_that_uses_them() -> N
             assert chosen.settings_at(alpha).kind == chosen.partition
 
 
-def test_a_paper_preset_is_the_papers_protocol(paper: tuple[str, Options]) -> None:
+def test_paper_preset_has_the_protocol_of_the_paper(paper: tuple[str, Options]) -> None:
     name, chosen = paper
     assert (*chosen.datasets, chosen.partition) == PAPER[name]
     assert chosen.datasets[0] in registry.names()
@@ -53,12 +54,12 @@ def test_a_paper_preset_is_the_papers_protocol(paper: tuple[str, Options]) -> No
 @pytest.mark.parametrize(
     ("name", "seen", "cohort"), [("paper-cifar100", 90, 4), ("paper-domainnet", 90, 9), ("paper-inaturalist", 8347, 10)]
 )
-def test_a_round_takes_the_clients_that_the_preset_says(name: str, seen: int, cohort: int) -> None:
+def test_cohort_has_the_size_that_the_preset_documents(name: str, seen: int, cohort: int) -> None:
     assert round(options({}, name).participation * seen) == cohort
 
 
 @pytest.mark.parametrize("name", sorted(PAPER))
-def test_every_value_of_a_paper_preset_says_whose_it_is(name: str) -> None:
+def test_every_value_of_a_paper_preset_names_its_source(name: str) -> None:
     lines = (PRESETS / f"{name}.yaml").read_text().splitlines()
     values = [line for line in lines if not line.startswith("#")]
     assert len(values) > 10
@@ -66,6 +67,6 @@ def test_every_value_of_a_paper_preset_says_whose_it_is(name: str) -> None:
         assert re.search(r"# \[[PLR]\]", line), line
 
 
-def test_the_command_line_wins_over_a_preset() -> None:
+def test_command_line_takes_precedence_over_a_preset() -> None:
     assert options({"rounds": 3, "partition": "iid"}, "paper-cifar100").settings_at(None).label == "iid"
     assert options({"rounds": 3}, "paper-cifar100").rounds == 3

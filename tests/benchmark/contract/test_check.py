@@ -1,4 +1,4 @@
-"""Every check lets sound methods through, and catches the mistake that it is there for."""
+"""Each check passes correct methods and detects a mistake."""
 
 from dataclasses import dataclass
 
@@ -20,54 +20,54 @@ from fedprompt.methods.registry import Recipe
 
 @dataclass(frozen=True)
 class Mistake:
-    """A broken method, the checks that must find it out, and a word of what they must say."""
+    """A broken method, the checks that must detect it, and a part of their message."""
 
     cls: type[Method]
     checks: set[str]
-    word: str
+    message: str
 
 
 MISTAKES: list[Mistake] = []
 
 
-def caught_by(*checks: str, says: str):  # type: ignore[no-untyped-def]
-    """Puts a broken method on the list."""
+def detected_by(*checks: str, message: str):  # type: ignore[no-untyped-def]
+    """Adds a broken method to `MISTAKES`."""
 
     def add(cls: type[Method]) -> type[Method]:
         cls.name, cls.paper, cls.year, cls.family = cls.__name__, "none", 2026, "broken"
-        MISTAKES.append(Mistake(cls, set(checks), says))
+        MISTAKES.append(Mistake(cls, set(checks), message))
         return cls
 
     return add
 
 
-@caught_by("predicts", says="NotImplementedError: NoLogits does not say how a batch becomes logits")
+@detected_by("predicts", message="NotImplementedError: NoLogits does not say how a batch becomes logits")
 class NoLogits(Method):
-    """Nothing but a tensor."""
+    """Declares a tensor and nothing else."""
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompt": torch.zeros(1, vit.dim)}
 
 
-@caught_by("depends", says="does not use prompt")
+@detected_by("tensors_used", message="does not use prompt")
 class UnusedPrompt(FedVPT):
-    """The prompt is never put in."""
+    """Never inserts the prompt."""
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return classify(batch, vit.features(batch), state)
 
 
-@caught_by("depends", says="no phase trains head.bias, head.weight")
+@detected_by("tensors_used", message="no phase trains head.bias, head.weight")
 class UntrainedHead(FedVPT):
-    """No phase trains the head that is averaged."""
+    """No phase trains the shared head."""
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase(("prompt",)),)
 
 
-@caught_by("depends", says="a phase trains promt")
+@detected_by("tensors_used", message="a phase trains promt")
 class Misspelt(FedVPT):
-    """A phase names a tensor that there is not."""
+    """A phase names a tensor that does not exist."""
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase(("prompt", "promt", "head.weight", "head.bias")),)
@@ -76,31 +76,31 @@ class Misspelt(FedVPT):
         return super().loss(vit, batch, state)
 
 
-@caught_by("runs", says="KeyError")
+@detected_by("runs", message="KeyError")
 class LostTensors(FedVPT):
-    """The server forgets what it held."""
+    """The server drops tensors."""
 
     def combine(self, server: State, uploads: Uploads) -> State:
         return {"prompt": uploads.mean("prompt")}
 
 
-@caught_by("described", says="a docstring, the meaning of width")
+@detected_by("described", message="a docstring, the meaning of width")
 class Undescribed(FedVPT):
     width: int = hyperparameter(1, "")
 
 
-@caught_by("frozen_backbone", "repeatable", says="the run changed norm.bias")
+@detected_by("frozen_backbone", "repeatable", message="the run changed norm.bias")
 class TunesTheNorm(FedVPT):
-    """Writes into the backbone."""
+    """Changes the backbone."""
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         vit.model.norm.bias.fill_(0.5)  # type: ignore[attr-defined]
         return {}
 
 
-@caught_by("gradients", says="no gradient in prompts (rows [2])")
+@detected_by("gradients", message="no gradient reaches prompts (rows [2])")
 class SkipsALayer(FedVPTDeep):
-    """The third layer's prompts are cut out of the graph, as by a misspelt variable."""
+    """Detaches the prompts of the third layer."""
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         prompts = state["prompts"].clone()
@@ -108,30 +108,30 @@ class SkipsALayer(FedVPTDeep):
         return super().logits(vit, batch, {**state, "prompts": prompts})
 
 
-@caught_by("fused", says="of many clients are not those of each")
+@detected_by("fused", message="of several clients in one batch differ from those of each client alone")
 class FirstClientsPrompt(FedVPT):
-    """Gives all samples the first client's prompt."""
+    """Gives every sample the first client's prompt and head."""
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         prompt = state["prompt"] + state["head.bias"].mean(1).view(-1, 1, 1)
         first = prompt[:1].expand(len(batch.labels), -1, -1)
-        own = state["head.weight"][:1].expand_as(state["head.weight"])
+        weight = state["head.weight"][:1].expand_as(state["head.weight"])
         x = insert_after_cls(vit.embed(batch), first)
-        return classify(batch, vit.encode(x), {**state, "head.weight": own})
+        return classify(batch, vit.encode(x), {**state, "head.weight": weight})
 
 
-@caught_by("fused", says="depend on whom it trains beside")
+@detected_by("fused", message="depend on the other clients in the batch")
 class MeanOverTheCohort(FedVPT):
-    """Draws each client's loss towards the mean of all that happen to train beside it."""
+    """Scales each client's loss by the mean over all clients in the batch."""
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        own = super().loss(vit, batch, state)
-        return own * own.detach().mean()
+        loss = super().loss(vit, batch, state)
+        return loss * loss.detach().mean()
 
 
-@caught_by("starts_from_now", "learns", says="is still the initial one after 3 rounds")
+@detected_by("download_is_current", "learns", message="still receives the initial head.bias, head.weight")
 class ForgetsTheRound(FedVPT):
-    """What clients receive is what the server began with."""
+    """Sends the initial tensors in every round."""
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
         return {f"first.{name}": value for name, value in self.shared(vit, rng).items()}
@@ -140,17 +140,17 @@ class ForgetsTheRound(FedVPT):
         return {**server, **{name: server[f"first.{name}"] for name in server if f"first.{name}" in server}}
 
 
-@caught_by("local_stays", says="statistic or report secret is a local tensor under another name")
+@detected_by("local_stays", message="statistic or report secret is a copy of a local tensor")
 class SendsItsHead(FedPer):
-    """Uploads the personal head as if it were a statistic."""
+    """Uploads the personal head as a statistic."""
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         return {"secret": state["head.weight"]}
 
 
-@caught_by("weighted_mean", says="head.bias is not the mean")
+@detected_by("weighted_mean", message="head.bias is not the mean")
 class OverwritesTheMean(FedVPT):
-    """Folds a statistic into a tensor that has been averaged."""
+    """Adds a statistic to an averaged tensor."""
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
         return {"count": batch.class_sums(torch.ones(len(batch.labels), 1)).sum((1, 2))}
@@ -159,15 +159,15 @@ class OverwritesTheMean(FedVPT):
         return {"head.bias": server["head.bias"] + 0.01 * statistics["count"]}
 
 
-@caught_by("blind_to_labels", says="other labels give other logits")
+@detected_by("ignores_labels", message="other labels give other logits")
 class Cheats(FedVPT):
-    """Adds a little of the right answer."""
+    """Adds the correct answer to the logits."""
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return super().logits(vit, batch, state) + 0.1 * torch.eye(vit.classes)[batch.labels]
 
 
-@caught_by("repeatable", "weighted_mean", says="draw from the generators given")
+@detected_by("repeatable", "weighted_mean", message="draw random numbers only from the generators passed in")
 class GlobalNoise(FedVPT):
     """Draws from torch's global generator."""
 
@@ -175,75 +175,74 @@ class GlobalNoise(FedVPT):
         return {**super().shared(vit, rng), "prompt": torch.randn(self.tokens, vit.dim)}
 
 
-@caught_by("received_untouched", says="head.bias was changed in place")
+@detected_by("inputs_unchanged", message="head.bias was changed in place")
 class AddsInPlace(FedVPT):
-    """The server steps on its own tensor instead of returning a new one."""
+    """The server changes its tensor instead of returning a new one."""
 
     def combine(self, server: State, uploads: Uploads) -> State:
         averaged = super().combine(server, uploads)
         return {**averaged, "head.bias": server["head.bias"].mul_(0).add_(averaged["head.bias"])}
 
 
-@caught_by("held_out", says="nan")
-class NothingForStrangers(FedVPT):
-    """Has no answer where a client's classes are those of the held-out one."""
+@detected_by("held_out", message="nan")
+class NanForHeldOut(FedVPT):
+    """Predicts nan for the held-out client."""
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        stranger = batch.own(batch.counts == torch.tensor(toy.TRAIN[3])).all(1, keepdim=True)
-        return super().logits(vit, batch, state).masked_fill(stranger, torch.nan)
+        held_out = batch.own(batch.counts == torch.tensor(toy.TRAIN[3])).all(1, keepdim=True)
+        return super().logits(vit, batch, state).masked_fill(held_out, torch.nan)
 
 
-@caught_by("learns", says="right after 3 rounds")
+@detected_by("learns", message="correct after 3 rounds")
 class Unlearns(FedVPT):
-    """Climbs where it should descend."""
+    """Increases the loss instead of reducing it."""
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return -0.1 * super().loss(vit, batch, state)
 
 
 def broken(findings: list[Finding]) -> dict[str, str]:
-    """What is broken, by check, and what is said of it."""
+    """Returns the messages of the broken checks, by check."""
     return {finding.check: finding.why for finding in findings if finding.state == "broken"}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.cls.__name__)
-def test_a_mistake_is_caught_by_its_checks_and_by_no_other(mistake: Mistake) -> None:
-    found = broken(check.check(Recipe(mistake.cls.name, mistake.cls())))
-    assert found.keys() == mistake.checks
-    assert any(mistake.word in why for why in found.values()), found
+def test_a_mistake_is_detected_by_its_checks_and_by_no_other(mistake: Mistake) -> None:
+    messages = broken(check.check(Recipe(mistake.cls.name, mistake.cls())))
+    assert messages.keys() == mistake.checks
+    assert any(mistake.message in message for message in messages.values()), messages
 
 
-def test_every_check_has_a_mistake_that_it_catches() -> None:
-    assert {one.__name__ for one in (*FIRST, *CHECKS)} == {name for mistake in MISTAKES for name in mistake.checks}
+def test_every_check_has_a_mistake_that_it_detects() -> None:
+    assert {check.__name__ for check in (*FIRST, *CHECKS)} == {name for mistake in MISTAKES for name in mistake.checks}
 
 
 @pytest.mark.parametrize("name", ["head", "fedvpt-deep", "fedper", "local", "fedncm", "pep-fedpt", "fedvpt+fedprox"])
-def test_sound_methods_pass(name: str) -> None:
+def test_correct_methods_pass(name: str) -> None:
     assert broken(check.check(registry.create(name))) == {}
 
 
-def test_what_does_not_apply_is_said_and_not_passed() -> None:
-    found = {finding.check: finding for finding in check.check(registry.create("fedncm"))}
-    assert found["gradients"].state == "n/a"
-    assert found["gradients"].why == "nothing is trained"
-    assert found["learns"].state == "ok"
+def test_a_check_that_does_not_apply_says_why() -> None:
+    findings = {finding.check: finding for finding in check.check(registry.create("fedncm"))}
+    assert findings["gradients"].state == "n/a"
+    assert findings["gradients"].why == "nothing is trained"
+    assert findings["learns"].state == "ok"
 
 
-def test_every_check_says_in_a_sentence_what_should_hold() -> None:
-    for one in (*FIRST, *CHECKS):
-        (line,) = (one.__doc__ or "").splitlines()
+def test_the_docstring_of_every_check_is_a_sentence() -> None:
+    for function in (*FIRST, *CHECKS):
+        (line,) = (function.__doc__ or "").splitlines()
         assert line[0].isupper()
         assert line.endswith(".")
 
 
-def test_an_error_names_the_line_of_the_methods_own_file() -> None:
-    why = broken(check.check(Recipe("LostTensors", LostTensors())))["runs"]
-    assert "line " in why
-    why = broken(check.check(Recipe("NoLogits", NoLogits())))["predicts"]
-    assert "\n" not in why
+def test_an_error_names_the_line_of_the_methods_file() -> None:
+    message = broken(check.check(Recipe("LostTensors", LostTensors())))["runs"]
+    assert "line " in message
+    message = broken(check.check(Recipe("NoLogits", NoLogits())))["predicts"]
+    assert "\n" not in message
 
 
-def test_the_toy_does_not_depend_on_the_global_generator() -> None:
-    """Two frozen transformers built in a row have the same weights."""
-    one, other = (Case(registry.create("head")).backbone for _ in range(2))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+def test_the_toy_backbone_does_not_depend_on_the_global_generator() -> None:
+    first, second = (Case(registry.create("head")).backbone for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -12,24 +12,24 @@ from fedprompt.benchmark.runs import execute as runner
 from .conftest import PLAN
 
 
-def test_a_job_comes_back_from_its_file_as_it_was_written(job_file: Path, tmp_path: Path) -> None:
+def test_a_job_is_read_as_it_was_written(job_file: Path, tmp_path: Path) -> None:
     job = Job.read(job_file)
     job.write(tmp_path / "again.json")
     assert Job.read(tmp_path / "again.json") == job
 
 
-def test_clients_cohorts_and_initial_tensors_are_those_of_our_own_run(job_file: Path) -> None:
+def test_clients_cohorts_and_initial_tensors_are_those_of_our_run(job_file: Path) -> None:
     job = Job.read(job_file)
     run = runner.simulator(options(job.options).grid()[0])
-    assert [list(client.train) for client in run.federation.clients] == job.train
-    assert [list(client.test) for client in run.federation.clients] == job.test
-    assert [list(run.cohort(number)) for number in (1, 2, 3)] == job.cohorts
+    assert [list(client.train) for client in run.context.federation.clients] == job.train
+    assert [list(client.test) for client in run.context.federation.clients] == job.test
+    assert [list(run.sample_cohort(number)) for number in (1, 2, 3)] == job.cohorts
     initial = job.state()
     assert initial.keys() == {"prompt", "head.weight", "head.bias"}
-    assert all(torch.equal(run.server[name], value) for name, value in initial.items())
+    assert all(torch.equal(run.state.server[name], value) for name, value in initial.items())
 
 
-def test_the_arrays_of_a_job_are_those_of_our_own_data_set(job_file: Path) -> None:
+def test_the_arrays_of_a_job_are_those_of_our_data_set(job_file: Path) -> None:
     job = Job.read(job_file)
     with np.load(options(job.options).grid()[0].dataset.removeprefix("npz:")) as archive:
         assert archive["train_x"].shape == (24, 32, 32, 3)

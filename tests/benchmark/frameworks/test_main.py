@@ -16,30 +16,33 @@ def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (("--peers", "ours,flowr"), "error: --peers flowr: unknown (did you mean 'flower'?); there are ours, flower,"),
-        (("--peers", ","), "error: --peers names none"),
-        (("--clients", "ten"), "error: --clients ten: need whole numbers from 2"),
+        (
+            ("--frameworks", "flowr"),
+            "error: --frameworks flowr: unknown (did you mean 'flower'?); available: ours, flower,",
+        ),
+        (("--peers", ","), "error: --frameworks is empty; available: ours, flower,"),
+        (("--clients", "ten"), "error: --clients ten: need integers of at least 2"),
         (("--clients", "5", "--cohort", "6"), "error: --cohort 6: there are 5 clients"),
         (("--backbone", "vit_tinny"), "error: unknown backbone 'vit_tinny'"),
         (("--rounds", "0"), "error: Invalid value for '--rounds': "),
     ],
 )
-def test_a_wrong_setting_is_one_plain_line_and_exit_code_2(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+def test_a_wrong_option_gives_one_line_and_exit_code_2(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = run(*words, folder=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(told)
+    assert done.stderr.startswith(message)
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_table_is_printed_and_kept(tmp_path: Path) -> None:
+def test_the_table_is_printed_and_saved(tmp_path: Path) -> None:
     small = ("--clients", "4", "--images", "6", "--tests", "3", "--cohort", "2", "--rounds", "2", "--seeds", "0")
-    done = run(*small, "--peers", "plain", folder=tmp_path)
+    done = run(*small, "--frameworks", "plain", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == ["plain"]
-    kept = (tmp_path / "out" / "peers.md").read_text()
-    assert "| 4 | plain |" in kept
+    saved = (tmp_path / "out" / "peers.md").read_text()
+    assert "| 4 | plain |" in saved
     assert str(tmp_path) not in (tmp_path / "out" / "peers.json").read_text()
 
 
@@ -47,7 +50,7 @@ def test_publish_writes_both_files_under_the_published_tables(tmp_path: Path, mo
     row = Row("plain", 100, 0, 2.0, 4.0, 45.0, 1_000_000_000, 1_000_000_000, 0.62)
     monkeypatch.setattr(compare, "compare", lambda *_: compare.Comparison([row], ["flower failed"]))
     monkeypatch.setattr(command, "PUBLISHED", tmp_path / "published")
-    assert command.main(peers="plain", publish=True, out=tmp_path / "out") == 1  # a fault, and yet what there is
+    assert command.main(frameworks="plain", publish=True, out=tmp_path / "out") == 1  # one failure
     published = json.loads((tmp_path / "published" / "peers.json").read_text())
     assert [Row(**fields) for fields in published["rows"]] == [row]
     assert "| 100 | plain | 2.00 |" in (tmp_path / "published" / "peers.md").read_text()

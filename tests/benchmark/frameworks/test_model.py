@@ -9,7 +9,7 @@ from fedprompt.benchmark.frameworks.model import PromptedViT, fit, load
 from fedprompt.methods.components.prompts import insert_after_cls
 
 
-def test_its_logits_are_those_of_our_prompted_forward(job_file: Path) -> None:
+def test_logits_equal_those_of_our_prompted_forward_pass(job_file: Path) -> None:
     job = Job.read(job_file)
     state, vit = job.state(), backbone.load(job.backbone, job.classes, job.checkpoint, job.image_size)
     images = torch.from_numpy(np.array(job.array("test_x")[:5]))
@@ -20,11 +20,11 @@ def test_its_logits_are_those_of_our_prompted_forward(job_file: Path) -> None:
     torch.testing.assert_close(load(job, PromptedViT)(images), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_training_moves_prompt_and_head_and_nothing_else(job_file: Path) -> None:
+def test_training_changes_only_prompt_and_head(job_file: Path) -> None:
     job = Job.read(job_file)
     model = load(job, PromptedViT).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images, labels = (torch.from_numpy(np.array(job.array(name)[:4])) for name in ("train_x", "train_y"))
     fit(model, [(images, labels)], job)
-    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {"prompt", "head.weight", "head.bias"} == model.trained().keys()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"prompt", "head.weight", "head.bias"} == model.trained().keys()

@@ -8,15 +8,15 @@ from fedprompt.benchmark.frameworks.job import Job
 from fedprompt.benchmark.frameworks.model import PromptedViT, load
 
 
-def test_the_plain_way_learns_what_our_executor_learns(job_file: Path) -> None:
-    mine, theirs = ours.run(job_file), plain.run(job_file)
-    assert theirs.losses == pytest.approx(mine.losses, abs=1e-3)  # of round 3: two aggregations lie behind it
-    assert len(mine.losses) == 3
-    assert mine.losses[2] != pytest.approx(mine.losses[0], abs=1e-2)  # something was learnt that could have differed
-    assert theirs.accuracy == pytest.approx(mine.accuracy, abs=1 / 12)  # of 12 test images one may lie on the edge
+def test_the_plain_loop_learns_the_same_as_our_executor(job_file: Path) -> None:
+    our, other = ours.run(job_file), plain.run(job_file)
+    assert other.losses == pytest.approx(our.losses, abs=1e-3)  # up to round 3, after two aggregations
+    assert len(our.losses) == 3
+    assert our.losses[2] != pytest.approx(our.losses[0], abs=1e-2)  # the loss changes
+    assert other.accuracy == pytest.approx(our.accuracy, abs=1 / 12)  # one of 12 test images may differ
 
 
-def test_clients_count_by_their_samples(job_file: Path) -> None:
+def test_clients_are_weighted_by_their_samples(job_file: Path) -> None:
     job = Job.read(job_file)
     model = load(job, PromptedViT)
     clients = [plain.Client(number, model, job) for number in (0, 1)]
@@ -26,10 +26,10 @@ def test_clients_count_by_their_samples(job_file: Path) -> None:
     assert all(torch.all(value == 3.0) for value in plain.average(clients).values())  # (3 * 2 + 1 * 6) / 4
 
 
-def test_no_client_trains_on_the_model_of_another(job_file: Path) -> None:
+def test_training_a_client_does_not_change_the_model_of_another(job_file: Path) -> None:
     job = Job.read(job_file)
     model = load(job, PromptedViT)
-    one, other = (plain.Client(number, model, job) for number in (0, 1))
-    one.learn(model.trained(), torch.Generator())
-    assert not torch.equal(one.model.prompt, model.prompt)
-    assert torch.equal(other.model.prompt, model.prompt)
+    first, second = (plain.Client(number, model, job) for number in (0, 1))
+    first.train(model.trained(), torch.Generator())
+    assert not torch.equal(first.model.prompt, model.prompt)
+    assert torch.equal(second.model.prompt, model.prompt)

@@ -10,30 +10,30 @@ from fedprompt.benchmark.hardware import environment
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
+def clear_cache() -> Iterator[None]:
     environment.describe.cache_clear()
     yield
     environment.describe.cache_clear()
 
 
-def test_versions_are_those_that_run() -> None:
-    found = environment.describe()
-    assert found["python"] == platform.python_version()
-    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
-    assert found["processor"]
+def test_versions_are_those_of_the_running_packages() -> None:
+    facts = environment.describe()
+    assert facts["python"] == platform.python_version()
+    assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
+    assert facts["processor"]
 
 
-def test_a_package_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(package: str) -> str:
+def test_a_missing_package_is_recorded_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_not_found(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(environment, "version", absent)
+    monkeypatch.setattr(environment, "version", raise_not_found)
     assert environment.describe()["ray"] == "absent"
 
 
 def test_without_git_the_commit_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
+    def raise_not_found(*_: object, **__: object) -> None:
         raise FileNotFoundError("git")
 
-    monkeypatch.setattr(subprocess, "run", missing)
+    monkeypatch.setattr(subprocess, "run", raise_not_found)
     assert environment.describe()["git_commit"] == ""

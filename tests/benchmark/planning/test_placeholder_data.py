@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.planning import placeholder_data as stand_in
-from fedprompt.data import registry
+from fedprompt.benchmark.planning import placeholder_data
+from fedprompt.data import loading, registry
 from fedprompt.data.errors import DataError
 from tests.toy import dataset, vit
 
@@ -14,42 +14,47 @@ from tests.toy import dataset, vit
 @pytest.mark.parametrize(
     ("name", "known"), [("cifar100", True), ("tiny-imagenet", False), ("domainnet-345", False), ("pacs", False)]
 )
-def test_a_data_set_that_is_not_here_has_an_identity_all_the_same(tmp_path: Path, name: str, known: bool) -> None:
-    found = stand_in.identity(name, tmp_path)
-    assert found == (registry.identity(name, tmp_path) if known else stand_in.ABSENT)
+def test_absent_data_set_has_an_identity(tmp_path: Path, name: str, known: bool) -> None:
+    found = placeholder_data.identity(name, tmp_path)
+    assert found == (loading.identity(name, tmp_path) if known else placeholder_data.ABSENT)
 
 
-def test_another_mistake_is_not_taken_for_absence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file"):
-        stand_in.identity("npz:none.npz", tmp_path)
+def test_other_faults_are_not_taken_for_absence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        placeholder_data.identity("npz:none.npz", tmp_path)
     with pytest.raises(DataError, match="unknown data set"):
-        stand_in.identity("cifar1000", tmp_path)
+        placeholder_data.identity("cifar1000", tmp_path)
 
 
-def test_published_numbers_stand_in_for_samples_classes_and_clients(tmp_path: Path) -> None:
-    made = stand_in.published(registry.source("cifar100", tmp_path))
+def test_placeholder_has_the_published_numbers_of_samples_classes_and_clients(tmp_path: Path) -> None:
+    made = placeholder_data.placeholder(registry.source("cifar100", tmp_path))
     assert np.bincount(made.train_y).tolist() == [500] * 100
     assert np.bincount(made.test_y).tolist() == [100] * 100
-    made = stand_in.published(registry.source("domainnet-345", tmp_path))
+    made = placeholder_data.placeholder(registry.source("domainnet-345", tmp_path))
     assert made.train_domains is not None
     assert len(made.domains) == 6
     assert set(np.bincount(made.train_domains)) <= {409_832 // 6, 409_832 // 6 + 1}
-    made = stand_in.published(registry.source("inaturalist-user-120k", tmp_path))
+    made = placeholder_data.placeholder(registry.source("inaturalist-user-120k", tmp_path))
     assert made.train_clients is not None
-    assert np.bincount(made.train_clients).max() == 2511  # the real sizes, not equal ones
+    assert np.bincount(made.train_clients).max() == 2511  # the real client sizes
 
 
-def test_a_data_set_of_unknown_size_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="`bench data prepare domainnet-10` gets it"):
-        stand_in.published(registry.source("domainnet-10", tmp_path))
+def test_data_set_of_unknown_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="`bench data prepare domainnet-10` downloads it"):
+        placeholder_data.placeholder(registry.source("domainnet-10", tmp_path))
 
 
-def test_blank_samples_have_the_shapes_of_real_ones_and_hold_what_these_hold() -> None:
-    real, blank = Samples(dataset().train_x, dataset().train_y, vit()), stand_in.BlankSamples(dataset(), "train", vit())
+def test_blank_samples_have_the_shapes_and_sizes_of_real_ones() -> None:
+    real, blank = (
+        Samples(dataset().train_x, dataset().train_y, vit()),
+        placeholder_data.BlankSamples(dataset(), "train", vit()),
+    )
     rows = torch.tensor([3, 59, 3])
-    assert blank.held == real.images.numel()
+    assert blank.process_bytes == real.images.numel()
     for name in ("pixels", "tokens", "features"):
         assert getattr(blank, name)(rows).shape == getattr(real, name)(rows).shape
-    assert blank.held == real.images.numel()
-    assert blank.shared == 4 * (60 * 17 * 24 + 60 * 24)  # 17 tokens of width 24, fp32, in files that all map
+    assert blank.process_bytes == real.images.numel()
+    assert blank.shared_bytes == 4 * (
+        60 * 17 * 24 + 60 * 24
+    )  # 17 tokens of width 24, fp32, in files that all processes map
     assert torch.equal(blank.labels, real.labels)

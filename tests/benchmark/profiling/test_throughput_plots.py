@@ -1,4 +1,4 @@
-"""The table and the picture of a throughput."""
+"""The table and the figure of a throughput."""
 
 from pathlib import Path
 
@@ -6,44 +6,44 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fedprompt.benchmark.profiling.throughput import Cell, Throughput
+from fedprompt.benchmark.profiling.throughput import ExecutorRate, Throughput
 from fedprompt.benchmark.profiling.throughput_plots import draw, table
 
 
-def made() -> Throughput:
-    found = Throughput("vit", "fp32", "cpu", 2, {"processor": "one"})
-    found.bare, found.bare_all, found.timm = {8: 100.0, 16: 200.0}, {8: 150.0, 16: 400.0}, {8: 80.0, 16: 100.0}
-    found.cells = [Cell("sequential", 8, 1, 90.0), Cell("sequential", 16, 1, 300.0)]
-    found.ratios = {"sequential_to_bare": {8: 0.9, 16: 1.5}, "savings_over_timm": {8: 1.25, 16: 2.0}}
-    found.ratios["evaluation_to_bare"] = 0.95
-    found.evaluation, found.bound = 1234.5, 2000.0
-    return found
+def example() -> Throughput:
+    result = Throughput("vit", "fp32", "cpu", 2, {"processor": "one"})
+    result.bare, result.bare_all, result.timm = {8: 100.0, 16: 200.0}, {8: 150.0, 16: 400.0}, {8: 80.0, 16: 100.0}
+    result.cells = [ExecutorRate("sequential", 8, 1, 90.0), ExecutorRate("sequential", 16, 1, 300.0)]
+    result.ratios = {"sequential_to_bare": {8: 0.9, 16: 1.5}, "savings_over_timm": {8: 1.25, 16: 2.0}}
+    result.ratios["evaluation_to_bare"] = 0.95
+    result.evaluation, result.bound = 1234.5, 2000.0
+    return result
 
 
 def test_the_table_shows_rates_and_their_share_of_the_limit() -> None:
-    lines = table(made()).splitlines()
+    lines = table(example()).splitlines()
     assert "(400)" in lines[0]
-    assert "| 8 | 100 | 150 | 80 | 90 (0.23) |" in lines  # 90 of the best bare loop's 400
+    assert "| 8 | 100 | 150 | 80 | 90 (0.23) |" in lines  # 90 of 400, the fastest bare loop
     assert "| 16 | 200 | 400 | 100 | 300 (0.75) |" in lines
-    assert "- our layers over timm's own forward from the pixels on, by batch: 8: 1.25, 16: 2.00" in lines
+    assert "- bare loop relative to timm's forward pass, by batch size: 8: 1.25, 16: 2.00" in lines
 
 
-def test_the_picture_is_an_image_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    draw(made(), tmp_path / "deep" / "perf.png")
+def test_the_figure_is_the_only_file_written(tmp_path: Path) -> None:
+    draw(example(), tmp_path / "deep" / "perf.png")
     with Image.open(tmp_path / "deep" / "perf.png") as image:
         assert image.width > image.height > 100
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["perf.png"]
 
 
-def test_every_panel_is_high_enough_for_the_fastest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_panel_has_room_for_the_highest_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heights: list[float] = []
-    found = made()
-    found.cells.append(Cell("threaded", 8, 1, 900.0))
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, format: (keep(self), Path(path).touch()))
+    result = example()
+    result.cells.append(ExecutorRate("threaded", 8, 1, 900.0))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, format: (record(self), Path(path).touch()))
 
-    def keep(figure: Figure) -> None:
+    def record(figure: Figure) -> None:
         heights.extend(axis.get_ylim()[1] for axis in figure.axes)
 
-    draw(found, tmp_path / "perf.png")
+    draw(result, tmp_path / "perf.png")
     assert len(heights) == 2
     assert min(heights) > 900

@@ -37,10 +37,7 @@ def numbers(run: Simulator) -> Any:
 
 
 def states(run: Simulator) -> dict[str, torch.Tensor]:
-    memory = {f"{i} {k}": v for i, own in enumerate(run.optimiser_memory) for k, v in own.items()}
-    held = [(name, client, own) for name in checkpoint.PER_CLIENT for client, own in getattr(run, name).items()]
-    local = {f"{name} {client} {k}": v for name, client, own in held for k, v in own.items()}
-    return {**run.server, **memory, **local}
+    return {**run.state.server.tensors, **run.state.tensors()}
 
 
 @pytest.mark.parametrize("method", EVERY)
@@ -70,7 +67,7 @@ def test_a_run_interrupted_after_every_round_is_as_if_it_never_was() -> None:
     for number in range(ROUNDS):
         with pytest.raises(_StopError):
             run.run(stop)
-        assert run.reached == number
+        assert run.completed == number
         content = pack(run, "id", 0.0, [])
         run = fresh("fedper")
         restore(run, *unpack(content, "id"))
@@ -81,9 +78,9 @@ def test_a_run_interrupted_after_every_round_is_as_if_it_never_was() -> None:
 def test_a_checkpoint_holds_what_training_moved_and_no_more() -> None:
     run, kept = undisturbed("fedper")
     _, tensors = unpack(kept[1], "id")
-    first = run.cohort(1).tolist()
+    first = run.sample_cohort(1).tolist()
     prompt = {"server/prompt"}
-    assert tensors.keys() == prompt | {f"local/{k}/{name}" for k in first for name in run.initial_local}
+    assert tensors.keys() == prompt | {f"local/{k}/{name}" for k in first for name in run.state.initial_local}
     nothing = unpack(undisturbed("fedper")[1][0], "id")[1]
     assert nothing == {}
 
@@ -120,7 +117,7 @@ def test_a_checkpoint_that_was_changed_is_told_of() -> None:
 
 
 def test_a_foreign_checkpoint_is_told_of() -> None:
-    with pytest.raises(CheckpointError, match="of another run, id"):
+    with pytest.raises(CheckpointError, match="belongs to another run, id"):
         unpack(content(), "other")
 
 
@@ -145,7 +142,7 @@ def test_another_format_is_told_of() -> None:
     [
         (lambda head, tensors: tensors.update({"server/prompt": torch.zeros(3)}), "shape or type: server/prompt"),
         (lambda head, tensors: tensors.update({"server/prompt": tensors["server/prompt"].double()}), "shape or type"),
-        (lambda head, tensors: tensors.update({"server/../x": torch.zeros(3)}), "knows nothing of"),
+        (lambda head, tensors: tensors.update({"server/../x": torch.zeros(3)}), "does not have"),
         (lambda head, tensors: tensors.pop(next(k for k in tensors if k.startswith("local"))), "lacks local/"),
         (lambda head, tensors: head["clients"]["local"].append(99), "lacks local/99"),
         (lambda head, tensors: head.update(code="x"), "other code"),
@@ -159,8 +156,8 @@ def test_what_does_not_fit_the_run_is_told_of_and_changes_nothing(edit: Any, rea
     before = states(run)
     with pytest.raises(CheckpointError, match=reason):
         restore(run, *unpack(changed(edit), "id"))
-    assert (run.reached, run.local, run.outcome.rounds) == (None, {}, [])
-    assert all(run.server[name] is value for name, value in before.items())
+    assert (run.completed, run.state.local, run.outcome.rounds) == (None, {}, [])
+    assert all(run.state.server[name] is value for name, value in before.items())
 
 
 def test_a_head_with_more_or_less_than_it_should_hold_is_no_checkpoint() -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.checkpoint import unpack
 from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE, CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.runs.execute import Record, execute, failed
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import CHECKPOINT, Store
 from tests.benchmark.conftest import config
 

@@ -8,7 +8,8 @@ import torch
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs import execute as runner
-from fedprompt.benchmark.runs.execute import execute, failed
+from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.record import failed
 from tests.benchmark.conftest import config
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import devices as machine
 from fedprompt.benchmark.runs import execute as runner

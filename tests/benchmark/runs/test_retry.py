@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.retry import failed_runs
 from fedprompt.benchmark.runs.store import Store
 from tests.benchmark.conftest import config, configs

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.execute import Record, failed
+from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import MIN_FREE_BYTES, Store
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.files import own_settings

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedprompt.benchmark.simulation.batch import Batch, Clients, passes, priors
+from fedprompt.benchmark.simulation.batch import Batch, Clients, group_rows, priors
 
 CLASSES, IMAGES, D, M = 3, 12, 4, 2
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 0, 1, 2, 1, 1])
@@ -108,9 +108,9 @@ def test_the_first_clients_know_what_they_knew_among_all() -> None:
     assert clients.first(3) is clients
     two = clients.first(2)
     assert len(two) == 2
-    for part in ("counts", "prior", "classes", "owned"):
+    for part in ("counts", "prior", "classes", "valid"):
         assert torch.equal(getattr(two, part), getattr(clients, part)[:2])
-    assert two.owned.tolist() == [[True, True, False], [True, False, False]]
+    assert two.valid.tolist() == [[True, True, False], [True, False, False]]
 
 
 def test_a_client_without_labels_has_a_uniform_prior_and_holds_every_class() -> None:
@@ -120,7 +120,7 @@ def test_a_client_without_labels_has_a_uniform_prior_and_holds_every_class() -> 
     ]
     clients = Clients.of(np.array([[0, 0, 0], [0, 4, 0]]), torch.device("cpu"))
     assert clients.classes[0].tolist() == [0, 1, 2]
-    assert clients.owned.tolist() == [[True] * 3, [True, False, False]]
+    assert clients.valid.tolist() == [[True] * 3, [True, False, False]]
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 25))
@@ -128,7 +128,7 @@ def test_passes_hold_every_row_once_and_stay_within_the_limit(sizes: list[int], 
     ends = np.cumsum([0, *sizes])
     rows = [np.arange(ends[i], ends[i + 1]) for i in range(len(sizes))]
     found: list[list[int]] = [[] for _ in rows]
-    for members, own in passes(rows, limit):
+    for members, own in group_rows(rows, limit):
         assert len(members) * max(map(len, own)) <= limit
         for i, part in zip(members, own, strict=True):
             found[i] += part.tolist()

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.backbone.vit import FrozenViT
+from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.simulation import executor as module
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate
 from fedprompt.methods.base import Method, State
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.registry import Recipe
@@ -33,8 +34,8 @@ def started(name: str) -> Simulator:
 
 
 def trained(executor: Executor, of: Simulator, recipe: Recipe | None = None) -> list[ClientUpdate]:
-    jobs = of.jobs(CLIENTS, 1)
-    return executor.train(recipe or of.recipe, of.vit, of.train, jobs, toy.TRAINING)
+    jobs = of.make_tasks(CLIENTS, 1)
+    return executor.train(recipe or of.context.recipe, of.context.vit, of.context.train, jobs, toy.TRAINING)
 
 
 def tensors(updates: list[ClientUpdate]) -> list[State]:
@@ -65,7 +66,7 @@ def test_a_fused_cohort_ends_as_a_sequential_one(name: str) -> None:
     one, fused = trained(Executor("sequential"), of), trained(executor := Executor("fused"), of)
     close(one, fused)
     assert [u.samples for u in one] == [u.samples for u in fused]
-    assert executor.facts() == {"asked": "fused", "used": "fused", "fused_clients": 4, "notes": []}
+    assert executor.summary() == {"asked": "fused", "used": "fused", "fused_clients": 4, "notes": []}
 
 
 @pytest.mark.parametrize(
@@ -105,16 +106,16 @@ def test_a_method_that_cannot_be_fused_runs_otherwise_and_the_record_says_why(th
 def test_choosing_leaves_the_batches_of_the_run_as_they_are() -> None:
     """`auto` and `fused` take a step to look at, which must not use up the order that clients draw."""
     of = started("fedvpt")
-    jobs = of.jobs(CLIENTS, 1)
+    jobs = of.make_tasks(CLIENTS, 1)
     states = [job.rng.bit_generator.state for job in jobs]
-    plain = learn(of.recipe, of.vit, of.train, jobs[:1], toy.TRAINING)
-    found = Executor("auto").train(of.recipe, of.vit, of.train, jobs, toy.TRAINING)
+    plain = train_clients(of.context.recipe, of.context.vit, of.context.train, jobs[:1], toy.TRAINING)
+    found = Executor("auto").train(of.context.recipe, of.context.vit, of.context.train, jobs, toy.TRAINING)
     assert torch.equal(found[0].shared["prompt"], plain[0].shared["prompt"])
     assert [job.rng.bit_generator.state for job in jobs] == states
 
 
 class Narrow:
-    """`learn` on a machine whose memory holds so many clients."""
+    """`train_clients` on a machine whose memory holds so many clients."""
 
     def __init__(self, most: int, error: Exception) -> None:
         self.most, self.error, self.asked = most, error, list[int]()
@@ -125,7 +126,7 @@ class Narrow:
         self.asked.append(len(jobs))
         if len(jobs) > self.most:
             raise self.error
-        return learn(recipe, vit, samples, jobs, training, phases)
+        return train_clients(recipe, vit, samples, jobs, training, phases)
 
 
 REFUSALS = [
@@ -141,11 +142,11 @@ def test_out_of_memory_halves_the_clients_of_a_pass_and_changes_no_result(
 ) -> None:
     of, executor = started("fedvpt"), Executor("fused")
     whole, narrow = trained(Executor("sequential"), of), Narrow(1, error)
-    monkeypatch.setattr(module, "learn", narrow)
+    monkeypatch.setattr(module, "train_clients", narrow)
     close(trained(executor, of), whole)
     assert narrow.asked == [1, 4, 2, 1, 1, 1, 1]  # a step of one client to measure, then the cohort
     assert executor.width == 1
-    assert executor.notes == [f"out of memory at {n} clients a pass: {n // 2} from then on" for n in (4, 2)]
+    assert executor.notes == [f"out of memory with {n} clients per pass: {n // 2} from then on" for n in (4, 2)]
     narrow.asked.clear()
     close(trained(executor, of), whole)
     assert narrow.asked == [1, 1, 1, 1]  # it remembers
@@ -153,7 +154,7 @@ def test_out_of_memory_halves_the_clients_of_a_pass_and_changes_no_result(
 
 def test_out_of_memory_at_one_client_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     of, executor = started("fedvpt"), Executor("fused", width=4)
-    monkeypatch.setattr(module, "learn", Narrow(0, MemoryError("no more")))
+    monkeypatch.setattr(module, "train_clients", Narrow(0, MemoryError("no more")))
     with pytest.raises(MemoryError, match="no more"):
         trained(executor, of)
     assert executor.width == 1
@@ -161,7 +162,7 @@ def test_out_of_memory_at_one_client_is_passed_on(monkeypatch: pytest.MonkeyPatc
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     of, narrow = started("fedvpt"), Narrow(0, RuntimeError("shapes do not fit"))
-    monkeypatch.setattr(module, "learn", narrow)
+    monkeypatch.setattr(module, "train_clients", narrow)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         trained(Executor("fused", width=4), of)
     assert narrow.asked == [4]
@@ -172,12 +173,12 @@ def test_a_pass_holds_as_many_clients_as_the_memory_takes(
     clients: float, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = started("fedvpt")
-    job = of.jobs([0], 1)[0]
-    with memory.SavedActivations(of.vit) as kept:
-        module._Work(of.recipe, of.vit, of.train, toy.TRAINING, None).taste(job)
+    job = of.make_tasks([0], 1)[0]
+    with memory.SavedActivations(of.context.vit.model) as kept:
+        module._Job(of.context.recipe, of.context.vit, of.context.train, toy.TRAINING, None).one_step(job)
     narrow = Narrow(4, MemoryError())
-    monkeypatch.setattr(module, "learn", narrow)
-    monkeypatch.setattr(module, "budget", lambda _: int(clients * kept.bytes))
+    monkeypatch.setattr(module, "train_clients", narrow)
+    monkeypatch.setattr(module, "memory_budget", lambda _: int(clients * kept.bytes))
     trained(Executor("fused"), of)
     assert narrow.asked == [1, *passes]
 
@@ -191,9 +192,9 @@ def test_those_who_take_equally_many_steps_go_together(monkeypatch: pytest.Monke
         recipe: Recipe, vit: Any, samples: Any, jobs: list[ClientTask], training: Any, phases: Any
     ) -> list[ClientUpdate]:
         cohorts.append([job.client for job in jobs])
-        return learn(recipe, vit, samples, jobs, training)
+        return train_clients(recipe, vit, samples, jobs, training)
 
-    monkeypatch.setattr(module, "learn", spy)
+    monkeypatch.setattr(module, "train_clients", spy)
     updates = trained(Executor("fused", width=2), of)
     assert [sorted(cohort) for cohort in cohorts] == [[1, 3], [0, 2]]
     assert [update.client for update in updates] == [0, 1, 2, 3]
@@ -211,9 +212,9 @@ def test_a_first_batch_of_a_client_with_fewer_rows_is_still_measured_full(monkey
             return batch.own(state["w"])
 
     of = toy.simulator("head", of=toy.deal([[0], [1, 2]], [[0], [1]]))
-    jobs = of.jobs([0, 1], 1)
+    jobs = of.make_tasks([0, 1], 1)
     for job in jobs:
-        job.shared.clear()
-        job.shared["w"] = torch.zeros(toy.CLASSES)
-    Executor("fused").train(Recipe("spy", Spy()), of.vit, of.train, jobs, toy.TRAINING)
+        job.state.shared.clear()
+        job.state.shared["w"] = torch.zeros(toy.CLASSES)
+    Executor("fused").train(Recipe("spy", Spy()), of.context.vit, of.context.train, jobs, toy.TRAINING)
     assert sizes[0] == toy.TRAINING.batch_size

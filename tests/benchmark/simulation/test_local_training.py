@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation import local_training as module
+from fedprompt.benchmark.simulation import batch as batches
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.local_training import ClientTask, ClientUpdate, LocalTraining, collect, learn
+from fedprompt.benchmark.simulation.local_training import collect_statistics, train_clients
+from fedprompt.benchmark.simulation.tasks import ClientState, ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Method, Phase, State, Streams
 from fedprompt.methods.optimisers.fedprox import FedProx
 from fedprompt.methods.registry import Recipe
@@ -54,23 +55,25 @@ def job(client: int, rows: list[int], seed: int | None = None) -> ClientTask:
         client=client,
         rows=np.array(rows),
         counts=np.bincount(toy.dataset().train_y[rows], minlength=toy.CLASSES),
-        shared={"weight": torch.randn(toy.CLASSES, toy.vit().dim, generator=rng) / 5},
-        memory={},
-        local={"shift": torch.randn(toy.CLASSES, generator=rng)},
+        state=ClientState(
+            {"weight": torch.randn(toy.CLASSES, toy.vit().dim, generator=rng) / 5},
+            {},
+            {"shift": torch.randn(toy.CLASSES, generator=rng)},
+        ),
         rng=np.random.default_rng(client if seed is None else seed),
     )
 
 
 def train(method: Method, *jobs: ClientTask, training: LocalTraining = TRAINING) -> list[ClientUpdate]:
-    return learn(Recipe("toy", method), toy.vit(), toy.train_samples(), jobs, training)
+    return train_clients(Recipe("toy", method), toy.vit(), toy.train_samples(), jobs, training)
 
 
 def by_hand(
     of: ClientTask, *phases: tuple[tuple[str, ...], int, float], mu: float = 0.0, clip: float | None = None
 ) -> tuple[State, list[float]]:
     """Plain torch: (tensors that train, epochs, rate) after one another; ends with tensors and the losses of steps."""
-    state = {name: value.clone().requires_grad_() for name, value in {**of.shared, **of.local}.items()}
-    start, losses = of.shared["weight"], []
+    state = {name: value.clone().requires_grad_() for name, value in {**of.state.shared, **of.state.local}.items()}
+    start, losses = of.state.shared["weight"], []
     order = np.random.default_rng(of.client)
     for trains, epochs, rate in phases:
         groups = [{"params": [state[name]], "weight_decay": 0.0 if name == "shift" else 0.1} for name in trains]
@@ -134,7 +137,10 @@ def test_a_clipped_step_is_as_long_as_the_bound_allows() -> None:
 
     def step(limit: float | None) -> float:
         (update,) = train(Linear(), client, training=replace(one, clip_norm=limit))
-        moved = (update.shared["weight"] - client.shared["weight"], update.local["shift"] - client.local["shift"])
+        moved = (
+            update.shared["weight"] - client.state.shared["weight"],
+            update.local["shift"] - client.state.local["shift"],
+        )
         return float(torch.cat([part.flatten() for part in moved]).norm()) / one.lr
 
     whole = step(None)
@@ -157,8 +163,8 @@ def test_a_tensor_that_no_phase_trains_keeps_its_bits() -> None:
 
     client = job(0, list(range(10)))
     (update,) = train(Half(), client)
-    assert torch.equal(update.shared["weight"], client.shared["weight"])
-    assert not torch.equal(update.local["shift"], client.local["shift"])
+    assert torch.equal(update.shared["weight"], client.state.shared["weight"])
+    assert not torch.equal(update.local["shift"], client.state.local["shift"])
 
 
 def test_a_phase_that_trains_what_does_not_exist_is_an_error() -> None:
@@ -179,15 +185,15 @@ def test_a_penalty_pulls_the_shared_tensors_in_training_alone(
 ) -> None:
     expected, _ = by_hand(job(0, list(range(10))), *phases, mu=0.7)
     recipe = Recipe("toy+fedprox", method, (FedProx(mu=0.7),))
-    (update,) = learn(recipe, toy.vit(), toy.train_samples(), [job(0, list(range(10)))], TRAINING)
+    (update,) = train_clients(recipe, toy.vit(), toy.train_samples(), [job(0, list(range(10)))], TRAINING)
     close(update, expected)
 
 
 def test_what_a_client_received_is_not_written_to() -> None:
     client = job(0, list(range(10)))
-    before = {name: value.clone() for name, value in {**client.shared, **client.local}.items()}
+    before = {name: value.clone() for name, value in {**client.state.shared, **client.state.local}.items()}
     train(Linear(), client)
-    for name, value in {**client.shared, **client.local}.items():
+    for name, value in {**client.state.shared, **client.state.local}.items():
         assert torch.equal(value, before[name])
         assert not value.requires_grad
 
@@ -227,9 +233,9 @@ def test_diagnostics_are_means_over_a_clients_own_steps() -> None:
 def test_statistics_cover_all_of_a_clients_data_whatever_the_pass(
     tokens_a_pass: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TOKENS_A_PASS", {"cpu": tokens_a_pass})
+    monkeypatch.setattr(batches, "TOKENS_PER_PASS", {"cpu": tokens_a_pass})
     clients = [job(0, list(range(40))), job(1, [41, 45, 50])]
-    found = collect(Sums(), toy.vit(), toy.train_samples(), clients)
+    found = collect_statistics(Recipe("toy", Sums()), toy.vit(), toy.train_samples(), clients)
     for k, client in enumerate(clients):
         held = np.flatnonzero(client.counts)
         assert found[k]["count"][:, 0].tolist() == client.counts[held].tolist()
@@ -246,11 +252,11 @@ def test_statistics_are_taken_before_training_and_travel_with_the_update() -> No
 
     client = job(0, list(range(10)))
     (update,) = train(Weights(), client)
-    torch.testing.assert_close(update.statistics["seen"], 10 * client.shared["weight"])
+    torch.testing.assert_close(update.statistics["seen"], 10 * client.state.shared["weight"])
 
 
 def test_a_method_without_statistics_uploads_none() -> None:
-    assert collect(Linear(), toy.vit(), toy.train_samples(), [job(0, [0])]) == [{}]
+    assert collect_statistics(Recipe("toy", Linear()), toy.vit(), toy.train_samples(), [job(0, [0])]) == [{}]
 
 
 def test_batches_of_equal_generators_are_equal_whatever_is_trained() -> None:
@@ -280,13 +286,12 @@ def test_memory_is_read_and_not_trained() -> None:
             return super().logits(vit, batch, state) + batch.own(state["offset"])
 
     plain = job(0, list(range(10)))
-    moved = replace(
-        job(0, list(range(10))), memory={"offset": plain.local["shift"]}, local={"shift": torch.zeros(toy.CLASSES)}
-    )
+    memory, local = {"offset": plain.state.local["shift"]}, {"shift": torch.zeros(toy.CLASSES)}
+    moved = replace(plain, state=ClientState(plain.state.shared, memory, local))
     (update,) = train(Shifted(), moved)
     (expected,) = train(Linear(), plain)
     torch.testing.assert_close(update.shared["weight"], expected.shared["weight"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(update.local["shift"] + plain.local["shift"], expected.local["shift"])
+    torch.testing.assert_close(update.local["shift"] + plain.state.local["shift"], expected.local["shift"])
     assert "offset" not in update.shared.keys() | update.local.keys()
 
 
@@ -297,7 +302,7 @@ class Rows(Linear):
 
     def logits(self, vit: FrozenViT, batch: Batch, state: State) -> Tensor:  # type: ignore[override]
         logits = super().logits(vit, batch, state)
-        return logits.scatter_add(1, batch.own(batch.classes), batch.own(state["bias"] * batch.holders.owned))
+        return logits.scatter_add(1, batch.own(batch.classes), batch.own(state["bias"] * batch.info.owned))
 
     def statistics(self, vit: FrozenViT, batch: Batch, state: State) -> State:  # type: ignore[override]
         return {"sum": batch.class_sums(vit.features(batch))}
@@ -306,11 +311,14 @@ class Rows(Linear):
 def test_of_tensors_with_a_row_per_class_a_client_has_those_of_its_classes_and_learns_as_with_all() -> None:
     """A dense layer in plain torch, whose rows of absent classes never enter, is the reference."""
     clients = [job(0, toy.rows_of(1, 3).tolist()), job(1, toy.rows_of(0, 1, 2).tolist())]
-    clients = [replace(c, shared=c.shared | {"bias": torch.tensor([0.5, -0.5, 1.0, 2.0])}) for c in clients]
+    clients = [
+        replace(c, state=replace(c.state, shared=c.state.shared | {"bias": torch.tensor([0.5, -0.5, 1.0, 2.0])}))
+        for c in clients
+    ]
     plain = replace(TRAINING, weight_decay=0.0)
     for update, of in zip(train(Rows(), *clients, training=plain), clients, strict=True):
         held = np.flatnonzero(of.counts).tolist()
-        dense = {name: value.clone().requires_grad_() for name, value in {**of.shared, **of.local}.items()}
+        dense = {name: value.clone().requires_grad_() for name, value in {**of.state.shared, **of.state.local}.items()}
         optimiser = torch.optim.SGD(dense.values(), 0.1, momentum=0.9)
         order = np.random.default_rng(of.client)
         inside = torch.zeros(toy.CLASSES).index_fill(0, torch.tensor(held), 1.0)

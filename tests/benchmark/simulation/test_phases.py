@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import ClientUpdate, LocalTraining, images_trained, learn
+from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.tasks import ClientUpdate, LocalTraining
 from fedprompt.methods.base import Phase, State
 from fedprompt.methods.registry import Recipe
 from tests import toy
@@ -19,7 +20,7 @@ ROWS = list(range(10))
 
 
 def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: Sequence[int] = ROWS) -> ClientUpdate:
-    (update,) = learn(PLAIN, toy.vit(), toy.train_samples(), [job(0, list(rows))], training, phases)
+    (update,) = train_clients(PLAIN, toy.vit(), toy.train_samples(), [job(0, list(rows))], training, phases)
     return update
 
 
@@ -39,7 +40,7 @@ def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: S
 )
 def test_images_of_a_clients_training_are_told_beforehand(phases: list[Phase], images: int) -> None:
     """Ten samples in batches of 4, 4 and 2, for two epochs."""
-    assert images_trained(phases, 10, TRAINING) == images
+    assert TRAINING.images(phases, 10) == images
     assert trained(phases).images == images
 
 
@@ -80,15 +81,17 @@ class Counting(Linear):
 def test_a_method_settles_once_a_batch_for_the_clients_that_still_have_one(together: bool) -> None:
     """Clients of 10, 3 and 7 samples have 6, 2 and 4 batches; what they received stays as it was."""
     jobs = [job(0, ROWS), job(1, [20, 21, 22]), job(2, list(range(30, 37)))]
-    jobs = [replace(one, shared=jobs[0].shared) for one in jobs]  # as a server sends it: one tensor for all
-    before = {key: value.clone() for key, value in jobs[0].shared.items()}
+    jobs = [
+        replace(one, state=replace(one.state, shared=jobs[0].state.shared)) for one in jobs
+    ]  # as a server sends it: one tensor for all
+    before = {key: value.clone() for key, value in jobs[0].state.shared.items()}
     arguments = (Recipe("counting", Counting()), toy.vit(), toy.train_samples())
     groups = [jobs] if together else [[one] for one in jobs]
-    updates = [update for group in groups for update in learn(*arguments, group, TRAINING)]
+    updates = [update for group in groups for update in train_clients(*arguments, group, TRAINING)]
     for update, batches in zip(updates, (6, 2, 4), strict=True):
         torch.testing.assert_close(update.shared["weight"], before["weight"] + batches)
-        assert not torch.equal(update.local["shift"], jobs[0].local["shift"])
-    assert same(jobs[0].shared, before)
+        assert not torch.equal(update.local["shift"], jobs[0].state.local["shift"])
+    assert same(jobs[0].state.shared, before)
 
 
 class Clamped(Linear):
@@ -102,7 +105,9 @@ def test_a_trained_tensor_that_is_settled_goes_on_from_there() -> None:
     """Some of its four numbers are within the limits after one batch, and are elsewhere after the next."""
     recipe = Recipe("clamped", Clamped())
     one, two = (
-        learn(recipe, toy.vit(), toy.train_samples(), [job(0, ROWS)], TRAINING, (Phase(("shift",), batches=n),))[0]
+        train_clients(
+            recipe, toy.vit(), toy.train_samples(), [job(0, ROWS)], TRAINING, (Phase(("shift",), batches=n),)
+        )[0]
         for n in (1, 2)
     )
     assert one.local["shift"].abs().max() == two.local["shift"].abs().max() == pytest.approx(0.1)
@@ -115,5 +120,5 @@ def test_the_rows_that_a_run_will_train_on_are_told_beforehand(name: str, monkey
     """The samples are told of them, so that they know what is worth keeping."""
     simulator = toy.simulator(name, of=toy.unequal(), participation=2 / 3)
     told: list[int] = []
-    monkeypatch.setattr(simulator.train, "expect", told.append)
+    monkeypatch.setattr(simulator.context.train, "expect", told.append)
     assert simulator.run().images == told[0] > 0

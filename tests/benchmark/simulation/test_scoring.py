@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation import local_training as client
-from fedprompt.benchmark.simulation import scoring as evaluation
+from fedprompt.benchmark.simulation import batch as batches
+from fedprompt.benchmark.simulation import scoring
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.scoring import Subject, joined, score, summary
+from fedprompt.benchmark.simulation.scoring import ScoringTask, joined, score, summary
+from fedprompt.benchmark.simulation.tasks import ClientState
 from fedprompt.methods.base import Method, State
 from fedprompt.methods.registry import Recipe
 from tests import toy
@@ -37,11 +38,13 @@ class Probe(Method):
         return batch.linear(vit.features(batch), state["weight"], state["bias"])
 
 
-def subject(client: int, rows: list[int], counts: list[int], logits: list[float]) -> Subject:
-    return Subject(client, np.array(rows, np.int64), np.array(counts), {"logits": torch.tensor(logits)})
+def subject(client: int, rows: list[int], counts: list[int], logits: list[float]) -> ScoringTask:
+    return ScoringTask(
+        client, np.array(rows, np.int64), np.array(counts), ClientState({"logits": torch.tensor(logits)}, {}, {})
+    )
 
 
-def scored(method: Method, subjects: list[Subject]):  # type: ignore[no-untyped-def]
+def scored(method: Method, subjects: list[ScoringTask]):  # type: ignore[no-untyped-def]
     return score(Recipe("toy", method), toy.vit(), toy.test_samples(), subjects)
 
 
@@ -102,7 +105,7 @@ class Tabled(Fixed):
         return batch.own(state["logits"])
 
 
-def table_of(*subjects: Subject) -> list[list[float | None]]:
+def table_of(*subjects: ScoringTask) -> list[list[float | None]]:
     return scored(Tabled(), list(subjects)).means_by_class()["table"]
 
 
@@ -125,14 +128,14 @@ def test_rows_by_class_of_several_groups_are_added_up() -> None:
 
 def test_there_are_no_rows_by_class_where_the_classes_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     one = subject(0, rows(0), [1] * 4, [1.0, 0, 0, 0])
-    monkeypatch.setattr(evaluation, "MOST_CLASSES", 4)
+    monkeypatch.setattr(scoring, "MOST_CLASSES", 4)
     assert scored(Tabled(), [one]).means_by_class()
-    monkeypatch.setattr(evaluation, "MOST_CLASSES", 3)
+    monkeypatch.setattr(scoring, "MOST_CLASSES", 3)
     assert scored(Tabled(), [one]).means_by_class() == {}
 
 
 def test_the_number_of_threads_changes_no_bit_of_the_rows_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TOKENS_A_PASS", {"cpu": 0})  # many passes
+    monkeypatch.setattr(batches, "TOKENS_PER_PASS", {"cpu": 0})  # many passes
     rng = np.random.default_rng(0)
     subjects = [subject(k, rng.permutation(30)[: 3 * k].tolist(), [1] * 4, rng.random(4).tolist()) for k in range(9)]
     one, many = (
@@ -144,13 +147,14 @@ def test_the_number_of_threads_changes_no_bit_of_the_rows_by_class(monkeypatch: 
 
 @pytest.mark.parametrize("tokens_a_pass", [0, 17 * 20, 10**6])  # 16, 20 and all samples a pass
 def test_the_size_of_a_pass_changes_no_score(tokens_a_pass: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "TOKENS_A_PASS", {"cpu": tokens_a_pass})
+    monkeypatch.setattr(batches, "TOKENS_PER_PASS", {"cpu": tokens_a_pass})
     rng = np.random.default_rng(0)
     sizes = [30, 0, 1, 17, 5, 16, 30, 2]
     weights = [torch.randn(4, toy.vit().dim, generator=torch.Generator().manual_seed(k)) for k in range(len(sizes))]
     subjects = [
-        Subject(k, rng.permutation(30)[:size], rng.integers(1, 9, 4), {"weight": weights[k], "bias": torch.zeros(4)})
+        ScoringTask(k, rng.permutation(30)[:size], rng.integers(1, 9, 4), ClientState(state, {}, {}))
         for k, size in enumerate(sizes)
+        for state in [{"weight": weights[k], "bias": torch.zeros(4)}]
     ]
     found = scored(Probe(), subjects)
     for k, one in enumerate(subjects):

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import LocalTraining
+from fedprompt.benchmark.simulation.outcome import Outcome
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.simulator import Outcome, RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.data.federation import Federation
 from fedprompt.methods.base import Method, State, hyperparameter
 from fedprompt.methods.base import Streams as Generators
@@ -80,7 +82,8 @@ def simulate(
         toy.test_samples(),
         federation,
         RandomStreams("toy", "toy", seed),
-        RoundSettings(rounds, participation, eval_every, training, Executor(executor)),
+        RoundSettings(rounds, participation, eval_every, training),
+        Executor(executor),
     )
 
 
@@ -108,7 +111,7 @@ def test_federated_averaging_by_hand() -> None:
         ends, losses = zip(*(pulled(w, client.train) for client in federation.clients), strict=True)
         w = (8 * ends[0] + 4 * ends[1] + 8 * ends[2]) / 20
         expected_loss.append(np.mean([np.mean(steps) for steps in losses]))
-    np.testing.assert_allclose(run.server["w"].numpy(), w, rtol=1e-5)
+    np.testing.assert_allclose(run.state.server["w"].numpy(), w, rtol=1e-5)
     np.testing.assert_allclose([row["train_loss"] for row in outcome.rounds[1:]], expected_loss, rtol=1e-5)
     assert w[0] > w[1]  # so every client predicts class 0
     share = [1.0, len(toy.rows_of(0, part="test")) / len(toy.rows_of(0, 1, part="test")), 0.0]
@@ -126,7 +129,7 @@ def test_local_tensors_stay_with_their_clients() -> None:
         w = np.zeros(2)
         for _ in range(2):
             w, _ = pulled(w, client.train)
-        np.testing.assert_allclose(run.local[k]["w"].numpy(), w, rtol=1e-5)
+        np.testing.assert_allclose(run.state.local[k]["w"].numpy(), w, rtol=1e-5)
     assert (outcome.upload_bytes, outcome.download_bytes) == (0, 0)
     assert outcome.parameters == {"shared": 0, "local": 2}
 
@@ -138,23 +141,23 @@ def test_a_held_out_client_predicts_with_the_mean_of_the_trained_local_tensors()
     run = simulate(Own(), federation, rounds=1)
     run.run()
     ends = [pulled(np.zeros(2), federation.clients[k].train)[0] for k in (0, 1)]
-    (subject,) = run.subjects(federation.held_out)
-    np.testing.assert_allclose(subject.state["w"].numpy(), np.mean(ends, axis=0), rtol=1e-5)
+    (subject,) = run.evaluator.tasks(run.state, federation.held_out)
+    np.testing.assert_allclose(subject.state.tensors["w"].numpy(), np.mean(ends, axis=0), rtol=1e-5)
 
 
 def test_before_any_training_every_client_predicts_with_the_initial_tensors() -> None:
     federation = three_clients()
     run = simulate(Own(shift=5.0), federation)
-    for subject in run.subjects(np.arange(3)):
-        assert subject.state["w"].tolist() == [5, 0]
+    for subject in run.evaluator.tasks(run.state, np.arange(3)):
+        assert subject.state.tensors["w"].tolist() == [5, 0]
 
 
 def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
     run = simulate(Own(shift=5.0), three_clients(), rounds=1, participation=0.1)
     run.run()
-    trained = int(run.cohort(1)[0])
-    for subject in run.subjects(np.arange(3)):
-        assert (subject.state["w"].tolist() == [5, 0]) == (subject.client != trained)
+    trained = int(run.sample_cohort(1)[0])
+    for subject in run.evaluator.tasks(run.state, np.arange(3)):
+        assert (subject.state.tensors["w"].tolist() == [5, 0]) == (subject.client != trained)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,7 @@ def test_the_first_evaluation_is_of_the_initial_state() -> None:
 def test_a_cohort_is_the_share_asked_for_of_the_seen_clients_and_at_least_one(participation: float, size: int) -> None:
     federation = toy.federation(clients=10, held_out=2)
     run = simulate(Pull(), federation, participation=participation)
-    drawn = [run.cohort(number) for number in range(1, 40)]
+    drawn = [run.sample_cohort(number) for number in range(1, 40)]
     for cohort in drawn:
         assert len(cohort) == len(set(cohort.tolist())) == size
         assert cohort.tolist() == sorted(cohort)
@@ -206,7 +209,7 @@ def test_held_out_clients_never_train() -> None:
 def test_never_trained_is_the_share_of_seen_clients_that_no_round_drew() -> None:
     federation = toy.federation(clients=9, held_out=1)
     run = simulate(Pull(), federation, rounds=2, participation=0.25)
-    drawn = set(run.cohort(1)) | set(run.cohort(2))
+    drawn = set(run.sample_cohort(1)) | set(run.sample_cohort(2))
     outcome = run.run()
     assert outcome.never_trained == pytest.approx((8 - len(drawn)) / 8)
     assert outcome.never_trained > 0
@@ -255,11 +258,11 @@ def test_statistics_and_memory_travel_too_and_of_class_rows_those_of_a_clients_c
     # prototypes [24] and known [1] a class held; up also a sum [24] and a count [1] a class held. All seen clients
     # upload statistics once before round 1, then 2 a round.
     run = toy.simulator("pep-fedpt", rounds=3, participation=0.5)
-    held = dict(enumerate((run.federation.counts > 0).sum(1).tolist()))
-    assert len({held[int(k)] for k in run.federation.seen}) > 1
-    drawn = [int(k) for number in (1, 2, 3) for k in run.cohort(number)]
+    held = dict(enumerate((run.context.federation.counts > 0).sum(1).tolist()))
+    assert len({held[int(k)] for k in run.context.federation.seen}) > 1
+    drawn = [int(k) for number in (1, 2, 3) for k in run.sample_cohort(number)]
     outcome = run.run()
-    dense, first = 4 * (10 * 24 + 4 * 24 + 4), [int(k) for k in run.federation.seen]
+    dense, first = 4 * (10 * 24 + 4 * 24 + 4), [int(k) for k in run.context.federation.seen]
     up = sum(4 * 25 * held[k] for k in first)
     down = sum(dense + 4 * 24 + 4 * (24 + 25) * held[k] for k in first)
     assert (outcome.rounds[0]["upload_bytes"], outcome.rounds[0]["download_bytes"]) == (up, down)
@@ -293,9 +296,9 @@ def test_methods_meet_the_same_cohorts_and_batches() -> None:
 def test_the_registered_methods_meet_the_same_cohorts_and_initial_heads() -> None:
     runs = [toy.simulator(name, participation=0.5) for name in ("fedvpt", "pep-fedpt", "head")]
     for number in (1, 2, 3):
-        assert len({tuple(run.cohort(number)) for run in runs}) == 1
+        assert len({tuple(run.sample_cohort(number)) for run in runs}) == 1
     for run in runs[1:]:
-        assert torch.equal(run.server["head.weight"], runs[0].server["head.weight"])
+        assert torch.equal(run.state.server["head.weight"], runs[0].state.server["head.weight"])
 
 
 def rows_without_time(outcome: Outcome) -> list[str]:
@@ -323,10 +326,10 @@ def test_a_method_that_reads_the_prior_is_also_scored_without_it() -> None:
 
 def test_the_labels_of_an_unlabelled_client_are_not_looked_at() -> None:
     run = toy.simulator("pep-fedpt")
-    for subject in run.subjects(run.federation.held_out, labelled=False):
+    for subject in run.evaluator.tasks(run.state, run.context.federation.held_out, labelled=False):
         assert subject.counts.tolist() == [0] * toy.CLASSES
-    for subject in run.subjects(run.federation.held_out):
-        assert subject.counts.tolist() == run.federation.counts[subject.client].tolist()
+    for subject in run.evaluator.tasks(run.state, run.context.federation.held_out):
+        assert subject.counts.tolist() == run.context.federation.counts[subject.client].tolist()
 
 
 def test_a_federation_with_nobody_held_out_has_no_such_metrics() -> None:

@@ -12,10 +12,11 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation import evaluator as judges
 from fedprompt.benchmark.simulation.batch import Batch
+from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Kind
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.scoring import score
-from fedprompt.benchmark.simulation.simulator import RoundSettings, Simulator
+from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import registry
 from fedprompt.methods.base import Phase, State
 from fedprompt.methods.base import Streams as Generators
@@ -73,9 +74,9 @@ def test_rows_of_a_class_are_averaged_with_what_the_server_holds_for_clients_wit
                 own = own - no_decay.lr * velocity
             ends.append(own)
         table = (8 * ends[0] + 4 * ends[1] + 8 * ends[2]) / 20
-    np.testing.assert_allclose(run.server["table"].numpy(), table, rtol=1e-5)
-    assert run.server["table"][3].tolist() == [0, 0]  # of the class that nobody holds
-    assert run.server["total"][:, 0].tolist() == [3 * 8, 3 * 2, 3 * 10, 0]  # before round 1 and in both rounds
+    np.testing.assert_allclose(run.state.server["table"].numpy(), table, rtol=1e-5)
+    assert run.state.server["table"][3].tolist() == [0, 0]  # of the class that nobody holds
+    assert run.state.server["total"][:, 0].tolist() == [3 * 8, 3 * 2, 3 * 10, 0]  # before round 1 and in both rounds
     held = [1, 2, 1]
     assert run.outcome.upload_bytes == sum(n * (4 + 2 * (8 + 4)) for n in held)
     assert run.outcome.download_bytes == sum(3 * (n * 8 + 16) for n in held)
@@ -99,7 +100,7 @@ def test_rounds_pass_a_training_free_method_by(monkeypatch: pytest.MonkeyPatch) 
     assert all(math.isnan(row["train_loss"]) for row in outcome.rounds)
     assert outcome.images == outcome.upload_bytes == outcome.never_trained == 0
     assert {row["rounds_trained"] for row in outcome.clients} == {0}
-    assert run.executor.facts()["used"] == "none: nothing is trained"
+    assert run.executor.summary()["used"] == "none: nothing is trained"
 
 
 def test_passes_of_the_backbone_are_counted_in_whole_images() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedprompt.benchmark.backbone import memory_budget as memory
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep import gpu_share

@@ -1,6 +1,6 @@
 from typing import Any
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep.order import longest_first
 from tests.benchmark.conftest import config, configs

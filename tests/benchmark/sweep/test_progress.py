@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.sweep import progress
 from fedprompt.benchmark.sweep.progress import ConsoleProgress
 from tests.benchmark.conftest import config, configs

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.options import RunConfig
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.runs import locks, worker
 from fedprompt.benchmark.runs import store as store_module
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.execute import Record, failed
 from fedprompt.benchmark.runs.locks import Locks
+from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module

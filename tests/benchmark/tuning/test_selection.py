@@ -6,12 +6,20 @@ import pytest
 import yaml
 
 from fedprompt.benchmark.config.method_overrides import MethodOverrides
-from fedprompt.benchmark.config.options import RunConfig, options
+from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.execute import failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.tuning import selection as tuning
-from fedprompt.benchmark.tuning.selection import Trial, best, check_place, judge, preset, write
+from fedprompt.benchmark.tuning.selection import (
+    Trial,
+    best,
+    check_target,
+    evaluate_trial,
+    preset,
+    trial_runs,
+    write_preset,
+)
 from tests.benchmark.conftest import configs
 
 
@@ -23,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def keep(store: Store, run: RunConfig, *validation: float, test: float = 0.5) -> None:
-    """A finished run with these validation accuracies, evaluation by evaluation; without any, a failed run."""
+    """Stores a finished run with these validation accuracies per evaluation, or a failed run without any."""
     record = failed(run, "ArithmeticError")
     rounds = [{"round": k, "seen_mean": test, "validation_mean": value} for k, value in enumerate(validation)]
     store.write(replace(record, result=record.result | {"status": "done"}, rounds=rounds) if rounds else record)
@@ -32,52 +40,52 @@ def keep(store: Store, run: RunConfig, *validation: float, test: float = 0.5) ->
 NAN = float("nan")
 
 
-def test_a_score_is_the_mean_over_runs_of_their_last_evaluations(store: Store) -> None:
+def test_score_is_the_mean_of_the_last_evaluations_of_all_runs(store: Store) -> None:
     runs = configs(seeds=(0, 1))
     keep(store, runs[0], 0.9, NAN, 0.5, NAN, 0.3)
     keep(store, runs[1], 0.9, NAN, 0.6, NAN, 0.8)
-    assert judge(store, MethodOverrides(), runs, last=1).score == pytest.approx((0.3 + 0.8) / 2)
-    assert judge(store, MethodOverrides(), runs, last=2).score == pytest.approx((0.4 + 0.7) / 2)
+    assert evaluate_trial(store, MethodOverrides(), runs, last=1).score == pytest.approx((0.3 + 0.8) / 2)
+    assert evaluate_trial(store, MethodOverrides(), runs, last=2).score == pytest.approx((0.4 + 0.7) / 2)
 
 
-def test_a_trial_with_a_failed_or_missing_run_has_no_score(store: Store) -> None:
+def test_trial_with_a_failed_or_missing_run_has_no_score(store: Store) -> None:
     runs = configs(seeds=(0, 1, 2))
     keep(store, runs[0], 0.9)
     keep(store, runs[1])
-    found = judge(store, MethodOverrides(), runs, last=1)
+    found = evaluate_trial(store, MethodOverrides(), runs, last=1)
     assert (found.score, found.failed) == (None, 2)
 
 
-def test_without_validation_samples_there_is_nothing_to_choose_by(store: Store) -> None:
+def test_missing_validation_samples_are_refused(store: Store) -> None:
     (run,) = configs()
     keep(store, run, NAN)
     with pytest.raises(ConfigError, match="--validation"):
-        judge(store, MethodOverrides(), [run], last=1)
+        evaluate_trial(store, MethodOverrides(), [run], last=1)
 
 
-def trial(score: float | None, **own: Any) -> Trial:
-    return Trial(MethodOverrides(**own), ("id",), int(score is None), score)
+def trial(score: float | None, **overrides: Any) -> Trial:
+    return Trial(MethodOverrides(**overrides), ("id",), int(score is None), score)
 
 
-def test_the_best_is_chosen_of_equal_ones_the_first_and_never_one_that_failed() -> None:
+def test_best_is_the_first_of_equal_trials_and_never_a_failed_one() -> None:
     found = best([trial(0.2, lr=1), trial(None, lr=2), trial(0.7, lr=3), trial(0.7, lr=4)])
     assert found is not None
-    assert found.own.lr == 3
+    assert found.overrides.lr == 3
     assert best([trial(0.0)]) is not None
     assert best([trial(None), trial(None)]) is None
 
 
-def test_the_runs_of_a_trial_are_those_of_the_grid_with_its_settings() -> None:
+def test_runs_of_a_trial_are_those_of_the_grid_with_its_overrides() -> None:
     settings = configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1), set=("fedvpt.tokens=4",))
-    own = MethodOverrides(lr=0.7, set=("fedvpt.tokens=2",))
-    (runs,) = tuning.grid(settings, {"fedvpt": [own]})["fedvpt"]
+    overrides = MethodOverrides(lr=0.7, set=("fedvpt.tokens=2",))
+    (runs,) = trial_runs(settings, {"fedvpt": [overrides]})["fedvpt"]
     wanted = {"methods": ("fedvpt",), "alpha": (0.1, 1.0), "seeds": (0, 1), "lr": 0.7, "set": ("fedvpt.tokens=2",)}
     assert runs == configs(**wanted)
-    (runs,) = tuning.grid(settings, {"fedvpt": [MethodOverrides(lr=0.7)]})["fedvpt"]
+    (runs,) = trial_runs(settings, {"fedvpt": [MethodOverrides(lr=0.7)]})["fedvpt"]
     assert runs[0].settings["fedvpt"]["tokens"] == 4
 
 
-JUDGED = {
+TRIALS = {
     "head": [trial(0.3, lr=0.1), trial(0.6, lr=0.2)],
     "fedvpt": [trial(None, lr=0.1), trial(0.5, lr=0.2, set=("fedvpt.tokens=2",))],
     "local": [trial(None, lr=0.1), trial(None, lr=0.2)],
@@ -86,11 +94,11 @@ JUDGED = {
 
 def written(tmp_path: Path, **given: Any) -> Path:
     chosen = options({"methods": ("all",), "rounds": 3, "alpha": (0.1, 1.0), "seeds": (5,), "validation": 0.3} | given)
-    write(tmp_path / "deep" / "tuned.yaml", preset(chosen, JUDGED, {"last": 1}))
+    write_preset(tmp_path / "deep" / "tuned.yaml", preset(chosen, TRIALS, {"last": 1}))
     return tmp_path / "deep" / "tuned.yaml"
 
 
-def test_the_preset_is_a_grid_with_each_methods_choice(tmp_path: Path) -> None:
+def test_preset_is_a_grid_with_the_choice_of_each_method(tmp_path: Path) -> None:
     path = written(tmp_path)
     found = options({}, str(path))
     assert (found.rounds, found.alpha, found.methods) == (3, (0.1, 1.0), ("head", "fedvpt", "local"))
@@ -102,7 +110,7 @@ def test_the_preset_is_a_grid_with_each_methods_choice(tmp_path: Path) -> None:
     assert "local" not in found.per_method
 
 
-def test_all_trials_are_kept_in_it(tmp_path: Path) -> None:
+def test_preset_records_all_trials(tmp_path: Path) -> None:
     kept = yaml.safe_load(written(tmp_path).read_text())["tuning"]
     assert kept["last"] == 1
     assert kept["trials"]["fedvpt"] == [
@@ -112,25 +120,25 @@ def test_all_trials_are_kept_in_it(tmp_path: Path) -> None:
     assert len(kept["trials"]["local"]) == 2
 
 
-def test_a_preset_replaces_a_former_one_and_nothing_else(tmp_path: Path) -> None:
-    check_place(written(tmp_path))
-    check_place(tmp_path / "new.yaml")
+def test_only_presets_of_bench_tune_are_replaced(tmp_path: Path) -> None:
+    check_target(written(tmp_path))
+    check_target(tmp_path / "new.yaml")
     (tmp_path / "own.yaml").write_text("rounds: 3\n")
-    with pytest.raises(ConfigError, match=r"own.yaml is there"):
-        check_place(tmp_path / "own.yaml")
+    with pytest.raises(ConfigError, match=r"own.yaml exists"):
+        check_target(tmp_path / "own.yaml")
     with pytest.raises(ConfigError, match=r"ends in \.yaml"):
-        check_place(tmp_path / "tuned.json")
+        check_target(tmp_path / "tuned.json")
 
 
-def test_a_preset_that_cannot_be_written_leaves_the_former_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_former_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path)
     before = path.read_text()
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tuning.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(ConfigError, match="no space left"):
-        write(path, {"rounds": 1})
+        write_preset(path, {"rounds": 1})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert path.read_text() == before

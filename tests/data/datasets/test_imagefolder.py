@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.data import registry
+from fedprompt.data import loading
 from fedprompt.data.errors import DataError
 from tests.data.made import image
 
@@ -17,7 +17,7 @@ def folder(root: Path, *tops: str, count: int = 5) -> Path:
 
 def test_folders_are_classes_and_every_fifth_image_is_tested(tmp_path: Path) -> None:
     folder(tmp_path, "cat", "dog")
-    dataset = registry.load("imagefolder:own", tmp_path)
+    dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.classes == ("cat", "dog")
     assert dataset.domains == dataset.client_names == ()
     assert dataset.test_x.paths == ["cat/2.png", "dog/2.png"]
@@ -26,7 +26,7 @@ def test_folders_are_classes_and_every_fifth_image_is_tested(tmp_path: Path) -> 
 
 def test_two_levels_are_domains_and_classes(tmp_path: Path) -> None:
     folder(tmp_path, "photo/cat", "photo/dog", "sketch/cat")
-    dataset = registry.load("imagefolder:own", tmp_path)
+    dataset = loading.load("imagefolder:own", tmp_path)
     assert (dataset.domains, dataset.classes) == (("photo", "sketch"), ("cat", "dog"))
     assert dataset.test_domains is not None
     assert dataset.test_domains.tolist() == [0, 0, 1]
@@ -36,7 +36,7 @@ def test_two_levels_are_domains_and_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("domain", ["", "photo/"])
 def test_train_and_test_folders_are_the_split(tmp_path: Path, domain: str) -> None:
     folder(tmp_path, f"train/{domain}cat", f"test/{domain}cat", f"test/{domain}cow", count=2)
-    dataset = registry.load("imagefolder:own", tmp_path)
+    dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.classes == ("cat", "cow")
     assert dataset.train_x.paths == [f"train/{domain}cat/{k}.png" for k in (0, 1)]
     assert dataset.test_y.tolist() == [0, 0, 1, 1]
@@ -46,7 +46,7 @@ def test_a_csv_file_names_the_clients(tmp_path: Path) -> None:
     root = folder(tmp_path, "cat")
     lines = [f"{'b' if k < 2 else 'a'},cat/{k}.png" for k in range(5)]
     (root / "clients.csv").write_text("\n".join(["client,path", *lines]))
-    dataset = registry.load("imagefolder:own", tmp_path)
+    dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.client_names == ("a", "b")
     assert dataset.train_clients is not None
     assert dataset.test_clients is not None
@@ -57,47 +57,47 @@ def test_a_csv_file_names_the_clients(tmp_path: Path) -> None:
 def test_test_images_in_a_folder_of_their_own_need_no_client(tmp_path: Path) -> None:
     root = folder(tmp_path, "train/cat", "test/cat", count=1)
     (root / "clients.csv").write_text("path,client\ntrain/cat/0.png,ann\n")
-    assert registry.load("imagefolder:own", tmp_path).test_clients is None
+    assert loading.load("imagefolder:own", tmp_path).test_clients is None
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["file,client"], "has no column path; its header is: file, client"),
-        (["path,client", "cat/9.png,a"], "clients.csv names 1 images that are not there: cat/9.png"),
-        (["path,client", "cat/0.png,a"], "names no client for cat/1.png; each training image needs one"),
+        (["path,client", "cat/9.png,a"], "clients.csv lists 1 images that do not exist: cat/9.png"),
+        (["path,client", "cat/0.png,a"], "has no client for cat/1.png; each training image needs one"),
         (["path,client", "cat/0.png,a", "cat/0.png,b"], "cat/0.png has two clients, a and b"),
-        (["path,client", "../x.png,a"], "the path '../x.png' does not lie below"),
+        (["path,client", "../x.png,a"], "the path '../x.png' is not inside"),
     ],
 )
 def test_a_csv_file_that_does_not_fit_the_images_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
     (folder(tmp_path, "cat") / "clients.csv").write_text("\n".join(lines))
     with pytest.raises(DataError, match=re.escape(message)):
-        registry.load("imagefolder:own", tmp_path)
+        loading.load("imagefolder:own", tmp_path)
 
 
 def test_images_and_folders_of_images_side_by_side_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, "photo", "photo/cat")
-    with pytest.raises(DataError, match="holds both images and folders of images"):
-        registry.load("imagefolder:own", tmp_path)
+    with pytest.raises(DataError, match="contains both images and folders of images"):
+        loading.load("imagefolder:own", tmp_path)
 
 
 def test_a_folder_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no folder .*own; need one with a folder for each class"):
-        registry.load("imagefolder:own", tmp_path)
+    with pytest.raises(DataError, match=r"folder not found: .*own; it needs a subfolder per class"):
+        loading.load("imagefolder:own", tmp_path)
     (tmp_path / "own" / "cat").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no image; need PATH/CLASS"):
-        registry.load("imagefolder:own", tmp_path)
+    with pytest.raises(DataError, match="contains no images; need PATH/CLASS"):
+        loading.load("imagefolder:own", tmp_path)
 
 
 def test_too_few_images_to_test_on_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, "cat", count=2)
-    with pytest.raises(DataError, match="there is no test image"):
-        registry.load("imagefolder:own", tmp_path)
+    with pytest.raises(DataError, match=r"no test images in .*; need at least one"):
+        loading.load("imagefolder:own", tmp_path)
 
 
 def test_an_image_that_changed_gives_a_new_identity(tmp_path: Path) -> None:
     path = folder(tmp_path, "cat")
-    before = registry.identity("imagefolder:own", tmp_path)
+    before = loading.identity("imagefolder:own", tmp_path)
     image(path / "cat" / "0.png", size=(90, 90))
-    assert registry.identity("imagefolder:own", tmp_path) != before
+    assert loading.identity("imagefolder:own", tmp_path) != before

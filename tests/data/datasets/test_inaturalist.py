@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.data import registry
+from fedprompt.data import loading, registry
 from fedprompt.data.errors import DataError
 from tests.data.made import inaturalist, shared
 
@@ -12,7 +12,7 @@ ROWS = [("7", "a1", "Ara ara", 0), ("12", "a2", "Bufo bufo", 1), ("7", "a3", "Bu
 
 def test_photographers_are_clients_and_columns_go_by_their_header(tmp_path: Path) -> None:
     inaturalist(tmp_path, ROWS)
-    dataset = registry.load("inaturalist-user-120k", tmp_path)
+    dataset = loading.load("inaturalist-user-120k", tmp_path)
     assert dataset.client_names == ("3", "7", "12")  # numbers in order of number
     assert dataset.train_clients is not None
     assert dataset.train_clients.tolist() == [1, 2, 1, 0]
@@ -28,7 +28,7 @@ def test_photographers_are_clients_and_columns_go_by_their_header(tmp_path: Path
 def test_each_size_of_cell_has_its_own_file(tmp_path: Path, split: str) -> None:
     for size in ("100", "300", "1k", "3k", "10k", "30k"):
         inaturalist(tmp_path, [(f"cell {size}", *row[1:]) for row in ROWS], f"geo_{size}")
-    assert registry.load(f"inaturalist-geo-{split}", tmp_path).client_names == (f"cell {split}",)
+    assert loading.load(f"inaturalist-geo-{split}", tmp_path).client_names == (f"cell {split}",)
 
 
 @pytest.mark.parametrize(
@@ -39,20 +39,20 @@ def test_each_size_of_cell_has_its_own_file(tmp_path: Path, split: str) -> None:
         ("test.csv", "image_id,class\nt0,Ara ara\n", "has no column label; its header is: image_id, class"),
         ("test.csv", "image_id,class,label\nt0,Ara ara\n", "line 2: need a value for each of image_id, class, label"),
         ("test.csv", "image_id,class,label\nt0,Ara ara,1203\n", "the label '1203' of class Ara ara is out of range"),
-        ("test.csv", "image_id,class,label\nt9,Ara ara,0\n", "test.csv names 1 files that are not in .*t9.jpg"),
-        ("test.csv", "image_id,class,label\nt0,Canis lupus,5\n", r"names 1 files .*: \?/Canis lupus/t0.jpg"),
+        ("test.csv", "image_id,class,label\nt9,Ara ara,0\n", "test.csv lists 1 files that are not in .*t9.jpg"),
+        ("test.csv", "image_id,class,label\nt0,Canis lupus,5\n", r"lists 1 files .*: \?/Canis lupus/t0.jpg"),
     ],
 )
 def test_a_csv_file_that_does_not_fit_is_refused(tmp_path: Path, file: str, content: str, message: str) -> None:
     (inaturalist(tmp_path, ROWS) / file).write_text(content)
     with pytest.raises(DataError, match=message):
-        registry.load("inaturalist-user-120k", tmp_path)
+        loading.load("inaturalist-user-120k", tmp_path)
 
 
 def test_an_archive_without_the_split_is_answered_with_what_it_holds(tmp_path: Path) -> None:
     inaturalist(tmp_path, ROWS, "geo_1k")
-    with pytest.raises(DataError, match=r"no CSV file in .* ends in .*; there: federated_train_geo_1k.csv, test.csv"):
-        registry.load("inaturalist-geo-100", tmp_path)
+    with pytest.raises(DataError, match=r"no CSV file in .* ends in .*; found: federated_train_geo_1k.csv, test.csv"):
+        loading.load("inaturalist-geo-100", tmp_path)
 
 
 @pytest.mark.parametrize("split", ["user-120k", "geo-100", "geo-1k", "geo-3k"])
@@ -66,6 +66,6 @@ def test_real_client_sizes_come_back_from_made_files(tmp_path: Path) -> None:
     sizes = {client: 1 + int(count) // 200 for client, count in (line.split(",") for line in lines)}
     rows = [(client, f"i{client}_{k}", "Ara ara", 0) for client, size in sizes.items() for k in range(size)]
     inaturalist(tmp_path, rows, "geo_3k")
-    dataset = registry.load("inaturalist-geo-3k", tmp_path)
+    dataset = loading.load("inaturalist-geo-3k", tmp_path)
     assert dataset.train_clients is not None
     assert Counter(dataset.client_names[i] for i in dataset.train_clients) == sizes

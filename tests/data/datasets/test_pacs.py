@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedprompt.data import registry
+from fedprompt.data import loading, registry
 from fedprompt.data.datasets.pacs import CLASSES, DOMAINS
 from fedprompt.data.errors import DataError
 from fedprompt.data.files.archive import unpack
@@ -21,7 +21,7 @@ def pacs(root: Path, count: int) -> Path:
 
 def test_every_fifth_image_of_a_domain_and_class_is_tested(tmp_path: Path) -> None:
     pacs(tmp_path, 6)
-    dataset = registry.load("pacs", tmp_path)
+    dataset = loading.load("pacs", tmp_path)
     assert dataset.classes == CLASSES
     assert dataset.domains == DOMAINS
     assert dataset.test_x.paths == [f"{d}/{c}/pic_002.jpg" for d in sorted(DOMAINS) for c in sorted(CLASSES)]
@@ -49,13 +49,13 @@ def test_the_listed_counts_follow_from_the_published_class_sizes() -> None:
 
 def test_an_absent_folder_is_named(tmp_path: Path) -> None:
     (pacs(tmp_path, 3) / "photo").rename(tmp_path / "away")
-    with pytest.raises(DataError, match=r"no folder .*photo/dog; .* holds art_painting, cartoon, sketch"):
-        registry.load("pacs", tmp_path)
+    with pytest.raises(DataError, match=r"folder not found: .*photo/dog; .* contains art_painting, cartoon, sketch"):
+        loading.load("pacs", tmp_path)
 
 
 def test_the_real_subset_has_four_domains_of_equal_shares(tmp_path: Path) -> None:
     unpack(shared("PACS.subset-60.zip"), tmp_path / "PACS")
-    dataset = registry.load("pacs", tmp_path)
+    dataset = loading.load("pacs", tmp_path)
     for part, count in (("train", 48), ("test", 12)):
         pairs = Counter(zip(*(getattr(dataset, f"{part}_{what}").tolist() for what in ("domains", "y")), strict=True))
         assert set(pairs.values()) == {count}

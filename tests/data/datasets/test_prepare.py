@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.data import registry
+from fedprompt.data import loading
 from fedprompt.data.datasets import prepare as preparing
 from fedprompt.data.datasets.prepare import prepare, verify
 from fedprompt.data.errors import DataError
@@ -25,11 +25,11 @@ def test_an_archive_of_any_name_is_unpacked_and_verified(tmp_path: Path) -> None
     assert (verdict.train, verdict.test, verdict.classes) == (6, 3, 3)
     assert verdict.faults == ()
     assert verdict.differs == (
-        "6 train where the published set has 100,000",
-        "3 test where the published set has 10,000",
-        "3 classes where the published set has 200",
+        "train: 6, published: 100,000",
+        "test: 3, published: 10,000",
+        "classes: 3, published: 200",
     )
-    assert registry.load("tiny-imagenet", tmp_path / "root").train_x[0].shape == (64, 64, 3)
+    assert loading.load("tiny-imagenet", tmp_path / "root").train_x[0].shape == (64, 64, 3)
     assert prepare("tiny-imagenet", tmp_path / "root") == verdict  # again: nothing to do
 
 
@@ -45,12 +45,12 @@ def test_a_file_in_the_data_root_is_taken_before_any_download(tmp_path: Path) ->
         file.writestr("kfold/photo/dog/1.jpg", b"")
     root.mkdir()
     (tmp_path / "PACS.zip").rename(root / "PACS.zip")
-    with pytest.raises(DataError, match=r"no folder .*PACS/art_painting/dog; .* holds photo"):
-        prepare("pacs", root)  # unpacked, though not whole
+    with pytest.raises(DataError, match=r"folder not found: .*PACS/art_painting/dog; .* contains photo"):
+        prepare("pacs", root)  # unpacked, but incomplete
 
 
 def test_what_is_given_out_by_hand_is_asked_for_by_name_and_place(tmp_path: Path) -> None:
-    message = f"PACS.zip cannot be downloaded, it is given out by hand\nput it at {tmp_path / 'PACS.zip'}"
+    message = f"PACS.zip has no download address; request it from its authors\nsave it as {tmp_path / 'PACS.zip'}"
     with pytest.raises(DataError, match=re.escape(message)):
         prepare("pacs", tmp_path)
 
@@ -67,7 +67,7 @@ def test_a_download_goes_to_the_data_root_under_its_published_name(
         shutil.copy(archive, path)
 
     monkeypatch.setattr(preparing, "fetch", fetch)
-    monkeypatch.setattr(preparing, "md5_of", lambda _: "90528d7ca1a48142e341f4ef8d21d0de")
+    monkeypatch.setattr(preparing, "file_md5", lambda _: "90528d7ca1a48142e341f4ef8d21d0de")
     assert prepare("tiny-imagenet", tmp_path / "root").train == 6
     assert asked == [("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")]
 
@@ -76,7 +76,7 @@ def test_of_several_archives_a_folder_may_hold_some_and_the_rest_is_named(tmp_pa
     (tmp_path / "have").mkdir()
     with zipfile.ZipFile(tmp_path / "have" / "inaturalist-user-120k.zip", "w") as file:
         file.writestr("inaturalist-user-120k/test.csv", "image_id,class,label\n")
-    with pytest.raises(DataError, match=r"inaturalist-user-120k: still absent: train_val_images.tar.gz; give them"):
+    with pytest.raises(DataError, match=r"inaturalist-user-120k: still missing: train_val_images.tar.gz; add them"):
         prepare("inaturalist-user-120k", tmp_path / "root", [tmp_path / "have"])
     assert (tmp_path / "root" / "inaturalist" / "inaturalist-user-120k" / "test.csv").is_file()
 
@@ -84,9 +84,9 @@ def test_of_several_archives_a_folder_may_hold_some_and_the_rest_is_named(tmp_pa
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("domainnet-10", "clip.zip", "clip.zip is none of its absent files: clipart.zip, infograph.zip"),
-        ("pacs", "none.zip", "none.zip: there is no such file"),
-        ("digits", "clip.zip", "digits needs no preparing"),
+        ("domainnet-10", "clip.zip", "clip.zip is none of its missing files: clipart.zip, infograph.zip"),
+        ("pacs", "none.zip", "none.zip: file not found"),
+        ("digits", "clip.zip", "digits needs no preparation"),
         ("pasc", "clip.zip", "unknown data set 'pasc'; did you mean 'pacs'"),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_file_that_cannot_serve_is_refused(tmp_path: Path, name: str, given: s
 
 def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
     archive = packed(tmp_path)
-    with pytest.raises(DataError, match="is there already; remove it to unpack"):
+    with pytest.raises(DataError, match="already exists; delete it to unpack"):
         prepare("tiny-imagenet", tmp_path / "made", [archive])
 
 
@@ -119,7 +119,7 @@ def test_content_that_changed_since_it_was_prepared_is_a_fault(tmp_path: Path) -
     shutil.copy(folder / "n00000001_0.JPEG", folder / "n00000001_1.JPEG")
     (folder / "n00000001_1.JPEG").write_bytes((folder / "n00000001_0.JPEG").read_bytes() + b"\0")
     (fault,) = verify("tiny-imagenet", tmp_path / "root").faults
-    assert fault.startswith("the content has changed since it was prepared: checksum sha256:")
+    assert fault.startswith("the content has changed since preparation: checksum sha256:")
 
 
 def test_a_data_set_of_arrays_is_verified_by_its_identity() -> None:

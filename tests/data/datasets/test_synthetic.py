@@ -4,7 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fedprompt.data import federation, registry
+from fedprompt.data import federation, loading, registry
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.datasets.synthetic import CONCENTRATION, client_sizes, skewed_labels
 from fedprompt.data.errors import DataError
@@ -15,7 +15,7 @@ from tests.data.toy import stream
 
 @pytest.fixture(scope="module")
 def places() -> DataSet:
-    return registry.load("synthetic:inaturalist-geo-3k")
+    return loading.load("synthetic:inaturalist-geo-3k")
 
 
 @pytest.mark.parametrize("split", ["user-120k", "geo-100", "geo-1k", "geo-3k"])
@@ -34,8 +34,8 @@ def test_a_client_holds_its_real_number_of_samples(places: DataSet) -> None:
 
 
 def test_nobody_takes_it_for_the_real_data_set(places: DataSet) -> None:
-    assert registry.source(places.name).description.startswith("NOT iNaturalist: made images")
-    assert "accuracies mean nothing" in places.notes[0]
+    assert registry.source(places.name).description.startswith("NOT iNaturalist: generated images")
+    assert "accuracies have no meaning" in places.notes[0]
     assert all(name.startswith("made class") for name in places.classes)
 
 
@@ -52,7 +52,7 @@ def test_it_is_the_same_each_time_and_its_identity_names_the_sizes(places: DataS
     again = registry.source(places.name).load()
     assert (again.train_x == places.train_x).all()
     assert (again.train_y == places.train_y).all()
-    assert again.identity != registry.identity("synthetic:inaturalist-geo-1k")
+    assert again.identity != loading.identity("synthetic:inaturalist-geo-1k")
 
 
 def test_a_clients_classes_are_as_many_as_its_dirichlet_gives() -> None:
@@ -73,11 +73,11 @@ def test_unknown_sizes_are_answered_with_the_known() -> None:
     with pytest.raises(
         DataError, match=re.escape("unknown client sizes 'inaturalist-geo-300'; did you mean 'inatural")
     ):
-        registry.load("synthetic:inaturalist-geo-300")
+        loading.load("synthetic:inaturalist-geo-300")
 
 
 def test_nine_thousand_photographers_become_a_federation() -> None:
-    dataset = registry.load("synthetic:inaturalist-user-120k")
+    dataset = loading.load("synthetic:inaturalist-user-120k")
     built = federation.build(dataset, PartitionSettings("natural", held_out=0.1), stream(0))
     sizes = client_sizes()["inaturalist-user-120k"]
     assert (len(built.clients), len(built.held_out)) == (9275, 928)  # 927.5 rounded

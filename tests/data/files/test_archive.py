@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.files import archive
 from fedprompt.data.files.archive import unpack
 
 CONTENT = {"pets/cat/1.jpg": b"meow" * 300, "pets/dog/2.jpg": np.random.default_rng(0).bytes(5000), "pets/empty": b""}
@@ -68,7 +68,7 @@ def test_several_folders_at_the_top_all_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../out.jpg", "pets/../../out.jpg", "/tmp/out.jpg", "pets\\..\\out.jpg"])
 def test_no_path_leaves_the_target(tmp_path: Path, kind: str, name: str) -> None:
     path = MAKERS[kind](tmp_path / kind, CONTENT | {name: b"bad"})
-    with pytest.raises(DataError, match="would leave the target folder: it is refused"):
+    with pytest.raises(DataError, match="would be written outside the target folder"):
         unpack(path, tmp_path / "root" / "pets")
     assert list((tmp_path / "root").iterdir()) == []
     assert not list(tmp_path.rglob("out.jpg"))
@@ -80,7 +80,7 @@ def test_a_tar_with_a_link_or_device_is_refused(tmp_path: Path, kind: bytes) -> 
         member = tarfile.TarInfo("pets/link")
         member.type, member.linkname = kind, "/etc/passwd"
         file.addfile(member)
-    with pytest.raises(DataError, match="holds the link or device pets/link: it is refused"):
+    with pytest.raises(DataError, match=r"refused .*: it contains the link or device pets/link"):
         unpack(tmp_path / "a.tar", tmp_path / "root" / "pets")
     assert list((tmp_path / "root").iterdir()) == []
 
@@ -90,7 +90,7 @@ def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
         member = zipfile.ZipInfo("pets/link")
         member.external_attr = (stat.S_IFLNK | 0o777) << 16
         file.writestr(member, "/etc/passwd")
-    with pytest.raises(DataError, match="holds the link pets/link"):
+    with pytest.raises(DataError, match=r"refused .*: it contains the link pets/link"):
         unpack(tmp_path / "a.zip", tmp_path / "root" / "pets")
 
 
@@ -100,7 +100,7 @@ def test_a_truncated_archive_is_said_to_be_one_wherever_it_was_cut(tmp_path: Pat
     last = len(whole) - 10 if kind != "a.tar" else 3 * 512 + 2 * 512 + 10 * 512  # up to the end of the last member
     for length in {600, last // 3, last // 2, last - 5, last}:
         (tmp_path / "cut").write_bytes(whole[:length])
-        with pytest.raises(DataError, match="cut is truncated: fetch it again"):
+        with pytest.raises(DataError, match="cut is truncated: download it again"):
             unpack(tmp_path / "cut", tmp_path / "root" / "pets")
         assert list((tmp_path / "root").iterdir()) == []
 
@@ -112,7 +112,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
     middle = 512 * 4 + 100 if kind == "a.tar" else len(data) // 2  # in a plain tar only headers have a checksum
     data[middle : middle + 40] = bytes(b ^ 255 for b in data[middle : middle + 40])
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"is (damaged|truncated).*: fetch it again"):
+    with pytest.raises(DataError, match=r"is (damaged|truncated).*: download it again"):
         unpack(path, tmp_path / "pets")
     assert not (tmp_path / "pets").exists()
 
@@ -120,13 +120,13 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"no archive" * 100])
 def test_another_file_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.zip is no zip or tar archive"):
+    with pytest.raises(DataError, match=r"a\.zip is not a zip or tar archive"):
         unpack(tmp_path / "a.zip", tmp_path / "pets")
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "pets").mkdir()
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'pets'} exists already: remove it")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'pets'} already exists: delete it")):
         unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "pets")
 
 
@@ -134,7 +134,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
-    with pytest.raises(DataError, match=r"cannot unpack a\.zip to .*: No space left on device"):
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(DataError, match=r"cannot unpack a\.zip to .*: no space left on device"):
         unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "root" / "pets")
     assert list((tmp_path / "root").iterdir()) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.files.download import fetch, md5_of
+from fedprompt.data.files.download import fetch, file_md5
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -66,12 +66,12 @@ def test_a_download_arrives_whole_under_its_name_alone(tmp_path: Path, server: S
     fetch(server.url, tmp_path / "new" / "pets.zip", MD5)
     assert (tmp_path / "new" / "pets.zip").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["pets.zip"]
-    assert md5_of(tmp_path / "new" / "pets.zip") == MD5
+    assert file_md5(tmp_path / "new" / "pets.zip") == MD5
 
 
 def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
     server.breaks_off = True
-    with pytest.raises(DataError, match=r"after 1,000,000 of 3,000,000 bytes\nthe same command goes on"):
+    with pytest.raises(DataError, match=r"after 1,000,000 of 3,000,000 bytes\nrun the same command again to resume"):
         fetch(server.url, tmp_path / "pets.zip", MD5)
     assert not (tmp_path / "pets.zip").exists()
     server.breaks_off = False
@@ -106,6 +106,6 @@ def test_an_address_without_the_file_is_named(tmp_path: Path, server: Server) ->
 
 def test_without_a_network_it_is_said_what_to_put_where(tmp_path: Path) -> None:
     url, path = "http://127.0.0.1:9/pets.zip", tmp_path / "pets.zip"  # nobody listens there
-    message = f"cannot download {re.escape(url)}: .*\\n.*get it elsewhere, put it at {re.escape(str(path))}"
+    message = f"cannot download {re.escape(url)}: .*\\n.*or save the file as {re.escape(str(path))}"
     with pytest.raises(DataError, match=message):
         fetch(url, path)

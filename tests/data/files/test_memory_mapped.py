@@ -1,7 +1,6 @@
 """Arrays made once a machine. What albums of files add, and the lock of a builder that died: test_cache.py."""
 
 import errno
-import multiprocessing
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from fedprompt.data.errors import DataError
 from fedprompt.data.files import memory_mapped as mapped
 from fedprompt.data.files.memory_mapped import MappedArray
+from tests.data.made import in_two_processes
 
 SHAPE = (5, 3)
 WHOLE = np.arange(15, dtype=np.float32).reshape(SHAPE)
@@ -111,7 +111,7 @@ def test_an_interrupted_remaking_leaves_what_was_there(tmp_path: Path) -> None:
 def test_without_space_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 41, 59))  # type: ignore[attr-defined]
     maker = Maker()
-    message = "cannot be written (no space): 0 MiB for numbers, 0 MiB free; name another: BENCH_CACHE"
+    message = "cannot be written (no space): numbers needs 0 MiB, 0 MiB are free; set BENCH_CACHE"
     with pytest.raises(DataError, match=re.escape(message)):
         array(tmp_path).get(maker)
     assert maker.calls == 0
@@ -124,7 +124,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing(tmp_path: Path) -> None:
         yield WHOLE[:2]
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\).*BENCH_CACHE"):
+    with pytest.raises(DataError, match=r"cannot be written \(no space left on device\).*BENCH_CACHE"):
         array(tmp_path).get(full)
     assert left(tmp_path) == []
 
@@ -136,7 +136,7 @@ def test_a_folder_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(DataError, match=r"cannot lock .*No locks available; name a cache on a local disk: BENCH_CACHE"):
+    with pytest.raises(DataError, match=r"cannot lock .*no locks available; set BENCH_CACHE to a local disk"):
         array(tmp_path).get(Maker())
 
 
@@ -148,18 +148,10 @@ def counted(root: Path, start: Any, answers: Any) -> None:
 
 
 def test_of_two_processes_at_once_one_makes_it_and_both_read_it(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, answers = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=counted, args=(tmp_path, start, answers)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    found = sorted(answers.get(timeout=120) for _ in workers)
-    for worker in workers:
-        worker.join()
-    assert found == [(105.0, 0), (105.0, 1)]
+    assert sorted(in_two_processes(counted, tmp_path)) == [(105.0, 0), (105.0, 1)]
 
 
 def test_the_default_folder_is_made_where_it_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot make the cache folder .*BENCH_CACHE"):
+    with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
         mapped.prepare(tmp_path / "file" / "cache")

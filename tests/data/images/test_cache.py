@@ -1,5 +1,4 @@
 import errno
-import multiprocessing
 import os
 import re
 import shutil
@@ -11,8 +10,8 @@ import pytest
 
 from fedprompt.data.errors import DataError
 from fedprompt.data.images import cache
-from fedprompt.data.images.decoding import ImageFiles, album
-from tests.data.made import image
+from fedprompt.data.images.decoding import ImageFiles, train_test_files
+from tests.data.made import image, in_two_processes
 
 COLOURS = [(10 * i, 0, 255 - 10 * i) for i in range(6)]
 
@@ -23,7 +22,7 @@ def pictures(root: Path) -> tuple[ImageFiles, ImageFiles]:
     for i, path in enumerate(paths):
         if not (root / path).exists():
             image(root / path, COLOURS[i], (8 + i, 9))
-    return album(root, paths[:4], paths[4:], "toy", "v1")
+    return train_test_files(root, paths[:4], paths[4:], "toy", "v1")
 
 
 def names(folder: Path) -> list[str]:
@@ -46,7 +45,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_both_parts_come_from_one_file_in_the_order_of_their_paths(tmp_path: Path, counted: list[Path]) -> None:
     train, test = pictures(tmp_path / "images")
-    first, second = (cache.decoded(part, 4, folder=tmp_path / "cache") for part in (train, test))
+    first, second = (cache.load_decoded(part, 4, folder=tmp_path / "cache") for part in (train, test))
     assert first.shape == (4, 4, 4, 3)
     assert first.dtype == np.uint8
     assert [tuple(pixel) for pixel in first[:, 2, 2]] == COLOURS[:4]
@@ -57,40 +56,40 @@ def test_both_parts_come_from_one_file_in_the_order_of_their_paths(tmp_path: Pat
 
 
 def test_what_is_read_is_mapped_and_not_loaded(tmp_path: Path) -> None:
-    part = cache.decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache")
+    part = cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache")
     assert isinstance(part, np.memmap)
     part[:] = 0  # a reader's own copy
-    assert cache.decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache").any()
+    assert cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache").any()
 
 
 def test_each_size_and_rule_is_kept_by_itself(tmp_path: Path, counted: list[Path]) -> None:
     train, _ = pictures(tmp_path / "images")
     for size, rule in ((4, "stretch"), (5, "stretch"), (4, "crop"), (4, "stretch")):
-        cache.decoded(train, size, rule, tmp_path / "cache")  # type: ignore[arg-type]
+        cache.load_decoded(train, size, rule, tmp_path / "cache")  # type: ignore[arg-type]
     assert len(counted) == 3 * 6
 
 
 @pytest.mark.parametrize("change", ["content", "time", "identity"])
 def test_a_source_that_changed_is_decoded_again(tmp_path: Path, change: str, counted: list[Path]) -> None:
     train, _ = pictures(tmp_path / "images")
-    cache.decoded(train, 4, folder=tmp_path / "cache")
+    cache.load_decoded(train, 4, folder=tmp_path / "cache")
     if change == "content":
         image(tmp_path / "images" / "1.png", (1, 2, 3), (50, 50))
     elif change == "time":
         os.utime(tmp_path / "images" / "1.png", ns=(1, 1))
     else:
-        train, _ = album(tmp_path / "images", train.paths, ["5.png"], "toy", "v2")
-    again = cache.decoded(train, 4, folder=tmp_path / "cache")
+        train, _ = train_test_files(tmp_path / "images", train.paths, ["5.png"], "toy", "v2")
+    again = cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert len(counted) == 6 + len(train.whole)
     assert tuple(again[1, 0, 0]) == ((1, 2, 3) if change == "content" else COLOURS[1])
 
 
 def test_a_cache_file_cut_short_by_hand_is_made_again(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
-    cache.decoded(train, 4, folder=tmp_path / "cache")
+    cache.load_decoded(train, 4, folder=tmp_path / "cache")
     (data,) = (tmp_path / "cache").glob("*.npy")
     data.write_bytes(data.read_bytes()[:200])
-    assert tuple(cache.decoded(train, 4, folder=tmp_path / "cache")[1, 0, 0]) == COLOURS[1]
+    assert tuple(cache.load_decoded(train, 4, folder=tmp_path / "cache")[1, 0, 0]) == COLOURS[1]
 
 
 def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path: Path) -> None:
@@ -98,24 +97,24 @@ def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path: Pa
     (tmp_path / "images" / "1.png").write_bytes(b"no image")
     (tmp_path / "images" / "5.png").unlink()
     with pytest.raises(
-        DataError, match=r"toy: 2 unreadable images: .*1.png is no readable image: unknown format; .*5.png"
+        DataError, match=r"toy: 2 unreadable images: .*1.png is not a readable image: unknown format; .*5.png"
     ):
-        cache.decoded(train, 4, folder=tmp_path / "cache")
+        cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.npy"))
     assert not [name for name in names(tmp_path / "cache") if name.startswith(".")]
-    assert sorted(cache.unreadable(train, tmp_path / "cache")) == ["1.png", "5.png"]
+    assert sorted(cache.find_unreadable(train, tmp_path / "cache")) == ["1.png", "5.png"]
 
 
 def test_which_images_are_unreadable_is_remembered_until_one_changes(tmp_path: Path, counted: list[Path]) -> None:
     train, _ = pictures(tmp_path / "images")
     (tmp_path / "images" / "1.png").write_bytes(b"no image")
     for _ in range(2):
-        assert list(cache.unreadable(train, tmp_path / "cache")) == ["1.png"]
+        assert list(cache.find_unreadable(train, tmp_path / "cache")) == ["1.png"]
     assert len(counted) == 6
     image(tmp_path / "images" / "1.png")
-    assert cache.unreadable(train, tmp_path / "cache") == {}
+    assert cache.find_unreadable(train, tmp_path / "cache") == {}
     assert len(counted) == 12
-    cache.unreadable(train, tmp_path / "cache", again=True)
+    cache.find_unreadable(train, tmp_path / "cache", recheck=True)
     assert len(counted) == 18
 
 
@@ -124,8 +123,8 @@ def test_a_full_disk_is_told_before_anything_is_decoded(
 ) -> None:
     train, _ = pictures(tmp_path / "images")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=re.escape("cannot be written (no space): 0 MiB for toy at 4 px")):
-        cache.decoded(train, 4, folder=tmp_path / "cache")
+    with pytest.raises(DataError, match=re.escape("cannot be written (no space): toy at 4 px needs 0 MiB")):
+        cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert counted == []
 
 
@@ -136,44 +135,37 @@ def test_a_disk_that_fills_up_leaves_no_half_written_cache(tmp_path: Path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache.os, "replace", full)  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\).*BENCH_CACHE"):
-        cache.decoded(train, 4, folder=tmp_path / "cache")
+    with pytest.raises(DataError, match=r"cannot be written \(no space left on device\).*BENCH_CACHE"):
+        cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert [name for name in names(tmp_path / "cache") if not name.endswith(".lock")] == []
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot make the cache folder .*BENCH_CACHE"):
-        cache.decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "file" / "cache")
+    with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
+        cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "file" / "cache")
 
 
 def build(root: Path, start: Any, results: Any) -> None:
     start.wait()
-    results.put(int(cache.decoded(pictures(root / "images")[0], 4, folder=root / "cache").sum()))
+    results.put(int(cache.load_decoded(pictures(root / "images")[0], 4, folder=root / "cache").sum()))
 
 
 def test_two_processes_at_once_make_one_good_cache(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=build, args=(tmp_path, start, results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    sums = [results.get(timeout=120) for _ in workers]
-    for worker in workers:
-        worker.join()
-    assert sums == [int(cache.decoded(train, 4, folder=tmp_path / "elsewhere").sum())] * 2
+    sums = in_two_processes(build, tmp_path)
+    assert sums == [int(cache.load_decoded(train, 4, folder=tmp_path / "elsewhere").sum())] * 2
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 
 
 def test_the_lock_of_a_builder_that_died_holds_nobody_up(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
-    cache.decoded(train, 4, folder=tmp_path / "cache")
+    cache.load_decoded(train, 4, folder=tmp_path / "cache")
     (data,) = (tmp_path / "cache").glob("*.npy")
     data.unlink()
     (tmp_path / "cache" / f".{data.name}.99999").write_bytes(b"half")  # what a killed builder leaves
     assert data.with_suffix(".lock").exists()
-    assert cache.decoded(train, 4, folder=tmp_path / "cache").any()
+    assert cache.load_decoded(train, 4, folder=tmp_path / "cache").any()
     assert not [name for name in names(tmp_path / "cache") if name.startswith(".")]
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.images.decoding import ImageFiles, album, decode
+from fedprompt.data.images.decoding import ImageFiles, decode, train_test_files
 from tests.data.made import image
 
 
@@ -59,13 +59,13 @@ def test_a_large_image_is_averaged_and_not_sampled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "unknown format"), (b"no image", "unknown format"), (None, "there is no such file")]
+    ("content", "reason"), [(b"", "unknown format"), (b"no image", "unknown format"), (None, "file not found")]
 )
 def test_what_is_no_image_is_named_with_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=re.escape(f"{path} is no readable image: {reason}")):
+    with pytest.raises(DataError, match=re.escape(f"{path} is not a readable image: {reason}")):
         decode(path)
 
 
@@ -74,20 +74,20 @@ def test_an_image_cut_short_is_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"a\.jpg is no readable image: .*truncated"):
+    with pytest.raises(DataError, match=r"a\.jpg is not a readable image: .*truncated"):
         decode(tmp_path / "a.jpg")
 
 
 def test_a_16_bit_image_is_refused_rather_than_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="is no 8-bit image"):
+    with pytest.raises(DataError, match="is not an 8-bit image"):
         decode(tmp_path / "a.png")
 
 
 def test_the_parts_of_an_album_are_views_on_one(tmp_path: Path) -> None:
     for i in range(5):
         image(tmp_path / f"{i}.png", (i, i, i), (3, 2 + i))
-    train, test = album(tmp_path, ["0.png", "1.png", "2.png"], ["3.png", "4.png"], "toy", "v1")
+    train, test = train_test_files(tmp_path, ["0.png", "1.png", "2.png"], ["3.png", "4.png"], "toy", "v1")
     assert (len(train), len(test)) == (3, 2)
     assert test.paths == ["3.png", "4.png"]
     assert test[1].shape == (6, 3, 3)

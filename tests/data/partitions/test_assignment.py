@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions.assignment import apportion, assign, deal, feasible_shares, whole_counts
+from fedprompt.data.partitions.assignment import apportion, assign, draw_samples, feasible_shares, integer_counts
 from fedprompt.data.partitions.labels import dirichlet_priors
 from tests.data.toy import balanced, toy
 
@@ -53,7 +53,7 @@ def test_shares_and_counts_keep_to_rows_stock_and_rounding(
     assert shares.min() >= 0
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     np.testing.assert_allclose(sizes @ shares, stock, rtol=1e-6, atol=1e-9)  # nothing is left over here
-    counts = whole_counts(shares, sizes, stock, rng)
+    counts = integer_counts(shares, sizes, stock, rng)
     assert (counts.sum(axis=1) == sizes).all()
     assert (counts.sum(axis=0) == stock).all()
     assert np.abs(counts - sizes[:, None] * shares).max() < 1
@@ -62,20 +62,20 @@ def test_shares_and_counts_keep_to_rows_stock_and_rounding(
 def test_rounding_gives_each_count_its_share_on_average() -> None:
     rng = np.random.default_rng(0)
     shares = np.array([[0.05, 0.15, 0.3, 0.5]])
-    counts = sum(whole_counts(shares, np.array([3]), np.full(4, 9), rng) for _ in range(4000)) / 4000
+    counts = sum(integer_counts(shares, np.array([3]), np.full(4, 9), rng) for _ in range(4000)) / 4000
     np.testing.assert_allclose(counts, 3 * shares, atol=0.04)  # five standard errors
 
 
 def test_counts_that_are_whole_already_are_kept() -> None:
     shares = np.array([[0.3, 0.7], [0.1, 0.9]])
-    counts = whole_counts(shares, np.array([10, 10]), np.array([4, 16]), np.random.default_rng(0))
+    counts = integer_counts(shares, np.array([10, 10]), np.array([4, 16]), np.random.default_rng(0))
     assert counts.tolist() == [[3, 7], [1, 9]]
 
 
 def test_dealing_hands_out_each_class_as_counted_and_shuffled() -> None:
     labels = np.arange(3000) % 3
     counts = np.array([[5, 0, 7], [300, 2, 0]])
-    first, second = deal(labels, counts, np.random.default_rng(0))
+    first, second = draw_samples(labels, counts, np.random.default_rng(0))
     assert np.bincount(labels[first], minlength=3).tolist() == [5, 0, 7]
     assert np.bincount(labels[second], minlength=3).tolist() == [300, 2, 0]
     assert not set(first) & set(second)

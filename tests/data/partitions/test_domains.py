@@ -65,13 +65,13 @@ def test_a_domain_is_held_out_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"kind": "domain", "clients": 2}, "--clients 2 is too few: toy has 3 domains, and each is a client"),
-        ({"kind": "domain", "alpha": 0.5}, "--alpha 0.5 has no effect with one client a domain"),
-        ({"kind": "domain", "alpha": 0.5, "clients": 3}, "--alpha 0.5 has no effect with one client a domain"),
+        ({"kind": "domain", "clients": 2}, "--clients 2 is too small: toy has 3 domains, each needs a client"),
+        ({"kind": "domain", "alpha": 0.5}, "--alpha 0.5 has no effect with one client per domain"),
+        ({"kind": "domain", "alpha": 0.5, "clients": 3}, "--alpha 0.5 has no effect with one client per domain"),
         ({"kind": "domain", "clients_per_domain": 41}, "domain 'art' has 40 training samples for 41 clients"),
         ({"kind": "domain", "held_out": "foto"}, "unknown domain 'foto'; did you mean 'photo'? available: art, photo"),
         ({"kind": "leave-one-domain-out", "domain": "foto"}, "unknown domain 'foto'; did you mean 'photo'?"),
-        ({"kind": "iid", "held_out": "photo"}, "--held-out photo is no number, and the clients of iid have no domains"),
+        ({"kind": "iid", "held_out": "photo"}, "--held-out photo is not a number, and the clients of iid have no"),
     ],
 )
 def test_what_the_domains_cannot_give_is_refused(asked: dict[str, object], message: str) -> None:
@@ -81,7 +81,7 @@ def test_what_the_domains_cannot_give_is_refused(asked: dict[str, object], messa
 
 def test_a_data_set_without_domains_is_refused() -> None:
     for asked in (PartitionSettings("domain"), PartitionSettings("leave-one-domain-out", domain="photo")):
-        with pytest.raises(DataError, match="toy has no domains: partitions by domain need a data set"):
+        with pytest.raises(DataError, match="toy has no domains: choose another data set or partition"):
             build(balanced(40, 10, 2), asked, stream(0))
 
 
@@ -89,7 +89,7 @@ def test_a_single_domain_cannot_be_left_out() -> None:
     dataset = shifted(40, 10, 2, ("photo",))
     with pytest.raises(DataError, match="--held-out photo leaves no client to train: it is the only domain"):
         build(dataset, PartitionSettings("leave-one-domain-out", domain="photo", clients_per_domain=2), stream(0))
-    with pytest.raises(DataError, match="domain gives 1 client here: a federation has at least 2"):
+    with pytest.raises(DataError, match="domain gives 1 client here: a federation needs at least 2"):
         build(dataset, PartitionSettings("domain"), stream(0))
 
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions import settings as partition
 from fedprompt.data.partitions.assignment import Assignment, Labels
 from fedprompt.data.partitions.labels import dirichlet_priors, split_classes
 from fedprompt.data.partitions.settings import PartitionSettings
@@ -16,7 +15,7 @@ from tests.data.toy import balanced, toy
 
 def spread(dataset: DataSet, seed: int = 0, **given: object) -> Assignment:
     asked = PartitionSettings(**given)  # type: ignore[arg-type]
-    return partition.find(asked.kind).spread(dataset, asked, np.random.default_rng(seed))
+    return asked.assign(dataset, np.random.default_rng(seed))
 
 
 def counts(labels: np.ndarray, positions: object, classes: int) -> np.ndarray:
@@ -51,9 +50,9 @@ def test_wishes_come_true_when_many_clients_share_many_samples() -> None:
     # With many clients the priors add up to nearly the stock, so that little has to bend.
     dataset = balanced(80_000, 4_000, 4)
     dealt = spread(dataset, alpha=1.0, clients=400)
-    assert dealt.wanted is not None
+    assert dealt.target_shares is not None
     got = counts(dataset.train_y, dealt.train, 4) / 200
-    assert np.abs(got - dealt.wanted).sum(axis=1).mean() / 2 < 0.05
+    assert np.abs(got - dealt.target_shares).sum(axis=1).mean() / 2 < 0.05
 
 
 def test_lognormal_sizes_have_the_deviation_asked_for() -> None:
@@ -71,7 +70,7 @@ def test_a_class_is_split_by_its_column_in_both_parts() -> None:
     dealt = split_classes(labels, shares, np.zeros((2, 2), np.int64), np.random.default_rng(0))
     assert counts(labels.train_y, dealt.train, 2).tolist() == [[6, 1], [4, 4]]
     assert counts(labels.test_y, dealt.test, 2).tolist() == [[3, 2], [2, 8]]
-    np.testing.assert_allclose(dealt.wanted, [[6 / 7, 1 / 7], [1 / 2, 1 / 2]])
+    np.testing.assert_allclose(dealt.target_shares, [[6 / 7, 1 / 7], [1 / 2, 1 / 2]])
 
 
 def test_a_client_left_empty_takes_one_sample_from_the_largest() -> None:
@@ -142,7 +141,7 @@ def test_classes_without_samples_are_nobodys() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"classes_per_client": 5}, "--classes-per-client 5 is too many: toy has training samples of 4 classes"),
+        ({"classes_per_client": 5}, "--classes-per-client 5 is too large: toy has training samples of 4 classes"),
         ({"classes_per_client": 4, "clients": 11}, "class 'class 0' has 10 training samples for 11 clients: lower"),
         ({"kind": "dirichlet-class", "clients": 41}, "41 clients but only 40 training samples: at most 40 clients"),
     ],

@@ -58,9 +58,9 @@ def test_a_number_of_clients_is_drawn_from_those_large_enough() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"clients": 4}, "toy has 3 clients of at least 1 training images (--min-samples); need 4: lower"),
-        ({"min_samples": 6}, "toy has 1 clients of at least 6 training images (--min-samples); need 2: lower"),
-        ({"held_out": 3}, "--held-out 3 leaves no client to train: 3 clients, so at most 2"),
+        ({"clients": 4}, "toy has 3 clients with at least 1 training images (--min-samples); need 4: lower"),
+        ({"min_samples": 6}, "toy has 1 clients with at least 6 training images (--min-samples); need 2: lower"),
+        ({"held_out": 3}, "--held-out 3 leaves no client to train: at most 2 of 3 clients"),
     ],
 )
 def test_more_than_the_data_holds_is_refused(asked: dict[str, int], message: str) -> None:
@@ -69,5 +69,5 @@ def test_more_than_the_data_holds_is_refused(asked: dict[str, int], message: str
 
 
 def test_a_data_set_without_clients_is_refused() -> None:
-    with pytest.raises(DataError, match="toy names no clients of its own: use another partition, such as dirichlet"):
+    with pytest.raises(DataError, match="toy has no natural clients: use another partition, such as dirichlet"):
         build(balanced(10, 10, 2), PartitionSettings("natural"), stream(0))

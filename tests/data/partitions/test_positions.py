@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions.positions import check_positions, check_some, class_counts, set_aside
+from fedprompt.data.partitions.positions import check_not_empty, check_positions, class_counts, set_aside
 
 
 def test_counts_are_of_each_client_and_class() -> None:
@@ -15,9 +15,9 @@ def test_counts_are_of_each_client_and_class() -> None:
 @pytest.mark.parametrize(
     ("positions", "message"),
     [
-        ([[0, 1], [4]], "client 1 holds train sample 4; there are 0 to 3"),
-        ([[0, -1], [2]], "client 0 holds train sample -1; there are 0 to 3"),
-        ([[0, 1], [2, 1]], "train sample 1 is held 2 times, by clients 0, 1"),
+        ([[0, 1], [4]], "client 1 has train sample 4; need 0 to 3"),
+        ([[0, -1], [2]], "client 0 has train sample -1; need 0 to 3"),
+        ([[0, 1], [2, 1]], "train sample 1 is assigned 2 times, to clients 0, 1"),
     ],
 )
 def test_a_position_outside_or_held_twice_is_named(positions: list[list[int]], message: str) -> None:
@@ -26,8 +26,8 @@ def test_a_position_outside_or_held_twice_is_named(positions: list[list[int]], m
 
 
 def test_a_client_without_training_samples_is_named() -> None:
-    with pytest.raises(DataError, match="client 1 holds no training sample"):
-        check_some([np.array([0]), np.array([], np.int64)])
+    with pytest.raises(DataError, match="client 1 has no training sample"):
+        check_not_empty([np.array([0]), np.array([], np.int64)])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.data.toy import balanced, stream
 
 @pytest.fixture
 def _halves() -> Iterator[None]:
-    @partition("halves", chosen={})
+    @partition("halves", extra_options={})
     def halves(dataset: DataSet, rng: np.random.Generator, *, min_samples: int, alpha: float = 3.0) -> Assignment:
         """The first half and the second."""
         assert (min_samples, alpha) == (2, 3.0)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions import settings as partition
+from fedprompt.data.partitions import registry
 from fedprompt.data.partitions.settings import PartitionSettings, fingerprint
 
 KINDS = {
@@ -29,7 +29,7 @@ KINDS = {
         ({"alpha": -1.0}, "--alpha -1 is not in"),
         ({"alpha": float("nan")}, "--alpha nan is not in"),
         ({"alpha": float("inf")}, "--alpha inf is not in"),
-        ({"kind": "iid", "alpha": 0.5}, "--alpha 0.5 has no effect with --partition iid: drop one"),
+        ({"kind": "iid", "alpha": 0.5}, "--alpha 0.5 has no effect with --partition iid: remove one"),
         ({"kind": "dirichlet-class", "sizes": "equal"}, "--sizes equal has no effect with --partition dirichlet-class"),
         ({"classes_per_client": 2}, "--classes-per-client 2 has no effect with --partition dirichlet"),
         ({"domain": "photo"}, "--domain photo has no effect with --partition dirichlet"),
@@ -41,23 +41,23 @@ KINDS = {
             "--held-out 1 has no effect with --partition l",
         ),
         ({"kind": "file"}, "--partition-file is missing: --partition file needs it"),
-        ({"kind": "file", "partition_file": "/none.json"}, "--partition-file /none.json: there is no such file"),
-        ({"size_sigma": 1.0}, "--size-sigma 1 has no effect with --sizes equal: drop one"),
-        ({"sizes": "lognormal", "size_sigma": 0.0}, "--size-sigma 0 is not above 0 and at most 3"),
-        ({"sizes": "lognormal", "size_sigma": 3.1}, "--size-sigma 3.1 is not above 0 and at most 3"),
+        ({"kind": "file", "partition_file": "/none.json"}, "--partition-file /none.json cannot be read: no such file"),
+        ({"size_sigma": 1.0}, "--size-sigma 1 has no effect with --sizes equal: remove one"),
+        ({"sizes": "lognormal", "size_sigma": 0.0}, "--size-sigma 0 must be above 0 and at most 3"),
+        ({"sizes": "lognormal", "size_sigma": 3.1}, "--size-sigma 3.1 must be above 0 and at most 3"),
         ({"sizes": "lognorml"}, "unknown --sizes 'lognorml'; did you mean 'lognormal'?"),
         (
             {"kind": "domain", "clients": 4, "clients_per_domain": 2},
             "--clients-per-domain 2 has no effect with --clients",
         ),
-        ({"kind": "pathological", "classes_per_client": 0}, "--classes-per-client 0 is too few: at least 1"),
-        ({"validation": 1.0}, "--validation 1 is not a share from 0 to below 1"),
+        ({"kind": "pathological", "classes_per_client": 0}, "--classes-per-client 0 is too small: at least 1"),
+        ({"validation": 1.0}, "--validation 1 is not a share: need 0 or more and less than 1"),
         ({"validation": -0.1}, "--validation -0.1 is not a share"),
-        ({"clients": 1}, "--clients 1 is too few: at least 2"),
+        ({"clients": 1}, "--clients 1 is too small: at least 2"),
         ({"clients": 2.5}, "--clients 2.5 is not a whole number"),
-        ({"held_out": 25}, "--held-out 25 leaves no client to train: 20 clients, so at most 19"),
-        ({"held_out": 0.99}, "--held-out 0.99 leaves no client to train: 20 clients, so at most 19"),
-        ({"held_out": -1}, "--held-out -1 is not a share below 1, a number of clients from 0 or a domain"),
+        ({"held_out": 25}, "--held-out 25 leaves no client to train: at most 19 of 20 clients"),
+        ({"held_out": 0.99}, "--held-out 0.99 leaves no client to train: at most 19 of 20 clients"),
+        ({"held_out": -1}, "--held-out -1 is not a share below 1, a number of clients or a domain"),
         ({"held_out": float("nan")}, "--held-out nan is not a share"),
         ({"held_out": 1.5}, "--held-out 1.5 is not a whole number"),
     ],
@@ -112,7 +112,7 @@ def test_a_partition_file_counts_by_its_content_and_not_by_its_place(tmp_path: P
 
 
 def test_every_partition_says_in_a_line_what_it_does() -> None:
-    assert set(partition.names()) == KINDS
-    lines = {partition.find(name).description for name in KINDS}
+    assert set(registry.names()) == KINDS
+    lines = {registry.find(name).description for name in KINDS}
     assert len(lines) == len(KINDS)
     assert all(20 < len(line) < 120 for line in lines)

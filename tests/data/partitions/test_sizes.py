@@ -1,13 +1,12 @@
 import numpy as np
 
-from fedprompt.data.partitions import settings as partition
 from fedprompt.data.partitions.settings import PartitionSettings
 from tests.data.toy import balanced, toy
 
 
 def test_iid_gives_every_client_the_shares_of_the_data() -> None:
     dataset = toy([0] * 60 + [1] * 30 + [2] * 10, [0] * 6 + [1] * 3 + [2], 3)
-    dealt = partition.find("iid").spread(dataset, PartitionSettings("iid", clients=10), np.random.default_rng(0))
+    dealt = PartitionSettings("iid", clients=10).assign(dataset, np.random.default_rng(0))
     for positions in dealt.train:
         assert np.bincount(dataset.train_y[positions]).tolist() == [6, 3, 1]
 
@@ -15,7 +14,7 @@ def test_iid_gives_every_client_the_shares_of_the_data() -> None:
 def test_quantity_skews_sizes_and_leaves_the_classes_alone() -> None:
     dataset, clients = balanced(40_000, 4_000, 2), 200
     asked = PartitionSettings("quantity", alpha=0.5, clients=clients)
-    dealt = partition.find("quantity").spread(dataset, asked, np.random.default_rng(0))
+    dealt = asked.assign(dataset, np.random.default_rng(0))
     sizes = np.array([len(positions) for positions in dealt.train])
     assert sizes.sum() == 40_000
     assert sizes.min() >= 1

@@ -1,18 +1,24 @@
 from docs.pages import methods
+from docs.pages.page import escape
 from fedprompt.methods import registry
 
 PAGES = {page.path: page.text for _, pages in methods.pages() for page in pages}
 
 
-def test_every_method_and_plugin_has_a_page_in_its_family() -> None:
+def differences(text: str) -> str:
+    """The section of a page on differences from the paper."""
+    return text.partition("## Differences from the paper")[2]
+
+
+def test_every_method_and_optimiser_has_a_page_in_its_family() -> None:
     registry.discover()
     families = {page.title: family for family, pages in methods.pages() for page in pages}
     assert families["fedvpt"] == "global prompts"
-    assert families["+fedprox"] == "optimiser plug-ins"
+    assert families["+fedprox"] == "optimisers"
     assert families.keys() >= set(registry.METHODS) | {f"+{name}" for name in registry.OPTIMISERS}
 
 
-def test_the_index_tells_what_is_trained_on_a_vit_b() -> None:
+def test_the_index_counts_trained_parameters_on_a_vit_b() -> None:
     rows = {line.split("`")[1]: line for line in PAGES["methods/index.md"].splitlines() if line.startswith("| [`")}
     # Ten tokens of width 768, and a head of 100 x 768 weights and 100 biases.
     assert rows["fedvpt"].endswith("| 2022 | 84,580 | 0 |")
@@ -20,21 +26,26 @@ def test_the_index_tells_what_is_trained_on_a_vit_b() -> None:
     assert rows["fedncm"].endswith("| 0 | 0 |")
 
 
-def test_a_page_tells_paper_fields_variants_tensors_and_differences() -> None:
-    text = PAGES["methods/pep-fedpt.md"]
+def test_a_page_shows_paper_source_hyperparameters_variants_tensors_and_differences() -> None:
+    text, cls = PAGES["methods/pep-fedpt.md"], registry.METHODS["pep-fedpt"]
     assert "arXiv 2510.25372" in text
-    assert "`pep-fedpt.tau=0.1`\n:   temperature of the cosine similarities (float, from 1e-06)" in text
+    assert "`methods/pep_fedpt.py`" in text
+    meaning = cls.__dataclass_fields__["tau"].metadata["meaning"]  # type: ignore[attr-defined]
+    assert f"`pep-fedpt.tau=0.1`\n:   {escape(meaning)} (float, from 1e-06)" in text
     assert "(one of posterior, prior, prototype, hard, uniform, oracle)" in text
     assert "`pep-fedpt:no-shared`\n:   `shared_tokens=0`" in text
-    assert "| `class_prompts` | 100 x 1 x 768 | 76,800 | trained by clients, averaged by the server |" in text
-    assert "no official code is public" in text.partition("## Differences from the paper")[2]
-    assert "nothing, it has no model" in PAGES["methods/local.md"]
+    assert f"| `class_prompts` | 100 x 1 x 768 | 76,800 | {methods.ROLES['shared']} |" in text
+    assert cls.deviations
+    assert all(escape(deviation) in differences(text) for deviation in cls.deviations)
+    assert "nothing; they have no model" in PAGES["methods/local.md"]
 
 
-def test_a_page_of_a_plugin_tells_its_differences_and_what_it_cannot_act_on() -> None:
-    text = PAGES["methods/plug-in-scaffold.md"]
+def test_the_page_of_an_optimiser_shows_its_differences_and_incompatible_methods() -> None:
+    text = PAGES["methods/optimiser-scaffold.md"]
     assert "`fedvpt+scaffold`" in text
-    assert "`local`" in text.partition("Not with")[2].splitlines()[0]
-    assert "the local SGD has momentum" in text.partition("## Differences from the paper")[2]
-    assert "Differences" not in PAGES["methods/plug-in-fedprox.md"]
-    assert "`fedprox.mu=0.01`\n:   weight of the proximal term (float, from 0)" in PAGES["methods/plug-in-fedprox.md"]
+    assert "`local`" in text.partition("Incompatible with")[2].splitlines()[0]
+    deviations = registry.OPTIMISERS["scaffold"].deviations
+    assert deviations
+    assert all(escape(deviation) in differences(text) for deviation in deviations)
+    assert "Differences" not in PAGES["methods/optimiser-fedprox.md"]
+    assert "`fedprox.mu=0.01`\n:   weight of the proximal term (float, from 0)" in PAGES["methods/optimiser-fedprox.md"]

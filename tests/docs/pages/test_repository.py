@@ -7,7 +7,7 @@ from docs.pages import repository
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A repository with a README, a page, two measured folders, and a file that is no page."""
+    """A repository with a README, a page of docs, two folders of measured tables, and a source file."""
     for name in ("README.md", "docs/page.md", "results/published/README.md", "results/published/a/README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# Heading\n")
@@ -38,13 +38,13 @@ def test_every_measured_folder_is_in_the_navigation(root: Path) -> None:
     assert measured == ["published/README.md", {"a": "published/a/README.md"}, {"b": "published/b/table.md"}]
 
 
-def test_a_readme_stands_before_a_table(root: Path) -> None:
+def test_the_navigation_prefers_a_readme_to_a_table(root: Path) -> None:
     (root / "results/published/b/README.md").write_text("")
     assert {"b": "published/b/README.md"} in repository.measured(repository.files(root))
 
 
 @pytest.mark.parametrize(
-    ("source", "written", "led"),
+    ("source", "link", "rewritten"),
     [
         ("docs/page.md", "[r](../README.md#heading)", "[r](readme.md#heading)"),
         ("docs/page.md", "[m](../results/published/README.md)", "[m](published/README.md)"),
@@ -60,5 +60,5 @@ def test_a_readme_stands_before_a_table(root: Path) -> None:
         ("README.md", "```\n[p](docs/page.md)\n```", "```\n[p](docs/page.md)\n```"),
     ],
 )
-def test_a_link_leads_to_the_page_of_what_it_named(root: Path, source: str, written: str, led: str) -> None:
-    assert repository.relinked(written, source, repository.files(root), root) == led
+def test_a_link_to_a_file_becomes_a_link_to_its_page(root: Path, source: str, link: str, rewritten: str) -> None:
+    assert repository.relink(link, source, repository.files(root), root) == rewritten

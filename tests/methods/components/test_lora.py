@@ -54,10 +54,10 @@ def by_merging(rows: Sequence[int], state: State, k: int) -> Tensor:
 @every_lora
 def test_logits_are_those_of_the_backbone_with_merged_weights(name: str) -> None:
     simulator = start(name)
-    jobs = simulator.jobs(COHORT, 1)
-    batch, state = toy.batch_of(simulator.method, jobs, width=10)
+    jobs = simulator.make_tasks(COHORT, 1)
+    batch, state = toy.batch_of(simulator.context.method, jobs, width=10)
     state = perturbed(state, ("lora.A", "lora.B", "head.weight"))
-    found = simulator.method.logits(toy.vit(), batch, state).view(3, 10, -1)
+    found = simulator.context.method.logits(toy.vit(), batch, state).view(3, 10, -1)
     for k, job in enumerate(jobs):
         torch.testing.assert_close(found[k], by_merging(job.rows[:10], state, k), atol=1e-4, rtol=1e-4)
 
@@ -65,20 +65,23 @@ def test_logits_are_those_of_the_backbone_with_merged_weights(name: str) -> None
 @every_lora
 def test_the_start_is_the_frozen_model_under_a_linear_head(name: str) -> None:
     simulator = start(name)
-    batch, state = toy.batch_of(simulator.method, simulator.jobs(COHORT, 1), width=10)
-    head = toy.simulator("head").method
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks(COHORT, 1), width=10)
+    head = toy.simulator("head").context.method
     torch.testing.assert_close(
-        simulator.method.logits(toy.vit(), batch, state), head.logits(toy.vit(), batch, state), atol=1e-5, rtol=1e-5
+        simulator.context.method.logits(toy.vit(), batch, state),
+        head.logits(toy.vit(), batch, state),
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 
 @every_lora
 def test_every_layer_and_place_of_every_trained_factor_learns(name: str) -> None:
     simulator = ran(name)
-    batch, state = toy.batch_of(simulator.method, simulator.jobs([0], 2))
+    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 2))
     trained = [key for key in ("lora.A", "lora.B") if key != "lora.A" or name != "ffa-lora"]
     state = {key: value.clone().requires_grad_(key in trained) for key, value in state.items()}
-    loss = simulator.method.loss(toy.vit(), batch, state).mean()
+    loss = simulator.context.method.loss(toy.vit(), batch, state).mean()
     for gradient in torch.autograd.grad(loss, [state[key] for key in trained]):
         assert gradient[0].abs().amax((2, 3)).gt(1e-8).all()
 
@@ -120,9 +123,9 @@ def products(simulator: Simulator) -> tuple[Tensor, Tensor]:
     updates = toy.learned(simulator, COHORT, 1)
     mean = torch.zeros(4, 2, 24, 24)
     for share, update in zip((21 / 46, 10 / 46, 15 / 46), updates, strict=True):
-        a = update.shared.get("lora.A", simulator.server.get("lora.A"))
+        a = update.shared.get("lora.A", simulator.state.server.get("lora.A"))
         mean += share * update.shared["lora.B"] @ a
-    after = ran(simulator.recipe.name).server
+    after = ran(simulator.context.recipe.name).server
     return mean, after["lora.B"] @ after["lora.A"]
 
 
@@ -138,7 +141,7 @@ def test_fedlora_does_not() -> None:
 
 def test_the_fixed_factor_of_ffa_lora_stays_as_it_was_drawn() -> None:
     simulator, drawn = ran("ffa-lora", rounds=2), start("ffa-lora").server["lora.A"]
-    assert torch.equal(simulator.server["lora.A"], drawn)
+    assert torch.equal(simulator.state.server["lora.A"], drawn)
 
 
 def test_the_second_factor_and_the_head_of_fedsa_lora_never_travel() -> None:
@@ -146,7 +149,7 @@ def test_the_second_factor_and_the_head_of_fedsa_lora_never_travel() -> None:
     simulator = start("fedsa-lora")
     update = toy.learned(simulator, COHORT, 1)[0]
     assert update.shared.keys() == {"lora.A"}
-    assert simulator.server.keys() == {"lora.A"}
+    assert simulator.state.server.keys() == {"lora.A"}
     assert update.local.keys() == {"lora.B", "head.weight", "head.bias"}
     outcome = ran("fedsa-lora").outcome
     assert outcome.upload_bytes == outcome.download_bytes == 3 * 4 * 768
@@ -154,6 +157,6 @@ def test_the_second_factor_and_the_head_of_fedsa_lora_never_travel() -> None:
 
 def test_a_held_out_client_of_fedsa_lora_takes_the_mean_of_the_second_factors() -> None:
     simulator = ran("fedsa-lora")
-    (subject,) = simulator.subjects(simulator.federation.held_out)
-    factors = [simulator.local[k]["lora.B"].numpy() for k in COHORT]
-    np.testing.assert_allclose(subject.state["lora.B"], np.mean(factors, axis=0), atol=1e-7)
+    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    factors = [simulator.state.local[k]["lora.B"].numpy() for k in COHORT]
+    np.testing.assert_allclose(subject.state.tensors["lora.B"], np.mean(factors, axis=0), atol=1e-7)

@@ -15,34 +15,34 @@ every_name = pytest.mark.parametrize("name", ["ditto", "apfl", "pfedme"])
 def test_a_held_out_client_predicts_as_the_averaged_model_does_to_the_bit(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
-    (subject,) = simulator.subjects(simulator.federation.held_out)
-    assert same(personal_copy(subject.state), personal_copy(simulator.server))
-    (job,) = simulator.jobs([3], 9)
-    batch, state = toy.batch_of(simulator.method, [job])
-    state |= {key: subject.state[key].unsqueeze(0) for key in simulator.initial_local}
-    plain = toy.simulator("fedvpt").method.logits(simulator.vit, batch, state)
-    assert torch.equal(simulator.method.logits(simulator.vit, batch, state), plain)
+    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    assert same(personal_copy(subject.state), personal_copy(simulator.state.server.tensors))
+    (job,) = simulator.make_tasks([3], 9)
+    batch, state = toy.batch_of(simulator.context.method, [job])
+    state |= {key: subject.state.tensors[key].unsqueeze(0) for key in simulator.state.initial_local}
+    plain = toy.simulator("fedvpt").context.method.logits(simulator.context.vit, batch, state)
+    assert torch.equal(simulator.context.method.logits(simulator.context.vit, batch, state), plain)
 
 
 @every_name
 def test_a_held_out_client_adapts_its_own_model_and_nothing_else(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
-    before = simulator.subjects(simulator.federation.held_out)
-    (after,) = simulator.judge._tuned(before, Phase(simulator.method.adapted, epochs=1))
+    before = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
+    (after,) = simulator.evaluator._tuned(before, Phase(simulator.context.method.adapted, epochs=1))
     moved = {key for key, value in before[0].state.items() if not torch.equal(value, after.state[key])}
     assert moved - {*GLOBAL} == {*PERSONAL}
-    assert all(torch.equal(simulator.server[key], before[0].state[key]) for key in GLOBAL)
+    assert all(torch.equal(simulator.state.server[key], before[0].state[key]) for key in GLOBAL)
 
 
 @every_name
 def test_a_client_not_sampled_yet_predicts_with_the_model_that_all_start_from(name: str) -> None:
     simulator = toy.simulator(name, of=toy.unequal(), participation=1 / 3, rounds=1)
     simulator.run()
-    (trained,) = simulator.local
-    for subject in simulator.subjects(simulator.federation.seen):
-        own = {key: subject.state[key] for key in simulator.initial_local}
-        assert same(own, simulator.initial_local) == (subject.client != trained)
+    (trained,) = simulator.state.local
+    for subject in simulator.evaluator.tasks(simulator.state, simulator.context.federation.seen):
+        own = {key: subject.state.tensors[key] for key in simulator.state.initial_local}
+        assert same(own, simulator.state.initial_local) == (subject.client != trained)
     assert simulator.outcome.never_trained == pytest.approx(2 / 3)
 
 

@@ -43,7 +43,7 @@ def test_a_head_begins_small_without_bias_and_alike_for_every_method() -> None:
     assert head["head.weight"].shape == (200, 24)
     assert abs(float(head["head.weight"].std()) - 0.02) < 0.001
     assert head["head.bias"].tolist() == [0] * 200
-    starts = [toy.simulator(name).server["head.weight"] for name in ("head", "fedvpt", "pep-fedpt", "pvpt")]
+    starts = [toy.simulator(name).state.server["head.weight"] for name in ("head", "fedvpt", "pep-fedpt", "pvpt")]
     assert all(torch.equal(start, starts[0]) for start in starts)
 
 

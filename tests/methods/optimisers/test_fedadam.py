@@ -27,35 +27,35 @@ def test_clients_start_the_next_round_from_where_the_server_stepped(plugin: str)
     run, plain = (toy.simulator(name, of=toy.unequal(), rounds=2) for name in (f"head+{plugin}", "head"))
     run.run()
     plain.run()
-    for job in run.jobs(COHORT, 3):
-        assert same(job.shared, {name: run.server[name] for name in run.shared_names})
-        assert not any(torch.equal(value, plain.server[name]) for name, value in job.shared.items())
+    for job in run.make_tasks(COHORT, 3):
+        assert same(job.state.shared, {name: run.state.server[name] for name in run.state.server.shared})
+        assert not any(torch.equal(value, plain.state.server[name]) for name, value in job.state.shared.items())
 
 
 def test_the_server_steps_from_where_it_was_through_its_own_moments() -> None:
     run = toy.simulator("head+fedadam", rounds=1)
-    before = copy(run.server)
+    before = copy(run.state.server.tensors)
     plain = toy.simulator("head", rounds=1)
     run.run()
     plain.run()
     for name, value in before.items():
-        delta = plain.server[name] - value
+        delta = plain.state.server[name] - value
         m, v = 0.1 * delta, 0.99 * 1e-6 + 0.01 * delta.square()
-        torch.testing.assert_close(run.server[name], value + 0.01 * m / (v.sqrt() + 1e-3))
+        torch.testing.assert_close(run.state.server[name], value + 0.01 * m / (v.sqrt() + 1e-3))
 
 
 @pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])
 def test_the_head_may_have_a_rate_of_its_own(plugin: str) -> None:
     settings = {plugin: {"head_lr": 0.0}}
     run, same_rate = (toy.simulator(f"fedvpt+{plugin}", rounds=1, settings=s) for s in (settings, None))
-    before = copy(run.server)
+    before = copy(run.state.server.tensors)
     run.run()
     same_rate.run()
-    moved = {name for name in before if not torch.equal(run.server[name], before[name])}
+    moved = {name for name in before if not torch.equal(run.state.server[name], before[name])}
     if plugin == "fedavgm":  # which takes the step back from where the average is
-        moved = {name for name in before if not torch.allclose(run.server[name], before[name], atol=1e-6)}
+        moved = {name for name in before if not torch.allclose(run.state.server[name], before[name], atol=1e-6)}
     assert moved == {"prompt"}
-    assert torch.equal(run.server["prompt"], same_rate.server["prompt"])
+    assert torch.equal(run.state.server["prompt"], same_rate.server["prompt"])
 
 
 @pytest.mark.parametrize("plugin", ["fedadam", "fedyogi"])

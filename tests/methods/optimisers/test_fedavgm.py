@@ -22,12 +22,14 @@ def test_the_momentum_starts_at_zero_and_covers_what_is_shared() -> None:
 
 def test_the_first_round_is_plain_averaging_and_leaves_its_update_as_momentum() -> None:
     simulator = toy.simulator("head+fedavgm", rounds=1)
-    start = simulator.server["head.weight"].clone()
+    start = simulator.state.server["head.weight"].clone()
     simulator.run()
     plain = toy.simulator("head", rounds=1)
     plain.run()
-    torch.testing.assert_close(simulator.server["head.weight"], plain.server["head.weight"])
-    torch.testing.assert_close(simulator.optimiser_memory[0]["head.weight"], start - plain.server["head.weight"])
+    torch.testing.assert_close(simulator.state.server["head.weight"], plain.state.server["head.weight"])
+    torch.testing.assert_close(
+        simulator.state.optimiser_memory[0]["head.weight"], start - plain.state.server["head.weight"]
+    )
 
 
 def test_momentum_does_not_travel() -> None:
@@ -40,4 +42,4 @@ def test_momentum_changes_the_second_round() -> None:
     plain, momentum = (toy.simulator(name, rounds=2) for name in ("head", "head+fedavgm"))
     plain.run()
     momentum.run()
-    assert not torch.allclose(plain.server["head.weight"], momentum.server["head.weight"], atol=1e-3)
+    assert not torch.allclose(plain.state.server["head.weight"], momentum.server["head.weight"], atol=1e-3)

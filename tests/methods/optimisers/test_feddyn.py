@@ -20,27 +20,27 @@ from tests.methods import quadratic
 def test_the_duals_and_the_server_after_one_round() -> None:
     run = quadratic.simulator(FedDyn(alpha=0.5), rounds=1)
     run.run()
-    assert run.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-1.25, 0])
-    assert run.optimiser_local[1]["feddyn.w"].tolist() == pytest.approx([0, -2.5])
-    assert run.optimiser_memory[0]["w"].tolist() == pytest.approx([1.25, 2.5])
-    assert run.server["w"].tolist() == pytest.approx([2.5, 5])
+    assert run.state.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-1.25, 0])
+    assert run.state.optimiser_local[1]["feddyn.w"].tolist() == pytest.approx([0, -2.5])
+    assert run.state.optimiser_memory[0]["w"].tolist() == pytest.approx([1.25, 2.5])
+    assert run.state.server["w"].tolist() == pytest.approx([2.5, 5])
 
 
 def test_the_duals_and_the_server_after_two_rounds() -> None:
     run = quadratic.simulator(FedDyn(alpha=0.5), rounds=2)
     run.run()
-    assert run.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-1.328125, 1.5625])
-    assert run.optimiser_local[1]["feddyn.w"].tolist() == pytest.approx([0.78125, -2.65625])
-    assert run.optimiser_memory[0]["w"].tolist() == pytest.approx([0.546875, 1.09375])
-    assert run.server["w"].tolist() == pytest.approx([1.796875 + 0.546875, 3.59375 + 1.09375])
+    assert run.state.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-1.328125, 1.5625])
+    assert run.state.optimiser_local[1]["feddyn.w"].tolist() == pytest.approx([0.78125, -2.65625])
+    assert run.state.optimiser_memory[0]["w"].tolist() == pytest.approx([0.546875, 1.09375])
+    assert run.state.server["w"].tolist() == pytest.approx([1.796875 + 0.546875, 3.59375 + 1.09375])
 
 
 def test_it_settles_where_the_federations_loss_is_least() -> None:
     """At the mean of the targets, where no client is at its own."""
     run = quadratic.simulator(FedDyn(alpha=0.5), rounds=60)
     run.run()
-    assert run.server["w"].tolist() == pytest.approx([2, 4], abs=1e-4)
-    assert run.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-2, 4], abs=1e-4)
+    assert run.state.server["w"].tolist() == pytest.approx([2, 4], abs=1e-4)
+    assert run.state.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-2, 4], abs=1e-4)
 
 
 def test_it_costs_no_traffic() -> None:

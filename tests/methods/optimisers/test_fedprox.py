@@ -30,9 +30,9 @@ def test_nothing_shared_means_no_penalty() -> None:
 def test_a_strong_pull_keeps_the_client_near_what_it_received() -> None:
     def drift(mu: float) -> float:
         simulator = toy.simulator("head+fedprox", settings={"fedprox": {"mu": mu}}, rounds=1)
-        before = simulator.server["head.weight"]
+        before = simulator.state.server["head.weight"]
         simulator.run()
-        return float((simulator.server["head.weight"] - before).norm())
+        return float((simulator.state.server["head.weight"] - before).norm())
 
     assert drift(10.0) < drift(1.0) < drift(0.0)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.optimiser_hooks import reach
+from fedprompt.benchmark.simulation.optimisers import reach
 from fedprompt.methods.base import Phase
 from fedprompt.methods.optimisers.scaffold import Scaffold
 from tests import toy
@@ -21,26 +21,26 @@ from tests.methods.contract import PLUGGED, new, ran, same
 def test_the_control_variates_of_the_first_round_are_mean_gradients() -> None:
     run = quadratic.simulator(Scaffold(), rounds=1)
     run.run()
-    assert run.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-3, 0])
-    assert run.optimiser_local[1]["scaffold.w"].tolist() == pytest.approx([0, -6])
-    assert run.optimiser_memory[0]["w"].tolist() == pytest.approx([-1.5, -3])
-    assert run.server["w"].tolist() == pytest.approx([1.5, 3])
+    assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-3, 0])
+    assert run.state.optimiser_local[1]["scaffold.w"].tolist() == pytest.approx([0, -6])
+    assert run.state.optimiser_memory[0]["w"].tolist() == pytest.approx([-1.5, -3])
+    assert run.state.server["w"].tolist() == pytest.approx([1.5, 3])
 
 
 def test_the_second_round_is_corrected_by_them() -> None:
     run = quadratic.simulator(Scaffold(), rounds=2)
     run.run()
-    assert run.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-2.25, 3])
-    assert run.optimiser_local[1]["scaffold.w"].tolist() == pytest.approx([1.5, -4.5])
-    assert run.optimiser_memory[0]["w"].tolist() == pytest.approx([-0.375, -0.75])
-    assert run.server["w"].tolist() == pytest.approx([1.875, 3.75])
+    assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-2.25, 3])
+    assert run.state.optimiser_local[1]["scaffold.w"].tolist() == pytest.approx([1.5, -4.5])
+    assert run.state.optimiser_memory[0]["w"].tolist() == pytest.approx([-0.375, -0.75])
+    assert run.state.server["w"].tolist() == pytest.approx([1.875, 3.75])
 
 
 def test_with_momentum_a_control_variate_is_still_a_mean_of_gradients() -> None:
     """Momentum 1/2: gradient -4 moves w to 2; then -2 with velocity -4 to 4. The first counts 1 + 1/2, the second 1."""
     run = quadratic.simulator(Scaffold(), rounds=1, momentum=0.5)
     run.run()
-    assert run.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([(1.5 * -4 + 1 * -2) / 2.5, 0])
+    assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([(1.5 * -4 + 1 * -2) / 2.5, 0])
 
 
 @pytest.mark.parametrize(("momentum", "moved"), [(0.0, 3 * 0.1), (0.5, 0.1 * (1 + 1.5 + 1.75)), (0.9, 0.1 * 5.61)])
@@ -59,22 +59,22 @@ def test_the_first_round_is_the_method_without_it_bit_for_bit(name: str) -> None
     once, parent = new(f"{name}+scaffold", rounds=1), new(name, rounds=1)
     once.run()
     parent.run()
-    assert same(once.server, parent.server)
+    assert same(once.state.server.tensors, parent.state.server.tensors)
 
 
 def test_the_servers_control_variate_is_the_mean_of_all_clients_however_few_take_part() -> None:
     """Of all that train, those not sampled yet holding zero; so it was for classes that a client does not hold."""
     run = toy.simulator("pep-fedpt+scaffold", of=toy.unequal(), rounds=3, participation=0.34)
     run.run()
-    assert 0 < len(run.optimiser_local) < 3
-    for name, value in run.optimiser_memory[0].items():
-        total = sum(kept[f"scaffold.{name}"] for kept in run.optimiser_local.values())
+    assert 0 < len(run.state.optimiser_local) < 3
+    for name, value in run.state.optimiser_memory[0].items():
+        total = sum(kept[f"scaffold.{name}"] for kept in run.state.optimiser_local.values())
         np.testing.assert_allclose(value, total / 3, atol=1e-6)
 
 
 def test_classes_that_a_client_does_not_hold_have_no_control_variate() -> None:
     run = ran("pep-fedpt+scaffold").simulator
-    moved = run.optimiser_local[1]["scaffold.class_prompts"].flatten(1).ne(0).any(1)
+    moved = run.state.optimiser_local[1]["scaffold.class_prompts"].flatten(1).ne(0).any(1)
     assert moved.tolist() == [True, True, False, False]
 
 
@@ -89,4 +89,4 @@ def test_the_steps_of_a_phase_count_at_its_own_rate() -> None:
     """At client 0 gradient -4 moves w to 1 and gradient -3 to 2.5; the first counts a quarter, the second a half."""
     run = quadratic.simulator(Scaffold(), rounds=1, method=Slow())
     run.run()
-    assert run.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([(0.25 * -4 + 0.5 * -3) / 0.75, 0])
+    assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([(0.25 * -4 + 0.5 * -3) / 0.75, 0])

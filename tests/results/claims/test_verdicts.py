@@ -20,67 +20,67 @@ def compared(runs, generator, metric="seen.mean"):
     return verdicts.comparison(frame, "a", "b", metric, pairs.probability_of_improvement(load(runs), metric, "a", "b"))
 
 
-def test_a_comparison_gives_every_setting_its_numbers_and_says_what_is_resolved(write, runs, generator):
+def test_a_comparison_shows_the_numbers_and_the_significance_of_each_setting(write, runs, generator):
     for alpha in (0.05, 0.5):
         for seed in range(6):
             write("a", alpha, seed, 0.7 + 0.01 * seed)
             write("b", alpha, seed, 0.5 + 0.01 * seed)
     lines = compared(runs, generator).splitlines()
     assert lines[0] == "a minus b, seen.mean, points; runs paired by setting and seed"
-    numbers = "+20 [+20, +20]  6 pairs, p = 0.031, 0.062 after Holm: not resolved"
+    numbers = "+20 [+20, +20]  6 pairs, p = 0.031, Holm-corrected 0.062: not significant"
     assert lines[1] == f"  digits dirichlet(0.05)  {numbers}"
-    assert (
-        lines[3]
-        == "  all settings               +20 [+20, +20]  12 pairs, p = 0.00049, 0.00049 after Holm: better, resolved"
-    )
-    assert lines[4].startswith("  a is the better in 100% of 12 pairs (95 % exact interval 74% to 100%)")
+    numbers = "+20 [+20, +20]  12 pairs, p = 0.00049, Holm-corrected 0.00049: significantly better"
+    assert lines[3] == f"  all settings            {numbers}"
+    assert lines[4].startswith("  a is better in 100% of 12 pairs (95 % exact interval 74% to 100%)")
 
 
-def test_a_comparison_of_few_seeds_says_what_they_can_reach(write, runs, generator):
+def test_a_comparison_of_few_seeds_states_their_smallest_p_and_the_number_needed(write, runs, generator):
     for name, seen in (("a", 0.7), ("b", 0.5)):
         for seed in range(2):
             write(name, seed=seed, seen=seen)
-    assert "not resolved: 2 pairs can reach p = 0.5 at best; 6 would do" in compared(runs, generator)
+    assert "not significant: 2 pairs reach p = 0.5 at best; 6 pairs would be needed" in compared(runs, generator)
     assert "all settings" not in compared(runs, generator)
 
 
 def test_costs_are_not_shown_as_points(write, runs, generator):
     write("a", seconds={"total": 30.0})
     write("b", seconds={"total": 20.0})
-    assert "+10  1 pairs" in compared(runs, generator, "seconds")
+    assert "+10  1 pair," in compared(runs, generator, "seconds")
 
 
-def test_what_rounding_leaves_of_nothing_is_shown_as_nothing(write, runs, generator):
+def test_a_remainder_of_rounding_is_shown_as_zero(write, runs, generator):
     write("a", seen=0.1 + 0.2)
     write("b", seen=0.3)
-    assert "+0  1 pairs" in compared(runs, generator)
+    assert "+0  1 pair," in compared(runs, generator)
 
 
-def test_a_comparison_by_clients_says_that_it_is_of_two_trained_models(write, runs, generator):
+def test_a_comparison_by_clients_states_that_it_holds_for_two_trained_models(write, runs, generator):
     write("a")
     write("b")
     text = verdicts.clients(pairs.per_client(clients(runs), "a", "b", generator), "a", "b")
     assert "clients paired within one run" in text
     assert "2 clients" in text
-    assert "not of another seed" in text
+    assert "not for other seeds" in text
 
 
-def test_other_settings_are_told_apart_from_the_verdict(write, runs, generator):
+def test_other_settings_are_reported_separately_from_the_verdict(write, runs, generator):
     for seed in range(2):
         write("pep-fedpt", seed=seed, seen=0.6)
         write("fedvpt", seed=seed, seen=0.5)
     found = verify(load(runs), read()[:1], generator)
     text = verdicts.findings(found)
-    verdict, other = text.split("  Of other settings, which the claim does not speak of and which do not decide it:\n")
+    verdict, elsewhere = text.split(
+        "  In other settings, which the claim does not cover and which do not affect the verdict:\n"
+    )
     assert verdict.startswith("pep-fedpt-surpasses-all: not tested\n")
     assert "digits" not in verdict
-    assert "on digits dirichlet(0.05): pep-fedpt is ahead in 1 of 1 comparisons" in other
+    assert "on digits dirichlet(0.05): pep-fedpt is ahead in 1 of 1 comparisons" in elsewhere
     whole = json.loads(json.dumps(verdicts.finding_json(found[0])))
     assert (whole["verdict"], whole["comparisons"]) == ("not tested", [])
     assert whole["on_other_settings"]["comparisons"][0]["value"] == pytest.approx(0.1)
 
 
-def test_published_numbers_are_shown_with_what_keeps_them_apart(write, runs):
+def test_published_numbers_are_shown_with_the_reason_why_they_cannot_be_compared(write, runs):
     write("fedvpt", 0.1, seen=0.5, dataset="cifar100")
     text = verdicts.published(beside_published(load(runs)))
     assert "fedvpt           cifar100 dirichlet(0.1)          published 45.3  measured 50.0 (1 run)" in text
@@ -88,6 +88,6 @@ def test_published_numbers_are_shown_with_what_keeps_them_apart(write, runs):
     assert "comparable? no: " in text
 
 
-def test_without_a_published_method_that_is_said(write, runs):
+def test_runs_without_a_published_method_get_a_message(write, runs):
     write("mine")
     assert verdicts.published(beside_published(load(runs))).startswith("none of the methods")

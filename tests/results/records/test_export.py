@@ -13,7 +13,7 @@ Write = Callable[..., Path]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_row_a_run_with_its_metrics_and_settings(suffix: str, write: Write, runs: Path, tmp_path: Path) -> None:
+def test_a_run_has_one_row_with_its_metrics_and_options(suffix: str, write: Write, runs: Path, tmp_path: Path) -> None:
     write(seen=0.75, config={"lr": 0.5, "settings": {"fedvpt": {"tokens": 3}}})
     write(seed=1, error="it broke")
     path = tmp_path / f"all.{suffix}"
@@ -27,7 +27,7 @@ def test_a_row_a_run_with_its_metrics_and_settings(suffix: str, write: Write, ru
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "runs"]
 
 
-def test_rows_of_rounds_and_of_clients(write: Write, runs: Path, tmp_path: Path) -> None:
+def test_rounds_and_clients_have_one_row_each(write: Write, runs: Path, tmp_path: Path) -> None:
     write()
     assert export(runs, tmp_path / "rounds.csv", "rounds") == 3
     assert pd.read_csv(tmp_path / "rounds.csv")["round"].tolist() == [0, 1, 2]
@@ -36,7 +36,7 @@ def test_rows_of_rounds_and_of_clients(write: Write, runs: Path, tmp_path: Path)
     assert counts == [[4, 0, 0], [1, 2, 0], [0, 0, 5], [1, 0, 1]]
 
 
-def test_settings_stay_with_their_runs_whatever_the_order(write: Write, runs: Path, tmp_path: Path) -> None:
+def test_options_are_joined_to_their_own_runs_in_any_order(write: Write, runs: Path, tmp_path: Path) -> None:
     for seed in (2, 0, 1):
         write(seed=seed, config={"lr": 10.0 + seed})
     export(runs, tmp_path / "all.csv")
@@ -45,7 +45,7 @@ def test_settings_stay_with_their_runs_whatever_the_order(write: Write, runs: Pa
     assert (frame["config.lr"] == 10 + frame["seed"]).all()
 
 
-def test_what_cannot_be_exported_is_told(write: Write, runs: Path, tmp_path: Path) -> None:
+def test_an_invalid_export_is_refused_with_the_reason(write: Write, runs: Path, tmp_path: Path) -> None:
     write()
     with pytest.raises(RecordError, match=r"neither \.parquet nor \.csv"):
         export(runs, tmp_path / "all.xlsx")

@@ -7,7 +7,7 @@ from fedprompt.results.records.export import export
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_what_was_exported_is_loaded_like_the_directory_with_the_settings_beside(write, runs, tmp_path, suffix):
+def test_an_exported_file_loads_like_its_directory_and_also_has_the_options(write, runs, tmp_path, suffix):
     write(family="global prompts")
     write(seed=1, held_out=None)
     write(alpha=None, error="it broke")
@@ -19,19 +19,21 @@ def test_what_was_exported_is_loaded_like_the_directory_with_the_settings_beside
     assert results.leaderboard(loaded).equals(results.leaderboard(original))
 
 
-def test_of_an_exported_file_the_named_runs_alone_are_loaded(write, runs, tmp_path):
+def test_only_the_requested_runs_of_an_exported_file_are_loaded(write, runs, tmp_path):
     write()
     write(seed=1)
     export(runs, tmp_path / "runs.parquet")
     assert results.load(tmp_path / "runs.parquet", ["r001"])["seed"].tolist() == [1]
 
 
-def test_a_file_without_runs_says_what_it_lacks_and_one_that_is_torn_or_absent_that_it_is(write, runs, tmp_path):
+def test_an_exported_file_without_runs_truncated_or_missing_is_refused_with_the_reason(write, runs, tmp_path):
     write()
     export(runs, tmp_path / "rounds.csv", "rounds")
-    with pytest.raises(RecordError, match=r"rounds.csv holds no runs, it lacks status: name a file of `bench export"):
+    with pytest.raises(
+        RecordError, match=r"rounds.csv contains no runs, it lacks status: name a file of `bench export"
+    ):
         results.load(tmp_path / "rounds.csv")
-    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
-    for name, wrong in (("torn.parquet", "cannot be read"), ("absent.parquet", "is not there")):
+    (tmp_path / "truncated.parquet").write_bytes(b"PAR1")
+    for name, wrong in (("truncated.parquet", "cannot be read"), ("absent.parquet", "does not exist")):
         with pytest.raises(RecordError, match=f"{name} {wrong}"):
             results.load(tmp_path / name)

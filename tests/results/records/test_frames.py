@@ -40,7 +40,7 @@ def test_rows_come_in_order_of_alpha_method_and_seed(write, runs):
     assert found == [[0.05, "b", 0], [0.05, "b", 1], [0.5, "a", 0], [0.5, "b", 0], [10.0, "a", 0]]
 
 
-def test_hidden_folders_and_folders_without_a_result_are_no_runs(write, runs):
+def test_hidden_folders_and_folders_without_a_result_are_not_runs(write, runs):
     folder = write()
     for name in ("_cache", ".half"):
         (runs / name).mkdir()
@@ -49,11 +49,11 @@ def test_hidden_folders_and_folders_without_a_result_are_no_runs(write, runs):
     assert list(load(runs)["run_id"]) == [folder.name]
 
 
-def test_only_the_runs_asked_for_are_read_and_unfinished_ones_are_left_out(write, runs):
+def test_only_the_requested_runs_are_read_and_those_without_a_record_are_left_out(write, runs):
     write()
     second = write(seed=1)
     assert list(load(runs, [second.name, "not-yet"])["run_id"]) == [second.name]
-    with pytest.raises(RecordError, match="none of the runs asked for"):
+    with pytest.raises(RecordError, match="none of the requested runs"):
         load(runs, ["not-yet"])
 
 
@@ -67,21 +67,21 @@ def test_rounds_and_clients_carry_the_names_of_their_run(write, runs):
         *(("b", 1, 0), ("b", 1, 1), ("b", 1, 2)),
     ]
     assert set(each["setting"]) == {"digits dirichlet(0.05)"}
-    holders = clients(runs)
-    assert len(holders) == 8
-    assert set(holders["run_id"]) == {"r000", "r001"}
-    assert list(holders["class_counts"].iloc[1]) == [1, 2, 0]
+    rows = clients(runs)
+    assert len(rows) == 8
+    assert set(rows["run_id"]) == {"r000", "r001"}
+    assert list(rows["class_counts"].iloc[1]) == [1, 2, 0]
 
 
 def test_an_absent_or_empty_directory_is_named(runs):
     with pytest.raises(RecordError, match=r"runs is not a directory"):
         load(runs)
     runs.mkdir()
-    with pytest.raises(RecordError, match=r"runs holds no run"):
+    with pytest.raises(RecordError, match=r"runs contains no runs"):
         load(runs)
 
 
-def test_rounds_of_a_directory_where_all_failed_is_an_error(write, runs):
+def test_rounds_of_failed_runs_only_are_an_error(write, runs):
     write(error="stopped")
     with pytest.raises(RecordError, match="no finished run"):
         rounds(runs)
@@ -115,20 +115,20 @@ def test_a_truncated_or_missing_parquet_is_named(write, runs, read, name):
         read(runs)
 
 
-def test_the_package_offers_the_readers(write, runs):
+def test_the_package_exports_the_readers(write, runs):
     write()
     assert results.load(runs).equals(load(runs))
     with pytest.raises(AttributeError, match="best_round"):
         results.best_round  # noqa: B018
 
 
-def test_the_package_offers_its_tables_figures_and_statistics_on_first_use():
+def test_the_package_exports_its_tables_figures_and_statistics_on_first_use():
     code = "from fedprompt import results; print(*(getattr(results, name).__name__ for name in results.__all__))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == " ".join(results.__all__) + "\n"
 
 
-def test_a_run_names_its_backbone_and_its_method_s_family_where_the_record_does(write, runs):
+def test_a_run_has_the_backbone_and_the_family_of_its_record(write, runs):
     write(method="a", family="global prompts", config={"backbone": "vit"})
     write(method="b", config={"backbone": "vit"})
     assert load(runs)[["family", "backbone"]].to_numpy().tolist() == [["global prompts", "vit"], ["", "vit"]]
@@ -151,7 +151,7 @@ print(json.dumps([early, [name for name in ("torch", "timm", "ray", "matplotlib.
     assert json.loads(done.stdout) == [[], []]
 
 
-def test_named_columns_alone_are_read_and_one_that_a_run_lacks_is_missing_there(write, runs):
+def test_only_the_requested_columns_are_read_and_one_that_a_run_lacks_is_missing(write, runs):
     write(method="a")
     whole = clients(runs)
     older = write(method="b") / "clients.parquet"
@@ -163,7 +163,7 @@ def test_named_columns_alone_are_read_and_one_that_a_run_lacks_is_missing_there(
     assert read["method"].tolist() == ["a"] * 4 + ["b"] * 4
 
 
-def test_columns_of_one_methods_diagnostics_are_missing_in_anothers_rounds(write, runs):
+def test_diagnostics_of_one_method_are_missing_in_the_rounds_of_others(write, runs):
     path = write(method="a") / "rounds.parquet"
     write(method="b")
     rounds(runs, [path.parent.name])[["round", "seen_mean"]].assign(test_own=[1, 2, 3]).to_parquet(path)
@@ -172,16 +172,16 @@ def test_columns_of_one_methods_diagnostics_are_missing_in_anothers_rounds(write
     assert read["test_own"].isna().tolist() == [False] * 3 + [True] * 3
 
 
-def test_the_holders_are_the_clients_of_each_settings_first_seed(write, runs):
+def test_first_seed_clients_are_those_of_the_lowest_finished_seed_of_each_setting(write, runs):
     for alpha, seed in ((0.5, 1), (0.05, 2), (0.05, 1), (0.5, 3)):
         write(alpha=alpha, seed=seed)
     write(alpha=0.5, seed=0, error="stopped")
-    held = Runs(runs).holders()
-    assert list(held.groupby(["alpha", "seed"]).groups) == [(0.05, 1), (0.5, 1)]
-    assert held["class_counts"].map(list).tolist() == [[4, 0, 0], [1, 2, 0], [0, 0, 5], [1, 0, 1]] * 2
+    rows = Runs(runs).first_seed_clients()
+    assert list(rows.groupby(["alpha", "seed"]).groups) == [(0.05, 1), (0.5, 1)]
+    assert rows["class_counts"].map(list).tolist() == [[4, 0, 0], [1, 2, 0], [0, 0, 5], [1, 0, 1]] * 2
 
 
-def test_a_setting_that_no_two_runs_differ_in_was_not_swept(write, runs):
+def test_an_option_with_a_single_value_was_not_swept(write, runs):
     write("pep-fedpt", config={"settings": {"pep-fedpt": {"tau": 0.1}}})
     write("fedvpt")
     with pytest.raises(MissingDataError, match="no two runs differ in tau"):

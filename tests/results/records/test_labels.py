@@ -12,11 +12,11 @@ def settings(*records):
     return [name.setting for name in label(records)]
 
 
-def test_equal_settings_are_not_named():
+def test_equal_options_are_not_shown():
     assert settings(record(rounds=20), record(rounds=20, seed=1)) == ["digits dirichlet(0.05)"] * 2
 
 
-def test_a_setting_that_differs_is_named_in_every_setting():
+def test_an_option_that_differs_is_shown_in_every_setting():
     found = settings(record(rounds=20, lr=0.1), record(rounds=40, lr=0.1), record(rounds=20, lr=0.1, alpha=0.5))
     assert found == [
         "digits dirichlet(0.05) rounds=20",
@@ -25,28 +25,28 @@ def test_a_setting_that_differs_is_named_in_every_setting():
     ]
 
 
-def test_a_setting_that_follows_the_data_set_is_not_named():
+def test_an_option_that_depends_on_the_data_set_only_is_not_shown():
     found = settings(record(image_size=8), record(dataset="npz:/data/cifar.v1.npz", image_size=32))
     assert found == ["digits dirichlet(0.05)", "npz:cifar.v1 dirichlet(0.05)"]
 
 
-def test_nested_settings_are_named_by_their_last_word():
+def test_nested_options_are_shown_by_their_last_key():
     found = settings(record(federation={"clients": 10}), record(federation={"clients": 20}))
     assert found == ["digits dirichlet(0.05) clients=10", "digits dirichlet(0.05) clients=20"]
 
 
-def test_a_partition_without_alpha_is_named_plainly_and_shares_its_group():
+def test_a_partition_without_alpha_is_shown_by_name_and_shares_its_group():
     first, second = label([record(), record(partition="iid", alpha=None)])
     assert (second.setting, second.skew) == ("digits iid", "iid")
     assert first.group == second.group == "digits"
 
 
-def test_a_setting_that_only_some_runs_have_is_named_where_it_is():
+def test_an_option_of_some_runs_only_is_shown_for_those():
     found = settings(record(), record(partition="pathological", alpha=None, classes_per_client=2))
     assert found == ["digits dirichlet(0.05)", "digits pathological classes_per_client=2"]
 
 
-def test_settings_of_different_methods_do_not_split_a_setting():
+def test_options_of_different_methods_do_not_split_a_setting():
     names = label([record("a", settings={"tau": 0.1}), record("b", settings={"mu": 1.0})])
     assert [(name.method, name.setting) for name in names] == [
         ("a", "digits dirichlet(0.05)"),
@@ -54,17 +54,17 @@ def test_settings_of_different_methods_do_not_split_a_setting():
     ]
 
 
-def test_one_method_with_several_own_settings_is_several_methods():
+def test_one_method_with_several_values_of_its_options_is_several_methods():
     names = label([record("a", settings={"tau": 0.1}), record("a", settings={"tau": 1.0}), record("b")])
     assert [name.method for name in names] == ["a tau=0.1", "a tau=1", "b"]
 
 
-def test_own_settings_that_follow_the_setting_are_not_named():
+def test_method_options_that_depend_on_the_setting_only_are_not_shown():
     names = label([record("a", settings={"layer": 4}), record("a", alpha=0.5, settings={"layer": 7})])
     assert [name.method for name in names] == ["a", "a"]
 
 
-def test_where_a_run_was_computed_is_named_only_when_nothing_else_tells_two_runs_apart():
+def test_where_a_run_was_computed_is_shown_only_if_runs_differ_in_nothing_else():
     assert settings(record("a", device="cpu"), record("b", device="cuda")) == ["digits dirichlet(0.05)"] * 2
     found = settings(record("a", device="cpu"), record("a", device="cuda"))
     assert found == ["digits dirichlet(0.05) device=cpu", "digits dirichlet(0.05) device=cuda"]

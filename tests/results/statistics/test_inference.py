@@ -22,7 +22,7 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(stats, "DRAWS", 1_000)
 
 
-def test_the_least_p_of_n_pairs_is_two_in_two_to_the_n():
+def test_the_smallest_p_of_n_pairs_is_2_over_2_to_the_n():
     assert [stats.least_p(n) for n in (0, 1, 2, 3, 6)] == [1, 1, 0.5, 0.25, 0.03125]
     # 2/64 < 5 %, 2/32 is not; over 24 comparisons 2/512 * 24 = 9.4 % and 2/1024 * 24 = 4.7 %.
     assert (stats.pairs_needed(), stats.pairs_needed(24)) == (6, 10)
@@ -39,30 +39,30 @@ def test_sign_flips_of_few_pairs_are_counted_exactly():
 @pytest.mark.parametrize("count", [5, 9])
 def test_sign_flips_agree_with_scipys_permutation_test(generator, count):
     for differences in generator.normal(0.4, 1, (5, count)):
-        peer = scipy.stats.permutation_test(
+        expected = scipy.stats.permutation_test(
             (differences,), np.mean, permutation_type="samples", n_resamples=2**count, rng=generator
         )
-        assert stats.sign_flip(differences) == pytest.approx(peer.pvalue)
+        assert stats.sign_flip(differences) == pytest.approx(expected.pvalue)
 
 
 def test_sign_flips_of_many_pairs_agree_with_enumeration_and_with_draws(generator, monkeypatch):
     monkeypatch.setattr(stats, "ENUMERATED", 0)
     for count, draws in ((12, 2**12), (40, 200_000)):
         differences = generator.normal(0.3, 1, count)
-        peer = scipy.stats.permutation_test(
+        expected = scipy.stats.permutation_test(
             (differences,), np.mean, permutation_type="samples", n_resamples=draws, rng=generator, batch=10_000
         )
-        # Rounding errs on the safe side; two draws of 200,000 flips differ by 0.003 at most.
-        assert -0.003 <= stats.sign_flip(differences) - peer.pvalue <= 0.01
+        # Rounding only increases p; two samples of 200,000 flips differ by at most 0.003.
+        assert -0.003 <= stats.sign_flip(differences) - expected.pvalue <= 0.01
 
 
-def test_sign_flips_of_many_pairs_have_no_floor():
+def test_sign_flips_of_many_pairs_have_no_smallest_p():
     # Only the two flips that keep all signs alike reach the observed sum.
     assert stats.sign_flip(np.ones(40)) == pytest.approx(2.0**-39)
     assert stats.sign_flip(np.zeros(40)) == 1
 
 
-def test_equal_sums_in_another_order_are_ties():
+def test_sums_that_differ_by_rounding_only_are_ties():
     # In floating point 0.1 + 0.2 - 0.3 differs from 0.3 - 0.1 - 0.2: both are 0, and every flip reaches that.
     assert stats.sign_flip([0.1, 0.2, -0.3]) == 1
 
@@ -76,7 +76,7 @@ def test_the_bootstrap_interval_of_many_values_is_students(generator):
     assert (found.n, found.level) == (200, 0.95)
 
 
-def test_the_bootstrap_interval_of_three_values_is_their_range_and_says_what_that_covers(generator):
+def test_the_bootstrap_interval_of_three_values_is_their_range_and_states_its_coverage(generator):
     found = stats.bootstrap_mean([0.5, 0.9, 0.6], generator)
     assert found == (pytest.approx(2 / 3), pytest.approx(0.5), pytest.approx(0.9), 3, 0.75)
 
@@ -88,10 +88,10 @@ def test_one_value_has_no_interval_and_none_has_no_mean(generator):
     assert none.n == 0
 
 
-def test_every_setting_weighs_the_same_however_many_seeds_it_has(generator):
+def test_all_settings_have_equal_weight_whatever_their_number_of_seeds(generator):
     found = stats.bootstrap_mean([1, 1, 1, 5], generator, ["a", "a", "a", "b"])
     assert found.value == pytest.approx(3)
-    # Within each setting all values agree, so no resample differs.
+    # All values within a setting are equal, so all resamples are equal.
     assert (found.low, found.high) == pytest.approx((3, 3))
 
 
@@ -102,7 +102,7 @@ def test_settings_far_apart_do_not_widen_the_interval(generator):
     assert far.high - far.low == pytest.approx(near.high - near.low)
 
 
-def test_the_paired_difference_knows_nothing_of_what_the_pairs_share(generator):
+def test_the_paired_difference_does_not_depend_on_what_the_pairs_share(generator):
     shared = 1000 * generator.normal(size=6)
     found = stats.paired_difference(shared + np.arange(1, 7), shared, generator)
     assert found.value == pytest.approx(3.5)
@@ -117,14 +117,14 @@ def test_the_interquartile_mean_drops_the_outer_quarters(generator):
 
 def test_the_interquartile_interval_agrees_with_scipys_bootstrap_for_many_values(generator):
     values = generator.normal(0, 1, 300)
-    peer = scipy.stats.bootstrap(
+    expected = scipy.stats.bootstrap(
         (values,), lambda x, axis: scipy.stats.trim_mean(x, 0.25, axis=axis), method="percentile", rng=generator
     ).confidence_interval
     found = stats.interquartile_mean(values, np.zeros(300), generator)
-    assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=0.02)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
 
 
-def test_the_probability_of_improvement_counts_pairs_and_halves_ties():
+def test_the_probability_of_improvement_counts_ties_as_half():
     found = stats.probability_of_improvement([1, 2, 3, 4], [0, 2, 5, 0])
     assert found.value == 2.5 / 4
     assert np.isnan(stats.probability_of_improvement([], []).value)
@@ -132,12 +132,12 @@ def test_the_probability_of_improvement_counts_pairs_and_halves_ties():
 
 @pytest.mark.parametrize("wins", [0, 3, 8])
 def test_the_interval_of_the_probability_of_improvement_is_the_exact_binomial_one(wins):
-    peer = scipy.stats.binomtest(wins, 8).proportion_ci(0.95, "exact")
+    expected = scipy.stats.binomtest(wins, 8).proportion_ci(0.95, "exact")
     found = stats.probability_of_improvement([1] * wins + [-1] * (8 - wins), [0] * 8)
-    assert (found.low, found.high) == pytest.approx((peer.low, peer.high))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_holm_agrees_with_statsmodels_and_passes_over_what_was_not_tested(generator):
+def test_holm_agrees_with_statsmodels_and_ignores_missing_values(generator):
     p = generator.uniform(0, 0.2, 12)
     assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
     gaps = stats.holm([0.01, np.nan, 0.04])
@@ -146,15 +146,15 @@ def test_holm_agrees_with_statsmodels_and_passes_over_what_was_not_tested(genera
 
 
 @pytest.mark.parametrize("count", [6, 10, 20])
-def test_sign_flips_raise_a_false_alarm_in_five_of_a_hundred_null_draws(generator, few_resamples, count):
+def test_sign_flips_have_5_percent_false_positives_without_an_effect(generator, few_resamples, count):
     rate = np.mean([stats.sign_flip(x) <= 0.05 for x in generator.laplace(size=(NULLS, count))])
-    # The exact test of few pairs can only err on the safe side: of 64 flips it may reject 3, but they come in twos.
+    # With few pairs the exact test has fewer: at most 3 of 64 flips may be rejected, and they come in twos.
     exact = {6: 2 / 64}.get(count, 0.05)
     assert rate == pytest.approx(exact, abs=SAMPLING)
 
 
 @pytest.mark.parametrize(("settings", "seeds"), [(1, 10), (1, 20), (3, 6), (6, 3)])
-def test_bootstrap_intervals_miss_the_mean_in_five_of_a_hundred_null_draws(generator, few_resamples, settings, seeds):
+def test_bootstrap_intervals_miss_the_mean_in_5_percent_of_draws(generator, few_resamples, settings, seeds):
     strata = np.repeat(np.arange(settings), seeds)
     draws = generator.normal(size=(NULLS, settings * seeds))
     found = [stats.bootstrap_mean(x, generator, strata) for x in draws]
@@ -162,22 +162,22 @@ def test_bootstrap_intervals_miss_the_mean_in_five_of_a_hundred_null_draws(gener
 
 
 @pytest.mark.parametrize("seeds", [3, 4])
-def test_few_seeds_miss_the_mean_as_often_as_the_interval_says(generator, few_resamples, seeds):
+def test_intervals_of_few_seeds_miss_the_mean_as_often_as_their_level_says(generator, few_resamples, seeds):
     found = [stats.bootstrap_mean(x, generator) for x in generator.normal(size=(NULLS, seeds))]
-    promised = 2 / 2**seeds  # 25 %, 12.5 %
-    assert found[0].level == 1 - promised
+    expected_rate = 2 / 2**seeds  # 25 %, 12.5 %
+    assert found[0].level == 1 - expected_rate
     missed = np.mean([not e.low <= 0 <= e.high for e in found])
-    assert missed == pytest.approx(promised, abs=3 * (promised * (1 - promised) / NULLS) ** 0.5)
+    assert missed == pytest.approx(expected_rate, abs=3 * (expected_rate * (1 - expected_rate) / NULLS) ** 0.5)
 
 
-def test_interquartile_intervals_miss_in_at_most_five_of_a_hundred_null_draws(generator, few_resamples):
+def test_interquartile_intervals_miss_the_mean_in_5_percent_of_draws(generator, few_resamples):
     settings = np.repeat(np.arange(3), 6)
     found = [stats.interquartile_mean(x, settings, generator) for x in generator.normal(size=(NULLS, 18))]
     assert np.mean([not e.low <= 0 <= e.high for e in found]) == pytest.approx(0.05, abs=SAMPLING)
 
 
 @pytest.mark.parametrize("count", [3, 6, 18])
-def test_the_probability_of_improvement_excludes_a_half_in_at_most_five_of_a_hundred_null_draws(generator, count):
+def test_the_probability_of_improvement_excludes_one_half_in_at_most_5_percent_of_draws(generator, count):
     found = [stats.probability_of_improvement(x, 0 * x) for x in generator.normal(size=(NULLS, count))]
     rate = np.mean([not e.low <= 0.5 <= e.high for e in found])
     # Twice the binomial tail that stays under 2.5 %, by enumeration.
@@ -186,7 +186,7 @@ def test_the_probability_of_improvement_excludes_a_half_in_at_most_five_of_a_hun
     assert rate == pytest.approx(exact, abs=SAMPLING)
 
 
-def test_a_family_of_twenty_null_comparisons_raises_one_false_alarm_in_five_of_a_hundred(generator):
+def test_families_of_20_comparisons_have_a_false_positive_in_5_percent_of_draws(generator):
     families = generator.uniform(size=(NULLS, 20))
     rate = np.mean([stats.holm(family).min() <= 0.05 for family in families])
     assert rate == pytest.approx(1 - (1 - 0.05 / 20) ** 20, abs=SAMPLING)
@@ -197,11 +197,11 @@ def test_the_same_generator_gives_the_same_interval():
     assert first == second
 
 
-def test_all_sign_patterns_are_there_once():
+def test_each_sign_pattern_appears_once():
     assert sorted(map(tuple, stats._all_signs(3))) == sorted(itertools.product((-1.0, 1.0), repeat=3))
 
 
-def test_intervals_of_many_means_move_and_stretch_with_their_values(generator):
+def test_intervals_of_many_means_shift_and_scale_with_their_values(generator):
     values = generator.normal(size=6)
     low, high = stats.bootstrap_bounds(np.stack([values, 2 * values + 1]), generator)
     assert (low[1], high[1]) == pytest.approx((2 * low[0] + 1, 2 * high[0] + 1))

@@ -16,7 +16,7 @@ def generator():
 
 @pytest.fixture
 def two_settings(write, runs):
-    """Six seeds of `good` and `bad` in each setting; `good` ahead by 0.1, 0.2, ... and, with alpha 0.5, by 0.1 more."""
+    """Six seeds of `good` and `bad` per setting; `good` leads by 0.02, 0.04, ..., with alpha 0.5 by 0.1 more."""
     for alpha, more in ((0.05, 0.0), (0.5, 0.1)):
         for seed in range(6):
             write("bad", alpha, seed, 0.1 + 0.01 * seed**2)
@@ -40,12 +40,12 @@ def test_all_settings_is_the_mean_over_settings_with_the_pairs_of_all(two_settin
     assert found["value"].to_dict() == pytest.approx({LOW: 0.07, HIGH: 0.17, pairs.ALL_SETTINGS: 0.12})
     assert found["n"].to_dict() == {LOW: 6, HIGH: 6, pairs.ALL_SETTINGS: 12}
     assert found.loc[pairs.ALL_SETTINGS, "p"] == 2 / 2**12
-    # Holm over the two settings: 2 * 0.03125 for both; over the one row of all settings: nothing to correct.
+    # Holm over two settings: 2 * 0.03125 for both; over the single row of all settings: no correction.
     assert found["p_holm"].to_dict() == pytest.approx({LOW: 0.0625, HIGH: 0.0625, pairs.ALL_SETTINGS: 2 / 2**12})
-    assert found["verdict"].to_dict() == {LOW: "not resolved", HIGH: "not resolved", pairs.ALL_SETTINGS: "better"}
+    assert found["verdict"].to_dict() == {LOW: "not significant", HIGH: "not significant", pairs.ALL_SETTINGS: "better"}
 
 
-def test_an_interval_does_not_depend_on_who_else_is_compared(write, runs):
+def test_an_interval_does_not_depend_on_the_other_methods(write, runs):
     for seed, values in enumerate(np.random.default_rng(1).random((6, 3))):
         for method, value in zip("abc", values, strict=True):
             write(method, 0.05, seed, value)
@@ -68,30 +68,30 @@ def test_methods_without_a_common_seed_are_not_tested(write, runs, generator):
     write("a", seed=0)
     write("b", seed=1)
     row = pairs.differences(load(runs), "seen.mean", "a", generator).iloc[0]
-    assert (row["n"], row["verdict"]) == (0, "not resolved")
+    assert (row["n"], row["verdict"]) == (0, "not significant")
     assert np.isnan(row["p"])
 
 
-def test_what_n_pairs_cannot_reach_is_said_with_what_would():
-    assert pairs.reach(3) == "3 seeds can reach p = 0.25 at best; 6 would do"
+def test_too_few_pairs_are_reported_with_the_number_needed():
+    assert pairs.reach(3) == "3 seeds reach p = 0.25 at best; 6 seeds would be needed"
     assert pairs.reach(6) == ""
     assert pairs.reach(6, 24) == (
-        "6 seeds can reach p = 0.031 at best, 0.75 after Holm over 24 comparisons; 10 would do"
+        "6 seeds reach p = 0.031 at best, 0.75 after Holm correction over 24 comparisons; 10 seeds would be needed"
     )
-    assert pairs.reach(1, unit="pair").startswith("1 pair can")
+    assert pairs.reach(1, unit="pair").startswith("1 pair reaches p = 1 at best")
 
 
-def test_a_null_table_of_differences_raises_one_false_alarm_in_at_most_five_of_a_hundred(generator):
+def test_without_an_effect_at_most_5_percent_of_difference_tables_have_a_significant_row(generator):
     frame = pd.DataFrame([(s, m) for s in range(10) for m in "rab"], columns=["seed", "method"])
     frame = frame.assign(status="done", setting="c")
-    alarms = 0
+    significant = 0
     for values in generator.normal(size=(200, 30)):
         found = pairs.differences(frame.assign(x=values), "x", "r", generator)
-        alarms += (found.loc[found["setting"] == "c", "verdict"] != "not resolved").any()
-    assert alarms / 200 <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+        significant += (found.loc[found["setting"] == "c", "verdict"] != "not significant").any()
+    assert significant / 200 <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
 
 
-def test_clients_are_compared_within_one_run_and_named_so(write, runs, generator):
+def test_clients_are_compared_within_one_run_and_the_rows_say_so(write, runs, generator):
     folders = {name: [write(name, 0.05, seed) for seed in (0, 1)] for name in ("a", "b")}
     for folder in folders["a"]:
         table = pd.read_parquet(folder / "clients.parquet")
@@ -99,7 +99,7 @@ def test_clients_are_compared_within_one_run_and_named_so(write, runs, generator
     found = pairs.per_client(clients(runs), "a", "b", generator)
     assert found["unit"].tolist() == ["client", "client"]
     assert found["seed"].tolist() == [0, 1]
-    # Of four clients one is held out and one has no test images.
+    # Of four clients, one is held out and one has no test images.
     assert found["n"].tolist() == [2, 2]
     assert found["value"].tolist() == pytest.approx([0.125, 0.125])
     with pytest.raises(RecordError, match="unknown method 'c'"):
@@ -109,12 +109,12 @@ def test_clients_are_compared_within_one_run_and_named_so(write, runs, generator
 def test_interquartile_means_come_highest_first(two_settings, generator):
     found = pairs.interquartile_means(two_settings, "seen.mean", generator)
     assert found["method"].tolist() == ["good", "bad"]
-    # bad in both settings: 0.10 0.11 0.14 0.19 0.26 0.35 twice; the middle six: 0.11 0.14 0.14 0.19 0.19 0.26.
+    # `bad`: 0.10 0.11 0.14 0.19 0.26 0.35 in both settings; the middle six: 0.11 0.14 0.14 0.19 0.19 0.26.
     assert found["value"].iloc[1] == pytest.approx(1.03 / 6)
     assert found["settings"].tolist() == [2, 2]
 
 
-def test_an_unknown_reference_or_metric_gets_the_nearest_name(two_settings, generator):
+def test_an_unknown_reference_or_metric_gets_a_suggestion(two_settings, generator):
     with pytest.raises(RecordError, match=r"unknown method 'goood': did you mean 'good'\?"):
         pairs.differences(two_settings, "seen.mean", "goood", generator)
     with pytest.raises(RecordError, match=r"unknown metric 'seen.men': did you mean 'seen.mean'\?"):

@@ -21,7 +21,7 @@ def test_average_ranks_share_ties_and_put_the_best_first():
     assert average_ranks(scores, lower=True).index[0] == "low"
 
 
-def test_a_tie_is_one_though_the_sums_were_taken_in_another_order():
+def test_values_that_differ_by_rounding_only_are_ties():
     scores = pd.DataFrame({"a": [0.1 + 0.2], "b": [0.3]})
     assert average_ranks(scores).tolist() == [1.5, 1.5]
 
@@ -33,45 +33,47 @@ def test_friedman_agrees_with_the_chi_squared_form_for_many_settings(generator):
     )
 
 
-def test_friedman_of_two_settings_in_accord_is_one_in_the_number_of_orders(generator):
-    # Whatever the first row's order, one of the 3! = 6 orders of the second agrees.
+def test_friedman_of_two_settings_that_agree_is_one_over_the_number_of_orders(generator):
+    # For any order of the first row, one of the 3! = 6 orders of the second agrees.
     assert friedman(pd.DataFrame([[1, 2, 3], [1, 2, 3]]), generator) == pytest.approx(1 / 6, abs=0.03)
     assert friedman(pd.DataFrame([[1, 1, 1], [1, 1, 1]]), generator) == 1
 
 
-def test_friedman_raises_a_false_alarm_in_five_of_a_hundred_null_draws(generator, monkeypatch):
+def test_friedman_has_5_percent_false_positives_without_an_effect(generator, monkeypatch):
     monkeypatch.setattr("fedprompt.results.statistics.ranks.REORDERINGS", 199)
     draws = generator.normal(size=(1_000, 6, 5))
     rate = np.mean([friedman(pd.DataFrame(scores), generator) <= 0.05 for scores in draws])
     assert rate == pytest.approx(0.05, abs=3 * 0.0069)
 
 
-def test_pairwise_wilcoxon_is_scikit_posthocs(generator):
+def test_pairwise_wilcoxon_agrees_with_scikit_posthocs(generator):
     scores = pd.DataFrame(generator.normal([0, 1, 2], 1, (8, 3)), columns=["c", "a", "b"])
-    peer = scikit_posthocs.posthoc_wilcoxon(scores.to_numpy().T.tolist(), p_adjust="holm").to_numpy()
+    expected = scikit_posthocs.posthoc_wilcoxon(scores.to_numpy().T.tolist(), p_adjust="holm").to_numpy()
     found = wilcoxon_holm(scores)
     assert list(found.index) == list(found.columns) == ["c", "a", "b"]
-    assert found.to_numpy() == pytest.approx(peer)
+    assert found.to_numpy() == pytest.approx(expected)
 
 
 def test_pairwise_wilcoxon_is_exact_with_ties_and_zeros():
     scores = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [1.0, 1, 2, 2, 3, 7]})
-    peer = scipy.stats.wilcoxon(scores["a"], scores["b"], zero_method="pratt", method=scipy.stats.PermutationMethod())
-    assert wilcoxon_holm(scores).loc["a", "b"] == pytest.approx(peer.pvalue)
+    expected = scipy.stats.wilcoxon(
+        scores["a"], scores["b"], zero_method="pratt", method=scipy.stats.PermutationMethod()
+    )
+    assert wilcoxon_holm(scores).loc["a", "b"] == pytest.approx(expected.pvalue)
 
 
-def test_pairwise_wilcoxon_raises_one_false_alarm_in_at_most_five_of_a_hundred_families(generator):
+def test_pairwise_wilcoxon_has_at_most_5_percent_families_with_a_false_positive(generator):
     draws = generator.normal(size=(1_000, 10, 4))
-    alarms = [wilcoxon_holm(pd.DataFrame(scores)).to_numpy().min() <= 0.05 for scores in draws]
-    assert 0 < np.mean(alarms) <= 0.05 + 3 * 0.0069
+    positives = [wilcoxon_holm(pd.DataFrame(scores)).to_numpy().min() <= 0.05 for scores in draws]
+    assert 0 < np.mean(positives) <= 0.05 + 3 * 0.0069
 
 
-def test_two_settings_resolve_no_pair():
+def test_two_settings_give_no_significant_pair():
     pairwise = wilcoxon_holm(pd.DataFrame({"a": [1.0, 2], "b": [3.0, 5], "c": [3.0, 5]}))
     assert pairwise.to_numpy().min() > 0.25
 
 
-def test_cliques_are_the_largest_groups_that_no_test_tells_apart():
+def test_cliques_are_the_largest_groups_without_a_significant_difference():
     names = list("abcd")
     pairwise = pd.DataFrame(1.0, index=names, columns=names)
     for one, other in ("ac", "ad", "bd"):
@@ -82,7 +84,7 @@ def test_cliques_are_the_largest_groups_that_no_test_tells_apart():
     assert cliques(ranks, pairwise) == [["a", "b"], ["b", "c", "d"]]
 
 
-def test_methods_are_ranked_on_their_means_over_seeds_and_one_with_a_hole_is_left_out(write, runs, generator):
+def test_methods_are_ranked_on_means_over_seeds_and_one_without_all_settings_is_left_out(write, runs, generator):
     for alpha in (0.05, 0.5):
         for seed in range(2):
             write("good", alpha, seed, 0.9)

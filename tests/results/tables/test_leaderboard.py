@@ -16,7 +16,7 @@ LOW, HIGH = "digits dirichlet(0.05)", "digits dirichlet(0.5)"
 
 @pytest.fixture
 def board(write, runs):
-    """Two methods done in both settings, one that failed in one and is not run in the other, one without held-out."""
+    """Two methods in both settings, one of them without held-out clients, and one that failed in one setting only."""
     for seed, seen in enumerate((0.5, 0.6, 0.7)):
         write("fedvpt", 0.05, seed, seen)
     write("fedvpt", 0.5, 0, 0.8)
@@ -27,7 +27,7 @@ def board(write, runs):
     return leaderboard(load(runs))
 
 
-def test_mean_std_and_seeds_agree_with_hand_computation(board):
+def test_mean_std_and_seeds_match_a_hand_computation(board):
     row = board[LOW]["seen.mean"].loc["fedvpt"]
     assert row["mean"] == pytest.approx(0.6)
     assert row["std"] == pytest.approx(0.1)  # sqrt((0.01 + 0 + 0.01) / 2)
@@ -40,7 +40,7 @@ def test_methods_are_ordered_by_their_mean_over_settings_not_over_runs(board):
     assert list(board.index) == ["a_b&50%", "fedvpt", "zero"]
 
 
-def test_failures_holes_and_metrics_that_do_not_apply_stay_apart(board):
+def test_failures_missing_runs_and_metrics_that_do_not_apply_are_distinguished(board):
     assert board.loc["zero", (LOW, "seen.mean", ["seeds", "failed"])].tolist() == [0, 1]
     assert board.loc["zero", (HIGH, "seen.mean", ["seeds", "failed"])].tolist() == [0, 0]
     assert board.loc["a_b&50%", (LOW, "held_out.mean", ["seeds", "failed"])].tolist() == [1, 1]
@@ -63,7 +63,7 @@ def test_text_shows_percent_spread_and_the_best_of_each_column(board):
     assert "90.0 " not in text
 
 
-def test_notes_name_the_seeds_the_gaps_and_the_prior_correction(board):
+def test_notes_state_the_seeds_the_gaps_and_the_prior_correction(board):
     text = render(board, "text")
     assert "3 seeds; accuracies in percent" in text
     assert f"a_b&50% in {LOW}: 1 (1 failed); fedvpt in {HIGH}: 1" in text.replace(f"; a_b&50% in {HIGH}: 1", "")
@@ -71,13 +71,13 @@ def test_notes_name_the_seeds_the_gaps_and_the_prior_correction(board):
     assert "+prior: logits + log of the client's class prior, classes absent at the client masked" in text
 
 
-def test_notes_leave_out_what_does_not_appear(write, runs):
+def test_notes_explain_only_what_the_table_shows(write, runs):
     write()
     text = render(leaderboard(load(runs), ["seen.mean"]), "text")
     assert "1 seed; accuracies in percent\n*: best" in text
 
 
-def test_two_settings_of_four_metrics_and_three_seeds_stand_side_by_side_in_100_columns(write, runs):
+def test_two_settings_of_four_metrics_and_three_seeds_fit_side_by_side_in_100_columns(write, runs):
     for alpha in (0.05, 0.5):
         for seed in range(3):
             write("pep-fedpt:prior", alpha, seed, 0.5 + 0.01 * seed, 0.4 - 0.02 * seed)
@@ -104,7 +104,7 @@ def test_lower_is_better_for_the_spread_over_clients(write, runs):
     assert {row.split()[0]: row.split()[1] for row in rows} == {"a": "10.0*", "b": "30.0"}
 
 
-def test_csv_holds_the_unrounded_numbers(board):
+def test_csv_contains_the_unrounded_numbers(board):
     rows = pd.read_csv(io.StringIO(render(board, "csv"))).set_index(["method", "setting", "metric"])
     assert list(rows.columns) == ["mean", "std", "low", "high", "p_best", "seeds", "failed"]
     assert len(rows) == 3 * (2 * 4 + 1 + 2)
@@ -113,7 +113,7 @@ def test_csv_holds_the_unrounded_numbers(board):
             assert rows.loc[(method, setting, metric), statistic] == pytest.approx(value, rel=1e-12, nan_ok=True)
 
 
-def test_json_holds_numbers_and_null(board):
+def test_json_contains_numbers_and_null(board):
     rows = {(row["method"], row["setting"], row["metric"]): row for row in json.loads(render(board, "json"))}
     row = rows["fedvpt", LOW, "seen.mean"]
     assert (row["mean"], row["std"]) == (pytest.approx(0.6), pytest.approx(0.1))
@@ -132,7 +132,7 @@ def test_latex_is_escaped_and_balanced(board):
     assert r"\cmidrule(lr){2-5} \cmidrule(lr){6-9} \cmidrule(lr){10-10} \cmidrule(lr){11-12}" in latex
 
 
-def test_markdown_rows_have_as_many_settings_as_the_heading(write, runs):
+def test_markdown_rows_have_as_many_columns_as_the_heading(write, runs):
     write("a|b")
     lines = render(leaderboard(load(runs)), "md").splitlines()[:3]
     assert [line.replace(r"\|", "").count("|") for line in lines] == [8, 8, 8]
@@ -141,7 +141,7 @@ def test_markdown_rows_have_as_many_settings_as_the_heading(write, runs):
 
 @pytest.fixture
 def sixteen(write, runs):
-    """Sixteen seeds of `first`, `near`, a hair behind on average, and `far`, behind by 0.3 in every seed."""
+    """Sixteen seeds of `first`, of `near`, slightly worse on average, and of `far`, worse by 0.3 in every seed."""
     for seed in range(16):
         write("first", 0.05, seed, 0.8, family="global prompts")
         write("near", 0.05, seed, 0.8 + (-1) ** seed * 0.05 - 0.001, family="personal prompts")
@@ -157,39 +157,42 @@ def sixteen(write, runs):
         ("latex", [r"\textbf{80.0}", r"79.9\textsuperscript{\dag}", "& 50.0 "]),
     ],
 )
-def test_the_best_stands_out_and_what_is_not_resolved_from_it_is_marked(sixteen, kind, shown):
+def test_the_best_and_what_does_not_differ_significantly_from_it_are_marked(sixteen, kind, shown):
     text = render(leaderboard(sixteen, ["seen.mean"]), kind)
     assert [part for part in shown if part not in text] == []
-    assert "not resolved from it" in text
-    assert "can reach" not in text
+    assert "not significantly different from the best" in text
+    assert "at best" not in text
 
 
-def test_where_no_seeds_could_resolve_anything_a_note_says_so_once_and_nothing_is_marked(board):
+def test_if_no_difference_can_be_significant_a_note_says_so_once_and_nothing_is_marked(board):
     text = render(board, "text")
     assert "†" not in text
     # Two comparisons: Holm doubles 2/2^3; 2/2^7 * 2 = 0.031.
     assert (
-        "Within a setting no method is resolved from the best: 3 seeds can reach p = 0.25 at best, 0.5 after Holm over 2 "
-        "comparisons; 7 would do"
+        "No method differs significantly from the best within a setting: 3 seeds reach p = 0.25 at best, 0.5 after "
+        "Holm correction over 2 comparisons; 7 seeds would be needed"
     ) in text
 
 
-def test_all_settings_hold_the_mean_over_settings_of_methods_that_have_them_all(board):
+def test_all_settings_show_the_mean_of_methods_that_have_every_setting(board):
     column = board["all settings"]["seen.mean"]["mean"]
     assert column["fedvpt"] == pytest.approx(0.7)
     assert math.isnan(column["zero"])
 
 
-def test_the_best_of_a_cost_is_the_least(write, runs):
-    write("dear", seconds={"total": 250.0}, communication={"upload_bytes": 5_000_000})
+def test_the_best_of_a_cost_is_the_lowest(write, runs):
+    write("costly", seconds={"total": 250.0}, communication={"upload_bytes": 5_000_000})
     write("cheap", seconds={"total": 40.0}, communication={"upload_bytes": 7_000})
     text = render(leaderboard(load(runs), ["seconds", "upload_mb"]), "text")
-    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("dear", "cheap"))}
-    assert rows == {"cheap": ["40.0*", "0.00700*"], "dear": ["250", "5.00"]}
-    assert [line.split()[0] for line in text.splitlines() if line.startswith(("dear", "cheap"))] == ["cheap", "dear"]
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("costly", "cheap"))}
+    assert rows == {"cheap": ["40.0*", "0.00700*"], "costly": ["250", "5.00"]}
+    assert [line.split()[0] for line in text.splitlines() if line.startswith(("costly", "cheap"))] == [
+        "cheap",
+        "costly",
+    ]
 
 
-def test_prior_corrected_logits_make_a_second_row(write, runs):
+def test_prior_corrected_logits_have_a_second_row(write, runs):
     write("a", seen=0.5)
     board = leaderboard(with_prior(load(runs)), ["seen.mean", "seconds"])
     assert board["digits dirichlet(0.05)"]["seen.mean"]["mean"].to_dict() == pytest.approx({"a+prior": 0.6, "a": 0.5})
@@ -205,22 +208,22 @@ def test_rows_are_grouped_by_family_in_order_of_the_best_of_each(sixteen):
     assert {row["method"]: row["family"] for row in json.loads(render(board, "json"))}["near"] == "personal prompts"
 
 
-def test_grouping_without_a_family_in_any_record_is_refused(write, runs):
+def test_grouping_is_refused_if_no_record_names_a_family(write, runs):
     write()
     frame = load(runs)
     with pytest.raises(RecordError, match="no record names the family"):
         by_family(leaderboard(frame), frame)
 
 
-def test_differences_to_a_reference_show_sign_interval_and_what_is_resolved(sixteen):
+def test_differences_to_a_reference_show_sign_interval_and_significance(sixteen):
     board = difference_table(sixteen, ["seen.mean"], "first")
     text = render(board, "text")
     assert "-30.0*[-30.0, -30.0]" in text
     assert "-0.1 [" in text
-    assert "*: resolved from first, one way or the other" in text
+    assert "*: significantly different from first, better or worse" in text
     rows = {row["method"]: row for row in json.loads(render(board, "json"))}
     assert set(rows) == {"near", "far"}
-    assert (rows["far"]["verdict"], rows["near"]["verdict"]) == ("worse", "not resolved")
+    assert (rows["far"]["verdict"], rows["near"]["verdict"]) == ("worse", "not significant")
     with pytest.raises(RecordError, match="unknown method 'furst': did you mean 'first'"):
         difference_table(sixteen, ["seen.mean"], "furst")
 
@@ -244,7 +247,7 @@ def test_the_latex_table_compiles(board, tmp_path):
     assert "Overfull" not in done.stdout
 
 
-def test_an_unknown_metric_or_format_gets_the_nearest_name(write, runs):
+def test_an_unknown_metric_or_format_gets_a_suggestion(write, runs):
     write()
     frame = load(runs)
     with pytest.raises(RecordError, match=r"unknown metric 'seen.men': did you mean 'seen.mean'\?"):
@@ -253,6 +256,6 @@ def test_an_unknown_metric_or_format_gets_the_nearest_name(write, runs):
         render(leaderboard(frame), "latx")
 
 
-def test_a_table_of_nothing_but_failures_still_stands(write, runs):
+def test_a_table_of_failures_only_can_be_shown(write, runs):
     write("a", error="stopped")
     assert "failed" in render(leaderboard(load(runs)), "text")

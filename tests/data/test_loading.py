@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.data import registry
+from fedprompt.data import loading
 from fedprompt.data.errors import DataError
 from tests.data.made import image
 
@@ -19,10 +19,10 @@ def pets(root: Path) -> Path:
 
 def test_a_whole_data_set_is_left_as_it_is(tmp_path: Path) -> None:
     pets(tmp_path)
-    dataset = registry.load("imagefolder:own", tmp_path)
-    assert registry.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
-    assert registry.identity("imagefolder:own", tmp_path, skip_corrupt=True) == dataset.identity
-    assert registry.load("digits", skip_corrupt=True) is registry.load("digits")
+    dataset = loading.load("imagefolder:own", tmp_path)
+    assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
+    assert loading.identity("imagefolder:own", tmp_path, skip_corrupt=True) == dataset.identity
+    assert loading.load("digits", skip_corrupt=True) is loading.load("digits")
 
 
 def test_unreadable_images_are_left_out_with_all_that_is_said_of_them(
@@ -31,9 +31,9 @@ def test_unreadable_images_are_left_out_with_all_that_is_said_of_them(
     folder = pets(tmp_path)
     (folder / "photo" / "cat" / "0.png").write_bytes(b"no image")
     (folder / "photo" / "dog" / "2.png").write_bytes(b"no image")  # the test image of its class
-    whole = registry.load("imagefolder:own", tmp_path)
+    whole = loading.load("imagefolder:own", tmp_path)
     with caplog.at_level(logging.WARNING):
-        dataset = registry.load("imagefolder:own", tmp_path, skip_corrupt=True)
+        dataset = loading.load("imagefolder:own", tmp_path, skip_corrupt=True)
     assert dataset.train_x.paths == [p for p in whole.train_x.paths if p != "photo/cat/0.png"]
     assert dataset.test_x.paths == ["photo/cat/2.png"]
     assert dataset.train_y.tolist() == [0] * 3 + [1] * 4
@@ -41,10 +41,10 @@ def test_unreadable_images_are_left_out_with_all_that_is_said_of_them(
     assert dataset.train_clients.tolist() == [1, 3, 4, 0, 1, 3, 4]
     assert dataset.train_domains is not None
     assert len(dataset.train_domains) == 7
-    assert dataset.notes == ("2 unreadable images left out",)
-    assert "2 unreadable images left out" in caplog.text
+    assert dataset.notes == ("2 unreadable images excluded",)
+    assert "2 unreadable images excluded" in caplog.text
     assert dataset.identity != whole.identity
-    assert registry.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
+    assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
 
 
 def test_a_part_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
@@ -52,4 +52,4 @@ def test_a_part_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     for label in ("cat", "dog"):
         (folder / "photo" / label / "2.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="test_x is empty"):
-        registry.load("imagefolder:own", tmp_path, skip_corrupt=True)
+        loading.load("imagefolder:own", tmp_path, skip_corrupt=True)

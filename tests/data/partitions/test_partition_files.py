@@ -6,15 +6,15 @@ import pytest
 
 from fedprompt.data.errors import DataError
 from fedprompt.data.federation import PartitionSettings, build
-from fedprompt.data.partitions.files import IndexLists, Saved, read
+from fedprompt.data.partitions.partition_files import IndexLists, SavedFederation, read
 from tests.data.toy import balanced, stream
 
 
 def test_both_forms_are_told_apart(tmp_path: Path) -> None:
     build(balanced(60, 20, 4), PartitionSettings(clients=5), stream(0)).save(tmp_path / "f.json")
     saved = read(tmp_path / "f.json")
-    assert isinstance(saved, Saved)
-    assert saved.made_with.keys() == {"federated-prompt-bench", "numpy"}
+    assert isinstance(saved, SavedFederation)
+    assert saved.made_with.keys() == {"fedprompt-bench", "numpy"}
     (tmp_path / "p.json").write_text("[[3, 1], [2]]")
     lists = read(tmp_path / "p.json")
     assert isinstance(lists, IndexLists)
@@ -25,10 +25,10 @@ def test_both_forms_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is not JSON, as a partition file is"),
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("7", "is no partition file: train list: Input should be a valid list"),
+        ("", "is not a partition file: it is not JSON"),
+        ("{", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("7", "is not a partition file: train list: Input should be a valid list"),
         ("[[0]]", "List should have at least 2 items"),
         ("[[0], 1]", "train list 1: Input should be a valid list"),
         ("[[0], [1.5]]", "train list 1.0: Input should be a valid integer"),
@@ -37,9 +37,9 @@ def test_both_forms_are_told_apart(tmp_path: Path) -> None:
         ("[[0], [-1]]", "train list 1.0: Input should be greater than or equal to 0"),
         ("[[0], [1e400]]", "train list 1.0: Input should be a valid integer"),
         ('{"test": [[0], [1]]}', "train list: Input should be a valid list"),
-        ('{"train": [[0], [1]], "val": []}', "has 'val' beside its index lists"),
+        ('{"train": [[0], [1]], "val": []}', "has the unknown key 'val'; need 'train' and optionally 'test'"),
         ('{"train": [[0], [1]], "test": [[0]]}', "test list: List should have at least 2 items"),
-        ('{"train": [[0], [1]], "test": [[0], [1], [2]]}', "samples for 2 clients but tests for 3"),
+        ('{"train": [[0], [1]], "test": [[0], [1], [2]]}', "has 2 training lists but 3 test lists"),
         ('{"format": "federation", "version": 2}', "has format version 2; this program reads 1"),
     ],
 )

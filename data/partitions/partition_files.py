@@ -1,4 +1,4 @@
-"""Partition files: a federation as this program saves it, and the bare index lists that papers publish."""
+"""Partition files: saved federations, and index lists as papers publish them."""
 
 import json
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ from fedprompt.data.partitions.settings import PartitionSettings
 
 FORMAT, VERSION = "federation", 1
 Position = Annotated[int, Field(ge=0, lt=2**63)]
-Lists = Annotated[list[list[Position]], Field(min_length=2)]
-_lists = TypeAdapter(Lists, config=ConfigDict(strict=True))
+_lists = TypeAdapter(Annotated[list[list[Position]], Field(min_length=2)], config=ConfigDict(strict=True))
 
 
 class _Strict(BaseModel):
@@ -23,7 +22,7 @@ class _Strict(BaseModel):
 
 
 class SavedClient(_Strict):
-    """A client's positions in the arrays of the data set."""
+    """The positions of a client's samples in the arrays of the data set."""
 
     train: list[Position]
     validation: list[Position]
@@ -32,7 +31,7 @@ class SavedClient(_Strict):
     domain: str | None
 
 
-class Saved(_Strict):
+class SavedFederation(_Strict):
     """The content of a federation file."""
 
     format: Literal["federation"]
@@ -50,41 +49,48 @@ class Saved(_Strict):
 
 @dataclass(frozen=True, eq=False)
 class IndexLists:
-    """Positions int64 of each client's samples; `test` is None where the file names none."""
+    """Positions int64 of the samples of each client; `test` is None if the file does not assign the test samples."""
 
     train: list[Array]
     test: list[Array] | None
 
 
-def read(path: Path) -> Saved | IndexLists:
-    """What a partition file holds: a JSON federation, or lists of positions, one for each client.
+def read(path: Path) -> SavedFederation | IndexLists:
+    """Reads a partition file.
 
-    Lists come as `[[...], ...]`, as `{"0": [...], ...}`, or as `{"train": LISTS, "test": LISTS}` where either form may
-    stand for LISTS. Raises DataError for anything else.
+    Index lists, one list of positions per client, have the form `[[...], ...]`, `{"0": [...], ...}`, or
+    `{"train": LISTS, "test": LISTS}` with either form as LISTS.
+
+    Raises:
+        DataError: The file is neither a federation nor index lists.
     """
     text = _text(path)
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON, as a partition file is: {error}") from error
+        raise DataError(f"{path} is not a partition file: it is not JSON: {error}") from error
     if isinstance(document, dict) and "format" in document:
-        return parse(path, text)
+        return _federation(path, text)
     if isinstance(document, dict) and document.keys() & {"train", "test"}:
         if extra := sorted(document.keys() - {"train", "test"}):
-            raise DataError(f"{path} has {extra[0]!r} beside its index lists; need 'train', and 'test' where known")
+            raise DataError(f"{path} has the unknown key {extra[0]!r}; need 'train' and optionally 'test'")
         train, test = document.get("train"), document.get("test")
     else:
         train, test = document, None
     lists = IndexLists(_positions(path, train, "train"), None if test is None else _positions(path, test, "test"))
     if lists.test is not None and len(lists.test) != len(lists.train):
-        raise DataError(f"{path} has training samples for {len(lists.train)} clients but tests for {len(lists.test)}")
+        raise DataError(f"{path} has {len(lists.train)} training lists but {len(lists.test)} test lists")
     return lists
 
 
-def parse(path: Path, text: str | None = None) -> Saved:
-    """The federation file at `path`. Raises DataError where it is none or of another version."""
+def read_federation(path: Path) -> SavedFederation:
+    """Reads a federation file. Raises DataError if it is not one or has another version."""
+    return _federation(path, _text(path))
+
+
+def _federation(path: Path, text: str) -> SavedFederation:
     try:
-        return Saved.model_validate_json(_text(path) if text is None else text)
+        return SavedFederation.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("version",):
@@ -97,19 +103,18 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DataError(f"there is no partition file {path}") from None
+        raise DataError(f"partition file not found: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable partition file: {error}") from error
 
 
 def _positions(path: Path, lists: object, part: str) -> list[Array]:
-    if isinstance(lists, dict):  # client 10 comes after client 9
-        numbered = all(str(name).isdecimal() for name in lists)
-        lists = [lists[name] for name in (sorted(lists, key=int) if numbered else lists)]
+    if isinstance(lists, dict):
+        are_numbers = all(str(name).isdecimal() for name in lists)
+        lists = [lists[name] for name in (sorted(lists, key=int) if are_numbers else lists)]
     try:
-        return [np.array(own, np.int64) for own in _lists.validate_python(lists)]
+        return [np.array(positions, np.int64) for positions in _lists.validate_python(lists)]
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        place = f"{part} list {where}".rstrip()
-        raise DataError(f"{path} is no partition file: {place}: {first['msg']}; need positions from 0") from error
+        where = f"{part} list {'.'.join(map(str, first['loc']))}".rstrip()
+        raise DataError(f"{path} is not a partition file: {where}: {first['msg']}; need positions from 0") from error

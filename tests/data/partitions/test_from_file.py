@@ -71,12 +71,12 @@ def test_a_federation_of_index_lists_can_be_saved_and_read(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([[0, 1], [8]], "does not fit toy: client 1 holds train sample 8; there are 0 to 7"),
-        ([[0, 1], [1]], "does not fit toy: train sample 1 is held 2 times, by clients 0, 1"),
-        ([[0, 0], [1]], "does not fit toy: train sample 0 is held 2 times, by clients 0, 0"),
-        ([[0], []], "does not fit toy: client 1 holds no training sample"),
-        ({"train": [[0], [1]], "test": [[0], [4]]}, "client 1 holds test sample 4; there are 0 to 3"),
-        ({"train": [[0], [1]], "test": [[0], [0]]}, "test sample 0 is held 2 times"),
+        ([[0, 1], [8]], "does not fit toy: client 1 has train sample 8; need 0 to 7"),
+        ([[0, 1], [1]], "does not fit toy: train sample 1 is assigned 2 times, to clients 0, 1"),
+        ([[0, 0], [1]], "does not fit toy: train sample 0 is assigned 2 times, to clients 0, 0"),
+        ([[0], []], "does not fit toy: client 1 has no training sample"),
+        ({"train": [[0], [1]], "test": [[0], [4]]}, "client 1 has test sample 4; need 0 to 3"),
+        ({"train": [[0], [1]], "test": [[0], [0]]}, "test sample 0 is assigned 2 times"),
     ],
 )
 def test_lists_that_do_not_fit_the_data_are_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -87,7 +87,7 @@ def test_lists_that_do_not_fit_the_data_are_refused(tmp_path: Path, content: obj
 
 def test_a_saved_federation_of_another_data_set_is_refused(tmp_path: Path) -> None:
     build(balanced(60, 20, 4), PartitionSettings(clients=5), stream(0)).save(tmp_path / "f.json")
-    with pytest.raises(DataError, match=r"was made for toy .*, not for toy"):
+    with pytest.raises(DataError, match=r"is for toy .*, not toy .*: build it again"):
         build(balanced(60, 20, 3), PartitionSettings("file", partition_file=str(tmp_path / "f.json")), stream(0))
 
 
@@ -96,14 +96,14 @@ def test_a_saved_federation_takes_no_choice_that_it_made_already(tmp_path: Path,
     dataset, path = balanced(60, 20, 4), tmp_path / "f.json"
     build(dataset, PartitionSettings(clients=5), stream(0)).save(path)
     option = "--" + next(iter(given)).replace("_", "-")
-    with pytest.raises(DataError, match=f"{option} has no effect with .*f.json: the file says it already"):
+    with pytest.raises(DataError, match=f"{option} has no effect with .*f.json: the file defines it"):
         build(dataset, PartitionSettings("file", partition_file=str(path), **given), stream(0))  # type: ignore[arg-type]
 
 
 def test_a_file_that_changed_after_it_was_named_is_refused(tmp_path: Path) -> None:
     asked = named(tmp_path / "p.json", TRAIN)
     named(tmp_path / "p.json", TRAIN[::-1])
-    with pytest.raises(DataError, match=r"p\.json has changed since it was named"):
+    with pytest.raises(DataError, match=r"p\.json has changed since this run was configured"):
         build(balanced(8, 4, 2), asked, stream(0))
 
 

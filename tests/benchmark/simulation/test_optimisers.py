@@ -1,11 +1,13 @@
 """What plug-ins keep at clients, send and upload, as the simulation carries it."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from fedprompt.benchmark.simulation.executor import Kind
+from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import registry
 from fedprompt.methods.base import State
 from fedprompt.methods.optimiser import ClientContext, Optimiser
@@ -20,19 +22,19 @@ KEEPING = ("scaffold", "feddyn")
 @pytest.mark.parametrize("plugin", KEEPING)
 def test_only_clients_that_have_trained_keep_anything(plugin: str) -> None:
     run = toy.simulator(f"head+{plugin}", rounds=1, participation=0.5)
-    assert run.optimiser_local == {}
+    assert run.state.optimiser_local == {}
     run.run()
-    assert sorted(run.optimiser_local) == run.cohort(1).tolist()
+    assert sorted(run.state.optimiser_local) == run.sample_cohort(1).tolist()
 
 
 @pytest.mark.parametrize("plugin", KEEPING)
 def test_a_client_is_handed_what_it_kept_and_what_the_server_holds_now(plugin: str) -> None:
     run = ran(f"fedvpt+{plugin}").simulator
-    for job in run.jobs(COHORT, ROUNDS + 1):
-        assert same(job.kept, run.optimiser_local[job.client])
-        assert all(value.any() for value in job.kept.values())
-    sent = {f"scaffold.{name}": value for name, value in run.optimiser_memory[0].items()}
-    assert same(run.jobs(COHORT, ROUNDS + 1)[0].sent, sent if plugin == "scaffold" else {})
+    for job in run.make_tasks(COHORT, ROUNDS + 1):
+        assert same(job.optimiser_local, run.state.optimiser_local[job.client])
+        assert all(value.any() for value in job.optimiser_local.values())
+    sent = {f"scaffold.{name}": value for name, value in run.state.optimiser_memory[0].items()}
+    assert same(run.make_tasks(COHORT, ROUNDS + 1)[0].optimiser_received, sent if plugin == "scaffold" else {})
 
 
 @pytest.mark.parametrize("plugin", KEEPING)
@@ -41,10 +43,17 @@ def test_what_a_client_keeps_is_its_own(plugin: str) -> None:
     tests = [toy.rows_of(0, 1, part="test")] * 2
     ends: list[State] = []
     for other in (toy.rows_of(2), toy.rows_of(3)[:7]):
-        run = toy.simulator(f"head+{plugin}", of=toy.deal([toy.rows_of(0, 1), other], tests), executor="sequential")
-        run._round(1)
-        ends.append(run.optimiser_local[0])
-        states = [*run.optimiser_local.values(), run.optimiser_initial, *run.optimiser_memory, run.server]
+        run = toy.simulator(
+            f"head+{plugin}", of=toy.deal([toy.rows_of(0, 1), other], tests), rounds=1, executor="sequential"
+        )
+        run.run()
+        ends.append(run.state.optimiser_local[0])
+        states = [
+            *run.state.optimiser_local.values(),
+            run.state.optimiser_initial,
+            *run.state.optimiser_memory,
+            run.state.server.tensors,
+        ]
         places = [value.untyped_storage().data_ptr() for state in states for value in state.values()]
         assert len(set(places)) == len(places)
     assert same(*ends)
@@ -58,7 +67,7 @@ def test_however_clients_are_computed_they_keep_the_same(kind: Kind) -> None:
     ]
     for run in runs:
         run.run()
-    one, other = (run.optimiser_local for run in runs)
+    one, other = (run.state.optimiser_local for run in runs)
     assert list(one) == list(other) == COHORT
     for client in COHORT:
         assert one[client].keys() == other[client].keys()
@@ -69,7 +78,7 @@ def test_however_clients_are_computed_they_keep_the_same(kind: Kind) -> None:
 def test_two_plugins_keep_their_tensors_apart() -> None:
     run = toy.simulator("head+scaffold+feddyn", rounds=1)
     run.run()
-    kept = next(iter(run.optimiser_local.values()))
+    kept = next(iter(run.state.optimiser_local.values()))
     assert sorted(kept) == [f"{p}.head.{part}" for p in ("feddyn", "scaffold") for part in ("bias", "weight")]
 
 
@@ -79,10 +88,10 @@ def test_rows_of_classes_go_with_their_classes(plugin: str) -> None:
     run = ran(f"pep-fedpt+{plugin}").simulator
     (update,) = toy.learned(run, [1], ROUNDS + 1)
     name = f"{plugin}.class_prompts"
-    assert len(update.kept[name]) == 2
-    assert all(len(value) == 2 for key, value in update.beside.items() if key == name)
-    whole = run.optimiser_local[1][name]
-    assert whole.shape == run.server["class_prompts"].shape
+    assert len(update.optimiser_local[name]) == 2
+    assert all(len(value) == 2 for key, value in update.optimiser_upload.items() if key == name)
+    whole = run.state.optimiser_local[1][name]
+    assert whole.shape == run.state.server["class_prompts"].shape
     assert not whole[2:].any()
 
 
@@ -99,9 +108,9 @@ class Told(Optimiser):
 
 def test_plugins_are_handed_shared_tensors_alone() -> None:
     parent = registry.create("fedrep")  # heads are local, and train in a phase of their own
-    run = toy.simulator("fedrep", rounds=1)
-    run.recipe = Recipe("fedrep+told", parent.method, (Told(),))
-    run.optimiser_memory = [{}]
+    plain = toy.simulator("fedrep").context
+    data, settings = (plain.train, plain.test, plain.federation, plain.streams), replace(plain.settings, rounds=1)
+    run = Simulator(Recipe("fedrep+told", parent.method, (Told(),)), plain.vit, *data, settings)
     Told.seen.clear()
     run.run()
     assert {frozenset(gradients) for gradients, _ in Told.seen} == {frozenset(), frozenset({"prompt"})}
@@ -117,4 +126,4 @@ def test_the_quadratic_model_descends_to_the_clients_mean_without_a_plugin() -> 
     """The helper of the tests by hand: one step of 1/2 from zero halves the way, two leave a quarter of it."""
     run = quadratic.simulator(Told(), rounds=1)
     run.run()
-    assert run.server["w"].tolist() == pytest.approx([3 / 2, 6 / 2])
+    assert run.state.server["w"].tolist() == pytest.approx([3 / 2, 6 / 2])

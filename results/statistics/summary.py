@@ -1,4 +1,4 @@
-"""Tidy frame -> the rows and summaries that tables and figures show."""
+"""Summaries of runs: the finished ones, the order of methods, means and intervals over seeds."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ import pandas as pd
 from fedprompt.results.errors import RecordError
 from fedprompt.results.statistics import inference as stats
 
-LEAST = 3  # seeds that an interval is drawn of: two tell half the truth at best
+MIN_SEEDS = 3  # for an interval: that of two seeds covers the mean in half of all cases
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that ended well; a RecordError where there is none."""
+    """The rows of finished runs. Raises RecordError if there are none."""
     done = runs[runs["status"] == "done"]
     if done.empty:
         raise RecordError(f"none of the {len(runs)} runs is finished: see their errors with `bench status`")
@@ -20,16 +20,16 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking(frame: pd.DataFrame, value: str) -> list[str]:
-    """The methods of the frame by their mean over settings of `value`, highest first; those without a value last."""
+    """The methods by their mean over settings of `value`, highest first; those without a value come last."""
     settings = frame.groupby(["method", "setting"])[value].mean()
     means = settings.groupby("method").mean().reset_index()
     return list(means.sort_values([value, "method"], ascending=[False, True])["method"])
 
 
 def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """One row for each combination of `by`, in order of appearance: `mean`, `std` (sample, NaN for one), `seeds`.
+    """One row per combination of `by`, in order of appearance, with `mean`, `std` (sample; NaN for one) and `seeds`.
 
-    Rows without a value count for nothing; a RecordError where no row has one.
+    Ignores rows without a value. Raises RecordError if no row has one.
     """
     rows = frame.dropna(subset=[value])
     if rows.empty:
@@ -39,19 +39,19 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFra
 
 
 def with_intervals(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """`over_seeds` with the bootstrap interval of the mean over seeds: `low`, `high`, and the `level` it can reach.
+    """`over_seeds` with the bootstrap interval of the mean: `low`, `high` and the `level` that it can reach.
 
-    All three are NaN below three seeds.
+    All three are NaN for fewer than three seeds.
     """
-    data = over_seeds(frame, by, value)
+    means = over_seeds(frame, by, value)
     rows = frame.dropna(subset=[value])
-    place = rows.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
-    values = rows[value].to_numpy(float)[np.argsort(place, kind="stable")]
-    sizes = np.bincount(place)
+    group_of_row = rows.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+    values = rows[value].to_numpy(float)[np.argsort(group_of_row, kind="stable")]
+    sizes = np.bincount(group_of_row)
     starts, generator = np.cumsum(sizes) - sizes, np.random.default_rng(0)
-    found = np.full((3, len(sizes)), np.nan)
-    for size in np.unique(sizes[sizes >= LEAST]):
+    bounds = np.full((3, len(sizes)), np.nan)
+    for size in np.unique(sizes[sizes >= MIN_SEEDS]):
         groups = np.flatnonzero(sizes == size)
-        found[:2, groups] = stats.bootstrap_bounds(values[starts[groups, None] + np.arange(size)], generator)
-        found[2, groups] = stats.reached(int(size))
-    return data.assign(low=found[0], high=found[1], level=found[2])
+        bounds[:2, groups] = stats.bootstrap_bounds(values[starts[groups, None] + np.arange(size)], generator)
+        bounds[2, groups] = stats.reached(int(size))
+    return means.assign(low=bounds[0], high=bounds[1], level=bounds[2])

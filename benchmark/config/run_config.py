@@ -1,0 +1,103 @@
+"""The configuration of one run (`RunConfig`), its run id, and the options that every run has (`RunSettings`)."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fedprompt.benchmark.backbone.weights import EMBEDDED
+from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions
+from fedprompt.data.partitions.settings import PartitionSettings
+from fedprompt.results.records.identity import run_id as identity_of
+
+RECORD_FORMAT = 1
+NOT_OF_THE_WORKLOAD = ("seed", "alpha", "plugins", "data_root", "checkpoint")
+
+
+class LocalTrainingOptions(BaseModel):
+    """Hyperparameters of local training. A preset may set them per method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: Annotated[int, Field(ge=1, description="local epochs per round")] = 1
+    batch_size: Annotated[int, Field(ge=1, description="local batch size")] = 16
+    lr: Annotated[float, Field(gt=0, description="learning rate of local SGD")] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of local SGD")] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, description="weight decay of local SGD")] = 1e-5
+    clip_norm: Annotated[float | None, Field(gt=0, description="maximum norm of a client's gradient")] = None
+
+
+class RunSettings(LocalTrainingOptions, PartitionOptions):
+    """Options with one value per run, which a grid does not vary. The defaults suit the embedded backbone."""
+
+    participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients per round")] = 0.25
+    rounds: Annotated[int, Field(ge=1, description="training rounds")] = 8
+    eval_every: Annotated[int, Field(ge=1, description="rounds between evaluations of all clients")] = 4
+    adapt_epochs: Annotated[
+        int, Field(ge=0, description="local epochs of held-out clients before an additional final evaluation")
+    ] = 0
+    backbone: str = Field(EMBEDDED, description="the embedded ViT, or any plain ViT of timm")
+    checkpoint: str | None = Field(None, description="weights file of the backbone, or 'random'")
+    image_size: Annotated[int | None, Field(ge=8, description="image side in pixels (default: the backbone's)")] = None
+    patch_size: Annotated[int | None, Field(ge=1, description="patch side in pixels (default: the backbone's)")] = None
+    normalize: Literal["backbone", "imagenet", "half", "none"] = Field(
+        "backbone", description="mean and standard deviation that normalise the images"
+    )
+    skip_corrupt: bool = Field(False, description="leave out unreadable images and report how many")
+    data_root: str | None = Field(None, description="folder of the data sets")
+    device: str = Field("cpu", description="cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "fp32", description="precision of the frozen blocks; auto: bf16 where it is measured to be faster"
+    )
+    executor: Literal["auto", "sequential", "threaded", "fused"] = Field(
+        "auto", description="how a cohort is computed: client by client, in threads, or fused into one pass"
+    )
+
+
+class RunConfig(RunSettings):
+    """One resolved run: method with all its fields, data set, partition and seed."""
+
+    method: str
+    settings: dict[str, dict[str, Any]]
+    versions: dict[str, int]
+    dataset: str
+    data_identity: str
+    backbone_identity: str
+    alpha: float | None
+    partition_hash: str | None
+    seed: int
+    plugins: tuple[str, ...] = ()
+
+    @cached_property
+    def run_id(self) -> str:
+        """Content hash of everything that the result depends on; names the run's directory."""
+        return identity_of(self.model_dump(), RECORD_FORMAT)
+
+    @cached_property
+    def federation(self) -> PartitionSettings:
+        """How the data set is distributed over clients."""
+        return PartitionSettings(self.partition, **{name: getattr(self, name) for name in FIELDS})
+
+    def workload_key(self, *ignored: str) -> str:
+        """Returns `workload_key` of this configuration."""
+        return workload_key(self.model_dump(mode="json"), *ignored)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Returns a copy with other values. Pydantic would copy the cached run id and partition settings too."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in ("run_id", "federation"):
+            copy.__dict__.pop(name, None)
+        return copy
+
+
+def workload_key(config: Mapping[str, Any], *ignored: str) -> str:
+    """Returns a key that is equal for runs of equal cost.
+
+    Args:
+        config: a run configuration as JSON, such as the `config` of a record.
+        ignored: fields left out besides seed, alpha and the locations of files.
+    """
+    left_out = {*NOT_OF_THE_WORKLOAD, *ignored}
+    return json.dumps({k: v for k, v in config.items() if k not in left_out}, sort_keys=True)

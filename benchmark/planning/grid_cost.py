@@ -1,0 +1,55 @@
+"""Estimates the cost of a grid: seconds, memory and traffic of all its pending runs."""
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from fedprompt.benchmark.config.run_config import RunConfig, workload_key
+from fedprompt.benchmark.hardware.devices import processors
+from fedprompt.benchmark.planning import estimate as estimates
+from fedprompt.benchmark.planning.estimate import Estimate
+from fedprompt.benchmark.runs.store import Entry
+
+WHERE = ("executor", "device")  # not compared: a plan accepts times measured with another executor or device
+
+
+def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: int | None) -> dict[str, Any]:
+    """Returns the expected seconds, `memory_mb`, `upload_mb` and `download_mb` of the pending runs, and notes.
+
+    Args:
+        pending: the runs, at least one.
+        finished: records whose times replace the estimated ones of equal workloads.
+        workers: runs at a time; by default one per processor.
+    """
+    workers = min(workers or processors(), len(pending))
+    measured = _measured_seconds(finished)
+    costs: dict[str, Estimate] = {}
+    setup: dict[str, float] = {}  # frozen activations are computed once per machine and data set
+    seconds, upload, download = 0.0, 0, 0
+    for config in pending:
+        key = config.workload_key(*WHERE)
+        cost = costs[key] = costs.get(key) or estimates.estimate(config)
+        seconds += measured.get(key, cost.seconds)
+        upload += cost.upload_bytes
+        download += cost.download_bytes
+        setup[config.dataset] = max(setup.get(config.dataset, 0.0), cost.setup_seconds)
+    process_bytes = max(cost.process_bytes for cost in costs.values())
+    shared_bytes = max(cost.shared_bytes for cost in costs.values())
+    return {
+        "workers": workers,
+        "seconds": seconds / workers + sum(setup.values()),
+        "upload_mb": upload / 1e6,
+        "download_mb": download / 1e6,
+        "memory_mb": (estimates.resident_mb() + process_bytes / 1e6) * workers + shared_bytes / 1e6,
+        "notes": list(dict.fromkeys(note for cost in costs.values() for note in cost.notes)),
+    }
+
+
+def _measured_seconds(finished: Iterable[Entry]) -> dict[str, float]:
+    """Mean seconds of finished runs per workload."""
+    seconds: dict[str, list[float]] = {}
+    for entry in finished:
+        total = (entry.result.get("seconds") or {}).get("total")
+        if entry.status == "done" and total is not None:
+            seconds.setdefault(workload_key(entry.result["config"], *WHERE), []).append(total)
+    return {key: fmean(values) for key, values in seconds.items()}

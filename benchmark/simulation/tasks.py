@@ -1,0 +1,118 @@
+"""What a client is given for a round of local training, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedprompt.methods.base import Phase, State
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """Local training of every client, unless a phase of the method overrides it.
+
+    Attributes:
+        epochs: Local epochs per round.
+        batch_size: Local batch size; the last batch of an epoch may be smaller.
+        lr: Learning rate of SGD.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        clip_norm: Bound on the norm of each client's gradient; None: no bound.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    clip_norm: float | None = None
+
+    def steps(self, samples: int) -> int:
+        """Steps that a client with this many samples takes in a round."""
+        return self.epochs * -(-samples // self.batch_size)
+
+    def images(self, phases: Sequence[Phase], samples: int) -> int:
+        """Images that a client with this many samples trains on in these phases, repeated steps included."""
+        total = 0
+        for phase in phases:
+            batches = [min(self.batch_size, samples - start) for start in range(0, samples, self.batch_size)]
+            total += phase.repeats * sum((batches * (phase.epochs or self.epochs))[: phase.batches])
+        return total
+
+
+@dataclass(frozen=True)
+class ClientState:
+    """A client's tensors by name: `shared` and `memory` come from the server, `local` is its own."""
+
+    shared: State
+    memory: State
+    local: State
+
+    @property
+    def tensors(self) -> State:
+        """All tensors, as methods see them."""
+        return {**self.shared, **self.memory, **self.local}
+
+
+@dataclass(frozen=True)
+class ClientTask:
+    """One client's local training.
+
+    Attributes:
+        client: Index of the client.
+        rows: Its training samples.
+        counts: Its training samples per class, [C].
+        state: The tensors that it starts from.
+        rng: Generator of its batch order.
+        optimiser_received: What the server sent for the optimisers, by `OPTIMISER.TENSOR`.
+        optimiser_local: What the client keeps for the optimisers, by `OPTIMISER.TENSOR`.
+    """
+
+    client: int
+    rows: np.ndarray
+    counts: np.ndarray
+    state: ClientState
+    rng: np.random.Generator
+    optimiser_received: State = field(default_factory=dict)
+    optimiser_local: State = field(default_factory=dict)
+
+
+@dataclass
+class ClientUpdate:
+    """The result of one client's local training. Class-row tensors hold the rows of the client's own classes only.
+
+    Attributes:
+        client: Index of the client.
+        samples: Number of its training samples.
+        classes: Ids of its classes, [M].
+        shared: Shared tensors after training; sent to the server.
+        local: Local tensors after training; kept by the client.
+        statistics: Untrained sums over its data, sent to the server and added up there.
+        reports: Untrained sums over its data, sent to the server and used client by client.
+        loss: Mean training loss over its steps.
+        images: Images trained on.
+        notes: Means of logged diagnostics over its steps.
+        optimiser_local: What the client keeps for the optimisers, by `OPTIMISER.TENSOR`.
+        optimiser_upload: What it sends for the optimisers, by `OPTIMISER.TENSOR`.
+    """
+
+    client: int
+    samples: int
+    classes: np.ndarray
+    shared: State
+    local: State
+    statistics: State
+    reports: State
+    loss: float
+    images: int
+    notes: dict[str, float] = field(default_factory=dict)
+    optimiser_local: State = field(default_factory=dict)
+    optimiser_upload: State = field(default_factory=dict)
+
+    @property
+    def uploads(self) -> tuple[State, ...]:
+        """Everything that the client sends to the server."""
+        return self.shared, self.statistics, self.reports, self.optimiser_upload

@@ -1,0 +1,87 @@
+"""Launches a sweep: finds the pending runs, checks and sizes them, runs them, and saves the table and figures."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedprompt.benchmark.config.method_overrides import override_notes
+from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.runs.store import Store
+from fedprompt.data.files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from fedprompt.benchmark.sweep.options import SweepOptions
+    from fedprompt.benchmark.sweep.scheduler import SweepSummary
+
+
+class Launch:
+    """A grid of runs and the store that keeps them. `pending` are the runs that are not done there."""
+
+    def __init__(self, grid: Sequence[RunConfig], store: Store) -> None:
+        self.grid, self.store = grid, store
+        entries = {config.run_id: store.entry(config.run_id) for config in grid}
+        self.entries = {run_id: entry for run_id, entry in entries.items() if entry is not None}
+        done = {run_id for run_id, entry in self.entries.items() if entry.status == "done"}
+        self.pending = [config for config in grid if config.run_id not in done]
+
+    def run(self, sweep_options: "SweepOptions", chosen: Options | None = None) -> "SweepSummary | None":
+        """Runs what is pending, the longest runs first, after checks that cover all of it.
+
+        Args:
+            sweep_options: how the runs are scheduled.
+            chosen: the options of the grid; its per-method options are noted in the store.
+
+        Returns:
+            How the sweep ended, or None if nothing was pending.
+
+        Raises:
+            ConfigError, DataError, MethodError: a check failed; nothing was run.
+        """
+        if not self.pending:
+            self._note_overrides(chosen)
+            return None
+        from fedprompt.benchmark.sweep import trackers
+        from fedprompt.benchmark.sweep.order import longest_first
+        from fedprompt.benchmark.sweep.progress import ConsoleProgress
+        from fedprompt.benchmark.sweep.scheduler import preflight, run_all
+
+        store = self.store
+        sweep_options.check(self.pending[0].device)
+        track = trackers.tracker(sweep_options.tracker, store.directory) if sweep_options.tracker else None
+        preflight(self.pending)
+        store.prepare()
+        entries = store.entries(self.entries)
+        if sweep_options.size_gpus:
+            from fedprompt.benchmark.sweep.gpu_share import auto_share
+
+            sweep_options = replace(sweep_options, gpus=auto_share(self.pending, entries))
+        self._note_overrides(chosen)
+        pending = longest_first(self.pending, entries)
+        with ConsoleProgress(pending) as progress:
+            listener = trackers.TrackedProgress(progress, track, store) if track else progress
+            return run_all(pending, store, sweep_options, listener)
+
+    def _note_overrides(self, chosen: Options | None) -> None:
+        if chosen is None or not chosen.per_method:
+            return
+        self.store.add_method_overrides(override_notes(chosen.per_method, self.grid))
+        if untuned := [name for name in dict.fromkeys(c.method for c in self.grid) if name not in chosen.per_method]:
+            print(f"not tuned, because per-method has no entry: {', '.join(untuned)}", file=sys.stderr)
+
+
+def save_table_and_figures(directory: Path, run_ids: Sequence[str]) -> tuple[str, list[str]]:
+    """Saves the table and figures of some runs in their directory; returns the table and the names of the files."""
+    from fedprompt.results.figures import drawing
+    from fedprompt.results.records import frames
+    from fedprompt.results.tables import leaderboard
+
+    runs = frames.load(directory, run_ids)
+    table = leaderboard.leaderboard(runs)
+    saved = [f"table.{suffix}" for suffix in ("txt", "csv", "md")]
+    for name, kind in zip(saved, ("text", "csv", "md"), strict=True):
+        atomic_write(directory / name, leaderboard.render(table, kind))
+    drawn = drawing.draw(directory, run_ids=run_ids) if (runs["status"] == "done").any() else []
+    return leaderboard.render(table, "text"), saved + [path.name for path in drawn if path.suffix == ".png"]

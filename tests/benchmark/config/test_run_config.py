@@ -1,0 +1,124 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fedprompt.benchmark.config import run_config as module
+from fedprompt.benchmark.config.run_config import RunConfig, workload_key
+from tests.benchmark.conftest import config, configs
+
+CHANGES: list[dict[str, Any]] = [
+    {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
+    {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
+    {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
+    {"checkpoint": "random"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_run_id_depends_on_everything_that_affects_the_result(change: dict[str, Any]) -> None:
+    assert config(**change).run_id != config().run_id
+
+
+def test_field_of_a_method_changes_only_its_run_ids() -> None:
+    both = {"methods": ("fedvpt", "head")}
+    plain, changed = configs(**both), configs(**both, set=("fedvpt.tokens=5",))
+    assert plain[0].run_id != changed[0].run_id
+    assert plain[1].run_id == changed[1].run_id
+
+
+def test_field_set_to_its_default_keeps_the_run_id() -> None:
+    plain, spelled = (config(methods=("fedvpt",), set=s) for s in ((), ("fedvpt.tokens=10",)))
+    assert plain.run_id == spelled.run_id
+
+
+def test_variant_has_the_settings_of_its_fields() -> None:
+    variant, by_hand = (
+        config(methods=("pep-fedpt:prior",)),
+        config(methods=("pep-fedpt",), set=("pep-fedpt.mixing=prior",)),
+    )
+    assert variant.settings == by_hand.settings
+
+
+@pytest.mark.parametrize("change", [{"device": "cuda"}, {"executor": "fused"}, {"data_root": "."}])
+def test_run_id_does_not_depend_on_where_a_run_is_computed(change: dict[str, Any]) -> None:
+    assert config(**change).run_id == config().run_id
+
+
+def test_unused_plugin_keeps_the_run_id(plugin: Callable[..., Path]) -> None:
+    assert config(plugin=(str(plugin()),)).run_id == config().run_id
+
+
+def test_version_of_a_method_changes_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fedprompt.methods.head import Head
+
+    before = config().run_id
+    monkeypatch.setattr(Head, "version", 2)
+    assert config().run_id != before
+
+
+def test_record_format_changes_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = config().run_id
+    monkeypatch.setattr(module, "RECORD_FORMAT", 2)
+    assert config().run_id != before
+
+
+def npz(path: Path, value: int = 7) -> str:
+    images, labels = np.full((12, 4, 4, 3), value, np.uint8), np.arange(12) % 3
+    np.savez(path, train_x=images, train_y=labels, test_x=images, test_y=labels)
+    return f"npz:{path}"
+
+
+def test_run_id_depends_on_the_content_of_the_data_not_its_path(tmp_path: Path) -> None:
+    here, there, other = (
+        config(datasets=(npz(tmp_path / n, v),)) for n, v in (("a.npz", 7), ("b.npz", 7), ("c.npz", 8))
+    )
+    assert here.dataset != there.dataset
+    assert here.run_id == there.run_id != other.run_id
+
+
+def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path: Path) -> None:
+    ids = []
+    for name, value in (("a.pt", 1.0), ("b.pt", 1.0), ("c.pt", 2.0)):
+        torch.save({"w": torch.full((2,), value)}, tmp_path / "same-name.pt")
+        (tmp_path / "same-name.pt").rename(tmp_path / name)
+        ids.append(config(checkpoint=str(tmp_path / name)).run_id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_run_id_is_a_documented_hash() -> None:
+    import hashlib
+
+    run = config(methods=("fedvpt",))
+    content = json.loads(run.model_dump_json())
+    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins"):
+        del content[key]
+    text = json.dumps(content | {"record_format": 1}, sort_keys=True)
+    assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_run_config_survives_json() -> None:
+    for run in configs(methods=("pep-fedpt", "fedvpt+fedprox"), alpha=(0.1, 1.0)):
+        again = RunConfig(**json.loads(json.dumps(run.model_dump(mode="json"))))
+        assert again == run
+        assert again.run_id == run.run_id
+
+
+def test_workload_key_ignores_seed_alpha_and_file_locations() -> None:
+    first, second, other = configs(seeds=(0, 1)) + configs(alpha=(5.0,), data_root=".")
+    assert first.workload_key() == second.workload_key() == other.workload_key()
+    assert first.workload_key() == workload_key(first.model_dump(mode="json"))
+    slower, elsewhere = config(rounds=2), config(executor="sequential")
+    assert first.workload_key() not in (slower.workload_key(), elsewhere.workload_key())
+    assert first.workload_key("executor") == elsewhere.workload_key("executor")
+
+
+def test_copy_with_other_values_has_its_own_run_id_and_partition() -> None:
+    run = config()
+    assert (run.run_id, run.federation.alpha) == (config().run_id, 0.5)
+    copy = run.model_copy(update={"alpha": 5.0})
+    assert (copy.run_id, copy.federation.alpha) == (config(alpha=(5.0,)).run_id, 5.0)

@@ -1,0 +1,81 @@
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+from torch.nn import functional
+
+from fedprompt.benchmark.hardware.memory import BUDGET_SHARE, SavedActivations, is_out_of_memory, memory_budget
+from tests import toy
+
+CPU = torch.device("cpu")
+
+
+def test_each_saved_tensor_is_counted_once() -> None:
+    x = torch.ones(3, 5, requires_grad=True)
+    with SavedActivations(toy.vit().model) as saved:
+        y = x.exp()  # saves its result
+        (y * y).sum()  # saves y again, twice
+    assert saved.bytes == 3 * 5 * 4
+
+
+def test_frozen_weights_are_not_counted() -> None:
+    weight = toy.vit().model.blocks[0].mlp.fc1.weight
+    x = torch.ones(2, weight.shape[1], requires_grad=True)
+    for matrix, expected in ((weight, 0), (weight.clone(), weight.nbytes)):
+        with SavedActivations(toy.vit().model) as saved:
+            functional.linear(x, matrix)
+        assert saved.bytes == expected
+
+
+def test_nothing_is_counted_outside_the_block() -> None:
+    x = torch.ones(4, requires_grad=True)
+    with SavedActivations(toy.vit().model) as saved:
+        pass
+    x.exp()
+    assert saved.bytes == 0
+
+
+def test_gradients_are_the_same_inside_the_block() -> None:
+    x = torch.arange(3.0, requires_grad=True)
+    with SavedActivations(toy.vit().model):
+        (x**3).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 3, 12]
+
+
+def test_the_budget_is_a_share_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    assert memory_budget(CPU) == 600
+
+
+def test_on_a_gpu_the_budget_is_a_share_of_its_own_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 9000))
+    assert memory_budget(torch.device("cuda")) == 1200
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="reads /proc/meminfo")
+def test_free_memory_is_what_linux_reports_as_available() -> None:
+    with open("/proc/meminfo") as file:
+        (kilobytes,) = (int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    assert memory_budget(CPU) == pytest.approx(BUDGET_SHARE * 1024 * kilobytes, rel=0.2)  # other processes allocate
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_only_out_of_memory_errors_are_recognised(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_error_that_torch_raises_on_this_machine_is_recognised() -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as raised:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(raised.value)

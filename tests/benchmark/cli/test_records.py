@@ -137,7 +137,7 @@ def test_prune_keeps_a_run_that_is_locked_or_written_after_listing(runs: Path) -
     locks = Locks(runs / FOLDER)
     assert locks.acquire(removable.path.name)
     assert not prune.delete(removable)
-    assert locks.of(removable.path.name) is not None, "the lock of the sweep was released"
+    assert locks.get(removable.path.name) is not None, "the lock of the sweep was released"
     locks.release(removable.path.name)
     edit(runs, removable.path.name, status="done")
     assert not prune.delete(removable)
@@ -174,8 +174,8 @@ def test_reproduce_lists_differences_of_numbers_and_environment(bench: Bench, ru
 
 
 def test_reproduce_refuses_unknown_and_failed_runs(bench: Bench, runs: Path) -> None:
-    refused(bench("reproduce", runs / "0123456789abcdef"), "holds no run")
-    refused(bench("reproduce", "../../etc/passwd"), "passwd", "no run")
+    refused(bench("reproduce", runs / "0123456789abcdef"), "has no run 0123456789abcdef")
+    refused(bench("reproduce", "../../etc/passwd"), "passwd", "not a run id")
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     refused(bench("reproduce", runs / failed), "failed")
 

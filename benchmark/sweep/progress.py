@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,8 +13,8 @@ from fedprompt.benchmark.config.run_config import RunConfig
 PRINT_EVERY = 10.0  # seconds between plain lines
 
 
-class ProgressListener(Protocol):
-    """Receives the progress of a sweep."""
+class ProgressListener:
+    """Receives the progress of a sweep. This base class ignores it."""
 
     def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
         """Called when a run starts (round 0) and after each round.
@@ -33,11 +33,7 @@ class ProgressListener(Protocol):
         return {}
 
 
-class NoProgress(ProgressListener):
-    """Ignores all progress."""
-
-
-class ConsoleProgress:
+class ConsoleProgress(ProgressListener):
     """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
     def __init__(self, configs: Sequence[RunConfig]) -> None:

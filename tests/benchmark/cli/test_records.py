@@ -153,7 +153,7 @@ def test_reproduce_repeats_a_run_bit_for_bit(bench: Bench, runs: Path) -> None:
     answer = bench("reproduce", config().run_id, "--out", runs)
     assert answer.code == 0, answer.out
     assert answer.out.startswith(f"{runs / config().run_id}: identical numbers, bit for bit\n")
-    assert "bench run --method head --dataset digits --seed 0" in answer.err
+    assert "bench run --method head --dataset digits --partition dirichlet --alpha 0.5 --seed 0" in answer.err
     assert sorted(os.listdir(runs)) == before
 
 

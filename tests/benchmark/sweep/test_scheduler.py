@@ -21,13 +21,13 @@ from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module
 from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import NoProgress
+from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.scheduler import SweepSummary, preflight, run_all
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, Bench, configs
 
 
-class Recorder(NoProgress):
+class Recorder(ProgressListener):
     """Records what is reported to it."""
 
     def __init__(self, store: Store) -> None:

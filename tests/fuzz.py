@@ -84,6 +84,12 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
     return bytes(whole[: draw(st.integers(0, len(whole)))] if draw(st.booleans()) else whole)
 
 
+def json_file(data: st.DataObject, document: Any) -> bytes:
+    """Returns a changed document as JSON, possibly damaged."""
+    whole = json.dumps(data.draw(changed(document))).encode()
+    return data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+
+
 def tolerant(call: Callable[[], object]) -> None:
     """Calls a function, and suppresses the errors of this project only."""
     with suppress(*EXPECTED_ERRORS):
@@ -107,8 +113,7 @@ def checkpoint() -> tuple[bytes, dict[str, Any]]:
 
 
 def record_is_read_or_rejected(data: st.DataObject) -> None:
-    whole = json.dumps(data.draw(changed(result()))).encode()
-    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    content = json_file(data, result())
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / config().run_id
         place.mkdir()
@@ -124,8 +129,7 @@ def record_is_read_or_rejected(data: st.DataObject) -> None:
 
 def method_overrides_are_read_or_rejected(data: st.DataObject) -> None:
     own = {config().run_id: {"options": ["lr"], "trials": 4}}
-    whole = json.dumps(data.draw(changed(own))).encode()
-    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    content = json_file(data, own)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / config().run_id).mkdir()
         (Path(folder) / config().run_id / "result.json").write_text(json.dumps(result()))
@@ -154,8 +158,7 @@ def preset_is_read_or_rejected(data: st.DataObject) -> None:
 
 def partition_is_read_or_rejected(data: st.DataObject) -> None:
     lists = {"train": [[0, 1], [2]], "test": {"0": [3], "1": [4]}}
-    whole = json.dumps(data.draw(changed(lists))).encode()
-    content = data.draw(damaged(whole)) if data.draw(st.booleans()) else whole
+    content = json_file(data, lists)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "partition.json"
         path.write_bytes(content)

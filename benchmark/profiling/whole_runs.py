@@ -26,7 +26,7 @@ from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import NoProgress
+from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.scheduler import run_all
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
@@ -92,7 +92,7 @@ def sweep_loss(runs: int = 60) -> SweepLoss:
     with tempfile.TemporaryDirectory() as folder:
         store, started = Store(folder), time.perf_counter()
         store.prepare()
-        if run_all(grid, store, SweepOptions(processors()), NoProgress()).failed:
+        if run_all(grid, store, SweepOptions(processors()), ProgressListener()).failed:
             raise RuntimeError("a run of the measured sweep failed; run `bench sweep` with the same methods to see why")
         wall = time.perf_counter() - started
         results = [entry.result for entry in store.entries()]

@@ -21,12 +21,8 @@ REPORT_EVERY = 2.0  # seconds
 class DriverStatus:
     """Announces this process as a driver in a directory of runs, while used as a context.
 
-    The driver holds a lock of its own, beside which it reports its progress, and the locks of its runs. All are
-    released when the context ends.
-
-    Args:
-        directory: The directory of runs.
-        describe: Returns the progress, as JSON-serialisable values.
+    The driver holds the locks of its runs, and one of its own, beside which it regularly writes what `describe`
+    returns. All are released when the context ends.
     """
 
     def __init__(self, directory: Path, describe: Callable[[], dict[str, Any]]) -> None:

@@ -13,13 +13,7 @@ from fedprompt.benchmark.runs.record import Record, failed
 
 @dataclass(frozen=True)
 class RunTask:
-    """A run to execute.
-
-    Attributes:
-        config: The configuration of the run.
-        attempt: The number of this attempt, from 1.
-        halvings: How many earlier attempts ran out of memory. Each one halves the number of fused clients.
-    """
+    """A run to execute. Each earlier attempt that ran out of memory halves the fused clients (`halvings`)."""
 
     config: RunConfig
     attempt: int = 1
@@ -45,11 +39,7 @@ def run_task(
 ) -> RunResult:
     """Executes a run. An exception becomes the record of a failed run, its traceback the log.
 
-    Args:
-        task: The run.
-        threads: How many clients train in parallel.
-        progress: Called after each round with its number and the number of images trained on so far.
-        checkpoints: The checkpoint to resume from, and where to save new ones.
+    `progress` is called after each round with its number and the number of images trained on so far.
     """
     try:
         return RunResult(task, execute(task.config, threads, progress, task.halvings, checkpoints))

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,17 +13,13 @@ from fedprompt.benchmark.config.run_config import RunConfig
 PRINT_EVERY = 10.0  # seconds between plain lines
 
 
-class ProgressListener(Protocol):
-    """Receives the progress of a sweep."""
+class ProgressListener:
+    """Receives the progress of a sweep. This base class ignores it."""
 
     def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
         """Called when a run starts (round 0) and after each round.
 
-        Args:
-            run_id: The run.
-            number: The number of the round.
-            images: Images trained on so far.
-            worker: HOST:PID of the worker, or empty for the driver itself.
+        `images` is the number trained on so far, `worker` its HOST:PID, or empty for the driver itself.
         """
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
@@ -34,26 +30,10 @@ class ProgressListener(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Returns the progress of the sweep, as JSON-serialisable values."""
-
-
-class NoProgress:
-    """Ignores all progress."""
-
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
-        """Does nothing."""
-
-    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """Does nothing."""
-
-    def note(self, text: str) -> None:
-        """Does nothing."""
-
-    def describe(self) -> dict[str, Any]:
-        """Returns nothing."""
         return {}
 
 
-class ConsoleProgress:
+class ConsoleProgress(ProgressListener):
     """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
     def __init__(self, configs: Sequence[RunConfig]) -> None:

@@ -39,14 +39,9 @@ MAX_LOG = 200_000  # characters of a run's output that are kept, from its end
 
 
 class RayPool:
-    """One Ray task per run. Used as a context.
+    """Executes one Ray task per run, while used as a context.
 
-    Args:
-        options: The scheduling options.
-        workers: Runs at a time on this machine. On a cluster, `options.workers` or as many as fit.
-        configs: The runs of the sweep.
-        listener: Receives the rounds of running runs.
-        checkpoints: The files for the checkpoints of running runs.
+    On this machine `workers` runs execute at a time; on a cluster `options.workers`, or as many as fit.
     """
 
     def __init__(
@@ -271,14 +266,8 @@ def _task(
 ) -> RunResult:
     """Executes a run in a worker process.
 
-    Args:
-        task: The run.
-        threads: How many clients train in parallel.
-        progress_actor: Ray's handle of the actor that receives rounds and checkpoints.
-        shipped_plugins: Paths of shipped plug-ins in the working directory, by their path on the driver.
-        source: The driver's path of this module, if the worker has to use the same file.
-        checkpoint: The checkpoint to resume from.
-        checkpoint_every: Seconds between checkpoints.
+    `shipped_plugins` maps the paths of plug-ins on the driver to those in the working directory. `source` is the
+    driver's path of this module, if the worker has to use the same file.
     """
     own_source = os.path.realpath(__file__)
     if source not in (None, own_source):  # Ray lets workers import from the current directory first

@@ -29,12 +29,23 @@ def tracker(name: str, folder: Path) -> Tracker:
     return create(folder)
 
 
-class TrackedProgress:
+class TrackedProgress(ProgressListener):
     """Passes progress on to a listener, and finished runs to a tracker as well."""
 
     def __init__(self, listener: ProgressListener, track: Tracker, store: Store) -> None:
         self.listener, self.track, self.store = listener, track, store
-        self.round_done, self.note, self.describe = listener.round_done, listener.note, listener.describe
+
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+        """Informs the listener."""
+        self.listener.round_done(run_id, number, images, worker)
+
+    def note(self, text: str) -> None:
+        """Passes the message on."""
+        self.listener.note(text)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the listener's description."""
+        return self.listener.describe()
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Informs the listener, and the tracker if the run succeeded."""

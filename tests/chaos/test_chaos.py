@@ -157,6 +157,24 @@ def test_a_node_without_the_data_is_named(cluster: Any, tmp_path: Path) -> None:
     assert all("own.npz" in result["error"] and "(on node " in result["error"] for result in results)
 
 
+def test_a_node_with_another_version_is_reported_and_nothing_runs(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "packages" / "timm-0.0.1.dist-info"  # found before the real one, on the node only
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
+    with monkeypatch.context() as on_node:
+        on_node.setenv("PYTHONPATH", os.pathsep.join([str(other.parent), os.environ.get("PYTHONPATH", "")]))
+        cluster.add_node(num_cpus=1)
+    words = ("--methods", "head", *seeds(1), "--rounds", 1, "--address", cluster.address)
+    process = start("sweep", *words, "--out", tmp_path / "runs")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 2, err
+    (message,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "has timm 0.0.1; the driver has " in message
+    assert not list((tmp_path / "runs").glob("*"))
+
+
 def test_plug_ins_are_shipped_to_a_cluster_and_logs_are_returned(cluster: Any, tmp_path: Path) -> None:
     plugin = tmp_path / "own.py"
     plugin.write_text(

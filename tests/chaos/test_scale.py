@@ -39,9 +39,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     grid = options({"methods": ("head", "fedvpt"), "seeds": tuple(range(RUNS // 10)), **shared}).grid()
     executed: dict[str, Record] = {}
     for config in grid:
-        first = executed.setdefault(
-            config.method, execute(config) if config.method not in executed else executed[config.method]
-        )
+        if config.method not in executed:
+            executed[config.method] = execute(config)
+        first = executed[config.method]
         identity = {"run_id": config.run_id, "alpha": config.alpha, "seed": config.seed}
         result = first.result | identity | {"config": config.model_dump(mode="json")}
         store.write(replace(first, config=config, result=result))

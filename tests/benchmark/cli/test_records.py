@@ -153,7 +153,7 @@ def test_reproduce_repeats_a_run_bit_for_bit(bench: Bench, runs: Path) -> None:
     answer = bench("reproduce", config().run_id, "--out", runs)
     assert answer.code == 0, answer.out
     assert answer.out.startswith(f"{runs / config().run_id}: identical numbers, bit for bit\n")
-    assert "bench run --method head --dataset digits --partition dirichlet --alpha 0.5 --seed 0 " in answer.err
+    assert "bench run --method head --dataset digits --partition dirichlet --alpha 0.5 --seed 0" in answer.err
     assert sorted(os.listdir(runs)) == before
 
 
@@ -174,7 +174,7 @@ def test_reproduce_lists_differences_of_numbers_and_environment(bench: Bench, ru
 
 
 def test_reproduce_refuses_unknown_and_failed_runs(bench: Bench, runs: Path) -> None:
-    refused(bench("reproduce", runs / "0123456789abcdef"), "has no run")
+    refused(bench("reproduce", runs / "0123456789abcdef"), "has no run 0123456789abcdef")
     refused(bench("reproduce", "../../etc/passwd"), "passwd", "not a run id")
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     refused(bench("reproduce", runs / failed), "failed")

@@ -7,7 +7,6 @@ import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -198,31 +197,21 @@ def test_a_directory_that_cannot_be_written_is_reported(store: Store, monkeypatc
         store.prepare()
 
 
-def broken(store: Store, text: str) -> Any:
-    place = store.write(done(config()))
-    (place / "result.json").write_text(text)
-    return place / "result.json"
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"format": 1, ', "\x00"])
-def test_an_unreadable_record_is_reported_with_the_remedy(text: str, store: Store) -> None:
-    path = broken(store, text)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, "cannot be read; delete its directory") for text in ("", "{", '{"format": 1, ', "\x00")),
+        *((text, "has record format None; .*--out") for text in ("{}", "[]", "3")),
+        ('{"format": 2}', "has record format 2; .*--out"),
+        ('{"format": 1}', "has no valid status; delete its directory"),
+    ],
+)
+def test_an_invalid_record_is_reported_with_the_remedy(text: str, message: str, store: Store) -> None:
+    path = store.write(done(config())) / "result.json"
+    path.write_text(text)
     for read in (lambda: store.entry(config().run_id), store.entries, lambda: store.pending([config()])):
-        with pytest.raises(ConfigError, match=f"{path} cannot be read; delete its directory"):
+        with pytest.raises(ConfigError, match=f"{path} {message}"):
             read()
-
-
-@pytest.mark.parametrize(("text", "stored"), [('{"format": 2}', "2"), ("{}", "None"), ("[]", "None"), ("3", "None")])
-def test_a_record_of_another_format_is_rejected(text: str, stored: str, store: Store) -> None:
-    path = broken(store, text)
-    with pytest.raises(ConfigError, match=f"{path} has record format {stored}; .*--out"):
-        store.pending([config()])
-
-
-def test_a_record_without_a_status_is_reported(store: Store) -> None:
-    path = broken(store, '{"format": 1}')
-    with pytest.raises(ConfigError, match=str(path)):
-        store.entries()
 
 
 def test_other_files_in_the_directory_are_ignored(store: Store) -> None:

@@ -10,14 +10,6 @@ from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep import gpu_share
-from fedprompt.benchmark.sweep.gpu_share import (
-    CONTEXT,
-    auto_share,
-    bytes_needed,
-    client_state_bytes,
-    measure_peaks,
-    share_of,
-)
 from tests.benchmark.conftest import config, configs
 
 GB = 10**9
@@ -36,11 +28,11 @@ GB = 10**9
     ],
 )
 def test_a_share_admits_as_many_runs_as_fit(needed: int, free: int, expected: float) -> None:
-    assert share_of(needed, free) == expected
+    assert gpu_share.share_of(needed, free) == expected
 
 
 def test_ray_places_as_many_runs_on_a_gpu_as_were_computed() -> None:
-    parts = {runs: round(share_of(GB, runs * GB) * 10_000) for runs in range(1, 101)}
+    parts = {runs: round(gpu_share.share_of(GB, runs * GB) * 10_000) for runs in range(1, 101)}
     assert {runs: 10_000 // part for runs, part in parts.items()} == {runs: runs for runs in range(1, 101)}
 
 
@@ -56,8 +48,10 @@ def test_finished_runs_with_equal_settings_determine_the_memory() -> None:
     first, second = configs(seeds=(0, 1))
     other = config(methods=("fedvpt",))
     finished = [entry(first, 2 * GB), entry(second, 3 * GB), entry(other, 9 * GB)]
-    assert bytes_needed([second], finished, nothing) == pytest.approx(3.45 * GB + CONTEXT, abs=1)
-    assert bytes_needed([second, other], finished, nothing) == pytest.approx(10.35 * GB + CONTEXT, abs=1)
+    assert gpu_share.bytes_needed([second], finished, nothing) == pytest.approx(3.45 * GB + gpu_share.CONTEXT, abs=1)
+    assert gpu_share.bytes_needed([second, other], finished, nothing) == pytest.approx(
+        10.35 * GB + gpu_share.CONTEXT, abs=1
+    )
 
 
 def test_unknown_memory_is_measured_once_per_setting() -> None:
@@ -69,7 +63,7 @@ def test_unknown_memory_is_measured_once_per_setting() -> None:
 
     runs = [*configs(methods=("head", "fedvpt"), seeds=(0, 1)), config(batch_size=64)]
     finished = [entry(runs[0], 2 * GB), entry(runs[2], None), entry(runs[3], 8 * GB, "failed")]
-    assert bytes_needed(runs, finished, measure) == pytest.approx(4.6 * GB + CONTEXT, abs=1)
+    assert gpu_share.bytes_needed(runs, finished, measure) == pytest.approx(4.6 * GB + gpu_share.CONTEXT, abs=1)
     assert [(run.method, run.batch_size) for run in asked] == [("fedvpt", runs[0].batch_size), ("head", 64)]
 
 
@@ -78,7 +72,7 @@ def test_the_share_is_printed_with_the_memory(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (40 * GB, 80 * GB))
     monkeypatch.setattr(gpu_share, "CONTEXT", 0)
-    assert auto_share([config()], [entry(config(), 8 * GB)]) == 0.25
+    assert gpu_share.auto_share([config()], [entry(config(), 8 * GB)]) == 0.25
     assert capsys.readouterr().err == (
         "--gpus-per-run auto: a run needs 9.2 of 40.0 GB free memory: 0.25 GPU per run, 4 per GPU\n"
     )
@@ -93,8 +87,8 @@ def local_bytes(run: RunConfig) -> int:
 def test_the_state_of_all_clients_is_added_to_the_measured_peak() -> None:
     """On a CPU torch reports no memory, so only the clients' state remains."""
     run = config(methods=("fedper",))
-    assert client_state_bytes(runner.simulator(run)) == local_bytes(run) > 0
-    assert measure_peaks([run, config()]) == [local_bytes(run), 0]
+    assert gpu_share.client_state_bytes(runner.simulator(run)) == local_bytes(run) > 0
+    assert gpu_share.measure_peaks([run, config()]) == [local_bytes(run), 0]
 
 
 def test_the_peak_reported_by_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,13 @@ from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module
 from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import NoProgress
+from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.scheduler import SweepSummary, preflight, run_all
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, Bench, configs
 
 
-class Recorder(NoProgress):
+class Recorder(ProgressListener):
     """Records what is reported to it."""
 
     def __init__(self, store: Store) -> None:
@@ -59,6 +59,13 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
+def stored(store: Store, run: RunConfig) -> dict[str, Any]:
+    """Returns the result of a run in the store."""
+    entry = store.entry(run.run_id)
+    assert entry is not None
+    return entry.result
+
+
 def test_a_failed_run_is_stored_and_the_others_continue(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "execute", fake)
     runs = configs(seeds=(0, 1, 2))
@@ -66,10 +73,9 @@ def test_a_failed_run_is_stored_and_the_others_continue(store: Store, monkeypatc
     assert run_all(runs, store, SweepOptions(1), recorder) == SweepSummary(failed=1)
     assert recorder.runs == [run.run_id for run in runs]
     assert recorder.rounds == [(run.run_id, *news) for run in runs for news in ((0, 0), (1, 32))]
-    statuses = {run.seed: store.entry(run.run_id) for run in runs}
-    assert [entry.status for entry in statuses.values() if entry] == ["done", "failed", "done"]
-    assert statuses[1] is not None
-    assert statuses[1].result["error"] == "ZeroDivisionError: seed 1"
+    results = [stored(store, run) for run in runs]
+    assert [result["status"] for result in results] == ["done", "failed", "done"]
+    assert results[1]["error"] == "ZeroDivisionError: seed 1"
     log = (store.directory / runs[1].run_id / "log.txt").read_text()
     assert "Traceback" in log
     assert "in fake" in log
@@ -131,9 +137,7 @@ def test_a_run_of_another_driver_is_waited_for_and_not_repeated(store: Store, mo
     assert run_all(runs, store, SweepOptions(1), recorder) == SweepSummary()
     assert ran == [3, 2]
     assert recorder.runs == [runs[2].run_id, runs[0].run_id, runs[1].run_id]
-    entry = store.entry(runs[0].run_id)
-    assert entry is not None
-    assert entry.result["by"] == "another driver"
+    assert stored(store, runs[0])["by"] == "another driver"
     assert not (store.directory / FOLDER).exists()
 
 
@@ -166,9 +170,7 @@ def test_a_record_written_by_another_driver_meanwhile_is_kept(store: Store, monk
 
     monkeypatch.setattr(worker, "execute", overtaken)
     assert run_all([run], store, SweepOptions(1), Recorder(store)) == SweepSummary()
-    entry = store.entry(run.run_id)
-    assert entry is not None
-    assert entry.result["by"] == "another driver"
+    assert stored(store, run)["by"] == "another driver"
 
 
 def test_an_out_of_memory_error_is_logged_and_retried_with_half_the_clients(
@@ -191,9 +193,7 @@ def test_an_out_of_memory_error_is_logged_and_retried_with_half_the_clients(
     assert run_all([run], store, SweepOptions(1, retries=2), recorder) == SweepSummary()
     assert halvings == [0, 1, 0, 1, 2]
     assert len(recorder.notes) == 2
-    entry = store.entry(run.run_id)
-    assert entry is not None
-    assert entry.result["attempts"] == 3
+    assert stored(store, run)["attempts"] == 3
     log = (store.directory / run.run_id / "log.txt").read_text()
     assert log.count("MemoryError: short") == 2
     assert "--- attempt 3 ---" in log

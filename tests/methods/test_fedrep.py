@@ -1,4 +1,4 @@
-"""fedrep: the head under frozen prompts, then the prompts under the frozen head."""
+"""fedrep: trains the head with fixed prompts, then the prompts with the fixed head."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""fedper, pvpt and local: one model, VPT-shallow, whose parts are shared or kept."""
+"""fedper, pvpt and local: VPT-shallow with shared and local parts."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""pfedme: steps of theta on a batch, held near w_i, and a move of w_i towards theta."""
+"""pfedme: inner steps of theta, the outer step of w_i, and the server's update."""
 
 from dataclasses import replace
 from math import exp

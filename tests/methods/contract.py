@@ -1,4 +1,4 @@
-"""What the tests of the contract share: the names to test, runs that are only read, and comparisons of states."""
+"""Shared by the tests of the contract: names to test, read-only runs, and comparisons of states."""
 
 import json
 from dataclasses import dataclass
@@ -18,9 +18,8 @@ TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_d
 ROUNDS = 2
 COHORT = [0, 1, 2]
 SIZES = np.array([21, 10, 15])
-PLUGGED = ("fedvpt", "pep-fedpt", "fedper")
-"""The methods that every plug-in is tested on: one that shares all it has, one with rows per class and statistics, and
-one that keeps its head local."""
+OPTIMISED = ("fedvpt", "pep-fedpt", "fedper")
+"""Methods combined with every optimiser: everything shared, per-class tensors with statistics, a local head."""
 
 
 def new(name: str, **changes: Any) -> Simulator:
@@ -30,7 +29,7 @@ def new(name: str, **changes: Any) -> Simulator:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run that tests only read, the tensors that it began with, and the backbone's before it."""
+    """A finished, read-only run, its initial tensors, and the backbone's tensors before it."""
 
     simulator: Simulator
     outcome: Outcome
@@ -40,7 +39,7 @@ class Run:
 
 @cache
 def ran(name: str) -> Run:
-    """The run of `name` that the tests of the contract share."""
+    """The shared run of `name`."""
     simulator = new(name)
     backbone = copy(dict(simulator.context.vit.model.state_dict()))
     initial = copy({**simulator.state.server.tensors, **simulator.state.initial_local})
@@ -49,7 +48,7 @@ def ran(name: str) -> Run:
 
 @cache
 def begun(name: str) -> Simulator:
-    """A simulator of `name` before round 1, its first statistics gathered; tests only read it."""
+    """A read-only simulator of `name` before round 1, after its initial statistics."""
     simulator = new(name, rounds=0)
     simulator.run()
     return simulator
@@ -60,39 +59,39 @@ def copy(state: State) -> State:
 
 
 def same(one: State, other: State) -> bool:
-    """Whether two states hold the same names and the same bits."""
+    """Whether two states have the same names and bit-identical values."""
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def close(one: State, other: State, tolerance: float) -> None:
-    """Asserts that two states hold the same names and nearly the same numbers."""
+    """Asserts that two states have the same names and nearly equal values."""
     assert one.keys() == other.keys()
     for key in one:
         np.testing.assert_allclose(one[key], other[key], atol=tolerance, rtol=tolerance, err_msg=key)
 
 
 def numbers(outcome: Outcome) -> str:
-    """Everything that a run measured, but for its seconds."""
+    """All measurements of a run, except times."""
     rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in outcome.rounds]
     return json.dumps([rounds, outcome.clients, outcome.metrics, outcome.metrics_prior])
 
 
 @cache
 def declared(name: str) -> tuple[State, State]:
-    """The shared and the local tensors that a method says it has."""
+    """The shared and the local tensors that a method declares."""
     method, streams = registry.create(name).method, new(name).context.streams
     return method.shared(toy.vit(), streams.torch), method.local(toy.vit(), streams.torch)
 
 
 def received_bytes(name: str, job: ClientTask) -> int:
-    """Bytes of what a client is sent: of the rows of classes those that it holds."""
+    """Bytes sent to a client; per-class tensors count only the rows of its classes."""
     rows, held = begun(name).context.recipe.class_rows, np.flatnonzero(job.counts)
     sent = {**job.state.shared, **job.state.memory, **job.optimiser_received}
     return sum((value[held] if key in rows else value).numpy().nbytes for key, value in sent.items())
 
 
 def whole(name: str, key: str, sent: torch.Tensor, job: ClientTask) -> np.ndarray:
-    """A shared tensor as a client leaves it: rows of classes that it does not hold are those it was offered."""
+    """A shared tensor after a client's training, with the received rows for other classes."""
     if key not in begun(name).context.method.class_rows:
         return sent.double().numpy()
     rows = job.state.shared[key].double().numpy().copy()
@@ -101,12 +100,12 @@ def whole(name: str, key: str, sent: torch.Tensor, job: ClientTask) -> np.ndarra
 
 
 def trains(name: str) -> bool:
-    """Whether a method has anything to train."""
+    """Whether a method has training phases."""
     return bool(registry.create(name).method.phases())
 
 
 def averages(name: str) -> bool:
-    """Whether the server does nothing with shared tensors but average them."""
+    """Whether the server only averages shared tensors."""
     recipe = registry.create(name)
     plain = all(type(o).server_step is Optimiser.server_step for o in recipe.optimisers)
     return plain and type(recipe.method).combine is Method.combine
@@ -115,4 +114,4 @@ def averages(name: str) -> bool:
 registry.discover()
 METHODS = sorted(registry.METHODS)
 VARIANTS = [f"{name}:{variant}" for name in METHODS for variant in registry.METHODS[name].variants]
-PLUGINS = [f"{name}+{plugin}" for name in PLUGGED for plugin in sorted(registry.OPTIMISERS)]
+WITH_OPTIMISER = [f"{name}+{optimiser}" for name in OPTIMISED for optimiser in sorted(registry.OPTIMISERS)]

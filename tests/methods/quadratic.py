@@ -1,4 +1,4 @@
-"""A model of two parameters at two clients, whose federated training can be followed by hand."""
+"""A model of two parameters and two clients, whose federated training can be computed by hand."""
 
 import torch
 from torch import Tensor
@@ -13,11 +13,11 @@ from fedprompt.methods.registry import Recipe
 from tests import toy
 
 TARGETS = torch.tensor([[4.0, 0.0], [0.0, 8.0], [0.0, 0.0], [0.0, 0.0]])
-"""Of each class; client 0 holds the first alone and client 1 the second."""
+"""Per class; client 0 has only the first class, client 1 only the second."""
 
 
 class Quadratic(Method):
-    """Half the squared distance of w from the target of a sample's class: at a client the gradient is w - target."""
+    """Half the squared distance between w and the target of a sample's class; the gradient is w - target."""
 
     name = "quadratic"
 
@@ -32,7 +32,7 @@ class Quadratic(Method):
 
 
 def simulator(optimiser: Optimiser, rounds: int, momentum: float = 0.0, method: Quadratic | None = None) -> Simulator:
-    """Two clients of as many samples, each in every round: two steps of learning rate 1/2 from zero, on all samples."""
+    """Two equally large clients in every round: two full-batch steps from zero with learning rate 1/2."""
     of = toy.deal([toy.rows_of(0), toy.rows_of(1)], [toy.rows_of(0, part="test"), toy.rows_of(1, part="test")])
     training = LocalTraining(epochs=2, batch_size=60, lr=0.5, momentum=momentum, weight_decay=0.0)
     protocol = RoundSettings(rounds, 1.0, rounds, training)

@@ -1,4 +1,4 @@
-"""apfl: logits of a personal and the averaged model, mixed by a share that each client learns.
+"""apfl: logits of a personal and the averaged model, mixed with a learned share per client.
 
 By hand: heads without weights give every image the logits of their biases, here of two classes, as the other two are
 ruled out. The averaged model's are (0, 0) and the client's own (ln 3, 0), and all its samples are of the second class.

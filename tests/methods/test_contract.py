@@ -1,8 +1,7 @@
-"""What holds for every method, variant and plug-in: they are found in the registry, so a new one costs no line here.
+"""Properties of every registered method, variant and optimiser; new ones are tested automatically.
 
-So that a test stays cheap as methods grow in number, variants take part only where nothing is run for rounds, and
-each plug-in, which knows nothing of the method that it goes with, is tested on three of them. What is about training is
-asked of the methods that train; the others have tests of their own at the end.
+To limit the time, variants are tested only where no rounds run, and every optimiser is combined with three methods.
+Training-free methods have their own tests at the end.
 """
 
 from dataclasses import replace
@@ -20,12 +19,12 @@ from tests import toy
 from tests.methods.contract import (
     COHORT,
     METHODS,
-    PLUGGED,
-    PLUGINS,
+    OPTIMISED,
     ROUNDS,
     SIZES,
     TRAINING,
     VARIANTS,
+    WITH_OPTIMISER,
     averages,
     begun,
     close,
@@ -41,13 +40,15 @@ from tests.methods.contract import (
 )
 
 NEUTRAL = {"fedprox": {"mu": 0.0}, "fedavgm": {"beta": 0.0, "lr": 1.0}, "feddyn": {"alpha": 0.0}}
-"""Settings at which a plug-in does nothing; SCAFFOLD, FedAdam and FedYogi have none."""
+"""Values with which an optimiser has no effect; SCAFFOLD, FedAdam and FedYogi have none."""
 TRAINED = [name for name in METHODS if trains(name)]
-every_name = pytest.mark.parametrize("name", [*METHODS, *VARIANTS, *PLUGINS])
-every_method = pytest.mark.parametrize("name", [*METHODS, *PLUGINS])
-every_name_that_trains = pytest.mark.parametrize("name", [n for n in [*METHODS, *VARIANTS, *PLUGINS] if trains(n)])
-every_method_that_trains = pytest.mark.parametrize("name", [*TRAINED, *PLUGINS])
-every_method_free_of_training = pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
+every_name = pytest.mark.parametrize("name", [*METHODS, *VARIANTS, *WITH_OPTIMISER])
+every_method = pytest.mark.parametrize("name", [*METHODS, *WITH_OPTIMISER])
+every_name_that_trains = pytest.mark.parametrize(
+    "name", [n for n in [*METHODS, *VARIANTS, *WITH_OPTIMISER] if trains(n)]
+)
+every_method_that_trains = pytest.mark.parametrize("name", [*TRAINED, *WITH_OPTIMISER])
+every_training_free_method = pytest.mark.parametrize("name", [name for name in METHODS if name not in TRAINED])
 
 
 @every_method
@@ -59,14 +60,14 @@ def test_a_run_does_not_change_the_backbone(name: str) -> None:
 
 @every_name_that_trains
 def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) -> None:
-    """Row by row, as a deep prompt that reaches only some layers has a gradient in some rows alone.
+    """Per row, because a deep prompt that enters only some layers has a gradient in some rows only.
 
-    After a client of all classes has trained, since what lies behind a tensor of zeros has none at first.
+    Tested after training on all classes, because zero tensors block gradients at first.
     """
     simulator = begun(name)
     counts = np.bincount(toy.dataset().train_y)
     (job,) = simulator.make_tasks([0], 3)
-    (after,) = toy.learned(simulator, [0], 3)  # it holds every class, so that all rows are there
+    (after,) = toy.learned(simulator, [0], 3)  # it has every class, so all rows are present
     job = replace(
         job, rows=np.arange(60), counts=counts, state=replace(job.state, shared=after.shared, local=after.local)
     )
@@ -91,7 +92,7 @@ def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) ->
 
 @every_name_that_trains
 def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str) -> None:
-    """Float sums are taken in another order, hence the tolerance."""
+    """With a tolerance, because sums are computed in another order."""
     simulator, executor = begun(name), Executor("fused")
     arguments = (
         simulator.context.recipe,
@@ -119,7 +120,7 @@ def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str
 def test_logits_of_many_clients_are_those_of_each(name: str) -> None:
     simulator = begun(name)
     if simulator.context.recipe.not_fusible:
-        pytest.skip(f"its clients never meet in one pass: {simulator.context.recipe.not_fusible}")
+        pytest.skip(f"clients cannot train in one pass: {simulator.context.recipe.not_fusible}")
     jobs = simulator.make_tasks(COHORT, 3)
     together = simulator.context.method.logits(
         simulator.context.vit, *toy.batch_of(simulator.context.method, jobs, width=12)
@@ -171,11 +172,11 @@ def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: st
 
 @every_name_that_trains
 def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str) -> None:
-    """The three clients hold 4, 2 and 3 classes. A tensor whose size follows these must be among `class_rows`."""
+    """The three clients have 4, 2 and 3 classes. Tensors of these sizes must be declared in `class_rows`."""
     simulator = begun(name)
     shared, local = declared(name)
     rows = simulator.context.method.class_rows
-    assert not set(rows) & local.keys(), "what a client keeps is whole, for a client may meet it with other classes"
+    assert not set(rows) & local.keys(), "local tensors always have all rows"
     for update in toy.learned(simulator, COHORT, 3):
         held = len(update.classes)
         for key, value in {**update.shared, **update.statistics}.items():
@@ -187,7 +188,7 @@ def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str)
                 assert value.shape == full, key
     statistics = [update.statistics for update in toy.learned(simulator, COHORT, 3)]
     for key in statistics[0].keys() - set(rows):
-        assert len({sent[key].shape for sent in statistics}) == 1, f"{key} is of the classes held: name it"
+        assert len({sent[key].shape for sent in statistics}) == 1, f"{key} depends on the client's classes: declare it"
 
 
 @every_name
@@ -197,7 +198,7 @@ def test_parameter_counts_follow_from_the_declared_tensors(name: str) -> None:
     assert begun(name).outcome.parameters == expected
 
 
-@pytest.mark.parametrize("name", [n for n in [*TRAINED, *PLUGINS] if declared(n)[0] and averages(n)])
+@pytest.mark.parametrize("name", [n for n in [*TRAINED, *WITH_OPTIMISER] if declared(n)[0] and averages(n)])
 def test_the_server_averages_by_sample_counts(name: str) -> None:
     once = new(name, rounds=1)
     once.run()
@@ -210,7 +211,7 @@ def test_the_server_averages_by_sample_counts(name: str) -> None:
 
 @every_method
 def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
-    """The threads also race for the caches of fresh samples."""
+    """Threads also share the caches of fresh samples."""
     simulator = new(name, threads=3)
     simulator.context.train = Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
     outcome = simulator.run()
@@ -260,7 +261,7 @@ def test_predictions_do_not_read_the_labels(name: str) -> None:
 
 
 def in_rounds(method: Method, tensors: State) -> set[str]:
-    """The tensors that the phases of a round train; others move before a prediction, if at all."""
+    """The tensors that the phases of a round train; others change only in fine-tuning."""
     return {name for phase in method.phases() for name in (tensors if phase.trains is None else phase.trains)}
 
 
@@ -268,9 +269,11 @@ def in_rounds(method: Method, tensors: State) -> set[str]:
 def test_a_method_learns(name: str) -> None:
     rows = ran(name).outcome.rounds
     method = ran(name).simulator.context.method
-    before_training = method.fine_tuning or has_datastore(method)  # then even the first model predicts from own samples
+    before_training = method.fine_tuning or has_datastore(
+        method
+    )  # then even the initial model uses the client's samples
     least = 0.6 if before_training else max(rows[0]["seen_mean"], 0.6)
-    assert rows[-1]["seen_mean"] > least  # four classes, of which a client holds 2, 3 or 4
+    assert rows[-1]["seen_mean"] > least  # each client has 2, 3 or 4 of four classes
     assert rows[-1]["train_loss"] < rows[1]["train_loss"]
 
 
@@ -289,7 +292,7 @@ def test_a_held_out_client_predicts_without_having_trained(name: str) -> None:
     )
 
 
-@every_method_free_of_training
+@every_training_free_method
 def test_a_training_free_method_uploads_statistics_once_and_then_does_not_change(name: str) -> None:
     run = ran(name)
     shared, local = declared(name)
@@ -308,7 +311,7 @@ def test_a_training_free_method_uploads_statistics_once_and_then_does_not_change
     assert run.simulator.executor.used.startswith("none")
 
 
-@every_method_free_of_training
+@every_training_free_method
 def test_a_training_free_method_predicts_from_the_start(name: str) -> None:
     assert ran(name).outcome.rounds[0]["seen_mean"] > 0.6
 
@@ -317,15 +320,15 @@ def test_a_training_free_method_predicts_from_the_start(name: str) -> None:
 def test_a_method_without_shared_tensors_declares_it_and_refuses_optimisers(name: str) -> None:
     assert registry.METHODS[name].shares == bool(declared(name)[0])
     if not declared(name)[0]:
-        for plugin in registry.OPTIMISERS:
+        for optimiser in registry.OPTIMISERS:
             with pytest.raises(registry.MethodError, match="no shared tensors that an optimiser could act on; drop"):
-                new(f"{name}+{plugin}")
+                new(f"{name}+{optimiser}")
 
 
-@pytest.mark.parametrize("plugin", sorted(NEUTRAL))
-@pytest.mark.parametrize("name", PLUGGED)
-def test_a_neutral_optimiser_gives_exactly_the_method_without_it(name: str, plugin: str) -> None:
-    simulator = new(f"{name}+{plugin}", settings={plugin: NEUTRAL[plugin]})
+@pytest.mark.parametrize("optimiser", sorted(NEUTRAL))
+@pytest.mark.parametrize("name", OPTIMISED)
+def test_a_neutral_optimiser_gives_exactly_the_method_without_it(name: str, optimiser: str) -> None:
+    simulator = new(f"{name}+{optimiser}", settings={optimiser: NEUTRAL[optimiser]})
     outcome, parent = simulator.run(), ran(name)
     assert same(simulator.state.server.tensors, parent.simulator.state.server.tensors)
     assert all(same(simulator.state.local.get(k, {}), v) for k, v in parent.simulator.state.local.items())

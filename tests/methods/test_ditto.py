@@ -1,4 +1,4 @@
-"""ditto: fedvpt, and beside it a model of each client's own that is held near what the client received."""
+"""ditto: fedvpt plus a personal model per client, regularised towards the received model."""
 
 from dataclasses import replace
 

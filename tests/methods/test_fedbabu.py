@@ -1,4 +1,4 @@
-"""fedbabu: no head moves until a client predicts."""
+"""fedbabu: heads are trained only before predictions."""
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts() -
 
 
 def test_fine_tuning_the_head_helps_a_client_of_two_classes() -> None:
-    """Client 1 holds classes 0 and 1 alone; under the random head it is scored where no tuning is."""
+    """Client 1 has only classes 0 and 1; the baseline is the fixed random head."""
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     outcome = simulator.run()
     fixed = simulator.evaluator._score(simulator.evaluator.tasks(simulator.state, np.array([1]))).accuracy[0]

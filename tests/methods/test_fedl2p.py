@@ -1,4 +1,4 @@
-"""fedl2p: which prompts a sample gets, and which way its keys are pulled."""
+"""fedl2p: selection of prompts, and the loss on their keys."""
 
 from dataclasses import replace
 from typing import Any

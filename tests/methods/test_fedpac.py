@@ -1,4 +1,4 @@
-"""fedpac: the programme that combines heads, what it is fed with, and which client holds which head."""
+"""fedpac: the quadratic programme for combining heads, its inputs, and the heads of each client."""
 
 import numpy as np
 import pytest

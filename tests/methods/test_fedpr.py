@@ -1,4 +1,4 @@
-"""fedpr: after round 1 prompts move at right angles to what was received."""
+"""fedpr: after round 1, updates of prompts are orthogonal to the received prompts."""
 
 from dataclasses import replace
 

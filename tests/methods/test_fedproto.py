@@ -1,4 +1,4 @@
-"""fedproto: the prototypes that travel, the pull towards them, and who predicts with what."""
+"""fedproto: prototypes, the loss towards them, and predictions of seen and held-out clients."""
 
 import numpy as np
 import pytest

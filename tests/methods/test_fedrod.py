@@ -1,4 +1,4 @@
-"""fedrod: what each head learns from, what reaches what, and who predicts with which."""
+"""fedrod: losses and gradients of both heads, and predictions of seen and held-out clients."""
 
 import numpy as np
 import torch

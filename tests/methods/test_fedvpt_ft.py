@@ -1,4 +1,4 @@
-"""fedvpt-ft: fedvpt at the server, fine-tuned at every client before it predicts."""
+"""fedvpt-ft: fedvpt with fine-tuning at every client before predictions."""
 
 import numpy as np
 import torch

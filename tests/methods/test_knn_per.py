@@ -1,4 +1,4 @@
-"""knn-per: the vote against scikit-learn's, the mixture, and which samples it is made and chosen from."""
+"""knn-per: the vote compared with scikit-learn, the mixture, the datastore and the choice of lam."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""fedper, pvpt and local: one model, VPT-shallow, whose parts are shared or kept."""
+"""fedper, pvpt and local: VPT-shallow with shared and local parts."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_shared_and_local_tensors_are_as_declared(name: str, shared: set[str], l
 
 def test_all_methods_of_the_family_start_from_the_same_model() -> None:
     starts = [toy.simulator(name) for name in ("fedvpt", "fedper", "pvpt", "local")]
-    states = [{**start.state.server, **start.state.initial_local} for start in starts]
+    states = [{**start.state.server.tensors, **start.state.initial_local} for start in starts]
     for state in states[1:]:
         assert all(torch.equal(state[key], states[0][key]) for key in PROMPT | HEAD)
 

@@ -143,7 +143,7 @@ def test_a_client_receives_and_trains_only_the_prompts_of_its_own_classes(
 def test_prompts_of_classes_without_samples_in_the_cohort_are_unchanged() -> None:
     """Nor does weight decay shrink them; those of the others are averaged with what the rest left untouched."""
     of = toy.deal([toy.rows_of(0)[:5], toy.rows_of(0, 1), toy.rows_of(3)], [[0]] * 3, held_out=[2])
-    start, simulator = pep(of=of).state.server, pep(of=of, rounds=1)
+    start, simulator = pep(of=of).state.server.tensors, pep(of=of, rounds=1)
     after, before = simulator.state.server["class_prompts"], start["class_prompts"]
     torch.testing.assert_close(after[2:], before[2:], atol=1e-8, rtol=1e-6)
     assert torch.equal(simulator.state.server["prototypes"][2:], start["prototypes"][2:])
@@ -328,10 +328,10 @@ class Central:
 def test_clients_with_identical_data_equal_one_central_model() -> None:
     rows = np.concatenate([toy.rows_of(0, 1, 2), toy.rows_of(3)[:5]])
     of = toy.deal([rows] * 3, [[0]] * 3)
-    central = Central(pep(of=of).state.server, rows)
+    central = Central(pep(of=of).state.server.tensors, rows)
     for _ in range(3):
         central.round()
-    server = pep(of=of, rounds=3, training=ONE_STEP).state.server
+    server = pep(of=of, rounds=3, training=ONE_STEP).state.server.tensors
     expected = {**central.p, "head.weight": central.w, "head.bias": central.b, "prototypes": central.mu}
     for key, value in expected.items():
         torch.testing.assert_close(server[key], value.detach(), atol=1e-5, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""pfedme: steps of theta on a batch, held near w_i, and a move of w_i towards theta."""
+"""pfedme: inner steps of theta, the outer step of w_i, and the server's update."""
 
 from dataclasses import replace
 from math import exp
@@ -60,7 +60,7 @@ def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly() -> None
     """And nothing draws w_i anywhere; the server's mean of equal tensors rounds."""
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3}
     pfedme = toy.simulator("pfedme", settings={"pfedme": {"strength": 0.0, "inner_steps": 1}}, **arguments)
-    local, initial = toy.simulator("local", **arguments), dict(pfedme.state.server)
+    local, initial = toy.simulator("local", **arguments), dict(pfedme.state.server.tensors)
     one, other = pfedme.run(), local.run()
     for client, state in local.state.local.items():
         for name, own in zip(GLOBAL, PERSONAL, strict=True):
@@ -68,7 +68,7 @@ def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly() -> None
     assert one.metrics["seen"] == other.metrics["seen"]
     for update, job in zip(toy.learned(pfedme, COHORT, 9), pfedme.make_tasks(COHORT, 9), strict=True):
         assert same(update.shared, job.state.shared)
-    close(dict(pfedme.state.server), initial, 1e-6)
+    close(dict(pfedme.state.server.tensors), initial, 1e-6)
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])

@@ -1,4 +1,4 @@
-"""pfedpg: the server's generator, which way it steps, and who gets what."""
+"""pfedpg: the server's generator, its update, and the prompts of each client."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""pfedpt: a border of pixels that each client keeps."""
+"""pfedpt: a personal border of pixels."""
 
 import pytest
 import torch

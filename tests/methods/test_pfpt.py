@@ -1,4 +1,4 @@
-"""pfpt: what clients send of their pools, and the pool that comes of it."""
+"""pfpt: uploads of prompt pools, and the new pool."""
 
 import torch
 from torch.nn import functional

@@ -1,4 +1,4 @@
-"""sgpt: which group a sample goes to, what each phase trains, and how the server weighs keys."""
+"""sgpt: assignment to groups, training phases, and weights of keys on the server."""
 
 from typing import Any
 

@@ -123,7 +123,7 @@ def products(simulator: Simulator) -> tuple[Tensor, Tensor]:
     for share, update in zip((21 / 46, 10 / 46, 15 / 46), updates, strict=True):
         a = update.shared.get("lora.A", simulator.state.server.get("lora.A"))
         mean += share * update.shared["lora.B"] @ a
-    after = ran(simulator.context.recipe.name).state.server
+    after = ran(simulator.context.recipe.name).state.server.tensors
     return mean, after["lora.B"] @ after["lora.A"]
 
 

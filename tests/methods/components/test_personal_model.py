@@ -1,4 +1,4 @@
-"""What ditto, apfl and pfedme share: an averaged model, and beside it one of each client's own."""
+"""Shared by ditto, apfl and pfedme: an averaged model and a personal model per client."""
 
 import pytest
 import torch

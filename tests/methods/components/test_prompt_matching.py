@@ -1,4 +1,4 @@
-"""Matching of clients' prompts to common centroids, on toys whose answer is known."""
+"""Matching of clients' prompts to common centroids, on problems with a known answer."""
 
 from itertools import permutations
 
@@ -80,7 +80,7 @@ def test_the_assignment_has_the_lowest_cost_of_all_permutations() -> None:
     active = torch.tensor([0.2, 0.9, 0.5, 0.7], dtype=torch.double)
     normal = torch.distributions.Normal(means, variances.sqrt()[:, None])
     cost = -normal.log_prob(own[:, None]).sum(-1) - (active / (1 - active)).log()
-    far = torch.full((WIDTH,), 100.0, dtype=torch.double)  # so that no prompt founds a centroid
+    far = torch.full((WIDTH,), 100.0, dtype=torch.double)  # so that no prompt starts a centroid
     label, found = assign(own, Centroids(means, variances, active), far, torch.tensor(1.0), torch.tensor(1.0), 3)
     best = min(permutations(range(4)), key=lambda order: sum(cost[i, j] for i, j in enumerate(order)))
     assert label.tolist() == list(best)

@@ -23,7 +23,7 @@ def test_two_rounds_by_hand() -> None:
 
 @pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])
 def test_clients_receive_the_result_of_the_server_step(plugin: str) -> None:
-    """And not from the average, beside which a server that keeps its step to itself would go."""
+    """Not the average, which clients would receive if the server kept its step to itself."""
     run, plain = (toy.simulator(name, of=toy.unequal(), rounds=2) for name in (f"head+{plugin}", "head"))
     run.run()
     plain.run()
@@ -52,7 +52,7 @@ def test_the_head_may_have_its_own_learning_rate(plugin: str) -> None:
     run.run()
     same_rate.run()
     moved = {name for name in before if not torch.equal(run.state.server[name], before[name])}
-    if plugin == "fedavgm":  # which takes the step back from where the average is
+    if plugin == "fedavgm":  # computes w - lr v from the mean, with rounding
         moved = {name for name in before if not torch.allclose(run.state.server[name], before[name], atol=1e-6)}
     assert moved == {"prompt"}
     assert torch.equal(run.state.server["prompt"], same_rate.state.server["prompt"])

@@ -15,7 +15,7 @@ from fedprompt.methods import Phase
 from fedprompt.methods.optimisers.scaffold import Scaffold
 from tests import toy
 from tests.methods import quadratic
-from tests.methods.contract import PLUGGED, new, ran, same
+from tests.methods.contract import OPTIMISED, new, ran, same
 
 
 def test_the_control_variates_of_the_first_round_are_mean_gradients() -> None:
@@ -54,7 +54,7 @@ def test_the_reach_is_the_distance_of_sgd_under_a_constant_gradient_of_one(momen
     assert momentum_reach(3, 0.1, momentum) == pytest.approx(-w.item())
 
 
-@pytest.mark.parametrize("name", PLUGGED)
+@pytest.mark.parametrize("name", OPTIMISED)
 def test_the_first_round_equals_the_method_without_it_exactly(name: str) -> None:
     once, parent = new(f"{name}+scaffold", rounds=1), new(name, rounds=1)
     once.run()

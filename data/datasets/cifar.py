@@ -52,9 +52,7 @@ class Cifar10(Cifar):
 
     description = "32x32 photographs of animals and vehicles"
     classes = 10
-    archives = _archive(
-        "cifar-10-python", "cifar-10-batches-py", 170_498_071, "c58f30108f718f92721af3b95e74349a"
-    )
+    archives = _archive("cifar-10-python", "cifar-10-batches-py", 170_498_071, "c58f30108f718f92721af3b95e74349a")
 
 
 @register("cifar100")

@@ -107,7 +107,7 @@ def _assign_part(y: Array, target_shares: Array, sizes: Array, rng: np.random.Ge
     """Returns the positions per client and the feasible shares."""
     stock = np.bincount(y, minlength=target_shares.shape[1])
     shares = feasible_shares(target_shares, stock, sizes)
-    return draw_samples(y, integer_counts(shares, sizes, stock, rng), rng), shares
+    return draw(y, integer_counts(shares, sizes, stock, rng), rng), shares
 
 
 def apportion(weights: Array, total: int, rng: np.random.Generator, least: Array) -> Array:
@@ -234,7 +234,7 @@ def _exchange_path(links: Array, excess: Array) -> list[int]:
     return path
 
 
-def draw_samples(labels: Array, counts: Array, rng: np.random.Generator) -> list[Array]:
+def draw(labels: Array, counts: Array, rng: np.random.Generator) -> list[Array]:
     """Draws samples without replacement, and returns their ascending positions int64 per client.
 
     Args:

@@ -6,15 +6,7 @@ import numpy as np
 
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions.assignment import (
-    NO_MASS,
-    Assignment,
-    Labelled,
-    apportion,
-    assign,
-    check_enough,
-    draw_samples,
-)
+from fedprompt.data.partitions.assignment import NO_MASS, Assignment, Labelled, apportion, assign, check_enough, draw
 from fedprompt.data.partitions.registry import partition
 
 
@@ -109,7 +101,7 @@ def split_classes(labels: Labelled, shares: Array, least: Array, rng: np.random.
     # If a client's expected counts are below float precision, its actual counts are the target.
     target = np.where(expected.sum(axis=1, keepdims=True) > NO_MASS, expected, counts)
     target = target / target.sum(axis=1, keepdims=True)
-    train, test = draw_samples(labels.train_y, counts, rng), draw_samples(labels.test_y, test_counts, rng)
+    train, test = draw(labels.train_y, counts, rng), draw(labels.test_y, test_counts, rng)
     return Assignment(train, test, target, [None] * len(shares))
 
 

@@ -49,7 +49,7 @@ def parts(**changes: Any) -> dict[str, Any]:
         ({"test_x": ImageFiles(Path(), ["a"], "pets", "1")}, "test_y has 2 entries but test_x has 1 images"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_arrays_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=f"pets: .*{re.escape(message)}"):
         DataSet(**parts(**changes))
 

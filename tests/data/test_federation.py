@@ -59,7 +59,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases(), SEEDS)
-def test_no_sample_is_held_twice_by_any_client_or_part(case: Case, seed: int) -> None:
+def test_no_sample_is_assigned_twice(case: Case, seed: int) -> None:
     dataset, settings = case
     federation = build(dataset, settings, stream(seed))
     held: dict[str, list[int]] = {"train": [], "test": []}
@@ -78,7 +78,7 @@ def test_no_sample_is_held_twice_by_any_client_or_part(case: Case, seed: int) ->
 
 
 @given(cases(), SEEDS)
-def test_the_validation_share_moves_nothing_else(case: Case, seed: int) -> None:
+def test_the_validation_share_changes_nothing_else(case: Case, seed: int) -> None:
     dataset, settings = case
     with_share = build(dataset, replace(settings, validation=0.25), stream(seed))
     without = build(dataset, replace(settings, validation=0.0), stream(seed))
@@ -127,7 +127,7 @@ def test_counts_and_priors_come_from_each_clients_labels() -> None:
         assert federation.test_counts[k].tolist() == [tested.count(label) for label in range(4)]
 
 
-def test_drift_is_the_distance_from_wishes_that_cannot_be_met() -> None:
+def test_drift_is_the_distance_from_targets_that_cannot_be_met() -> None:
     # Both clients want half and half of classes 0 and 1 in equal numbers: one sample each cannot be split.
     federation = build(balanced(2, 2, 2), PartitionSettings("iid", clients=2, held_out=0), stream(0))
     assert federation.drift == 0.5
@@ -139,7 +139,7 @@ def test_another_seed_gives_another_federation() -> None:
     assert len({build(dataset, settings, stream(seed)).hash for seed in (0, 1, 2)}) == 3
 
 
-def test_the_held_out_choice_leaves_the_partition_alone() -> None:
+def test_the_held_out_choice_does_not_change_the_partition() -> None:
     dataset = balanced(200, 80, 4)
     few, many = (build(dataset, PartitionSettings(clients=10, held_out=h), stream(0)) for h in (1, 5))
     assert [c.train.tolist() for c in few.clients] == [c.train.tolist() for c in many.clients]
@@ -155,7 +155,7 @@ def test_the_hash_ignores_the_name_but_not_the_content_of_the_data() -> None:
     assert build(other, settings, stream(0)).hash != first.hash
 
 
-def test_a_saved_federation_comes_back_equal(tmp_path: Path) -> None:
+def test_a_saved_federation_is_loaded_unchanged(tmp_path: Path) -> None:
     dataset = balanced(60, 5, 4)  # fewer test samples than clients: some test arrays are empty
     federation = build(dataset, PartitionSettings(alpha=0.1, clients=8), stream(0))
     federation.save(tmp_path / "f.json")
@@ -223,7 +223,7 @@ def _repeat(document: dict[str, Any]) -> None:
         (_set("identity", value="digits-1"), "is for toy (digits-1), not toy (sha256:"),
     ],
 )
-def test_a_file_that_is_not_as_saved_is_refused_in_plain_words(
+def test_a_modified_federation_file_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     dataset, path = balanced(60, 20, 4), tmp_path / "f.json"
@@ -248,7 +248,7 @@ def test_a_missing_federation_file_is_named(tmp_path: Path) -> None:
         Federation.load(tmp_path / "none.json", balanced(60, 20, 4))
 
 
-def test_the_summary_counts_what_is_held_and_what_is_not() -> None:
+def test_the_summary_counts_used_and_unused_samples() -> None:
     # 62 samples over 5 clients: 12 each and 2 left over; a sixth of 12 is validation; 3 tests reach 3 of the clients.
     settings = PartitionSettings("iid", clients=5, held_out=2, validation=1 / 6)
     summary = build(balanced(62, 3, 2), settings, stream(0)).summary()

@@ -17,7 +17,7 @@ def pets(root: Path) -> Path:
     return root / "own"
 
 
-def test_a_whole_data_set_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_data_set_without_unreadable_images_is_unchanged(tmp_path: Path) -> None:
     pets(tmp_path)
     dataset = loading.load("imagefolder:own", tmp_path)
     assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
@@ -25,7 +25,7 @@ def test_a_whole_data_set_is_left_as_it_is(tmp_path: Path) -> None:
     assert loading.load("digits", skip_corrupt=True) is loading.load("digits")
 
 
-def test_unreadable_images_are_left_out_with_all_that_is_said_of_them(
+def test_unreadable_images_are_excluded_with_their_labels_and_clients(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = pets(tmp_path)
@@ -47,7 +47,7 @@ def test_unreadable_images_are_left_out_with_all_that_is_said_of_them(
     assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
 
 
-def test_a_part_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+def test_a_split_without_readable_images_is_refused(tmp_path: Path) -> None:
     folder = pets(tmp_path)
     for label in ("cat", "dog"):
         (folder / "photo" / label / "2.png").write_bytes(b"no image")

@@ -56,7 +56,7 @@ def test_a_name_is_registered_once() -> None:
         ("digits:8", "data set 'digits:8': digits takes no argument; write digits"),
     ],
 )
-def test_a_wrong_name_is_answered_with_a_right_one(name: str, message: str) -> None:
+def test_for_an_invalid_name_the_error_names_a_valid_one(name: str, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         loading.load(name)
     with pytest.raises(DataError, match=re.escape(message)):
@@ -67,7 +67,7 @@ def test_a_data_set_is_loaded_once_for_each_process() -> None:
     assert loading.load("digits") is loading.load("digits")
 
 
-def test_the_data_root_is_the_one_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_root_is_configurable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry.source("pacs").home == Path("datasets")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "a"))
     assert registry.source("pacs").home == tmp_path / "a"

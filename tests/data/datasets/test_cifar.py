@@ -40,7 +40,7 @@ def test_files_that_are_not_the_published_ones_are_refused(tmp_path: Path, monke
         loading.load("cifar100", tmp_path)
 
 
-def test_an_absent_set_is_answered_with_the_command_and_the_file(tmp_path: Path) -> None:
+def test_for_an_absent_data_set_the_error_names_the_command_and_the_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cifar100: not found: .*\nrun `bench data prepare cifar100`.*") as error:
         loading.load("cifar100", tmp_path)
     assert f"put cifar-100-python.tar.gz into {tmp_path}" in str(error.value)

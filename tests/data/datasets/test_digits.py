@@ -11,13 +11,13 @@ def digits() -> DataSet:
     return loading.load("digits")
 
 
-def test_the_listing_tells_the_truth(digits: DataSet) -> None:
+def test_the_listed_counts_are_correct(digits: DataSet) -> None:
     entry = next(entry for entry in registry.entries() if entry.name == "digits")
     assert (entry.classes, entry.train, entry.test) == (len(digits.classes), len(digits.train_y), len(digits.test_y))
     assert digits.identity == loading.identity("digits")
 
 
-def test_values_0_to_16_fill_the_byte_in_three_equal_channels(digits: DataSet) -> None:
+def test_values_0_to_16_are_scaled_to_0_to_255_in_three_equal_channels(digits: DataSet) -> None:
     assert digits.train_x.shape == (1437, 8, 8, 3)
     assert (digits.train_x == digits.train_x[..., :1]).all()
     # v * 255 / 16: one step is 15.94; 8 becomes 127.5, which is rounded to 128

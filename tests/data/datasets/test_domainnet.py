@@ -28,7 +28,7 @@ def whole(root: Path, classes: int = 345) -> Path:
     return listed(folder, lines)
 
 
-def test_lists_of_ones_own_choose_images_classes_and_domains(tmp_path: Path) -> None:
+def test_custom_lists_select_images_classes_and_domains(tmp_path: Path) -> None:
     listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     dataset = loading.load("domainnet:lists", tmp_path)
     assert dataset.classes == ("dog", "cat")  # in the order of their labels 2 and 7, which close up
@@ -39,7 +39,7 @@ def test_lists_of_ones_own_choose_images_classes_and_domains(tmp_path: Path) -> 
     assert dataset.test_x.paths == ["clipart/cat/d.jpg", "real/dog/f.jpg"]
 
 
-def test_the_ten_classes_are_chosen_from_the_whole_and_numbered_anew(tmp_path: Path) -> None:
+def test_the_ten_classes_are_selected_and_renumbered(tmp_path: Path) -> None:
     whole(tmp_path)
     dataset = loading.load("domainnet-10", tmp_path)
     assert dataset.classes == TEN
@@ -48,7 +48,7 @@ def test_the_ten_classes_are_chosen_from_the_whole_and_numbered_anew(tmp_path: P
     assert loading.identity("domainnet-10", tmp_path) != loading.identity("domainnet-345", tmp_path)
 
 
-def test_lists_of_fewer_classes_are_not_taken_for_the_whole(tmp_path: Path) -> None:
+def test_lists_with_fewer_than_345_classes_are_refused(tmp_path: Path) -> None:
     whole(tmp_path, classes=100)
     with pytest.raises(
         DataError, match=r"contain 100 classes, not 345\nput the published lists there; .*domainnet:FOLDER"
@@ -78,7 +78,7 @@ def test_a_list_that_names_absent_files_is_refused_with_their_count(tmp_path: Pa
         ("clipart/cat/a.jpg", "line 1: need DOMAIN/CLASS/FILE LABEL, not 'clipart/cat/a.jpg'"),
     ],
 )
-def test_a_line_that_cannot_be_right_is_named(tmp_path: Path, line: str, message: str) -> None:
+def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     rest = TWO["clipart_train"][1:]
     (tmp_path / "lists" / "clipart_train.txt").write_text("\n".join([line, *rest]))
@@ -100,7 +100,7 @@ def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
         loading.load(f"domainnet:{tmp_path}", tmp_path)
 
 
-def test_lists_that_are_no_text_are_refused_by_name(tmp_path: Path) -> None:
+def test_lists_that_are_not_text_are_refused_by_name(tmp_path: Path) -> None:
     lists = listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     (lists / "clipart_train.txt").write_bytes(b"clipart/caf\xe9/a.jpg 0\n")
     with pytest.raises(DataError, match=r"clipart_train.txt is not a readable list: .*utf-8"):
@@ -120,7 +120,7 @@ def test_an_image_for_training_and_for_testing_is_refused(tmp_path: Path) -> Non
         loading.load("domainnet:lists", tmp_path)
 
 
-def test_images_without_the_published_lists_ask_for_the_lists(tmp_path: Path) -> None:
+def test_missing_lists_are_named_if_the_images_are_present(tmp_path: Path) -> None:
     for domain in IMAGES:
         (tmp_path / "domainnet" / domain).mkdir(parents=True)
     with pytest.raises(DataError, match=r"first put clipart_train.txt, .* into "):
@@ -140,7 +140,7 @@ def test_the_real_lists_of_100_classes_fit_images_at_their_paths(tmp_path: Path)
     assert dataset.classes[dataset.train_y[0]] == first.split("/")[1]
 
 
-def test_the_whole_real_lists_are_read_and_all_missing_images_counted(tmp_path: Path) -> None:
+def test_all_missing_images_of_the_real_lists_are_counted(tmp_path: Path) -> None:
     source = shared("lists/DN4IL")
     (tmp_path / "domainnet").mkdir()
     count = len((source / "clipart_test.txt").read_text().splitlines())

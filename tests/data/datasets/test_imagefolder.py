@@ -15,7 +15,7 @@ def folder(root: Path, *tops: str, count: int = 5) -> Path:
     return root / "own"
 
 
-def test_folders_are_classes_and_every_fifth_image_is_tested(tmp_path: Path) -> None:
+def test_folders_are_classes_and_every_fifth_image_is_a_test_image(tmp_path: Path) -> None:
     folder(tmp_path, "cat", "dog")
     dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.classes == ("cat", "dog")
@@ -54,7 +54,7 @@ def test_a_csv_file_names_the_clients(tmp_path: Path) -> None:
     assert dataset.test_clients.tolist() == [0]
 
 
-def test_test_images_in_a_folder_of_their_own_need_no_client(tmp_path: Path) -> None:
+def test_images_in_a_test_folder_need_no_client(tmp_path: Path) -> None:
     root = folder(tmp_path, "train/cat", "test/cat", count=1)
     (root / "clients.csv").write_text("path,client\ntrain/cat/0.png,ann\n")
     assert loading.load("imagefolder:own", tmp_path).test_clients is None

@@ -10,7 +10,7 @@ from tests.data.made import inaturalist, shared
 ROWS = [("7", "a1", "Ara ara", 0), ("12", "a2", "Bufo bufo", 1), ("7", "a3", "Bufo bufo", 1), ("3", "a4", "Ara ara", 0)]
 
 
-def test_photographers_are_clients_and_columns_go_by_their_header(tmp_path: Path) -> None:
+def test_photographers_are_clients_and_columns_are_found_by_header(tmp_path: Path) -> None:
     inaturalist(tmp_path, ROWS)
     dataset = loading.load("inaturalist-user-120k", tmp_path)
     assert dataset.client_names == ("3", "7", "12")  # numbers in order of number
@@ -49,7 +49,7 @@ def test_a_csv_file_that_does_not_fit_is_refused(tmp_path: Path, file: str, cont
         loading.load("inaturalist-user-120k", tmp_path)
 
 
-def test_an_archive_without_the_split_is_answered_with_what_it_holds(tmp_path: Path) -> None:
+def test_for_an_archive_without_the_split_the_error_lists_its_files(tmp_path: Path) -> None:
     inaturalist(tmp_path, ROWS, "geo_1k")
     with pytest.raises(DataError, match=r"no CSV file in .* ends in .*; found: federated_train_geo_1k.csv, test.csv"):
         loading.load("inaturalist-geo-100", tmp_path)
@@ -61,7 +61,7 @@ def test_the_listed_numbers_of_clients_are_the_real_ones(split: str) -> None:
     assert registry.source(f"inaturalist-{split}").clients == len(lines.splitlines()) - 1
 
 
-def test_real_client_sizes_come_back_from_made_files(tmp_path: Path) -> None:
+def test_real_client_sizes_are_read_from_generated_files(tmp_path: Path) -> None:
     lines = shared("lists/inat_fl_client_sizes/inaturalist_geo_3k_client_sizes.csv").read_text().splitlines()[1:]
     sizes = {client: 1 + int(count) // 200 for client, count in (line.split(",") for line in lines)}
     rows = [(client, f"i{client}_{k}", "Ara ara", 0) for client, size in sizes.items() for k in range(size)]

@@ -36,7 +36,7 @@ def test_a_test_label_absent_from_training_is_a_class(tmp_path: Path) -> None:
     assert len(loading.load(write(tmp_path / "a.npz", test_y=np.array([0, 4]))).classes) == 5
 
 
-def test_a_relative_file_lies_under_the_data_root(tmp_path: Path) -> None:
+def test_a_relative_path_is_relative_to_the_data_root(tmp_path: Path) -> None:
     write(tmp_path / "a.npz")
     assert loading.load("npz:a.npz", tmp_path).name == "npz:a.npz"
 

@@ -19,7 +19,7 @@ def pacs(root: Path, count: int) -> Path:
     return root / "PACS"
 
 
-def test_every_fifth_image_of_a_domain_and_class_is_tested(tmp_path: Path) -> None:
+def test_every_fifth_image_per_domain_and_class_is_a_test_image(tmp_path: Path) -> None:
     pacs(tmp_path, 6)
     dataset = loading.load("pacs", tmp_path)
     assert dataset.classes == CLASSES

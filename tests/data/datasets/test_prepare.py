@@ -33,13 +33,13 @@ def test_an_archive_of_any_name_is_unpacked_and_verified(tmp_path: Path) -> None
     assert prepare("tiny-imagenet", tmp_path / "root") == verdict  # again: nothing to do
 
 
-def test_the_archive_under_its_published_name_is_held_to_its_md5(tmp_path: Path) -> None:
+def test_an_archive_with_its_published_name_must_have_its_md5(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not have the published md5 90528d7ca1a48142e341f4ef8d21d0de"):
         prepare("tiny-imagenet", tmp_path / "root", [packed(tmp_path, "tiny-imagenet-200.zip")])
     assert not (tmp_path / "root" / "tiny-imagenet-200").exists()
 
 
-def test_a_file_in_the_data_root_is_taken_before_any_download(tmp_path: Path) -> None:
+def test_a_file_in_the_data_root_is_used_instead_of_a_download(tmp_path: Path) -> None:
     root = tmp_path / "root"
     with zipfile.ZipFile(tmp_path / "PACS.zip", "w") as file:
         file.writestr("kfold/photo/dog/1.jpg", b"")
@@ -49,7 +49,7 @@ def test_a_file_in_the_data_root_is_taken_before_any_download(tmp_path: Path) ->
         prepare("pacs", root)  # unpacked, but incomplete
 
 
-def test_what_is_given_out_by_hand_is_asked_for_by_name_and_place(tmp_path: Path) -> None:
+def test_for_an_archive_without_an_address_the_error_names_file_and_location(tmp_path: Path) -> None:
     message = f"PACS.zip has no download address; request it from its authors\nsave it as {tmp_path / 'PACS.zip'}"
     with pytest.raises(DataError, match=re.escape(message)):
         prepare("pacs", tmp_path)
@@ -72,7 +72,7 @@ def test_a_download_goes_to_the_data_root_under_its_published_name(
     assert asked == [("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")]
 
 
-def test_of_several_archives_a_folder_may_hold_some_and_the_rest_is_named(tmp_path: Path) -> None:
+def test_archives_missing_from_the_given_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "have").mkdir()
     with zipfile.ZipFile(tmp_path / "have" / "inaturalist-user-120k.zip", "w") as file:
         file.writestr("inaturalist-user-120k/test.csv", "image_id,class,label\n")
@@ -90,13 +90,13 @@ def test_of_several_archives_a_folder_may_hold_some_and_the_rest_is_named(tmp_pa
         ("pasc", "clip.zip", "unknown data set 'pasc'; did you mean 'pacs'"),
     ],
 )
-def test_a_file_that_cannot_serve_is_refused(tmp_path: Path, name: str, given: str, message: str) -> None:
+def test_an_unsuitable_file_is_refused(tmp_path: Path, name: str, given: str, message: str) -> None:
     (tmp_path / "clip.zip").write_bytes(b"")
     with pytest.raises(DataError, match=re.escape(message)):
         prepare(name, tmp_path / "root", [tmp_path / given])
 
 
-def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
+def test_existing_data_are_not_replaced(tmp_path: Path) -> None:
     archive = packed(tmp_path)
     with pytest.raises(DataError, match="already exists; delete it to unpack"):
         prepare("tiny-imagenet", tmp_path / "made", [archive])

@@ -33,13 +33,13 @@ def test_a_client_holds_its_real_number_of_samples(places: DataSet) -> None:
     assert (held[0], held[1], len(places.train_y)) == (1852, 695, 120_112)
 
 
-def test_nobody_takes_it_for_the_real_data_set(places: DataSet) -> None:
+def test_it_is_labelled_as_generated_data(places: DataSet) -> None:
     assert registry.source(places.name).description.startswith("NOT iNaturalist: generated images")
     assert "accuracies have no meaning" in places.notes[0]
     assert all(name.startswith("made class") for name in places.classes)
 
 
-def test_images_of_a_class_are_alike_and_those_of_two_are_not(places: DataSet) -> None:
+def test_images_of_a_class_are_more_similar_than_images_of_two_classes(places: DataSet) -> None:
     images = places.train_x[:2000].astype(int)
     labels = places.train_y[:2000]
     mean = np.stack([images[labels == c].mean(axis=0) for c in np.flatnonzero(np.bincount(labels) >= 40)[:2]])
@@ -55,7 +55,7 @@ def test_it_is_the_same_each_time_and_its_identity_names_the_sizes(places: DataS
     assert again.identity != loading.identity("synthetic:inaturalist-geo-1k")
 
 
-def test_a_clients_classes_are_as_many_as_its_dirichlet_gives() -> None:
+def test_the_number_of_classes_per_client_matches_the_dirichlet_distribution() -> None:
     # The expected number of classes among n draws of Dir(a / C, ...): C (1 - prod (1 - 1/C) over fresh draws), and the
     # fresh draws are those of the urn, sum a / (a + i); with C = 1203 and few of them nearly every one is a new class.
     labels = skewed_labels(np.full(2000, 13), np.random.default_rng(1)).reshape(2000, 13)
@@ -69,7 +69,7 @@ def test_labels_do_not_cross_from_one_client_to_the_next() -> None:
     assert len(set(labels.tolist())) > 1000  # 4,000 fresh draws of 1,203 classes; copies would leave fewer
 
 
-def test_unknown_sizes_are_answered_with_the_known() -> None:
+def test_for_unknown_sizes_the_error_lists_the_known_ones() -> None:
     with pytest.raises(
         DataError, match=re.escape("unknown client sizes 'inaturalist-geo-300'; did you mean 'inatural")
     ):

@@ -17,7 +17,7 @@ def test_training_folders_are_the_classes_and_the_validation_split_is_test_data(
     assert abs(int(dataset.train_x[4][0, 0, 0]) - 80) < 3  # an image of class 2, up to JPEG
 
 
-def test_classes_without_training_images_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_classes_without_training_images_are_excluded_and_counted(tmp_path: Path) -> None:
     tiny(tmp_path, classes=3, train=1, test=2)
     assert loading.load("tiny-imagenet", tmp_path).notes == (
         "2 of 8 validation images excluded: their classes have no training images",
@@ -31,7 +31,7 @@ def test_grey_images_have_three_channels(tmp_path: Path) -> None:
     assert (np.abs(grey.astype(int) - 31) < 3).all()
 
 
-def test_a_file_that_comes_gives_a_new_identity(tmp_path: Path) -> None:
+def test_an_added_file_changes_the_identity(tmp_path: Path) -> None:
     folder = tiny(tmp_path)
     before = loading.load("tiny-imagenet", tmp_path)
     image(folder / "train/n00000001/images/n00000001_99.JPEG")
@@ -61,7 +61,7 @@ def test_annotations_of_absent_images_are_refused(tmp_path: Path) -> None:
         loading.load("tiny-imagenet", tmp_path)
 
 
-def test_annotations_of_another_form_are_refused(tmp_path: Path) -> None:
+def test_annotations_in_another_format_are_refused(tmp_path: Path) -> None:
     folder = tiny(tmp_path)
     (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n00000000\n")
     with pytest.raises(DataError, match=r"need FILE tab WNID, not 'val_0.JPEG n00000000'"):

@@ -66,7 +66,7 @@ def test_several_folders_at_the_top_all_stay(tmp_path: Path) -> None:
 
 @every_kind
 @pytest.mark.parametrize("name", ["../out.jpg", "pets/../../out.jpg", "/tmp/out.jpg", "pets\\..\\out.jpg"])
-def test_no_path_leaves_the_target(tmp_path: Path, kind: str, name: str) -> None:
+def test_nothing_is_written_outside_the_target(tmp_path: Path, kind: str, name: str) -> None:
     path = MAKERS[kind](tmp_path / kind, CONTENT | {name: b"bad"})
     with pytest.raises(DataError, match="would be written outside the target folder"):
         unpack(path, tmp_path / "root" / "pets")
@@ -95,7 +95,7 @@ def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
 
 
 @every_kind
-def test_a_truncated_archive_is_said_to_be_one_wherever_it_was_cut(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_archive_is_reported_as_such_wherever_it_was_cut(tmp_path: Path, kind: str) -> None:
     whole = MAKERS[kind](tmp_path / kind, CONTENT).read_bytes()
     last = len(whole) - 10 if kind != "a.tar" else 3 * 512 + 2 * 512 + 10 * 512  # up to the end of the last member
     for length in {600, last // 3, last // 2, last - 5, last}:
@@ -118,13 +118,13 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive" * 100])
-def test_another_file_is_no_archive(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.zip is not a zip or tar archive"):
         unpack(tmp_path / "a.zip", tmp_path / "pets")
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+def test_an_existing_target_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "pets").mkdir()
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'pets'} already exists: delete it")):
         unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "pets")

@@ -1,5 +1,3 @@
-"""Tests of atomic file writes."""
-
 from collections.abc import Callable
 from pathlib import Path
 

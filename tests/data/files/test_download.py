@@ -62,14 +62,14 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def test_a_download_arrives_whole_under_its_name_alone(tmp_path: Path, server: Server) -> None:
+def test_a_download_leaves_only_the_complete_file(tmp_path: Path, server: Server) -> None:
     fetch(server.url, tmp_path / "new" / "pets.zip", MD5)
     assert (tmp_path / "new" / "pets.zip").read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["pets.zip"]
     assert file_md5(tmp_path / "new" / "pets.zip") == MD5
 
 
-def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
+def test_an_interrupted_download_resumes(tmp_path: Path, server: Server) -> None:
     server.breaks_off = True
     with pytest.raises(DataError, match=r"after 1,000,000 of 3,000,000 bytes\nrun the same command again to resume"):
         fetch(server.url, tmp_path / "pets.zip", MD5)
@@ -80,14 +80,14 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path, serv
     assert (tmp_path / "pets.zip").read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_starts_again(tmp_path: Path, server: Server) -> None:
+def test_without_range_support_the_download_restarts(tmp_path: Path, server: Server) -> None:
     server.knows_ranges = False
     (tmp_path / "pets.zip.part").write_bytes(b"something else")
     fetch(server.url, tmp_path / "pets.zip", MD5)
     assert (tmp_path / "pets.zip").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_whole_already_is_taken(tmp_path: Path, server: Server) -> None:
+def test_a_complete_partial_file_is_used(tmp_path: Path, server: Server) -> None:
     (tmp_path / "pets.zip.part").write_bytes(CONTENT)
     fetch(server.url, tmp_path / "pets.zip", MD5)
     assert (tmp_path / "pets.zip").read_bytes() == CONTENT
@@ -99,13 +99,13 @@ def test_a_wrong_checksum_is_refused_and_the_file_removed(tmp_path: Path, server
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_without_the_file_is_named(tmp_path: Path, server: Server) -> None:
+def test_an_address_that_is_not_found_is_named(tmp_path: Path, server: Server) -> None:
     with pytest.raises(DataError, match=r"cannot download .*/none: Not Found"):
         fetch(server.url.replace("pets.zip", "none"), tmp_path / "pets.zip")
 
 
-def test_without_a_network_it_is_said_what_to_put_where(tmp_path: Path) -> None:
-    url, path = "http://127.0.0.1:9/pets.zip", tmp_path / "pets.zip"  # nobody listens there
+def test_without_a_network_the_error_names_the_file_to_save(tmp_path: Path) -> None:
+    url, path = "http://127.0.0.1:9/pets.zip", tmp_path / "pets.zip"  # no server at this port
     message = f"cannot download {re.escape(url)}: .*\\n.*or save the file as {re.escape(str(path))}"
     with pytest.raises(DataError, match=message):
         fetch(url, path)

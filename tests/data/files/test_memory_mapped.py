@@ -1,4 +1,4 @@
-"""Arrays made once a machine. What albums of files add, and the lock of a builder that died: test_cache.py."""
+"""Memory-mapped arrays. Image files and leftovers of killed processes are tested in test_cache.py."""
 
 import errno
 import re
@@ -24,7 +24,7 @@ def array(folder: Path, shape: tuple[int, ...] = SHAPE, dtype: type = np.float32
 
 
 class Maker:
-    """Hands out blocks of an array and counts how often it was asked to."""
+    """Yields blocks of an array and counts its calls."""
 
     def __init__(self, values: np.ndarray = WHOLE) -> None:
         self.values, self.calls = values, 0
@@ -36,11 +36,11 @@ class Maker:
 
 
 def left(folder: Path) -> list[str]:
-    """What lies in the cache beside the lock."""
+    """The files in the cache except the lock."""
     return sorted(path.name for path in (folder / "cache").iterdir() if path.suffix != ".lock")
 
 
-def test_blocks_are_written_in_order_and_mapped(tmp_path: Path) -> None:
+def test_blocks_are_written_in_order_and_memory_mapped(tmp_path: Path) -> None:
     found = array(tmp_path).get(Maker())
     assert isinstance(found, np.memmap)
     np.testing.assert_array_equal(found, WHOLE)
@@ -48,14 +48,14 @@ def test_blocks_are_written_in_order_and_mapped(tmp_path: Path) -> None:
     assert array(tmp_path).nbytes == 5 * 3 * 4
 
 
-def test_it_is_made_once(tmp_path: Path) -> None:
+def test_the_array_is_computed_once(tmp_path: Path) -> None:
     maker = Maker()
     for _ in range(3):
         np.testing.assert_array_equal(array(tmp_path).get(maker), WHOLE)
     assert maker.calls == 1
 
 
-def test_a_reader_writes_into_its_own_copy(tmp_path: Path) -> None:
+def test_writes_do_not_change_the_file(tmp_path: Path) -> None:
     array(tmp_path).get(Maker())[:] = -1
     np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
 
@@ -63,7 +63,7 @@ def test_a_reader_writes_into_its_own_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"of": "another"}, {"of": "one", "more": 1}, {"shape": (3, 5)}, {"dtype": np.int32}]
 )
-def test_of_another_origin_shape_or_kind_it_is_made_again(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_another_origin_shape_or_type_recomputes_the_array(tmp_path: Path, change: dict[str, Any]) -> None:
     array(tmp_path).get(Maker())
     asked = array(tmp_path, **change)
     other = Maker(np.zeros(asked.shape, asked.dtype))
@@ -74,7 +74,7 @@ def test_of_another_origin_shape_or_kind_it_is_made_again(tmp_path: Path, change
 
 
 @pytest.mark.parametrize("part", ["a.npy", "a.json"])
-def test_where_a_part_was_removed_by_hand_it_is_made_again(tmp_path: Path, part: str) -> None:
+def test_a_deleted_file_is_recomputed(tmp_path: Path, part: str) -> None:
     array(tmp_path).get(Maker())
     (tmp_path / "cache" / part).unlink()
     maker = Maker()
@@ -83,9 +83,7 @@ def test_where_a_part_was_removed_by_hand_it_is_made_again(tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("two images cannot be read")])
-def test_a_maker_that_is_interrupted_leaves_nothing_and_its_error_is_passed_on(
-    tmp_path: Path, error: BaseException
-) -> None:
+def test_an_error_during_computation_leaves_no_file_and_propagates(tmp_path: Path, error: BaseException) -> None:
     def broken() -> Iterator[np.ndarray]:
         yield WHOLE[:2]
         raise error
@@ -96,7 +94,7 @@ def test_a_maker_that_is_interrupted_leaves_nothing_and_its_error_is_passed_on(
     np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
 
 
-def test_an_interrupted_remaking_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_interrupted_recomputation_keeps_the_old_array(tmp_path: Path) -> None:
     array(tmp_path).get(Maker())
 
     def broken() -> Iterator[np.ndarray]:
@@ -108,7 +106,7 @@ def test_an_interrupted_remaking_leaves_what_was_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
 
 
-def test_without_space_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_space_nothing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 41, 59))  # type: ignore[attr-defined]
     maker = Maker()
     message = "cannot be written (no space): numbers needs 0 MiB, 0 MiB are free; set BENCH_CACHE"
@@ -119,7 +117,7 @@ def test_without_space_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Monke
     assert array(tmp_path).get(maker).shape == SHAPE
 
 
-def test_a_disk_that_fills_up_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+def test_a_disk_that_becomes_full_leaves_no_file(tmp_path: Path) -> None:
     def full() -> Iterator[np.ndarray]:
         yield WHOLE[:2]
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -147,11 +145,11 @@ def counted(root: Path, start: Any, answers: Any) -> None:
     answers.put((total, maker.calls))
 
 
-def test_of_two_processes_at_once_one_makes_it_and_both_read_it(tmp_path: Path) -> None:
+def test_of_two_concurrent_processes_one_computes_and_both_read(tmp_path: Path) -> None:
     assert sorted(in_two_processes(counted, tmp_path)) == [(105.0, 0), (105.0, 1)]
 
 
-def test_the_default_folder_is_made_where_it_can_be(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
         mapped.prepare(tmp_path / "file" / "cache")

@@ -55,14 +55,14 @@ def test_both_parts_come_from_one_file_in_the_order_of_their_paths(tmp_path: Pat
     assert suffixes == [".json", ".json", ".lock", ".npy"]
 
 
-def test_what_is_read_is_mapped_and_not_loaded(tmp_path: Path) -> None:
+def test_images_are_memory_mapped(tmp_path: Path) -> None:
     part = cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache")
     assert isinstance(part, np.memmap)
     part[:] = 0  # a reader's own copy
     assert cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache").any()
 
 
-def test_each_size_and_rule_is_kept_by_itself(tmp_path: Path, counted: list[Path]) -> None:
+def test_each_size_and_rule_has_its_own_file(tmp_path: Path, counted: list[Path]) -> None:
     train, _ = pictures(tmp_path / "images")
     for size, rule in ((4, "stretch"), (5, "stretch"), (4, "crop"), (4, "stretch")):
         cache.load_decoded(train, size, rule, tmp_path / "cache")  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def test_a_source_that_changed_is_decoded_again(tmp_path: Path, change: str, cou
     assert tuple(again[1, 0, 0]) == ((1, 2, 3) if change == "content" else COLOURS[1])
 
 
-def test_a_cache_file_cut_short_by_hand_is_made_again(tmp_path: Path) -> None:
+def test_a_truncated_cache_file_is_recomputed(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
     cache.load_decoded(train, 4, folder=tmp_path / "cache")
     (data,) = (tmp_path / "cache").glob("*.npy")
@@ -105,7 +105,7 @@ def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path: Pa
     assert sorted(cache.find_unreadable(train, tmp_path / "cache")) == ["1.png", "5.png"]
 
 
-def test_which_images_are_unreadable_is_remembered_until_one_changes(tmp_path: Path, counted: list[Path]) -> None:
+def test_unreadable_images_are_stored_until_a_file_changes(tmp_path: Path, counted: list[Path]) -> None:
     train, _ = pictures(tmp_path / "images")
     (tmp_path / "images" / "1.png").write_bytes(b"no image")
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_which_images_are_unreadable_is_remembered_until_one_changes(tmp_path: P
     assert len(counted) == 18
 
 
-def test_a_full_disk_is_told_before_anything_is_decoded(
+def test_a_full_disk_is_reported_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Path]
 ) -> None:
     train, _ = pictures(tmp_path / "images")
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_leaves_no_half_written_cache(tmp_path: Path, monke
     assert [name for name in names(tmp_path / "cache") if not name.endswith(".lock")] == []
 
 
-def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
         cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "file" / "cache")
@@ -151,14 +151,14 @@ def build(root: Path, start: Any, results: Any) -> None:
     results.put(int(cache.load_decoded(pictures(root / "images")[0], 4, folder=root / "cache").sum()))
 
 
-def test_two_processes_at_once_make_one_good_cache(tmp_path: Path) -> None:
+def test_two_concurrent_processes_create_one_valid_cache(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
     sums = in_two_processes(build, tmp_path)
     assert sums == [int(cache.load_decoded(train, 4, folder=tmp_path / "elsewhere").sum())] * 2
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 
 
-def test_the_lock_of_a_builder_that_died_holds_nobody_up(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_do_not_block_others(tmp_path: Path) -> None:
     train, _ = pictures(tmp_path / "images")
     cache.load_decoded(train, 4, folder=tmp_path / "cache")
     (data,) = (tmp_path / "cache").glob("*.npy")
@@ -169,7 +169,7 @@ def test_the_lock_of_a_builder_that_died_holds_nobody_up(tmp_path: Path) -> None
     assert not [name for name in names(tmp_path / "cache") if name.startswith(".")]
 
 
-def test_the_folder_is_the_one_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_is_configurable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     assert cache.default_folder() == tmp_path
     monkeypatch.delenv("BENCH_CACHE")

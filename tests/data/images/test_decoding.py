@@ -45,13 +45,13 @@ def test_stretching_keeps_the_sides_and_cropping_the_centre(tmp_path: Path) -> N
     assert (cropped < 5).all()
 
 
-def test_an_image_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
+def test_an_image_of_the_right_size_is_unchanged(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert (decode(tmp_path / "a.png", 16) == pixels).all()
 
 
-def test_a_large_image_is_averaged_and_not_sampled(tmp_path: Path) -> None:
+def test_a_large_image_is_resized_with_antialiasing(tmp_path: Path) -> None:
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[::2] = 255  # stripes of one pixel: without antialiasing the small image would be black or white
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -61,7 +61,9 @@ def test_a_large_image_is_averaged_and_not_sampled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "unknown format"), (b"no image", "unknown format"), (None, "file not found")]
 )
-def test_what_is_no_image_is_named_with_the_reason(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_a_file_that_is_not_an_image_is_named_with_the_reason(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -69,7 +71,7 @@ def test_what_is_no_image_is_named_with_the_reason(tmp_path: Path, content: byte
         decode(path)
 
 
-def test_an_image_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
@@ -84,7 +86,7 @@ def test_a_16_bit_image_is_refused_rather_than_clipped(tmp_path: Path) -> None:
         decode(tmp_path / "a.png")
 
 
-def test_the_parts_of_an_album_are_views_on_one(tmp_path: Path) -> None:
+def test_training_and_test_files_are_views_of_one_collection(tmp_path: Path) -> None:
     for i in range(5):
         image(tmp_path / f"{i}.png", (i, i, i), (3, 2 + i))
     train, test = train_test_files(tmp_path, ["0.png", "1.png", "2.png"], ["3.png", "4.png"], "toy", "v1")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions.assignment import apportion, assign, draw_samples, feasible_shares, integer_counts
+from fedprompt.data.partitions.assignment import apportion, assign, draw, feasible_shares, integer_counts
 from fedprompt.data.partitions.labels import dirichlet_priors
 from tests.data.toy import balanced, toy
 
@@ -14,35 +14,35 @@ seeds = st.integers(0, 2**32 - 1)
 alphas = st.floats(-2, 2).map(lambda power: 10**power)
 
 
-def test_a_class_that_runs_out_is_replaced_by_what_each_client_wants_next() -> None:
+def test_a_used_up_class_is_replaced_by_the_other_classes_of_the_target() -> None:
     # Class 0 feeds client 0 at rate 1 and client 1 at 1/2: gone at 1/3. Client 0 wants nothing else and takes what is
     # left, client 1 turns to class 1 alone; both draw it for the remaining 2/3.
     shares = feasible_shares(np.array([[1, 0], [0.5, 0.5]]), np.array([0.5, 1.5]), np.ones(2))
     np.testing.assert_allclose(shares, [[1 / 3, 2 / 3], [1 / 6, 5 / 6]])
 
 
-def test_a_client_without_wishes_left_draws_in_proportion_to_the_stock() -> None:
+def test_a_client_whose_target_is_used_up_draws_in_proportion_to_the_stock() -> None:
     # Class 0 is gone at 1/2, with 1/2 left of each other class. Client 0 draws both alike, client 1 only class 1: gone
     # at 5/6. Then both draw class 2 for 1/6.
     shares = feasible_shares(np.array([[1.0, 0, 0], [0, 1, 0]]), np.array([0.5, 1, 0.5]), np.ones(2))
     np.testing.assert_allclose(shares, [[1 / 2, 1 / 6, 1 / 3], [0, 5 / 6, 1 / 6]])
 
 
-def test_a_wish_too_faint_for_a_float_does_not_overflow() -> None:
+def test_a_subnormal_target_share_does_not_overflow() -> None:
     with np.errstate(over="raise"):
         shares = feasible_shares(np.array([[1, 1e-320], [1, 1e-320]]), np.array([1.0, 2.0]), np.ones(2))
     np.testing.assert_allclose(shares, [[1 / 2, 1 / 2], [1 / 2, 1 / 2]])
 
 
 @given(seeds, st.integers(2, 30), st.integers(1, 8), alphas)
-def test_ample_stock_grants_every_wish(seed: int, clients: int, classes: int, alpha: float) -> None:
+def test_with_enough_stock_the_shares_equal_the_targets(seed: int, clients: int, classes: int, alpha: float) -> None:
     wanted = dirichlet_priors(alpha, clients, classes, np.random.default_rng(seed))
     sizes = np.random.default_rng(seed).integers(1, 9, clients)
     np.testing.assert_allclose(feasible_shares(wanted, np.full(classes, sizes.sum()), sizes), wanted, atol=1e-12)
 
 
 @given(seeds, st.integers(2, 60), st.integers(1, 12), alphas, st.integers(1, 30))
-def test_shares_and_counts_keep_to_rows_stock_and_rounding(
+def test_shares_and_counts_respect_row_sums_stock_and_rounding(
     seed: int, clients: int, classes: int, alpha: float, size: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -66,16 +66,16 @@ def test_rounding_gives_each_count_its_share_on_average() -> None:
     np.testing.assert_allclose(counts, 3 * shares, atol=0.04)  # five standard errors
 
 
-def test_counts_that_are_whole_already_are_kept() -> None:
+def test_integer_counts_are_unchanged() -> None:
     shares = np.array([[0.3, 0.7], [0.1, 0.9]])
     counts = integer_counts(shares, np.array([10, 10]), np.array([4, 16]), np.random.default_rng(0))
     assert counts.tolist() == [[3, 7], [1, 9]]
 
 
-def test_dealing_hands_out_each_class_as_counted_and_shuffled() -> None:
+def test_samples_of_each_class_are_drawn_at_random_in_the_given_numbers() -> None:
     labels = np.arange(3000) % 3
     counts = np.array([[5, 0, 7], [300, 2, 0]])
-    first, second = draw_samples(labels, counts, np.random.default_rng(0))
+    first, second = draw(labels, counts, np.random.default_rng(0))
     assert np.bincount(labels[first], minlength=3).tolist() == [5, 0, 7]
     assert np.bincount(labels[second], minlength=3).tolist() == [300, 2, 0]
     assert not set(first) & set(second)
@@ -111,7 +111,7 @@ def test_a_class_without_test_samples_is_replaced_in_the_test_split() -> None:
     assert sorted(np.concatenate(dealt.test)) == [0, 1]
 
 
-def test_a_large_client_draws_faster_so_that_all_are_full_at_one_time() -> None:
+def test_a_large_client_draws_faster_so_that_all_finish_together() -> None:
     # Both want half and half. The client of 3 draws class 0 at rate 1.5, the client of 1 at 0.5: its 1 sample is gone
     # at time 1/2, after which both draw class 1 alone.
     shares = feasible_shares(np.full((2, 2), 0.5), np.array([1, 3]), np.array([3, 1]))
@@ -133,7 +133,7 @@ def test_a_total_is_split_by_the_largest_remainders() -> None:
     assert apportion(np.array([1, 9, 10]), 4, rng, np.ones(3, np.int64)).tolist() == [1, 1, 2]
 
 
-def test_equal_remainders_are_favoured_at_random() -> None:
+def test_equal_remainders_are_rounded_up_at_random() -> None:
     splits = {tuple(apportion(np.ones(3), 4, np.random.default_rng(s), np.zeros(3, np.int64))) for s in range(30)}
     assert splits == {(2, 1, 1), (1, 2, 1), (1, 1, 2)}
 
@@ -144,7 +144,7 @@ def test_more_clients_than_training_samples_are_refused() -> None:
         assign(balanced(1437, 360, 10), np.full((5000, 10), 0.1), np.random.default_rng(0))
 
 
-def test_ten_thousand_clients_at_the_sharpest_skew_are_served() -> None:
+def test_ten_thousand_clients_with_the_strongest_skew_get_samples() -> None:
     rng = np.random.default_rng(0)
     dealt = assign(balanced(60_000, 10_000, 100), dirichlet_priors(0.01, 10_000, 100, rng), rng)
     assert {len(positions) for positions in dealt.train} == {6}

@@ -39,7 +39,7 @@ def test_clients_of_a_domain_share_it_in_equal_sizes(seed: int, each: int, alpha
         assert set(client.test % 3) == {number}
 
 
-def test_clients_that_do_not_go_round_go_to_the_domains_named_first() -> None:
+def test_the_first_domains_get_the_remaining_clients() -> None:
     domains = [client.domain for client in built(kind="domain", clients=8).clients]
     assert [domains.count(name) for name in THREE] == [3, 3, 2]
 
@@ -74,7 +74,7 @@ def test_a_domain_is_held_out_by_its_name() -> None:
         ({"kind": "iid", "held_out": "photo"}, "--held-out photo is not a number, and the clients of iid have no"),
     ],
 )
-def test_what_the_domains_cannot_give_is_refused(asked: dict[str, object], message: str) -> None:
+def test_settings_that_the_domains_cannot_meet_are_refused(asked: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         built(**asked)
 

@@ -60,7 +60,7 @@ def test_a_saved_federation_is_that_federation(tmp_path: Path) -> None:
         assert again.summary() == saved.summary()
 
 
-def test_a_federation_of_index_lists_can_be_saved_and_read(tmp_path: Path) -> None:
+def test_a_federation_of_index_lists_can_be_saved_and_loaded(tmp_path: Path) -> None:
     dataset = balanced(8, 4, 2)
     built = build(dataset, named(tmp_path / "p.json", {"train": TRAIN, "test": TEST}), stream(0))
     built.save(tmp_path / "f.json")
@@ -92,7 +92,7 @@ def test_a_saved_federation_of_another_data_set_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("given", [{"held_out": 1}, {"validation": 0.1}])
-def test_a_saved_federation_takes_no_choice_that_it_made_already(tmp_path: Path, given: dict[str, float]) -> None:
+def test_options_that_a_saved_federation_defines_are_refused(tmp_path: Path, given: dict[str, float]) -> None:
     dataset, path = balanced(60, 20, 4), tmp_path / "f.json"
     build(dataset, PartitionSettings(clients=5), stream(0)).save(path)
     option = "--" + next(iter(given)).replace("_", "-")
@@ -100,7 +100,7 @@ def test_a_saved_federation_takes_no_choice_that_it_made_already(tmp_path: Path,
         build(dataset, PartitionSettings("file", partition_file=str(path), **given), stream(0))  # type: ignore[arg-type]
 
 
-def test_a_file_that_changed_after_it_was_named_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_changed_after_configuration_is_refused(tmp_path: Path) -> None:
     asked = named(tmp_path / "p.json", TRAIN)
     named(tmp_path / "p.json", TRAIN[::-1])
     with pytest.raises(DataError, match=r"p\.json has changed since this run was configured"):

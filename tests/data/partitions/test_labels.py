@@ -13,7 +13,7 @@ from fedprompt.data.partitions.settings import PartitionSettings
 from tests.data.toy import balanced, toy
 
 
-def spread(dataset: DataSet, seed: int = 0, **given: object) -> Assignment:
+def assign(dataset: DataSet, seed: int = 0, **given: object) -> Assignment:
     asked = PartitionSettings(**given)  # type: ignore[arg-type]
     return asked.assign(dataset, np.random.default_rng(seed))
 
@@ -46,10 +46,10 @@ def test_small_alpha_gives_a_client_one_class_and_large_alpha_all() -> None:
     assert largest(100) < 0.2
 
 
-def test_wishes_come_true_when_many_clients_share_many_samples() -> None:
+def test_actual_shares_are_close_to_the_targets_with_many_clients_and_samples() -> None:
     # With many clients the priors add up to nearly the stock, so that little has to bend.
     dataset = balanced(80_000, 4_000, 4)
-    dealt = spread(dataset, alpha=1.0, clients=400)
+    dealt = assign(dataset, alpha=1.0, clients=400)
     assert dealt.target_shares is not None
     got = counts(dataset.train_y, dealt.train, 4) / 200
     assert np.abs(got - dealt.target_shares).sum(axis=1).mean() / 2 < 0.05
@@ -57,7 +57,7 @@ def test_wishes_come_true_when_many_clients_share_many_samples() -> None:
 
 def test_lognormal_sizes_have_the_deviation_asked_for() -> None:
     dataset = balanced(400_000, 2_000, 2)
-    sizes = np.array([len(own) for own in spread(dataset, sizes="lognormal", size_sigma=0.7, clients=2000).train])
+    sizes = np.array([len(own) for own in assign(dataset, sizes="lognormal", size_sigma=0.7, clients=2000).train])
     assert sizes.sum() == 400_000
     assert sizes.min() >= 1
     assert abs(np.log(sizes).std() - 0.7) < 0.05  # four standard errors of a deviation from 2,000 draws
@@ -73,7 +73,7 @@ def test_a_class_is_split_by_its_column_in_both_parts() -> None:
     np.testing.assert_allclose(dealt.target_shares, [[6 / 7, 1 / 7], [1 / 2, 1 / 2]])
 
 
-def test_a_client_left_empty_takes_one_sample_from_the_largest() -> None:
+def test_an_empty_client_gets_one_sample_of_the_largest() -> None:
     # Client 0 gets 4 of class 0 and 2 of class 1, client 1 one of class 1, client 2 nothing: one of class 0 moves.
     labels = Labels(np.repeat([0, 1], [4, 3]), np.array([0, 0, 0, 0]))
     shares = np.array([[1, 2 / 3], [0, 1 / 3], [0, 0]])
@@ -89,7 +89,7 @@ def test_no_client_is_tested_on_a_class_that_it_does_not_train_on(
 ) -> None:
     dataset = balanced(40 * classes, 30 * classes, classes)
     for asked in ({"kind": "dirichlet-class", "alpha": 10**power}, {"kind": "pathological", "classes_per_client": 1}):
-        dealt = spread(dataset, seed, clients=clients, **asked)
+        dealt = assign(dataset, seed, clients=clients, **asked)
         trained, tested = counts(dataset.train_y, dealt.train, classes), counts(dataset.test_y, dealt.test, classes)
         assert not tested[trained == 0].any()
         assert tested.sum(axis=0).tolist() == [30 if own else 0 for own in trained.sum(axis=0)]
@@ -98,7 +98,7 @@ def test_no_client_is_tested_on_a_class_that_it_does_not_train_on(
 def test_class_splits_follow_the_dirichlet_distribution_of_one_class_over_clients() -> None:
     # Of Dir(alpha 1_K) one client's share of a class has mean 1/K and variance (1/K)(1 - 1/K) / (alpha K + 1).
     dataset = balanced(2000 * 500, 500, 500)
-    shares = counts(dataset.train_y, spread(dataset, kind="dirichlet-class", alpha=0.5, clients=4).train, 500) / 2000
+    shares = counts(dataset.train_y, assign(dataset, kind="dirichlet-class", alpha=0.5, clients=4).train, 500) / 2000
     variance = (1 / 4) * (3 / 4) / (4 * 0.5 + 1)
     np.testing.assert_allclose(shares.mean(axis=1), 1 / 4, atol=5 * (variance / 500) ** 0.5)
     np.testing.assert_allclose(shares.var(), variance, rtol=0.1)
@@ -111,7 +111,7 @@ def test_a_pathological_client_owns_exactly_its_classes_and_all_classes_are_as_o
 ) -> None:
     own = data.draw(st.integers(1, classes))
     dataset = balanced(60 * classes, 20 * classes, classes)
-    dealt = spread(dataset, seed, kind="pathological", classes_per_client=own, clients=clients)
+    dealt = assign(dataset, seed, kind="pathological", classes_per_client=own, clients=clients)
     held = counts(dataset.train_y, dealt.train, classes)
     assert (np.count_nonzero(held, axis=1) == own).all()
     owners = np.count_nonzero(held, axis=0)
@@ -124,7 +124,7 @@ def test_two_owners_share_a_class_between_four_and_six_tenths_in_both_parts() ->
     dataset = toy([0] * 1000 + [1] * 1000, [0] * 100 + [1] * 100, 2)
     shares = []
     for seed in range(30):
-        dealt = spread(dataset, seed, kind="pathological", classes_per_client=2, clients=2, held_out=0)
+        dealt = assign(dataset, seed, kind="pathological", classes_per_client=2, clients=2, held_out=0)
         trained, tested = counts(dataset.train_y, dealt.train, 2), counts(dataset.test_y, dealt.test, 2)
         assert np.abs(trained / 10 - tested).max() <= 0.5
         shares += (trained[0] / 1000).tolist()
@@ -132,9 +132,9 @@ def test_two_owners_share_a_class_between_four_and_six_tenths_in_both_parts() ->
     assert 0.56 < max(shares) <= 0.6
 
 
-def test_classes_without_samples_are_nobodys() -> None:
+def test_classes_without_samples_are_assigned_to_no_client() -> None:
     dataset = toy([0] * 20 + [2] * 20, [0, 1, 2], 3)
-    held = counts(dataset.train_y, spread(dataset, kind="pathological", clients=4).train, 3)
+    held = counts(dataset.train_y, assign(dataset, kind="pathological", clients=4).train, 3)
     assert (held > 0).tolist() == [[True, False, True]] * 4
 
 
@@ -146,6 +146,8 @@ def test_classes_without_samples_are_nobodys() -> None:
         ({"kind": "dirichlet-class", "clients": 41}, "41 clients but only 40 training samples: at most 40 clients"),
     ],
 )
-def test_what_the_classes_cannot_give_is_refused_with_the_limit(asked: dict[str, object], message: str) -> None:
+def test_settings_that_the_classes_cannot_meet_are_refused_with_the_limit(
+    asked: dict[str, object], message: str
+) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
-        spread(balanced(40, 20, 4), **{"kind": "pathological", **asked})
+        assign(balanced(40, 20, 4), **{"kind": "pathological", **asked})

@@ -63,7 +63,7 @@ def test_a_number_of_clients_is_drawn_from_those_large_enough() -> None:
         ({"held_out": 3}, "--held-out 3 leaves no client to train: at most 2 of 3 clients"),
     ],
 )
-def test_more_than_the_data_holds_is_refused(asked: dict[str, int], message: str) -> None:
+def test_more_clients_than_the_data_set_has_are_refused(asked: dict[str, int], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         build(owned([5, 3, 9]), PartitionSettings("natural", **asked), stream(0))  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ def test_counts_are_of_each_client_and_class() -> None:
         ([[0, 1], [2, 1]], "train sample 1 is assigned 2 times, to clients 0, 1"),
     ],
 )
-def test_a_position_outside_or_held_twice_is_named(positions: list[list[int]], message: str) -> None:
+def test_a_position_outside_the_data_or_assigned_twice_is_named(positions: list[list[int]], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         check_positions("train", [np.array(own) for own in positions], 4)
 

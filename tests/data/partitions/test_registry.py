@@ -26,7 +26,7 @@ def _halves() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_halves")
-def test_a_function_is_a_partition_and_its_keywords_are_its_settings() -> None:
+def test_a_decorated_function_is_a_partition_and_its_keywords_are_its_options() -> None:
     with pytest.raises(DataError, match="--min-samples is missing: --partition halves needs it"):
         PartitionSettings("halves")
     settings = PartitionSettings("halves", min_samples=2)

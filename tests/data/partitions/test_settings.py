@@ -98,7 +98,7 @@ def test_settings_that_mean_the_same_are_equal() -> None:
     assert PartitionSettings("domain") == PartitionSettings("domain", clients_per_domain=1)
 
 
-def test_a_partition_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+def test_a_partition_file_is_identified_by_content_not_by_path(tmp_path: Path) -> None:
     for name, text in (("a", "[[0], [1]]"), ("b", "[[0], [1]]"), ("c", "[[1], [0]]")):
         (tmp_path / name).write_text(text)
     one, same, other = (PartitionSettings("file", partition_file=str(tmp_path / name)) for name in "abc")
@@ -111,7 +111,7 @@ def test_a_partition_file_counts_by_its_content_and_not_by_its_place(tmp_path: P
     assert one != other
 
 
-def test_every_partition_says_in_a_line_what_it_does() -> None:
+def test_every_partition_has_a_one_line_description() -> None:
     assert set(registry.names()) == KINDS
     lines = {registry.find(name).description for name in KINDS}
     assert len(lines) == len(KINDS)

@@ -88,5 +88,5 @@ def test_pretraining_on_nothing_is_refused(bench: Bench, tmp_path: Path) -> None
 
 def test_pretraining_on_something_else_leaves_no_folder_behind(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
-    refused(bench("pretrain", "--data", "source"), "holds 0 classes")
+    refused(bench("pretrain", "--data", "source"), "has 0 classes")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

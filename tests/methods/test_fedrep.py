@@ -38,7 +38,7 @@ def test_the_prompts_train_with_the_head_of_the_first_phase() -> None:
         *arguments, [replace(job, state=replace(job.state, local=first.local))], toy.TRAINING, (Phase(("prompt",)),)
     )
     assert torch.equal(whole.shared["prompt"], second.shared["prompt"])
-    assert all(torch.equal(whole.state.local[key], first.local[key]) for key in HEAD)
+    assert all(torch.equal(whole.local[key], first.local[key]) for key in HEAD)
 
 
 def test_the_head_may_train_for_epochs_of_its_own() -> None:

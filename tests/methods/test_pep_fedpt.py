@@ -231,7 +231,7 @@ def cls_entering(prompt: Tensor, rows: np.ndarray, layer: int, part: str = "trai
 def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token() -> None:
     simulator = pep("gaussian", rounds=1)  # the shared prompt has been trained: it is the received one that counts
     sums = collect_statistics(
-        simulator.context.method, simulator.context.vit, simulator.context.train, simulator.make_tasks([0, 1, 2], 2)
+        simulator.context.recipe, simulator.context.vit, simulator.context.train, simulator.make_tasks([0, 1, 2], 2)
     )
     for k, client in enumerate(simulator.context.federation.clients[:3]):
         labels = toy.dataset().train_y[client.train]

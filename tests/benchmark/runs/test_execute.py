@@ -32,7 +32,7 @@ def test_a_record_carries_what_readers_expect() -> None:
     assert result["trainable"] == {"shared": {"prompt": [10, 96]}, "local": heads}
     assert result["travelling"] == {"upload": {"prompt": [10, 96]}, "download": {"prompt": [10, 96]}}
     assert result["predicts_with"] == {
-        "seen": "the averaged prompt under its own head",
+        "seen": "the averaged prompt under its personal head",
         "held_out": "the averaged prompt under the mean of the clients' heads",
     }
     assert result["communication"] == {"upload_bytes": 2 * 2 * 3840, "download_bytes": 2 * 2 * 3840}

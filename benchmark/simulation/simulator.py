@@ -197,7 +197,10 @@ class Simulator:
             statistics=statistics,
             reports=_stacked([class_rows.scatter(update.reports, own) for update, own in pairs]),
         )
-        server = before.updated(context.method.combine(before.tensors, uploads))
+        combined = context.method.combine(before.tensors, uploads)
+        if lost := sorted(before.keys() - combined.keys()):
+            raise MethodError(f"{context.method.name}: combine() does not return {', '.join(lost)}.")
+        server = before.updated(combined)
         reports = _stacked([class_rows.scatter(update.optimiser_upload, own) for update, own in pairs])
         shared, state.optimiser_memory = optimisers.server_step(
             context.recipe,

@@ -41,7 +41,7 @@ def detected_by(*checks: str, message: str):  # type: ignore[no-untyped-def]
     return add
 
 
-@detected_by("predicts", message="NotImplementedError: NoLogits does not say how a batch becomes logits")
+@detected_by("predicts", message="NotImplementedError: NoLogits does not implement logits")
 class NoLogits(Method):
     """Declares a tensor and nothing else."""
 
@@ -76,7 +76,7 @@ class Misspelt(FedVPT):
         return super().loss(vit, batch, state)
 
 
-@detected_by("runs", message="KeyError")
+@detected_by("runs", message="combine() does not return head.bias, head.weight")
 class LostTensors(FedVPT):
     """The server drops tensors."""
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep import gpu_share

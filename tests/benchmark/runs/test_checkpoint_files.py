@@ -135,7 +135,7 @@ def test_the_checkpoint_of_another_run_is_renamed(store: Store, caplog: pytest.L
     cut(run, store, (1,))
     shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
     assert CheckpointFiles(store).load(other.run_id) is None
-    assert f"is of another run, {run.run_id}" in caplog.text
+    assert f"belongs to another run, {run.run_id}" in caplog.text
 
 
 def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
@@ -143,7 +143,7 @@ def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
 ) -> None:
     run = run_of()
     cut(run, store, (1,))
-    monkeypatch.setattr("fedprompt.benchmark.runs.checkpoint.code_of", lambda _: "changed")
+    monkeypatch.setattr("fedprompt.benchmark.runs.checkpoint.code_hash", lambda _: "changed")
     record = execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id))
     assert record.result["when"]["resumed"] == []
     assert f"the checkpoint of run {run.run_id} was written by other code" in caplog.text

@@ -60,4 +60,4 @@ def test_each_out_of_memory_error_halves_the_fused_clients() -> None:
     facts = [run.record.result["executor"] for run in runs]
     assert [fact["fused_clients"] for fact in facts] == [16, 8, 1]  # of 16 seen clients
     assert facts[0]["notes"] == []
-    assert facts[1]["notes"] == ["out of memory in an earlier attempt: 8 clients a pass instead of 16"]
+    assert facts[1]["notes"] == ["out of memory in an earlier attempt: 8 clients per pass instead of 16"]

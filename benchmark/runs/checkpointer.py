@@ -48,7 +48,7 @@ class Checkpointer:
         self.resumed: list[dict[str, Any]] = []
 
     def resume(self) -> None:
-        """Continues from the checkpoint that was found; logs one that does not fit, and starts afresh."""
+        """Continues from the checkpoint that was found; logs one that does not fit, and starts over."""
         content = self.checkpoints.found
         if content is None:
             return
@@ -56,7 +56,7 @@ class Checkpointer:
             header, tensors = unpack(content, self.run_id)
             restore(self.run, header, tensors)
         except CheckpointError as error:
-            log.warning("the checkpoint of run %s %s; the run starts afresh", self.run_id, error)
+            log.warning("the checkpoint of run %s %s; the run starts over", self.run_id, error)
             return
         self.earlier_seconds = header.seconds
         worker = f"{socket.gethostname()}:{os.getpid()}"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedprompt.benchmark.backbone import memory_budget as memory
 from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep import gpu_share
@@ -80,8 +80,8 @@ def test_the_share_is_printed_with_the_memory(
 
 def local_bytes(run: RunConfig) -> int:
     """The bytes of personal heads in fp32: a weight per class and feature, and a bias per class."""
-    simulation = runner.simulator(run)
-    return 4 * len(simulation.federation.seen) * simulation.vit.classes * (simulation.vit.dim + 1)
+    context = runner.simulator(run).context
+    return 4 * len(context.federation.seen) * context.vit.classes * (context.vit.dim + 1)
 
 
 def test_the_state_of_all_clients_is_added_to_the_measured_peak() -> None:

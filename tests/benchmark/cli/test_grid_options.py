@@ -24,7 +24,7 @@ def test_defaults_apply_without_options() -> None:
     assert chosen("--loud") == Options()  # the command's own option
 
 
-@pytest.mark.parametrize("name", Options.model_fields.keys() - {"skip_corrupt", *ONLY_IN_PRESETS})
+@pytest.mark.parametrize("name", sorted(Options.model_fields.keys() - {"skip_corrupt", *ONLY_IN_PRESETS}))
 def test_every_field_of_a_grid_has_an_option(name: str) -> None:
     values = {
         "normalize": "half",

@@ -22,6 +22,7 @@ MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gz", b"\xfd7z
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 IGNORED = {"__MACOSX", ".DS_Store"}
 BLOCK = 1 << 20
+EXTRACTION: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # absent before 3.11.4
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _extract_tar(file: IO[bytes], kind: str, folder: Path, after_each: Callable[
                 if not (member.isfile() or member.isdir()):
                     raise DataError(f"refused {file.name}: it contains the link or device {member.name}")
                 if _is_wanted(file.name, member.name):
-                    archive.extract(member, folder, filter="data")
+                    archive.extract(member, folder, **EXTRACTION)
                 after_each()
         if last_read.block != bytes(tarfile.BLOCKSIZE):  # tarfile accepts a missing end marker
             raise EOFError

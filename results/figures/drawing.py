@@ -1,7 +1,6 @@
 """Draws the figures of a directory of runs, with the numbers they show as CSV."""
 
 import inspect
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from fedprompt.results.figures.cost import accuracy_by_bytes
 from fedprompt.results.figures.ranks import critical_difference
 from fedprompt.results.figures.style import WIDTHS, Plot, assign, styled
 from fedprompt.results.figures.weights import soft_weights
+from fedprompt.results.io import atomic_write
 from fedprompt.results.records import frames as records
 
 __all__ = [
@@ -111,16 +111,6 @@ def _inputs(directory: str | Path, chosen: frozenset[str] | None, columns: int) 
 def _save(figure: Plot, stem: Path, formats: Iterable[str]) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     for kind in formats:
-        _replace(stem.with_name(f"{stem.name}.{kind}"), partial(figure.savefig, format=kind))
-    _replace(stem.with_name(f"{stem.name}.csv"), partial(figure.data.to_csv, index=False))
+        atomic_write(stem.with_name(f"{stem.name}.{kind}"), partial(figure.savefig, format=kind))
+    atomic_write(stem.with_name(f"{stem.name}.csv"), partial(figure.data.to_csv, index=False))
     return [stem.with_name(f"{stem.name}.{kind}") for kind in (*formats, "csv")]
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from markupsafe import Markup
 
 from fedprompt.results.figures.lines import families
 from fedprompt.results.figures.style import assign
+from fedprompt.results.io import atomic_write
 from fedprompt.results.records import frames as records
 from fedprompt.results.report import charts
 from fedprompt.results.report.details import METRICS, details
@@ -39,12 +39,7 @@ def write(directory: str | Path, out: str | Path | None = None) -> Path:
     target = Path(directory, "report.html") if out is None else Path(out)
     page = build(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    atomic_write(target, page)
     return target
 
 

@@ -66,7 +66,8 @@ def test_the_mixture_is_computed_on_logits() -> None:
     simulator, job = by_hand(alpha=0.25)
     local = {**job.state.local, "alpha": torch.tensor(0.25)}
     logits = simulator.context.method.logits(
-        simulator.context.vit, *toy.batch_of(simulator.context.method, [replace(job, state=replace(job.state, local=local))])
+        simulator.context.vit,
+        *toy.batch_of(simulator.context.method, [replace(job, state=replace(job.state, local=local))]),
     )
     torch.testing.assert_close(logits[:, :2], torch.tensor([[0.25 * log(3), 0.0]]).expand(5, 2))
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SMALL = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers", "1"]
 
@@ -17,6 +19,7 @@ def bench(arguments: list[str], place: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_the_section_on_adding_a_method_works_as_written(tmp_path: Path) -> None:
     section = README[README.index("## Add a method") : README.index("## Project layout")]
     blocks = re.findall(r"```(sh|python)\n(.*?)```", section, re.DOTALL)

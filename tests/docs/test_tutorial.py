@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fedprompt.benchmark.cli import main
 from tests.docs.markdown import ROOT, Block, blocks, commands
 
@@ -66,6 +68,7 @@ def _in_folder(words: list[str], place: Path, log: Path) -> None:
     main(words)
 
 
+@pytest.mark.slow
 def test_every_block_runs_and_prints_the_output_shown(tmp_path: Path) -> None:
     output = ""
     for block in blocks(TEXT):

@@ -14,6 +14,7 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_training import train_clients
+from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import Method, State, registry
 from tests import toy
 from tests.methods.contract import (
@@ -138,7 +139,7 @@ def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tenso
     shared, local = declared(name)
     for job in run.simulator.make_tasks(COHORT, ROUNDS + 1):
         assert job.state.shared.keys() == shared.keys()
-        received = run.simulator._download(job.client)
+        received = run.simulator.state.received(job.client)
         assert same({**job.state.shared, **job.state.memory}, received)
         assert same(job.state.local, {key: run.simulator.state.local[job.client][key] for key in local})
         for key, value in {**job.state.shared, **job.state.local}.items():
@@ -212,12 +213,14 @@ def test_the_server_averages_by_sample_counts(name: str) -> None:
 @every_method
 def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
     """Threads also share the caches of fresh samples."""
-    simulator = new(name, threads=3)
-    simulator.context.train = Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
+    shared = new(name, threads=3)
+    context, fresh = shared.context, Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
+    data = fresh, context.test, context.federation
+    simulator = Simulator(context.recipe, context.vit, *data, context.streams, context.settings, shared.executor)
     outcome = simulator.run()
     assert same(simulator.state.server.tensors, ran(name).simulator.state.server.tensors)
     for kept in ("local", "optimiser_local"):
-        one, other = getattr(simulator, kept), getattr(ran(name).simulator, kept)
+        one, other = getattr(simulator.state, kept), getattr(ran(name).simulator.state, kept)
         assert one.keys() == other.keys()
         assert all(same(one[k], other[k]) for k in one)
     assert all(map(same, simulator.state.optimiser_memory, ran(name).simulator.state.optimiser_memory))

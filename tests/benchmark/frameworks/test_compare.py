@@ -11,6 +11,7 @@ from .conftest import PLAN
 ENVIRONMENTS = environments.PROJECT / "runs" / "peers" / "environments"
 
 
+@pytest.mark.slow
 def test_a_framework_without_an_environment_is_reported_and_the_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

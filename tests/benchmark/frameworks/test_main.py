@@ -36,6 +36,7 @@ def test_a_wrong_option_gives_one_line_and_exit_code_2(words: tuple[str, ...], m
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_and_saved(tmp_path: Path) -> None:
     small = ("--clients", "4", "--images", "6", "--tests", "3", "--cohort", "2", "--rounds", "2", "--seeds", "0")
     done = run(*small, "--frameworks", "plain", folder=tmp_path)

@@ -8,19 +8,19 @@ CLIENTS = Clients.of(np.array([[3, 0, 1], [0, 2, 0]]), torch.device("cpu"))  # c
 NONE, TABLE = ClassRows((), 3), ClassRows(("t",), 3)
 
 
-def test_states_are_stacked_client_after_client() -> None:
+def test_states_are_stacked_along_a_client_axis() -> None:
     states = [{"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 4.0])}]
     assert NONE.gather(states, CLIENTS)["w"].tolist() == [[1, 2], [3, 4]]
 
 
-def test_a_tensor_that_all_clients_share_is_not_copied() -> None:
+def test_a_tensor_shared_by_all_clients_is_not_copied() -> None:
     shared = torch.ones(2, 3)
     stacked = NONE.gather([{"w": shared}, {"w": shared}], CLIENTS)["w"]
     assert stacked.shape == (2, 2, 3)
     assert stacked.untyped_storage().data_ptr() == shared.untyped_storage().data_ptr()
 
 
-def test_of_class_rows_each_client_gets_those_of_its_own_classes() -> None:
+def test_gathering_selects_the_rows_of_each_clients_classes() -> None:
     table = torch.tensor([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]])
     for states in ([{"t": table}] * 2, [{"t": table}, {"t": table.clone()}]):
         stacked = TABLE.gather(states, CLIENTS)["t"]
@@ -51,7 +51,7 @@ def test_adding_sums_class_rows_by_class_and_other_tensors_whole() -> None:
     assert {name: value.tolist() for name, value in total.items()} == {"t": [1, 0, 12], "w": [2]}
 
 
-def test_bytes_and_shapes_count_the_rows_that_a_client_has_and_those_of_all_classes() -> None:
+def test_bytes_count_a_clients_rows_and_shapes_report_all_classes() -> None:
     state = {"t": torch.zeros(3, 5), "w": torch.zeros(2, dtype=torch.float64)}
     assert NONE.nbytes(state, 2) == TABLE.nbytes(state) == 3 * 5 * 4 + 2 * 8
     assert TABLE.nbytes(state, 2) == 2 * 5 * 4 + 2 * 8

@@ -1,4 +1,4 @@
-"""What clients remember is made for a few at a time, which changes no score."""
+"""Datastores are built for a few clients at a time; their number does not affect scores."""
 
 import numpy as np
 import pytest
@@ -9,46 +9,41 @@ from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
 
 
-@pytest.mark.parametrize("at_a_time", [1, 2])
-def test_how_many_clients_remember_at_a_time_changes_no_score(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = toy.simulator("knn-per", rounds=1)
-    expected = whole.run()
-    monkeypatch.setattr(evaluator, "CLIENTS_AT_ONCE", at_a_time)
-    held = []
+@pytest.mark.parametrize("limit", [1, 2])
+def test_the_number_of_clients_per_group_does_not_change_scores(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = toy.simulator("knn-per", rounds=1).run()
+    monkeypatch.setattr(evaluator, "CLIENTS_AT_ONCE", limit)
+    sizes = []
 
-    def counted(context, tasks, held_out):  # type: ignore[no-untyped-def]
-        held.append(len(tasks))
+    def with_datastore(context, tasks, held_out):  # type: ignore[no-untyped-def]
+        sizes.append(len(tasks))
         return datastore.with_datastore(context, tasks, held_out)
 
-    monkeypatch.setattr(evaluator, "with_datastore", counted)
-    found = toy.simulator("knn-per", rounds=1).run()
-    assert max(held) == at_a_time
-    assert found.metrics == expected.metrics
-    assert found.metrics_prior == expected.metrics_prior
-    assert [row["test_knn_share"] for row in found.clients] == [row["test_knn_share"] for row in expected.clients]
+    monkeypatch.setattr(evaluator, "with_datastore", with_datastore)
+    outcome = toy.simulator("knn-per", rounds=1).run()
+    assert max(sizes) == limit
+    assert outcome.metrics == expected.metrics
+    assert outcome.metrics_prior == expected.metrics_prior
+    assert [row["test_knn_share"] for row in outcome.clients] == [row["test_knn_share"] for row in expected.clients]
 
 
-@pytest.mark.parametrize("tokens_a_pass", [0, 10**6])  # 16 samples a pass, and all of them
-def test_samples_remembered_in_several_passes_are_those_of_one(
-    tokens_a_pass: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fedprompt.benchmark.simulation.batch.TOKENS_PER_PASS", {"cpu": tokens_a_pass})
+@pytest.mark.parametrize("tokens", [0, 10**6])  # 16 samples per pass; all in one pass
+def test_the_datastore_does_not_depend_on_the_size_of_a_pass(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedprompt.benchmark.simulation.batch.TOKENS_PER_PASS", {"cpu": tokens})
     simulator = toy.simulator("knn-per", of=toy.unequal())
-    (subject,) = datastore.with_datastore(
-        simulator.context, simulator.evaluator.tasks(simulator.state, np.array([0])), held_out=False
-    )
-    own = torch.from_numpy(simulator.context.federation.clients[0].train)
-    assert subject.state.tensors["remembered"].tolist() == [True] * 21
-    batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
-    assert batch.rows.tolist() == own.tolist()
-    assert isinstance(simulator.context.method, FedVPT)
-    z = simulator.context.method.feature(simulator.context.vit, batch, state)
-    found, pairs = subject.state.tensors["remembered.feature"], torch.cat([z, batch.labels[:, None]], 1)
-    found = torch.cat([found, subject.state.tensors["remembered.label"][:, None]], 1)
-    torch.testing.assert_close(found[found[:, 0].argsort()], pairs[pairs[:, 0].argsort()], atol=1e-5, rtol=1e-4)
+    context, tasks = simulator.context, simulator.evaluator.tasks(simulator.state, np.array([0]))
+    (task,) = datastore.with_datastore(context, tasks, held_out=False)
+    state = task.state.tensors
+    assert state["remembered"].tolist() == [True] * 21
+    batch, own = toy.batch_of(context.method, simulator.make_tasks([0], 1))
+    assert batch.rows.tolist() == context.federation.clients[0].train.tolist()
+    assert isinstance(context.method, FedVPT)
+    features = context.method.feature(context.vit, batch, own)
+    stored = torch.cat([state["remembered.feature"], state["remembered.label"][:, None]], 1)
+    expected = torch.cat([features, batch.labels[:, None]], 1)
+    torch.testing.assert_close(stored[stored[:, 0].argsort()], expected[expected[:, 0].argsort()], atol=1e-5, rtol=1e-4)
 
 
-def test_only_methods_that_say_so_remember() -> None:
-    simulator = toy.simulator("fedvpt")
-    assert not datastore.has_datastore(simulator.context.method)
+def test_only_methods_that_declare_a_datastore_have_one() -> None:
+    assert not datastore.has_datastore(toy.simulator("fedvpt").context.method)
     assert datastore.has_datastore(toy.simulator("knn-per").context.method)

@@ -11,7 +11,7 @@ def test_each_evaluation_scores_the_validation_samples_and_the_last_is_the_resul
     assert scores[-1] == record.result["metrics"]["validation"]["mean"]
 
 
-def test_without_validation_samples_there_is_no_such_score() -> None:
+def test_without_validation_samples_there_is_no_validation_score() -> None:
     record = execute(config())
     assert "validation" not in record.result["metrics"]
     assert all("validation_mean" not in row for row in record.rounds)

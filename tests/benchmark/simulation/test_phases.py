@@ -1,4 +1,4 @@
-"""Phases of local training: which batches they see and how often, and what a method moves beside the steps."""
+"""Phases of local training: their batches, the repeats of a batch, and `after_batch`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,21 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import ClientUpdate, LocalTraining
-from fedprompt.methods.base import Phase, State
-from fedprompt.methods.registry import Recipe
+from fedprompt.methods import Phase, State
 from tests import toy
-from tests.benchmark.simulation.test_local_training import Linear, job
+from tests.benchmark.simulation.test_local_training import Linear, task, train
 from tests.methods.contract import same
 
 TRAINING = LocalTraining(epochs=2, batch_size=4, lr=0.1, momentum=0.9, weight_decay=0.0)
-PLAIN = Recipe("linear", Linear())
-ROWS = list(range(10))
+ROWS = range(10)
 
 
 def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: Sequence[int] = ROWS) -> ClientUpdate:
-    (update,) = train_clients(PLAIN, toy.vit(), toy.train_samples(), [job(0, list(rows))], training, phases)
+    (update,) = train(Linear(), task(0, rows), training=training, phases=phases)
     return update
 
 
@@ -38,37 +35,37 @@ def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: S
         ([], 0),
     ],
 )
-def test_images_of_a_clients_training_are_told_beforehand(phases: list[Phase], images: int) -> None:
+def test_the_number_of_training_images_is_known_before_training(phases: list[Phase], images: int) -> None:
     """Ten samples in batches of 4, 4 and 2, for two epochs."""
     assert TRAINING.images(phases, 10) == images
     assert trained(phases).images == images
 
 
-def test_a_phase_of_one_batch_learns_from_the_first_rows_of_the_clients_order_alone() -> None:
-    first = job(0, ROWS).rng.permutation(ROWS)[:4].tolist()
+def test_a_phase_of_one_batch_trains_only_on_the_first_rows_of_the_clients_order() -> None:
+    first = task(0, ROWS).rng.permutation(ROWS)[:4].tolist()
     one, alone = trained([Phase(batches=1)]), trained([Phase(epochs=1)], rows=first)
     torch.testing.assert_close(one.shared, alone.shared)
     assert not torch.equal(one.shared["weight"], trained([Phase(batches=2)]).shared["weight"])
 
 
-def test_steps_are_repeated_on_each_batch() -> None:
-    """Three steps on a batch of all rows are three epochs of it."""
+def test_repeats_take_consecutive_steps_on_each_batch() -> None:
+    """Three steps on a batch of all rows equal three epochs."""
     training = replace(TRAINING, batch_size=16)
     repeated, epochs = trained([Phase(epochs=1, repeats=3)], training), trained([Phase(epochs=3)], training)
     torch.testing.assert_close(repeated.shared, epochs.shared)
     assert repeated.images == epochs.images == 30
 
 
-def test_a_phase_that_rewinds_sees_the_rounds_first_batches_again() -> None:
-    """Where the first phase stands still, the second starts from where it would alone."""
+def test_a_phase_that_rewinds_starts_from_the_first_batch_of_the_round() -> None:
+    """After a first phase with learning rate 0, a rewound phase gives the same result as alone."""
     weight = trained([Phase(("weight",))]).shared["weight"]
-    still = Phase(("shift",), lr=0.0)
-    assert torch.equal(trained([still, Phase(("weight",), rewind=True)]).shared["weight"], weight)
-    assert not torch.equal(trained([still, Phase(("weight",))]).shared["weight"], weight)
+    no_change = Phase(("shift",), lr=0.0)
+    assert torch.equal(trained([no_change, Phase(("weight",), rewind=True)]).shared["weight"], weight)
+    assert not torch.equal(trained([no_change, Phase(("weight",))]).shared["weight"], weight)
 
 
 class Counting(Linear):
-    """Trains its shift alone, and adds one to its weight for every batch."""
+    """Trains only the shift; adds one to the weight after every batch."""
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase(("shift",), repeats=3),)
@@ -78,47 +75,42 @@ class Counting(Linear):
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_method_settles_once_a_batch_for_the_clients_that_still_have_one(together: bool) -> None:
-    """Clients of 10, 3 and 7 samples have 6, 2 and 4 batches; what they received stays as it was."""
-    jobs = [job(0, ROWS), job(1, [20, 21, 22]), job(2, list(range(30, 37)))]
-    jobs = [
-        replace(one, state=replace(one.state, shared=jobs[0].state.shared)) for one in jobs
-    ]  # as a server sends it: one tensor for all
-    before = {key: value.clone() for key, value in jobs[0].state.shared.items()}
-    arguments = (Recipe("counting", Counting()), toy.vit(), toy.train_samples())
-    groups = [jobs] if together else [[one] for one in jobs]
-    updates = [update for group in groups for update in train_clients(*arguments, group, TRAINING)]
+def test_after_batch_runs_once_per_batch_for_clients_with_batches_left(together: bool) -> None:
+    """Clients of 10, 3 and 7 samples have 6, 2 and 4 batches. They receive the same tensors, which do not change."""
+    tasks = [task(0, ROWS), task(1, range(20, 23)), task(2, range(30, 37))]
+    shared, shift = tasks[0].state.shared, tasks[0].state["shift"]
+    tasks = [replace(one, state=replace(one.state, shared=shared)) for one in tasks]
+    before = {name: value.clone() for name, value in shared.items()}
+    groups = [tasks] if together else [[one] for one in tasks]
+    updates = [update for group in groups for update in train(Counting(), *group, training=TRAINING)]
     for update, batches in zip(updates, (6, 2, 4), strict=True):
         torch.testing.assert_close(update.shared["weight"], before["weight"] + batches)
-        assert not torch.equal(update.local["shift"], jobs[0].state.local["shift"])
-    assert same(jobs[0].state.shared, before)
+        assert not torch.equal(update.local["shift"], shift)
+    assert same(shared, before)
 
 
 class Clamped(Linear):
-    """Keeps the shift that it trains between -0.1 and 0.1."""
+    """Keeps the trained shift between -0.1 and 0.1."""
 
     def after_batch(self, state: State) -> State:
         return {"shift": state["shift"].clamp(-0.1, 0.1)}
 
 
-def test_a_trained_tensor_that_is_settled_goes_on_from_there() -> None:
-    """Some of its four numbers are within the limits after one batch, and are elsewhere after the next."""
-    recipe = Recipe("clamped", Clamped())
+def test_training_continues_from_a_tensor_changed_by_after_batch() -> None:
+    """Some of the four values are within the limits after one batch, and differ after the next."""
     one, two = (
-        train_clients(
-            recipe, toy.vit(), toy.train_samples(), [job(0, ROWS)], TRAINING, (Phase(("shift",), batches=n),)
-        )[0]
+        train(Clamped(), task(0, ROWS), training=TRAINING, phases=[Phase(("shift",), batches=n)])[0].local["shift"]
         for n in (1, 2)
     )
-    assert one.local["shift"].abs().max() == two.local["shift"].abs().max() == pytest.approx(0.1)
-    assert not torch.equal(one.local["shift"], two.local["shift"])
-    assert not torch.equal(one.local["shift"].abs(), torch.full((4,), 0.1)), "all were clamped: the test shows nothing"
+    assert one.abs().max() == two.abs().max() == pytest.approx(0.1)
+    assert not torch.equal(one, two)
+    assert not torch.equal(one.abs(), torch.full((4,), 0.1)), "all values were clamped, so the test proves nothing"
 
 
 @pytest.mark.parametrize("name", ["fedrep", "ditto", "apfl", "pfedme"])
-def test_the_rows_that_a_run_will_train_on_are_told_beforehand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The samples are told of them, so that they know what is worth keeping."""
+def test_a_run_announces_the_number_of_training_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples use the number to decide what to cache."""
     simulator = toy.simulator(name, of=toy.unequal(), participation=2 / 3)
-    told: list[int] = []
-    monkeypatch.setattr(simulator.context.train, "expect", told.append)
-    assert simulator.run().images == told[0] > 0
+    announced: list[int] = []
+    monkeypatch.setattr(simulator.context.train, "expect", announced.append)
+    assert simulator.run().images == announced[0] > 0

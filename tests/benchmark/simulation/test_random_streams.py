@@ -4,11 +4,10 @@ import torch
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 
 
-def test_a_purpose_always_gives_the_same_fresh_draws() -> None:
-    streams = RandomStreams("digits", "dirichlet(0.5)", 0)
+def test_a_purpose_always_gives_the_same_draws() -> None:
+    streams, again = (RandomStreams("digits", "dirichlet(0.5)", 0) for _ in range(2))
     first = streams.numpy("batches", 3, 7)
     assert np.array_equal(first.random(5), streams.numpy("batches", 3, 7).random(5))
-    again = RandomStreams("digits", "dirichlet(0.5)", 0)
     assert torch.equal(torch.rand(3, generator=streams.torch("head")), torch.rand(3, generator=again.torch("head")))
 
 
@@ -19,7 +18,7 @@ def test_every_part_of_the_key_changes_the_draws() -> None:
     assert len(entropies) == len(keys) * len(purposes)
 
 
-def test_numbers_and_words_do_not_run_into_one_another() -> None:
+def test_adjacent_parts_and_types_of_the_key_are_distinguished() -> None:
     streams = RandomStreams("digits", "iid", 0)
     assert streams.entropy("batches", 1, 12) != streams.entropy("batches", 11, 2)
     assert streams.entropy("cohort", 1) != streams.entropy("cohort", "1")

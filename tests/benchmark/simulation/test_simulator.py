@@ -1,15 +1,14 @@
-"""Rounds of a simulation against federated averaging worked out in numpy."""
+"""Compares rounds of a simulation with federated averaging computed in NumPy."""
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor, Kind
 from fedprompt.benchmark.simulation.outcome import Outcome
@@ -17,47 +16,47 @@ from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.data.federation import Federation
-from fedprompt.methods.base import Method, State, hyperparameter
-from fedprompt.methods.base import Streams as Generators
+from fedprompt.methods import Backbone, Batch, Method, State, Streams, hyperparameter
 from fedprompt.methods.registry import Recipe
 from tests import toy
 
-TARGET = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0], [-1.0, 1.0]])  # by class
+TARGETS = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0], [-1.0, 1.0]])
+"""Per class."""
 
 
 class Pull(Method):
-    """Two parameters that every sample pulls towards a point of its class: 1/2 |w - target|^2.
+    """Two shared parameters w with the loss 1/2 |w - target of the sample's class|^2.
 
-    It predicts class 0 where the first is the larger, else class 1, whatever the image.
+    Predicts class 0 if the first parameter is larger, else class 1, for every image.
     """
 
-    def shared(self, vit: FrozenViT, rng: Generators) -> State:  # type: ignore[override]
+    def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"w": torch.tensor([0.5, 0.0])}
 
-    def loss(self, vit: FrozenViT, batch: Batch, state: State) -> Tensor:  # type: ignore[override]
-        target = torch.from_numpy(TARGET).float()[batch.labels]
+    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        target = torch.from_numpy(TARGETS).float()[batch.labels]
         return (batch.own(state["w"]) - target).square().sum(1) / 2
 
-    def logits(self, vit: FrozenViT, batch: Batch, state: State) -> Tensor:  # type: ignore[override]
+    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         w = batch.own(state["w"])
         return torch.cat([w, torch.full_like(w, -100)], dim=1)
 
 
-class Own(Pull):
-    """The same, kept by each client."""
+class LocalPull(Pull):
+    """Pull with local parameters."""
 
     personalised = True
-    shift: float = hyperparameter(0.0, "where the parameters begin")
+    shift: float = hyperparameter(0.0, "initial value of the first parameter")
 
-    def shared(self, vit: FrozenViT, rng: Generators) -> State:  # type: ignore[override]
+    def shared(self, vit: Backbone, rng: Streams) -> State:
         return {}
 
-    def local(self, vit: FrozenViT, rng: Generators) -> State:  # type: ignore[override]
+    def local(self, vit: Backbone, rng: Streams) -> State:
         return {"w": torch.tensor([self.shift, 0.0])}
 
 
-class Alone(Own):
-    """The same, of no use to a client that never trained."""
+class SeenOnly(LocalPull):
+    """LocalPull without predictions for held-out clients."""
 
     held_out = False
 
@@ -75,21 +74,14 @@ def simulate(
     seed: int = 0,
     executor: Kind = "auto",
 ) -> Simulator:
-    return Simulator(
-        Recipe("toy", method),
-        toy.vit(),
-        toy.train_samples(),
-        toy.test_samples(),
-        federation,
-        RandomStreams("toy", "toy", seed),
-        RoundSettings(rounds, participation, eval_every, training),
-        Executor(executor),
-    )
+    data, streams = (toy.train_samples(), toy.test_samples()), RandomStreams("toy", "toy", seed)
+    settings = RoundSettings(rounds, participation, eval_every, training)
+    return Simulator(Recipe("toy", method), toy.vit(), *data, federation, streams, settings, Executor(executor))
 
 
 def pulled(w: np.ndarray, rows: np.ndarray, training: LocalTraining = ONE_STEP) -> tuple[np.ndarray, list[float]]:
-    """One client's local epochs, each one step over all of its samples: what it ends with, and its losses."""
-    targets, velocity, losses = TARGET[toy.dataset().train_y[rows]], np.zeros(2), []
+    """Parameters and losses of a client's local training, with one step on all of its samples per epoch."""
+    targets, velocity, losses = TARGETS[toy.dataset().train_y[rows]], np.zeros(2), []
     for _ in range(training.epochs):
         losses.append(float(((w - targets) ** 2).sum(1).mean() / 2))
         velocity = training.momentum * velocity + (w - targets.mean(0)) + training.weight_decay * w
@@ -98,33 +90,37 @@ def pulled(w: np.ndarray, rows: np.ndarray, training: LocalTraining = ONE_STEP) 
 
 
 def three_clients() -> Federation:
+    """Seen clients with 8, 4 and 8 training samples of class 0, of classes 1 and 2, and of class 2."""
     reds, greens, blues = (toy.rows_of(c) for c in range(3))
-    tests = [toy.rows_of(0, part="test"), toy.rows_of(0, 1, part="test"), toy.rows_of(2, part="test")]
+    tests = [toy.rows_of(*classes, part="test") for classes in ([0], [0, 1], [2])]
     return toy.deal([reds[:8], np.concatenate([greens[:2], blues[:2]]), blues[2:10]], tests)
 
 
-def test_federated_averaging_by_hand() -> None:
+def shares_of_class_0() -> list[float]:
+    """Accuracy of each of the three clients if class 0 is predicted for every sample."""
+    return [float((toy.dataset().test_y[client.test] == 0).mean()) for client in three_clients().clients]
+
+
+def test_rounds_match_federated_averaging_computed_by_hand() -> None:
     federation = three_clients()
     outcome = (run := simulate(Pull(), federation)).run()
     w, expected_loss = np.array([0.5, 0.0]), []
     for _ in range(2):
         ends, losses = zip(*(pulled(w, client.train) for client in federation.clients), strict=True)
         w = (8 * ends[0] + 4 * ends[1] + 8 * ends[2]) / 20
-        expected_loss.append(np.mean([np.mean(steps) for steps in losses]))
+        expected_loss.append(np.mean(losses))
     np.testing.assert_allclose(run.state.server["w"].numpy(), w, rtol=1e-5)
     np.testing.assert_allclose([row["train_loss"] for row in outcome.rounds[1:]], expected_loss, rtol=1e-5)
-    assert w[0] > w[1]  # so every client predicts class 0
-    share = [1.0, len(toy.rows_of(0, part="test")) / len(toy.rows_of(0, 1, part="test")), 0.0]
-    assert [row["accuracy"] for row in outcome.clients] == pytest.approx(share)
+    assert w[0] > w[1]  # so class 0 is predicted for every client
+    assert [row["accuracy"] for row in outcome.clients] == pytest.approx(shares_of_class_0())
     assert outcome.metrics["seen"] is not None
-    assert outcome.metrics["seen"]["mean"] == pytest.approx(np.mean(share))
+    assert outcome.metrics["seen"]["mean"] == pytest.approx(np.mean(shares_of_class_0()))
     assert outcome.images == 2 * 2 * 20
 
 
 def test_local_tensors_stay_with_their_clients() -> None:
     federation = three_clients()
-    run = simulate(Own(), federation)
-    outcome = run.run()
+    outcome = (run := simulate(LocalPull(), federation)).run()
     for k, client in enumerate(federation.clients):
         w = np.zeros(2)
         for _ in range(2):
@@ -135,29 +131,27 @@ def test_local_tensors_stay_with_their_clients() -> None:
 
 
 def test_a_held_out_client_predicts_with_the_mean_of_the_trained_local_tensors() -> None:
-    federation = toy.deal(
-        [toy.rows_of(0)[:4], toy.rows_of(1)[:4], toy.rows_of(2)], [toy.rows_of(0, 1, part="test")] * 3, [2]
-    )
-    run = simulate(Own(), federation, rounds=1)
+    trains = [toy.rows_of(0)[:4], toy.rows_of(1)[:4], toy.rows_of(2)]
+    federation = toy.deal(trains, [toy.rows_of(0, 1, part="test")] * 3, held_out=[2])
+    run = simulate(LocalPull(), federation, rounds=1)
     run.run()
-    ends = [pulled(np.zeros(2), federation.clients[k].train)[0] for k in (0, 1)]
-    (subject,) = run.evaluator.tasks(run.state, federation.held_out)
-    np.testing.assert_allclose(subject.state.tensors["w"].numpy(), np.mean(ends, axis=0), rtol=1e-5)
+    ends = [pulled(np.zeros(2), rows)[0] for rows in trains[:2]]
+    (task,) = run.evaluator.tasks(run.state, federation.held_out)
+    np.testing.assert_allclose(task.state["w"].numpy(), np.mean(ends, axis=0), rtol=1e-5)
 
 
-def test_before_any_training_every_client_predicts_with_the_initial_tensors() -> None:
-    federation = three_clients()
-    run = simulate(Own(shift=5.0), federation)
-    for subject in run.evaluator.tasks(run.state, np.arange(3)):
-        assert subject.state.tensors["w"].tolist() == [5, 0]
+def test_before_training_every_client_predicts_with_the_initial_tensors() -> None:
+    run = simulate(LocalPull(shift=5.0), three_clients())
+    for task in run.evaluator.tasks(run.state, np.arange(3)):
+        assert task.state["w"].tolist() == [5, 0]
 
 
 def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
-    run = simulate(Own(shift=5.0), three_clients(), rounds=1, participation=0.1)
+    run = simulate(LocalPull(shift=5.0), three_clients(), rounds=1, participation=0.1)
     run.run()
-    trained = int(run.sample_cohort(1)[0])
-    for subject in run.evaluator.tasks(run.state, np.arange(3)):
-        assert (subject.state.tensors["w"].tolist() == [5, 0]) == (subject.client != trained)
+    (trained,) = run.sample_cohort(1)
+    for task in run.evaluator.tasks(run.state, np.arange(3)):
+        assert (task.state["w"].tolist() == [5, 0]) == (task.client != trained)
 
 
 @pytest.mark.parametrize(
@@ -167,33 +161,30 @@ def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
 def test_clients_are_evaluated_before_training_every_k_rounds_and_at_the_end(
     rounds: int, eval_every: int, evaluated: list[int]
 ) -> None:
-    told: list[int] = []
-    outcome = simulate(Pull(), three_clients(), rounds, eval_every=eval_every).run(told.append)
-    assert told == [row["round"] for row in outcome.rounds] == list(range(rounds + 1))
+    reported: list[int] = []
+    outcome = simulate(Pull(), three_clients(), rounds, eval_every=eval_every).run(reported.append)
+    assert reported == [row["round"] for row in outcome.rounds] == list(range(rounds + 1))
     assert [row["round"] for row in outcome.rounds if "seen_mean" in row] == evaluated
     assert math.isnan(outcome.rounds[0]["train_loss"])
     assert outcome.rounds[-1]["seen_mean"] == outcome.metrics["seen"]["mean"]  # type: ignore[index]
 
 
-def test_the_first_evaluation_is_of_the_initial_state() -> None:
-    outcome = simulate(Pull(), three_clients(), rounds=2, eval_every=1).run()
-    share = [1.0, len(toy.rows_of(0, part="test")) / len(toy.rows_of(0, 1, part="test")), 0.0]
-    assert outcome.rounds[0]["seen_mean"] == pytest.approx(np.mean(share))  # everyone predicts class 0
-    assert outcome.rounds[0]["upload_bytes"] == 0
+def test_the_first_evaluation_uses_the_initial_state() -> None:
+    first = simulate(Pull(), three_clients(), rounds=2, eval_every=1).run().rounds[0]
+    assert first["seen_mean"] == pytest.approx(np.mean(shares_of_class_0()))  # all predictions are class 0
+    assert first["upload_bytes"] == 0
 
 
 @pytest.mark.parametrize(("participation", "size"), [(0.01, 1), (0.25, 2), (0.5, 4), (0.8, 6), (1.0, 8)])
-def test_a_cohort_is_the_share_asked_for_of_the_seen_clients_and_at_least_one(participation: float, size: int) -> None:
+def test_a_cohort_is_the_requested_share_of_the_seen_clients_and_at_least_one(participation: float, size: int) -> None:
     federation = toy.federation(clients=10, held_out=2)
     run = simulate(Pull(), federation, participation=participation)
-    drawn = [run.sample_cohort(number) for number in range(1, 40)]
-    for cohort in drawn:
-        assert len(cohort) == len(set(cohort.tolist())) == size
-        assert cohort.tolist() == sorted(cohort)
-        assert set(cohort) <= set(federation.seen)
-    assert {int(k) for cohort in drawn for k in cohort} == set(
-        federation.seen.tolist()
-    )  # in 39 rounds everyone is drawn
+    cohorts = [run.sample_cohort(number).tolist() for number in range(1, 40)]
+    for cohort in cohorts:
+        assert len(cohort) == len(set(cohort)) == size
+        assert cohort == sorted(cohort)
+        assert set(cohort) <= set(federation.seen.tolist())
+    assert {k for cohort in cohorts for k in cohort} == set(federation.seen.tolist())  # 39 rounds sample every client
 
 
 def test_held_out_clients_never_train() -> None:
@@ -206,18 +197,15 @@ def test_held_out_clients_never_train() -> None:
     assert sum(row["rounds_trained"] for row in outcome.clients) == 4 * 2
 
 
-def test_never_trained_is_the_share_of_seen_clients_that_no_round_drew() -> None:
-    federation = toy.federation(clients=9, held_out=1)
-    run = simulate(Pull(), federation, rounds=2, participation=0.25)
-    drawn = set(run.sample_cohort(1)) | set(run.sample_cohort(2))
-    outcome = run.run()
-    assert outcome.never_trained == pytest.approx((8 - len(drawn)) / 8)
-    assert outcome.never_trained > 0
+def test_never_trained_is_the_share_of_seen_clients_that_no_round_sampled() -> None:
+    run = simulate(Pull(), toy.federation(clients=9, held_out=1), rounds=2, participation=0.25)
+    sampled = {*run.sample_cohort(1), *run.sample_cohort(2)}
+    assert run.run().never_trained == pytest.approx((8 - len(sampled)) / 8)
+    assert run.outcome.never_trained > 0
 
 
-def test_a_method_without_a_model_for_them_leaves_held_out_clients_out() -> None:
-    federation = toy.federation(clients=6, held_out=2)
-    outcome = simulate(Alone(), federation, rounds=1).run()
+def test_held_out_clients_have_no_results_if_the_method_has_no_model_for_them() -> None:
+    outcome = simulate(SeenOnly(), toy.federation(clients=6, held_out=2), rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert outcome.metrics_prior["held_out"] is None
     assert outcome.metrics["seen"]["clients"] == 4  # type: ignore[index]
@@ -226,18 +214,18 @@ def test_a_method_without_a_model_for_them_leaves_held_out_clients_out() -> None
         assert math.isnan(row["accuracy"]) == row["held_out"]
 
 
-def test_local_prompts_are_such_a_method() -> None:
+def test_local_prompts_have_no_model_for_held_out_clients() -> None:
     outcome = toy.simulator("local", rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert outcome.metrics["seen"] is not None
 
 
-def test_a_client_without_test_samples_is_left_out_of_the_averages() -> None:
+def test_a_client_without_test_samples_is_excluded_from_the_averages() -> None:
     federation = three_clients()
-    full = simulate(Pull(), federation, rounds=1).run()
+    accuracy = [row["accuracy"] for row in simulate(Pull(), federation, rounds=1).run().clients]
     clients = (replace(federation.clients[0], test=np.empty(0, np.int64)), *federation.clients[1:])
     outcome = simulate(Pull(), replace(federation, clients=clients), rounds=1).run()
-    seen, accuracy = outcome.metrics["seen"], [row["accuracy"] for row in full.clients]
+    seen = outcome.metrics["seen"]
     assert seen is not None
     assert seen["clients"] == 2
     assert seen["mean"] == pytest.approx(np.mean(accuracy[1:]))
@@ -245,55 +233,54 @@ def test_a_client_without_test_samples_is_left_out_of_the_averages() -> None:
     assert outcome.clients[0]["test_samples"] == 0
 
 
-def test_traffic_is_the_bytes_of_the_tensors_that_travel() -> None:
-    # fedper: 10 prompt tokens of 24 floats are averaged, the head of 4 x 24 + 4 stays; 2 of 4 seen clients a round.
+def test_traffic_is_the_size_of_the_tensors_sent() -> None:
+    # fedper: 10 prompt tokens of 24 floats are averaged, the head (4 x 24 + 4) is local; 2 of 4 seen clients per round.
     outcome = toy.simulator("fedper", rounds=3, participation=0.5).run()
     assert outcome.upload_bytes == outcome.download_bytes == 3 * 2 * 10 * 24 * 4
     assert outcome.parameters == {"shared": 240, "local": 100}
     assert [row["upload_bytes"] for row in outcome.rounds] == [n * 2 * 960 for n in range(4)]
 
 
-def test_statistics_and_memory_travel_too_and_of_class_rows_those_of_a_clients_classes() -> None:
-    # pep-fedpt: shared 10 prompt tokens and the head, and a prompt token a class held; down also the centre [24], and
-    # prototypes [24] and known [1] a class held; up also a sum [24] and a count [1] a class held. All seen clients
-    # upload statistics once before round 1, then 2 a round.
+def test_traffic_includes_statistics_and_memory_and_only_the_class_rows_of_a_client() -> None:
+    # pep-fedpt: 10 prompt tokens and the head are shared, and one prompt token per class of the client. Download adds
+    # the centre [24], and a prototype [24] and a flag [1] per class; upload adds a sum [24] and a count [1] per class.
+    # All seen clients upload statistics once before round 1; then two clients train per round.
     run = toy.simulator("pep-fedpt", rounds=3, participation=0.5)
-    held = dict(enumerate((run.context.federation.counts > 0).sum(1).tolist()))
-    assert len({held[int(k)] for k in run.context.federation.seen}) > 1
-    drawn = [int(k) for number in (1, 2, 3) for k in run.sample_cohort(number)]
-    outcome = run.run()
-    dense, first = 4 * (10 * 24 + 4 * 24 + 4), [int(k) for k in run.context.federation.seen]
-    up = sum(4 * 25 * held[k] for k in first)
-    down = sum(dense + 4 * 24 + 4 * (24 + 25) * held[k] for k in first)
+    federation = run.context.federation
+    classes = (federation.counts > 0).sum(1)
+    assert len(set(classes[federation.seen].tolist())) > 1
+    sampled = [k for number in (1, 2, 3) for k in run.sample_cohort(number)]
+    outcome, dense = run.run(), 4 * (10 * 24 + 4 * 24 + 4)
+    up = int((4 * 25 * classes[federation.seen]).sum())
+    down = int((dense + 4 * 24 + 4 * (24 + 25) * classes[federation.seen]).sum())
     assert (outcome.rounds[0]["upload_bytes"], outcome.rounds[0]["download_bytes"]) == (up, down)
-    assert outcome.upload_bytes == up + sum(dense + 4 * (24 + 25) * held[k] for k in drawn)
-    assert outcome.download_bytes == down + sum(dense + 4 * 24 + 4 * (24 + 25) * held[k] for k in drawn)
+    assert outcome.upload_bytes == up + (dense + 4 * (24 + 25) * classes[sampled]).sum()
+    assert outcome.download_bytes == down + (dense + 4 * 24 + 4 * (24 + 25) * classes[sampled]).sum()
 
 
-class Seen(Pull):
-    """Notes the batches it is trained on."""
+class RecordsBatches(Pull):
+    """Records the training batches."""
 
     rate: float = hyperparameter(1.0, "scale of the loss")
     log: tuple[list[list[int]], ...] = ([],)
 
-    def loss(self, vit: FrozenViT, batch: Batch, state: State) -> Tensor:  # type: ignore[override]
+    def loss(self, vit: Backbone, batch: Any, state: State) -> Tensor:
         self.log[0].append(batch.rows.tolist())
         return self.rate * super().loss(vit, batch, state)
 
 
-def test_methods_meet_the_same_cohorts_and_batches() -> None:
-    federation = toy.federation(clients=8, held_out=1)
-    training = replace(ONE_STEP, batch_size=3)
+def test_cohorts_and_batches_depend_on_the_seed_but_not_on_the_method() -> None:
+    federation, training = toy.federation(clients=8, held_out=1), replace(ONE_STEP, batch_size=3)
     logs = []
     for rate, seed in ((1.0, 0), (0.3, 0), (1.0, 1)):
-        log: list[list[int]] = []
-        simulate(Seen(rate=rate, log=(log,)), federation, participation=0.5, training=training, seed=seed).run()
-        logs.append(log)
+        method = RecordsBatches(rate=rate, log=([],))
+        simulate(method, federation, participation=0.5, training=training, seed=seed).run()
+        logs.append(method.log[0])
     assert logs[0] == logs[1]
     assert logs[0] != logs[2]
 
 
-def test_the_registered_methods_meet_the_same_cohorts_and_initial_heads() -> None:
+def test_registered_methods_have_the_same_cohorts_and_initial_heads() -> None:
     runs = [toy.simulator(name, participation=0.5) for name in ("fedvpt", "pep-fedpt", "head")]
     for number in (1, 2, 3):
         assert len({tuple(run.sample_cohort(number)) for run in runs}) == 1
@@ -319,20 +306,21 @@ def test_another_seed_gives_other_numbers() -> None:
     assert len(losses) == 2
 
 
-def test_a_method_that_reads_the_prior_is_also_scored_without_it() -> None:
+def test_only_a_method_that_uses_the_prior_is_also_scored_without_labels() -> None:
     assert toy.simulator("pep-fedpt", rounds=1).run().metrics["held_out_unlabelled"] is not None
     assert "held_out_unlabelled" not in toy.simulator("fedvpt", rounds=1).run().metrics
 
 
-def test_the_labels_of_an_unlabelled_client_are_not_looked_at() -> None:
+def test_the_class_counts_of_an_unlabelled_client_are_zero() -> None:
     run = toy.simulator("pep-fedpt")
-    for subject in run.evaluator.tasks(run.state, run.context.federation.held_out, labelled=False):
-        assert subject.counts.tolist() == [0] * toy.CLASSES
-    for subject in run.evaluator.tasks(run.state, run.context.federation.held_out):
-        assert subject.counts.tolist() == run.context.federation.counts[subject.client].tolist()
+    federation = run.context.federation
+    for task in run.evaluator.tasks(run.state, federation.held_out, labelled=False):
+        assert task.counts.tolist() == [0] * toy.CLASSES
+    for task in run.evaluator.tasks(run.state, federation.held_out):
+        assert task.counts.tolist() == federation.counts[task.client].tolist()
 
 
-def test_a_federation_with_nobody_held_out_has_no_such_metrics() -> None:
+def test_a_federation_without_held_out_clients_has_no_held_out_metrics() -> None:
     outcome = simulate(Pull(), three_clients(), rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert math.isnan(outcome.rounds[-1]["held_out_worst"])

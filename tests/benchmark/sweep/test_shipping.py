@@ -30,6 +30,7 @@ def python(*words: object, cwd: Path, path: object = "") -> subprocess.Completed
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480)
 
 
+@pytest.mark.slow
 def test_ray_workers_import_no_folder_of_the_user(hostile_folder: Path) -> None:
     grid = ("--methods", "head", "--seeds", "0,1", *SMALL, "--retries", 0, "--workers", 2, "--out", "runs")
     done = python("-c", BENCH, "sweep", *grid, cwd=hostile_folder)
@@ -37,6 +38,7 @@ def test_ray_workers_import_no_folder_of_the_user(hostile_folder: Path) -> None:
     assert [entry.status for entry in Store(hostile_folder / "runs").entries()] == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_the_shipped_code_is_one_package_and_is_preferred_to_others(hostile_folder: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text("x = 1")

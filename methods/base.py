@@ -212,9 +212,6 @@ class Method(Configured):
         return {}
 
     # ---- Prediction
-    log_odds: ClassVar[bool] = True
-    """Whether logits are log-probabilities up to a constant, so that a log prior may be added. If not, the prior
-    correction only masks the classes that a client does not have."""
     personal_copies: ClassVar[tuple[str, ...]] = ()
     """Shared tensors that a client, once trained, replaces by its own trained copy for its predictions."""
 
@@ -236,8 +233,8 @@ class Method(Configured):
         """Values [B, ...] of training samples that a client stores for its predictions; empty: no datastore.
 
         Computed before the client predicts, never uploaded. `logits` finds the stored values [K, N, ...] in its state,
-        with a mask `remembered` [K, N] that is false for padding. Held-out clients are evaluated without a datastore,
-        and with one as an additional adapted result.
+        with a mask `remembered` [K, N] that is false for padding. Held-out clients have one in their personalised score
+        only.
         """
         return {}
 
@@ -310,28 +307,28 @@ class Method(Configured):
 
     # ---- Evaluation
     held_out: ClassVar[bool] = True
-    """Whether a client that never trained can predict; if not, its metrics are not applicable."""
+    """Whether a client that never trained can predict, seen or held out; if not, it has no score."""
     seen_with: ClassVar[str] = "the averaged model"
-    """What seen clients predict with; part of every record."""
+    """What a client predicts with that has trained; part of every record."""
     held_out_with: ClassVar[str] = "the averaged model"
-    """What held-out clients predict with, before any adaptation; part of every record."""
+    """What a client predicts with that never trained, seen or held out; part of every record."""
 
     @property
     def fine_tuning(self) -> Phase | None:
-        """Training on a client's own data before it predicts, never uploaded; None: no fine-tuning.
+        """Training of every seen client on its own data before it is scored, never uploaded; None: no fine-tuning.
 
-        Held-out clients are evaluated without it, and with it as an additional adapted result.
+        Only for what the paper itself does before it reports a score. Epochs of None are the run's `--personal-epochs`.
         """
         return None
 
     @property
     def adapted(self) -> tuple[str, ...] | None:
-        """Tensors that a held-out client trains under `--adapt-epochs`.
+        """Tensors that a client trains for its personalised score, `--personal-epochs` on its own data.
 
-        None: its local tensors, or the shared ones if there are no local ones. Empty: no adaptation, no adapted result.
+        None: its local tensors, or the shared ones if there are no local ones.
         """
         return None
 
     def held_out_local(self, received: State, mean: State) -> State:
-        """Local tensors of a held-out client. Default: `mean`, the average over trained clients."""
+        """Local tensors of a client that never trained, seen or held out. Default: `mean`, over trained clients."""
         return mean

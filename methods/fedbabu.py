@@ -17,17 +17,18 @@ HEAD = ("head.weight", "head.bias")
 class FedBABU(FedPer):
     """Averages prompts trained under a fixed random head. Each client fine-tunes the head before it predicts.
 
-    A held-out client is evaluated with the fixed head, and after the same fine-tuning as its adapted result.
+    A held-out client predicts with the fixed head; its personalised score follows the same fine-tuning.
     """
 
-    seen_with = "the averaged prompt under its fine-tuned head"
+    version = 2
+    seen_with = "the averaged prompt under the fixed random head"
     held_out_with = "the averaged prompt under the fixed random head, at chance level"
-    tune_epochs: int | None = hyperparameter(5, "fine-tuning epochs of the head; None: the run's epochs", low=1)
+    tune_epochs: int | None = hyperparameter(None, "fine-tuning epochs of the head; None: --personal-epochs", low=1)
     deviations = (
         "the body consists of the prompts, since the backbone is frozen",
         "the head has a standard deviation of 0.02, as in all methods here; the paper uses PyTorch's default",
         "prompts alone hardly adapt features to a random head, so accuracy comes mostly from the fine-tuned head",
-        "fine-tuning trains the head only, not the prompts",
+        "fine-tuning trains the head only, not the prompts, for --personal-epochs; the paper takes 5 epochs",
     )
 
     def phases(self) -> tuple[Phase, ...]:

@@ -21,8 +21,8 @@ class FedPAC(FedVPT):
     """Clients train the head, then the prompts, with features pulled towards global class prototypes.
 
     The server averages the prompts and computes a personal head for each client of the cohort: the convex combination
-    of all uploaded heads whose class-wise mean features are closest to the client's. A client that was never sampled
-    has the initial head; a held-out client has the mean of the personal heads.
+    of all uploaded heads whose class-wise mean features are closest to the client's. A client that never trained
+    has the mean of the personal heads.
     """
 
     personalised = True

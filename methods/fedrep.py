@@ -5,6 +5,8 @@ from __future__ import annotations
 from fedprompt.methods import Phase, hyperparameter, register
 from fedprompt.methods.fedper import FedPer
 
+HEAD = ("head.weight", "head.bias")
+
 
 @register(
     "fedrep",
@@ -15,9 +17,11 @@ from fedprompt.methods.fedper import FedPer
 class FedRep(FedPer):
     """FedPer with alternating training: first the personal head with fixed prompts, then the prompts with that head.
 
-    A held-out client predicts with the averaged prompts and the mean of the clients' heads.
+    Before it is scored, every seen client trains its head once more under the final prompts, as the official code does.
+    A client that never trained starts from the mean of the clients' heads.
     """
 
+    version = 2
     head_epochs: int | None = hyperparameter(
         None, "local epochs of the head, before those of the prompts; None: the run's", low=1
     )
@@ -25,8 +29,12 @@ class FedRep(FedPer):
         "the averaged representation consists of the prompts, since the backbone is frozen",
         "the prompts train for the run's epochs; the paper's default is 1 epoch, after 10 of the head",
         "weight decay applies to prompts and head; the official code excludes biases",
-        "not copied from the official code: 10 more epochs for all heads before the final test",
+        "the heads train for --personal-epochs before the final test; the official code takes 10 epochs",
     )
 
     def phases(self) -> tuple[Phase, ...]:
-        return Phase(("head.weight", "head.bias"), epochs=self.head_epochs), Phase(("prompt",))
+        return Phase(HEAD, epochs=self.head_epochs), Phase(("prompt",))
+
+    @property
+    def fine_tuning(self) -> Phase:
+        return Phase(HEAD)

@@ -15,13 +15,14 @@ from fedprompt.methods.fedvpt import FedVPT
 class FedVPTFineTuned(FedVPT):
     """FedVPT; before predictions, each client fine-tunes a local copy of prompts and head on its own data.
 
-    A held-out client is evaluated with the averaged model, and after the same fine-tuning as its adapted result.
+    A held-out client predicts with the averaged model; its personalised score follows the same fine-tuning.
     """
 
     personalised = True
-    seen_with = "the averaged prompt and head, fine-tuned on its own data"
+    version = 2
+    seen_with = "the averaged prompt and head"
     held_out_with = "the averaged prompt and head"
-    tune_epochs: int | None = hyperparameter(None, "fine-tuning epochs; None: the run's epochs", low=1)
+    tune_epochs: int | None = hyperparameter(None, "fine-tuning epochs; None: --personal-epochs", low=1)
     deviations = ("fine-tunes prompts and head of a frozen ViT; the paper fine-tunes whole networks",)
 
     @property

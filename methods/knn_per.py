@@ -21,14 +21,14 @@ class KNNPer(FedVPT):
     """FedVPT; a seen client mixes its class probabilities with a vote of its nearest own training samples.
 
     Training and traffic are those of FedVPT. A client with validation samples selects the weight of the vote with the
-    best validation accuracy; other clients use `lam`. A held-out client predicts with the averaged model, and with a
-    vote of its own samples as its adapted result.
+    best validation accuracy; other clients use `lam`. A held-out client has a vote of its own samples in its
+    personalised score only.
     """
 
     personalised = True
-    adapted = ()
-    seen_with = "the averaged model, mixed with a vote of its nearest own samples"
+    seen_with = "the averaged model and a vote of its own training samples"
     held_out_with = "the averaged model"
+    version = 2
     lam: float = hyperparameter(0.5, "weight of the vote, for clients without validation samples", low=0, high=1)
     neighbours: int = hyperparameter(10, "nearest samples that vote", low=1)
     scale: float = hyperparameter(1.0, "width of the kernel exp(-|z - z'|^2 / (D scale))", low=1e-6)
@@ -37,6 +37,7 @@ class KNNPer(FedVPT):
         "selects lam on validation samples, as described in the paper; the official code sweeps it on test data",
         "validation accuracy is slightly optimistic for clients that selected lam on the same samples",
         "exact nearest neighbours; the official code uses an approximate index",
+        "the temperature of the prior correction is fitted on samples that are in the client's own datastore",
         "not copied from another framework: raw logits mixed with probabilities, and a capacity counted in batches",
     )
 

@@ -9,6 +9,11 @@ from fedprompt.methods.components.prompts import classify, insert_after_cls, lin
 from fedprompt.methods.lazy import Tensor, torch
 
 
+def insertion_layer(vit: Backbone) -> int:
+    """The default of layer J, counted from 1."""
+    return round(vit.depth / 2) + 1
+
+
 @register(
     "pep-fedpt",
     paper="Yashwanth et al., Prompt estimation from prototypes, TMLR (arXiv 2510.25372)",
@@ -80,7 +85,7 @@ class PEPFedPT(Method):
 
     def insertion(self, vit: Backbone) -> int:
         """Layer J, counted from 1."""
-        return self.layer if self.layer is not None else round(vit.depth / 2) + 1
+        return self.layer if self.layer is not None else insertion_layer(vit)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         state = {"class_prompts": vpt_uniform(vit, (vit.classes, self.class_tokens), rng, "class prompts")}

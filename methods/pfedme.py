@@ -18,13 +18,14 @@ class PFedMe(PersonalModel, FedVPT):
     """Per batch, the personal prompt and head theta take K steps on CE + lambda/2 |theta - w_i|^2.
 
     Then the local copy w_i of the averaged model moves towards theta: w_i <- w_i - eta lambda (w_i - theta). The server
-    sets w <- (1 - beta) w + beta mean w_i.
+    sets w <- (1 - beta) w + beta mean w_i. Every seen client takes such steps from the final w before it is scored.
     """
 
     strength: float = hyperparameter(15.0, "weight lambda of the distance between theta and w_i", low=0)
     inner_steps: int = hyperparameter(5, "steps K of theta on a batch", low=1)
     eta: float = hyperparameter(0.05, "learning rate eta of w_i", low=0)
     beta: float = hyperparameter(1.0, "weight beta of the clients' mean in the server's update", low=0)
+    version = 2
     refuses_optimisers = "pfedme updates its averaged model without gradients that an optimiser could change"
     seen_with = "its personal prompt and head (theta)"
     held_out_with = "the averaged prompt and head (w)"
@@ -35,12 +36,17 @@ class PFedMe(PersonalModel, FedVPT):
         "theta starts a round at the client's last theta; the official code starts at w (an exact solution would not "
         "depend on the start)",
         "eta is 0.05, the default learning rate of a run; the official code uses a lower one over more rounds",
-        "not copied from the official code: all clients train every round although only the cohort is averaged, and a "
-        "local epoch is one batch",
+        "paper and official code train theta of all clients in every round and average the cohort; here the cohort "
+        "trains, and all seen clients train for --personal-epochs before they are scored",
+        "not copied from the official code: a local epoch is one batch",
     )
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase(PERSONAL, repeats=self.inner_steps),)
+
+    @property
+    def fine_tuning(self) -> Phase:
+        return Phase(PERSONAL, repeats=self.inner_steps)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return super().loss(vit, batch, state) + batch.own(self.strength / 2 * squared_distance(state))

@@ -108,8 +108,8 @@ class Samples:
         cached = self._cached.get(("tokens", 1)) if self.caching else None  # not worth caching for this alone
         x = self._compute(("tokens", 1), rows) if cached is None else self._take(cached, rows)
         if what == "cls" and layer > self.vit.depth:
-            return self.vit.encode(x)
-        x = self.vit.layers(x, 1, layer - 1)
+            return self.vit.run_outputs(x, 1)[:, 0]
+        x = self.vit.run_layers(x, 1, layer - 1)
         return x if what == "tokens" else x[:, 0]
 
     def _place(self, values: Tensor) -> Tensor:

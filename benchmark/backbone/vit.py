@@ -5,6 +5,8 @@ The last block runs only for the tokens that are read, and no weight has a gradi
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -34,6 +36,12 @@ def require_plain_vit(name: str, model: nn.Module) -> None:
         raise ConfigError(f"--backbone {name}: {reason}; use a plain ViT with one cls token, as vit_base_patch16_224.")
 
 
+class _Calls(threading.local):
+    """Layers that the method calls of the current thread need, counted as rows x layers."""
+
+    layers = 0
+
+
 class FrozenViT:
     """A timm ViT with frozen weights. Implements `fedprompt.methods.base.Backbone`; layers are counted from 1.
 
@@ -48,7 +56,8 @@ class FrozenViT:
         dim, depth, hidden: Width D, number of layers, width of the MLP (0 where the blocks are not plain).
         tokens: Tokens per image without prompts: cls and patches.
         mean, std: Normalisation that the weights were trained with.
-        layers_run: Forward passes so far, counted as images x layers.
+        layers_run: Layers computed so far, counted as images x layers; padding and the filling of caches included.
+        layers_needed: Layers that methods needed so far, whether cached or not; samples without padding.
     """
 
     def __init__(
@@ -68,8 +77,8 @@ class FrozenViT:
         self.tokens = model.patch_embed.num_patches + 1
         config = getattr(model, "pretrained_cfg", None) or {}
         self.mean, self.std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
-        self.layers_run = 0
-        self._count_lock = threading.Lock()
+        self.layers_run, self.layers_needed = 0, 0.0
+        self._count_lock, self._calls = threading.Lock(), _Calls()
 
     @property
     def device(self) -> torch.device:
@@ -87,10 +96,12 @@ class FrozenViT:
 
     def frozen(self, batch: Any, layer: int) -> Tensor:
         """Returns tokens [B, T, D] entering `layer` without prompts; cached where they fit."""
+        self._calls.layers += len(batch.rows) * (layer - 1)
         return batch.samples.tokens(batch.rows, layer)
 
     def features(self, batch: Any, layer: int | None = None) -> Tensor:
         """Returns the cls feature [B, D] without prompts, or the cls token entering `layer`; cached."""
+        self._calls.layers += len(batch.rows) * (self.depth if layer is None else layer - 1)
         return batch.samples.features(batch.rows, layer)
 
     def pixels(self, batch: Any) -> Tensor:
@@ -99,7 +110,9 @@ class FrozenViT:
 
     def layers(self, x: Tensor, first: int = 1, last: int | None = None, edit: LayerEdit | None = None) -> Tensor:
         """Returns tokens [B, T, D] after layers `first`..`last` (inclusive); `x` itself where last < first."""
-        return self._run(x, first, self.depth if last is None else last, edit).to(x.dtype)
+        last = self.depth if last is None else last
+        self._calls.layers += len(x) * max(0, last - first + 1)
+        return self.run_layers(x, first, last, edit)
 
     def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
         """Returns the cls feature [B, D] after layers `first`..depth and the final norm."""
@@ -107,6 +120,27 @@ class FrozenViT:
 
     def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
         """Returns the first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
+        self._calls.layers += len(x) * (self.depth - first + 1)
+        return self.run_outputs(x, read, first, edit)
+
+    @contextmanager
+    def counting(self, batch: Any) -> Iterator[None]:
+        """Adds the layers that a method needs inside the `with` block for a batch to `layers_needed`.
+
+        Padding rows count nothing, so that the number does not depend on which clients share a pass.
+        """
+        before = self._calls.layers
+        yield
+        needed = (self._calls.layers - before) * batch.samples_in / len(batch.rows)
+        with self._count_lock:
+            self.layers_needed += needed
+
+    def run_layers(self, x: Tensor, first: int, last: int, edit: LayerEdit | None = None) -> Tensor:
+        """Like `layers`, without counting it as a method's need."""
+        return self._run(x, first, last, edit).to(x.dtype)
+
+    def run_outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
+        """Like `outputs`, without counting it as a method's need."""
         x = self._run(x, first, self.depth - 1, edit)
         self._count(len(x))
         x = self._block(x, self.depth, read, edit).float()
@@ -114,7 +148,7 @@ class FrozenViT:
         return self.model.fc_norm(out if edit is None else edit("norm", self.depth + 1, x, out))
 
     def _run(self, x: Tensor, first: int, last: int, edit: LayerEdit | None) -> Tensor:
-        """Like `layers`, but returns the precision of the blocks."""
+        """Like `run_layers`, but returns the precision of the blocks."""
         self._count(len(x) * max(0, last - first + 1))
         x = x.to(DTYPES[self.precision])
         for layer in range(first, last + 1):

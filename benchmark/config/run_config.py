@@ -35,9 +35,15 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients per round")] = 0.25
     rounds: Annotated[int, Field(ge=1, description="training rounds")] = 8
     eval_every: Annotated[int, Field(ge=1, description="rounds between evaluations of all clients")] = 4
-    adapt_epochs: Annotated[
-        int, Field(ge=0, description="local epochs of held-out clients before an additional final evaluation")
-    ] = 0
+    personal_epochs: Annotated[
+        int, Field(ge=0, description="local epochs on a client's own data before its personalised score; 0: none")
+    ] = 1
+    min_test: Annotated[
+        int, Field(ge=1, description="test samples that a client needs to count for the worst client")
+    ] = 10
+    prior_smoothing: Annotated[
+        float, Field(ge=0, description="samples per class added to a client's counts for the prior correction")
+    ] = 0.0
     backbone: str = Field(EMBEDDED, description="the embedded ViT, or any plain ViT of timm")
     checkpoint: str | None = Field(None, description="weights file of the backbone, or 'random'")
     image_size: Annotated[int | None, Field(ge=8, description="image side in pixels (default: the backbone's)")] = None

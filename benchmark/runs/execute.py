@@ -58,7 +58,7 @@ def execute(
 
     def after_round(number: int) -> None:
         checkpointer.after_round(number)
-        progress(number, run.outcome.images)
+        progress(number, run.outcome.images["train"])
 
     run.run(after_round)
     seconds = checkpointer.earlier_seconds + time.perf_counter() - clock
@@ -118,7 +118,13 @@ def assemble(
         config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay, config.clip_norm
     )
     settings = RoundSettings(
-        config.rounds, config.participation, config.eval_every, training, adapt_epochs=config.adapt_epochs
+        rounds=config.rounds,
+        participation=config.participation,
+        eval_every=config.eval_every,
+        training=training,
+        personal_epochs=config.personal_epochs,
+        min_test=config.min_test,
+        prior_smoothing=config.prior_smoothing,
     )
     recipe, tested = methods.create(config.method, config.settings), train if federation.test_part == "train" else test
     executor = Executor(config.executor, threads, halvings=halvings)

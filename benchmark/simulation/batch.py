@@ -70,6 +70,7 @@ class Batch:
         info: What the batch needs to know of these clients.
 
     Attributes:
+        samples_in: Number of rows that are samples and no padding.
         rows, labels, mask: Position and class of each row, and whether it is a sample and no padding, [B].
         counts, prior: See `Clients`, [K, C].
         classes: See `Clients`, [K, M].
@@ -80,6 +81,7 @@ class Batch:
         self.samples, self.info = samples, info
         self.counts, self.prior, self.classes = info.counts, info.prior, info.classes
         self.clients, self.width = len(rows), max(len(r) for r in rows)
+        self.samples_in = sum(map(len, rows))
         device = samples.vit.device
         self.full = all(len(r) == self.width for r in rows)
         if self.full:

@@ -27,14 +27,19 @@ class RoundSettings:
         participation: Share of the seen clients sampled in each round.
         eval_every: Rounds between evaluations.
         training: Local training, unless a phase of the method overrides it.
-        adapt_epochs: Local epochs of held-out clients before they are scored once more after the last round; 0: none.
+        personal_epochs: Local epochs on a client's own data before its personalised score after the last round, and of a
+            method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
+        min_test: Test samples that a client needs to count for the worst client and the lowest tenth.
+        prior_smoothing: Samples of each class added to a client's class counts for the prior correction.
     """
 
     rounds: int
     participation: float
     eval_every: int
     training: LocalTraining
-    adapt_epochs: int = 0
+    personal_epochs: int = 1
+    min_test: int = 10
+    prior_smoothing: float = 0.0
 
     @property
     def evaluated(self) -> tuple[int, ...]:
@@ -69,6 +74,16 @@ class SimulationContext:
     def class_rows(self) -> ClassRows:
         """The tensors with one row per class, those of the optimisers included."""
         return ClassRows(self.recipe.class_rows, self.vit.classes)
+
+    def cohort(self, number: int) -> np.ndarray:
+        """The seen clients sampled in a round, ascending: their share of all, halves rounded up, at least one."""
+        seen = self.federation.seen
+        count = max(1, int(round(self.settings.participation * len(seen), 9) + 0.5))
+        return np.sort(self.streams.numpy("cohort", number).choice(seen, count, replace=False))
+
+    def sampled(self, number: int) -> np.ndarray:
+        """The clients sampled in at least one of the rounds 1 to `number`, ascending; the same for every method."""
+        return np.unique([client for past in range(1, number + 1) for client in self.cohort(past)]).astype(np.int64)
 
     def placed(self, state: State) -> State:
         """The tensors on the device of the run, contiguous: sums take the same order with and without a checkpoint."""

@@ -19,7 +19,6 @@ from fedprompt.benchmark.simulation.context import SimulationContext
 from fedprompt.benchmark.simulation.scoring import ScoringTask
 from fedprompt.methods.base import Method, State
 
-CLIENTS_AT_ONCE = 64
 NO_ROWS = np.empty(0, np.int64)
 
 
@@ -109,7 +108,9 @@ def _per_client(
     for members, own in group_rows(rows, rows_per_pass(context.vit.device.type, context.vit.tokens)):
         clients = Clients.of(np.stack([tasks[i].counts for i in members]), context.vit.device)
         state = context.class_rows.gather([tasks[i].state.tensors for i in members], clients)
-        values = function(context.vit, Batch(context.train, own, clients), state)
+        batch = Batch(context.train, own, clients)
+        with context.vit.counting(batch):
+            values = function(context.vit, batch, state)
         for k, i in enumerate(members):
             if summed:
                 yield i, {name: value[k] for name, value in values.items()}, len(own[k])

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fedprompt.benchmark.backbone.samples import Samples
+from fedprompt.benchmark.simulation import calibration
 from fedprompt.benchmark.simulation.context import SimulationContext
-from fedprompt.benchmark.simulation.datastore import CLIENTS_AT_ONCE, has_datastore, with_datastore
+from fedprompt.benchmark.simulation.datastore import has_datastore, with_datastore
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.outcome import Outcome
+from fedprompt.benchmark.simulation.outcome import Outcome, Summary
 from fedprompt.benchmark.simulation.scoring import Scores, ScoringTask, joined, score, summary
 from fedprompt.benchmark.simulation.state import FederationState
 from fedprompt.benchmark.simulation.tasks import ClientTask
 from fedprompt.methods.base import Phase
 from fedprompt.methods.registry import Recipe
+
+CLIENTS_AT_ONCE = 64
+"""Clients whose own tensors and datastores are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The clients that can predict, and their places among them by group; see `Evaluator.groups`."""
+
+    clients: np.ndarray
+    groups: dict[str, np.ndarray]
 
 
 class Evaluator:
@@ -25,44 +37,71 @@ class Evaluator:
 
     Args:
         context: The simulation.
-        executor: Trains clients where they fine-tune before they predict.
+        executor: Trains clients where they train before they predict.
     """
 
     def __init__(self, context: SimulationContext, executor: Executor) -> None:
         self.context, self.executor = context, executor
         self.scores: Scores | None = None  # of the last evaluation
 
-    def evaluate(self, state: FederationState, outcome: Outcome, row: dict[str, Any], last: bool) -> None:
+    def evaluate(self, state: FederationState, outcome: Outcome, row: dict[str, Any]) -> None:
         """Scores every client that can predict.
 
         Args:
             state: The state after a round.
             outcome: Receives the metrics and, after the last round, one row per client.
             row: The round's row; receives the means and the worst clients.
-            last: Whether this is the last round.
         """
-        context, method = self.context, self.context.method
-        seen = context.federation.seen
-        if context.trains or self.scores is None:  # without training nothing has changed
-            tasks = self._tuned(self.tasks(state, seen), method.fine_tuning)
-            if method.held_out:
-                tasks += self.tasks(state, context.federation.held_out)
-            self.scores = self._score(tasks)
-        scores = self.scores
-        outcome.metrics, outcome.metrics_prior = {}, {}
-        for group, members in (("seen", slice(0, len(seen))), ("held_out", slice(len(seen), None))):
-            total = scores.total[members]
-            plain = outcome.metrics[group] = summary(scores.accuracy[members], total)
-            corrected = outcome.metrics_prior[group] = summary(scores.accuracy_prior[members], total)
-            for suffix, values in (("", plain), ("_prior", corrected)):
-                row[f"{group}_mean{suffix}"] = values["mean"] if values else float("nan")
-                row[f"{group}_worst{suffix}"] = values["worst"] if values else float("nan")
-        for name, sums in scores.notes.items():
-            row[f"test_{name}"] = float(sums.sum() / max(1, scores.total.sum()))
-        self._score_variants(state, outcome, row, last)
+        last, trains = row["round"] == self.context.settings.rounds, self.context.trains
+        scored = self.groups(state, row["round"])
+        if trains or self.scores is None:  # without training nothing has changed
+            self.scores = self.score(state, scored.clients, outcome, self.fine_tuning(), correct=last or not trains)
+        outcome.metrics = self._summaries(self.scores.accuracy, self.scores.total, scored)
+        self._score_variants(state, outcome)
         if last:
-            outcome.by_class = scores.means_by_class()
-            outcome.clients += self._client_rows(state, scores)
+            self._finish(state, scored, self.scores, outcome)
+        for suffix, metrics in (("", outcome.metrics), ("_prior", outcome.metrics_prior)):
+            for group, values in metrics.items():
+                row[f"{group}_mean{suffix}"] = _number(values, "mean")
+                row[f"{group}_worst{suffix}"] = _number(values, "worst")
+        for name, sums in self.scores.notes.items():
+            row[f"test_{name}"] = float(sums.sum() / max(1, self.scores.total.sum()))
+
+    def groups(self, state: FederationState, number: int) -> Scored:
+        """The clients that can predict after a round: all, or the trained ones where the method has no rule for others.
+
+        Groups: `seen`, `trained` (seen clients that a round has sampled, the same for every method) and `held_out`.
+        """
+        federation = self.context.federation
+        clients = np.concatenate([federation.seen, federation.held_out])
+        clients = clients if self.context.method.held_out else clients[state.rounds_trained[clients] > 0]
+        seen, sampled = np.isin(clients, federation.seen), np.isin(clients, self.context.sampled(number))
+        members = {"seen": seen, "trained": seen & sampled, "held_out": ~seen}
+        return Scored(clients, {group: np.flatnonzero(member) for group, member in members.items()})
+
+    def fine_tuning(self) -> Phase | None:
+        """The method's own training before seen clients predict; None without any."""
+        phase, epochs = self.context.method.fine_tuning, self.context.settings.personal_epochs
+        return replace(phase, epochs=phase.epochs or epochs) if phase and (phase.epochs or epochs) else None
+
+    def personal_phase(self, state: FederationState) -> Phase | None:
+        """What clients train before their personalised score; None where there is nothing to train."""
+        epochs, method = self.context.settings.personal_epochs, self.context.method
+        names = method.adapted or tuple(state.initial_local) or tuple(state.server.shared)
+        return Phase(names, epochs) if names and epochs else None
+
+    def predicts_with(self, state: FederationState) -> dict[str, str]:
+        """What each kind of score is computed with, in words."""
+        method, phase, tuning = self.context.method, self.personal_phase(state), self.fine_tuning()
+        own = f", after {_epochs(tuning.epochs)} of its own fine-tuning" if tuning else ""
+        without = method.held_out_with if method.held_out else "nothing: it has no score"
+        personal = (
+            f"after {_epochs(phase.epochs)} of {', '.join(phase.trains or ())} on its own data" if phase else "as is"
+        )
+        words = {"seen": method.seen_with + own, "untrained": without, "held_out": without, "personalised": personal}
+        return (
+            words if self.context.settings.personal_epochs else {k: v for k, v in words.items() if k != "personalised"}
+        )
 
     def tasks(
         self, state: FederationState, clients: np.ndarray, labelled: bool = True, part: str = "test"
@@ -83,50 +122,115 @@ class Evaluator:
             tasks.append(ScoringTask(client, getattr(member, part), counts, own, member.held_out))
         return tasks
 
-    def adaptation(self, state: FederationState, last: bool) -> Phase | None:
-        """What held-out clients train before they are scored once more; None if they do not."""
-        context, method = self.context, self.context.method
-        if not (method.held_out and len(context.federation.held_out)):
-            return None
-        if not (last and context.settings.adapt_epochs):
-            return method.fine_tuning
-        names = method.adapted
-        if names is None:
-            names = tuple(state.initial_local) or tuple(state.server.shared)
-        return Phase(names, context.settings.adapt_epochs) if names else None
+    def score(
+        self,
+        state: FederationState,
+        clients: np.ndarray,
+        outcome: Outcome,
+        fine_tuning: Phase | None = None,
+        correct: bool = False,
+        part: str = "test",
+    ) -> Scores:
+        """Scores clients, a few at a time, seen ones after `fine_tuning` and with datastores where the method has them.
 
-    def _score_variants(self, state: FederationState, outcome: Outcome, row: dict[str, Any], last: bool) -> None:
-        """Scores held-out clients without labels and after adaptation, and validation samples."""
-        context, method, metrics = self.context, self.context.method, outcome.metrics
-        held_out = context.federation.held_out
-
-        def summarised(tasks: list[ScoringTask], samples: Samples | None = None, datastores: bool = False) -> Any:
-            scores = self._score(tasks, samples, datastores)
-            return summary(scores.accuracy, scores.total)
-
-        if method.uses_prior and len(held_out):
-            metrics["held_out_unlabelled"] = summarised(self.tasks(state, held_out, labelled=False))
-        if phase := self.adaptation(state, last):
-            metrics["held_out_adapted"] = summarised(self._tuned(self.tasks(state, held_out), phase))
-        elif has_datastore(method) and len(held_out):
-            metrics["held_out_adapted"] = summarised(self.tasks(state, held_out), datastores=True)
-        if any(len(client.validation) for client in context.federation.clients):
-            tasks = self.tasks(state, context.federation.seen, part="validation")
-            values = metrics["validation"] = summarised(self._tuned(tasks, method.fine_tuning), context.train)
-            row["validation_mean"] = values["mean"] if values else float("nan")
-
-    def _score(self, tasks: list[ScoringTask], samples: Samples | None = None, held_out: bool = False) -> Scores:
-        """Scores, with datastores where the method has them; held-out clients have one only if `held_out`."""
-        context, samples = self.context, samples or self.context.test
-        if not (has_datastore(context.method) and tasks):
-            return score(context.recipe, context.vit, samples, tasks, self.executor.threads)
-        parts = []
-        for start in range(0, len(tasks), CLIENTS_AT_ONCE):
-            group = with_datastore(context, tasks[start : start + CLIENTS_AT_ONCE], held_out)
-            parts.append(score(context.recipe, context.vit, samples, group, self.executor.threads))
+        Args:
+            state: The state after a round.
+            clients: Indices of the clients.
+            outcome: Counts the images and layers.
+            fine_tuning: What seen clients train first.
+            correct: Whether to score with prior-corrected logits, too, and to add the losses of `calibration`.
+            part: Which of the clients' rows to score.
+        """
+        vit, parts = self.context.vit, []
+        for group in _few(clients):
+            tasks = self.tasks(state, group, part=part)
+            with outcome.counted(vit, "fine_tuning"):
+                tuned = self._tuned([task for task in tasks if not task.held_out], fine_tuning, outcome, "fine_tuning")
+            tasks = self._with_own_data([*tuned, *(task for task in tasks if task.held_out)])
+            with outcome.counted(vit, "evaluate"):
+                scores = self._predict(tasks, self.context.train if part == "validation" else None, correct)
+            if correct:
+                with outcome.counted(vit, "calibrate"):
+                    scores.losses = self._losses(tasks, outcome)
+            parts.append(scores)
         return joined(parts)
 
-    def _tuned(self, tasks: list[ScoringTask], phase: Phase | None) -> list[ScoringTask]:
+    def _score_variants(self, state: FederationState, outcome: Outcome) -> None:
+        """Scores held-out clients without labels, and validation samples."""
+        context, metrics = self.context, outcome.metrics
+        able = self.groups(state, 0).clients
+        held_out = able[np.isin(able, context.federation.held_out)]
+        if context.method.uses_prior and len(held_out):
+            with outcome.counted(context.vit, "evaluate"):
+                scores = self._predict(self.tasks(state, held_out, labelled=False))
+            metrics["held_out_unlabelled"] = self._summary(scores.accuracy, scores.total)
+        if any(len(client.validation) for client in context.federation.clients):
+            seen = able[np.isin(able, context.federation.seen)]
+            scores = self.score(state, seen, outcome, self.fine_tuning(), part="validation")
+            metrics["validation"] = self._summary(scores.accuracy, scores.total)
+
+    def _finish(self, state: FederationState, scored: Scored, scores: Scores, outcome: Outcome) -> None:
+        """What only the last round has: the prior correction, the personalised scores, one row per client."""
+        place = calibration.best(scores.losses)
+        outcome.temperature = float(calibration.GRID[place])
+        corrected, uncalibrated = scores.accuracy_prior(place), scores.accuracy_prior(calibration.UNCALIBRATED)
+        outcome.metrics_prior = self._summaries(corrected, scores.total, scored)
+        outcome.metrics_prior_uncalibrated = self._summaries(uncalibrated, scores.total, scored)
+        columns = {
+            "accuracy": scores.accuracy,
+            "accuracy_prior": corrected,
+            "accuracy_prior_uncalibrated": uncalibrated,
+            "accuracy_personalised": self._personalised(state, scored, outcome),
+            **{f"test_{name}": sums / np.maximum(1, scores.total) for name, sums in scores.notes.items()},
+        }
+        federation = self.context.federation
+        sizes = {"seen": len(federation.seen), "held_out": len(federation.held_out)}
+        outcome.unscored = {group: size - len(scored.groups[group]) for group, size in sizes.items()}
+        outcome.by_class = scores.means_by_class()
+        outcome.clients += self._client_rows(state, scored.clients, columns)
+
+    def _personalised(self, state: FederationState, scored: Scored, outcome: Outcome) -> np.ndarray:
+        """Scores every client after training on its own data, from its current state; returns the accuracies."""
+        phase, parts = self.personal_phase(state), []
+        if not self.context.settings.personal_epochs:
+            return np.full(len(scored.clients), np.nan)
+        with outcome.counted(self.context.vit, "personal"):
+            for group in _few(scored.clients):
+                tasks = self._tuned(self.tasks(state, group), phase, outcome, "personal")
+                parts.append(self._predict(self._with_own_data(tasks, held_out=True)))
+        scores = joined(parts)
+        for name, group in (("personalised", "seen"), ("held_out_personalised", "held_out")):
+            members = scored.groups[group]
+            outcome.metrics[name] = self._summary(scores.accuracy[members], scores.total[members])
+        return scores.accuracy
+
+    def _predict(self, tasks: list[ScoringTask], samples: Samples | None = None, correct: bool = False) -> Scores:
+        context, temperatures = self.context, calibration.GRID.tolist() if correct else ()
+        smoothing, samples = context.settings.prior_smoothing, samples or context.test
+        return score(context.recipe, context.vit, samples, tasks, self.executor.threads, temperatures, smoothing)
+
+    def _losses(self, tasks: list[ScoringTask], outcome: Outcome) -> np.ndarray:
+        """The losses at all temperatures on the own data of those clients that a round has sampled."""
+        context = self.context
+        sampled = set(context.sampled(context.settings.rounds).tolist())
+        training = [
+            replace(task, rows=context.federation.clients[task.client].train)
+            for task in tasks
+            if task.client in sampled
+        ]
+        outcome.calibration_bytes += calibration.BYTES_PER_CLIENT * len(training)
+        smoothing = context.settings.prior_smoothing
+        return calibration.losses(
+            context.recipe, context.vit, context.train, training, self.executor.threads, smoothing
+        )
+
+    def _with_own_data(self, tasks: list[ScoringTask], held_out: bool = False) -> list[ScoringTask]:
+        """The tasks with datastores where the method has them; held-out clients have one only if `held_out`."""
+        return with_datastore(self.context, tasks, held_out) if has_datastore(self.context.method) else tasks
+
+    def _tuned(
+        self, tasks: list[ScoringTask], phase: Phase | None, outcome: Outcome, purpose: str
+    ) -> list[ScoringTask]:
         """The tasks after every client trained a phase on its own data; nothing of it reaches the server."""
         if phase is None or not tasks:
             return tasks
@@ -136,6 +240,7 @@ class Evaluator:
         updates = self.executor.train(recipe, context.vit, context.train, training, context.settings.training, (phase,))
         tuned = []
         for task, update in zip(tasks, updates, strict=True):
+            outcome.images[purpose] += update.images
             shared = context.class_rows.scatter(update.shared, context.class_ids(update.classes), task.state.shared)
             tuned.append(replace(task, state=replace(task.state, shared=shared, local=update.local)))
         return tuned
@@ -153,28 +258,45 @@ class Evaluator:
             for task in tasks
         ]
 
-    def _client_rows(self, state: FederationState, scores: Scores) -> list[dict[str, Any]]:
+    def _summaries(self, accuracy: np.ndarray, total: np.ndarray, scored: Scored) -> dict[str, Summary | None]:
+        return {group: self._summary(accuracy[own], total[own]) for group, own in scored.groups.items()}
+
+    def _summary(self, accuracy: np.ndarray, total: np.ndarray) -> Summary | None:
+        return summary(accuracy, total, self.context.settings.min_test)
+
+    def _client_rows(
+        self, state: FederationState, clients: np.ndarray, columns: dict[str, np.ndarray]
+    ) -> list[dict[str, Any]]:
         """One row per client; accuracies are NaN where the client cannot predict."""
         federation = self.context.federation
-        scored = [*federation.seen, *(federation.held_out if self.context.method.held_out else [])]
-        place = {client: i for i, client in enumerate(scored)}
+        place = {client: i for i, client in enumerate(clients.tolist())}
+        rows = []
+        for client, member in enumerate(federation.clients):
+            i = place.get(client)
+            rows.append(
+                {
+                    "client": client,
+                    "held_out": member.held_out,
+                    "domain": member.domain,
+                    "train_samples": len(member.train),
+                    "test_samples": len(member.test),
+                    "rounds_trained": int(state.rounds_trained[client]),
+                    "class_counts": federation.counts[client].tolist(),
+                    **{name: float("nan") if i is None else float(values[i]) for name, values in columns.items()},
+                }
+            )
+        return rows
 
-        def value(values: np.ndarray, client: int) -> float:
-            return float(values[place[client]]) if client in place else float("nan")
 
-        notes = {f"test_{name}": sums / np.maximum(1, scores.total) for name, sums in scores.notes.items()}
-        return [
-            {
-                "client": client,
-                "held_out": member.held_out,
-                "domain": member.domain,
-                "train_samples": len(member.train),
-                "test_samples": len(member.test),
-                "rounds_trained": int(state.rounds_trained[client]),
-                "accuracy": value(scores.accuracy, client),
-                "accuracy_prior": value(scores.accuracy_prior, client),
-                "class_counts": federation.counts[client].tolist(),
-                **{name: value(values, client) for name, values in notes.items()},
-            }
-            for client, member in enumerate(federation.clients)
-        ]
+def _epochs(number: int | None) -> str:
+    return f"{number} epoch" if number == 1 else f"{number} epochs"
+
+
+def _few(clients: np.ndarray) -> list[np.ndarray]:
+    """The clients in groups of `CLIENTS_AT_ONCE`; one empty group without any."""
+    return np.split(clients, range(CLIENTS_AT_ONCE, len(clients), CLIENTS_AT_ONCE))
+
+
+def _number(values: Summary | None, name: str) -> float:
+    value = values[name] if values else None
+    return float("nan") if value is None else value

@@ -130,8 +130,9 @@ class _Job:
 
     def one_step(self, task: ClientTask) -> None:
         """Takes one step on a full batch and discards the result; repeats the rows of a small client."""
-        rows = np.resize(task.rows, self.training.batch_size)
+        rows, needed = np.resize(task.rows, self.training.batch_size), self.vit.layers_needed
         replace(self, training=replace(self.training, epochs=1)).train([replace(task, rows=rows)])
+        self.vit.layers_needed = needed  # a trial is no part of the run
 
     def runs_backbone(self, task: ClientTask) -> bool:
         """Whether a training step passes through any layer of the backbone; cached activations do not count."""

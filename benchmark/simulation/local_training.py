@@ -89,7 +89,9 @@ def _sum_over_data(
     sums: list[State] = [{} for _ in tasks]
     for members, rows in group_rows([task.rows for task in tasks], rows_per_pass(vit.device.type, vit.tokens)):
         clients = client_info([tasks[i] for i in members], vit)
-        values = function(vit, Batch(samples, rows, clients), state_of(members, clients))
+        batch = Batch(samples, rows, clients)
+        with vit.counting(batch):
+            values = function(vit, batch, state_of(members, clients))
         for k, i in enumerate(members):
             for name, value in class_rows.select(values, clients, k).items():
                 sums[i][name] = sums[i][name] + value if name in sums[i] else value
@@ -126,7 +128,8 @@ class _Cohort:
             state = self.state if active == len(self.tasks) else {k: v[:active] for k, v in self.state.items()}
             batch = Batch(self.samples, rows, self.clients.first(active))
             batch.phase = phase
-            loss = batch.means(self.method.loss(self.vit, batch, state))
+            with self.vit.counting(batch):
+                loss = batch.means(self.method.loss(self.vit, batch, state))
             self._log(batch, loss.detach(), rows)
             gradients = sgd.gradients(self.optimisers.penalised(loss, state, names), active)
             gradients = self.optimisers.adjust_gradients(gradients, state)

@@ -1,17 +1,24 @@
-"""Scores clients on their own test data, many clients per pass, with plain and with prior-corrected logits."""
+"""Scores clients on their own test data, many clients per pass, with plain and with prior-corrected logits.
 
-from collections.abc import Sequence
+The corrected logits are logits / T + log prior. `calibration` chooses the temperature T afterwards, so that each client is
+scored at all temperatures of a grid at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation.batch import Batch, Clients, group_rows, rows_per_pass
+from fedprompt.benchmark.simulation.batch import Batch, Clients, group_rows, priors, rows_per_pass
 from fedprompt.benchmark.simulation.class_rows import ClassRows
+from fedprompt.benchmark.simulation.outcome import Summary
 from fedprompt.benchmark.simulation.tasks import ClientState
+from fedprompt.methods.base import State
 from fedprompt.methods.registry import Recipe
 
 Sums = dict[str, np.ndarray]
@@ -44,10 +51,11 @@ class Scores:
 
     Attributes:
         right: Correct predictions, [K].
-        right_prior: Correct predictions with prior-corrected logits, [K].
+        right_prior: Correct predictions with prior-corrected logits at each temperature, [K, T].
         total: Number of samples, [K].
         notes: Sums of logged diagnostics, [K] each.
         by_class: Sums of logged rows by true class over seen clients, [C, C + 1]; the last column counts samples.
+        losses: Sum of what `calibration.losses` returns for these clients, [T].
     """
 
     right: np.ndarray
@@ -55,16 +63,16 @@ class Scores:
     total: np.ndarray
     notes: Sums = field(default_factory=dict)
     by_class: Sums = field(default_factory=dict)
+    losses: np.ndarray = field(default_factory=lambda: np.zeros(()))
 
     @property
     def accuracy(self) -> np.ndarray:
         """Accuracy per client, NaN without samples."""
         return _ratio(self.right, self.total)
 
-    @property
-    def accuracy_prior(self) -> np.ndarray:
-        """The same with prior-corrected logits."""
-        return _ratio(self.right_prior, self.total)
+    def accuracy_prior(self, place: int) -> np.ndarray:
+        """The same with logits corrected at the temperature at this place."""
+        return _ratio(self.right_prior[:, place], self.total)
 
     def add_by_class(self, sums: Sums) -> None:
         """Adds the sums by true class of another pass."""
@@ -84,14 +92,12 @@ class Scores:
 
 def joined(parts: Sequence[Scores]) -> Scores:
     """The scores of several groups of clients, in their order."""
-    right, right_prior, total = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")
-    )
+    counts = [np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")]
     names = dict.fromkeys(name for part in parts for name in part.notes)
     notes = {
         name: np.concatenate([part.notes.get(name, np.zeros(len(part.total))) for part in parts]) for name in names
     }
-    scores = Scores(right, right_prior, total, notes)
+    scores = Scores(*counts, notes, losses=sum((part.losses for part in parts), np.zeros(())))
     for part in parts:
         scores.add_by_class(part.by_class)
     return scores
@@ -101,47 +107,88 @@ def _ratio(right: np.ndarray, total: np.ndarray) -> np.ndarray:
     return np.where(total > 0, right / np.maximum(total, 1), np.nan)
 
 
-def score(recipe: Recipe, vit: FrozenViT, samples: Samples, tasks: Sequence[ScoringTask], threads: int = 1) -> Scores:
+def score(
+    recipe: Recipe,
+    vit: FrozenViT,
+    samples: Samples,
+    tasks: Sequence[ScoringTask],
+    threads: int = 1,
+    temperatures: Sequence[float] = (),
+    smoothing: float = 0.0,
+) -> Scores:
     """Scores every client on its own rows of `samples`.
 
-    The prior correction adds the log of the client's class shares to the logits, which also masks absent classes. Where
-    the method's logits are no log-odds it only masks. Passes are computed in `threads` threads, which changes no bit.
+    Args:
+        recipe, vit, samples: The method, the backbone and the data.
+        tasks: One task per client.
+        threads: Passes computed in parallel. Their number changes no bit.
+        temperatures: Each divides the logits before the log prior is added.
+        smoothing: Samples of each class added to a client's class counts for that prior. With 0, the correction also
+            excludes the classes that the client does not have.
     """
-    totals = np.array([len(task.rows) for task in tasks], dtype=np.int64)
-    scores = Scores(np.zeros(len(tasks)), np.zeros(len(tasks)), totals)
+    total = np.array([len(task.rows) for task in tasks], dtype=np.int64)
+    scores = Scores(np.zeros(len(tasks)), np.zeros((len(tasks), len(temperatures))), total)
 
-    def score_pass(group: tuple[list[int], list[np.ndarray]]) -> tuple[list[int], Sums, Sums]:
-        members, rows = group
-        return members, *_score_pass(recipe, vit, samples, [tasks[i] for i in members], rows)
+    def count_pass(batch: Batch, logits: Tensor) -> Sums:
+        prior = batch.own(log_prior(batch.counts, smoothing))
+        corrected = [logits / temperature + prior for temperature in temperatures]
+        right = torch.stack([values.argmax(1) == batch.labels for values in (logits, *corrected)], 1)
+        return _client_sums(batch, {"right": right.float(), **batch.notes})
 
-    groups = group_rows([task.rows for task in tasks], rows_per_pass(vit.device.type, vit.tokens))
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for members, sums, by_class in (pool.map if threads > 1 else map)(score_pass, groups):
-            np.add.at(scores.right, members, sums.pop("right"))
-            np.add.at(scores.right_prior, members, sums.pop("right_prior"))
-            for name, values in sums.items():
-                np.add.at(scores.notes.setdefault(name, np.zeros(len(tasks))), members, values)
-            scores.add_by_class(by_class)
+    for members, sums, by_class in passes(recipe, vit, samples, tasks, threads, count_pass):
+        right = sums.pop("right")
+        np.add.at(scores.right, members, right[:, 0])
+        np.add.at(scores.right_prior, members, right[:, 1:])
+        for name, values in sums.items():
+            np.add.at(scores.notes.setdefault(name, np.zeros(len(tasks))), members, values)
+        scores.add_by_class(by_class)
     return scores
 
 
-@torch.no_grad()
-def _score_pass(
-    recipe: Recipe, vit: FrozenViT, samples: Samples, tasks: list[ScoringTask], rows: list[np.ndarray]
-) -> tuple[Sums, Sums]:
-    """Of one pass, correct predictions and sums of diagnostics, [K] each, and sums by true class."""
-    clients = Clients.of(np.stack([task.counts for task in tasks]), vit.device)
-    state = ClassRows(recipe.class_rows, vit.classes).gather([task.state.tensors for task in tasks], clients)
-    batch = Batch(samples, rows, clients)
-    logits = recipe.method.logits(vit, batch, state)
-    prior = batch.prior if recipe.method.log_odds else (batch.prior > 0).float()
-    corrected = logits + batch.own(prior.log())
-    values = {"right": logits.argmax(1) == batch.labels, "right_prior": corrected.argmax(1) == batch.labels}
-    sums = {
-        name: value.float().masked_fill(~batch.mask, 0).view(len(tasks), -1).sum(1).cpu().numpy()
-        for name, value in {**values, **batch.notes}.items()
-    }
-    return sums, _sums_by_class(batch, tasks)
+def passes(
+    recipe: Recipe,
+    vit: FrozenViT,
+    samples: Samples,
+    tasks: Sequence[ScoringTask],
+    threads: int,
+    count: Callable[[Batch, Tensor], Sums],
+) -> Iterator[tuple[list[int], Sums, Sums]]:
+    """Predicts every client's rows, pass by pass, in a fixed order.
+
+    Yields:
+        Positions of the tasks in a pass, what `count` returns for its batch and logits, and sums by true class.
+    """
+
+    @torch.no_grad()  # gradient mode is per thread
+    def one_pass(group: tuple[list[int], list[np.ndarray]]) -> tuple[list[int], Sums, Sums]:
+        members, rows = group
+        own = [tasks[i] for i in members]
+        clients = Clients.of(np.stack([task.counts for task in own]), vit.device)
+        state = ClassRows(recipe.class_rows, vit.classes).gather([task.state.tensors for task in own], clients)
+        batch = Batch(samples, rows, clients)
+        with vit.counting(batch):
+            logits = recipe.method.logits(vit, batch, state)
+        return members, count(batch, logits), _sums_by_class(batch, own)
+
+    groups = group_rows([task.rows for task in tasks], rows_per_pass(vit.device.type, vit.tokens))
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from (pool.map if threads > 1 else map)(one_pass, groups)
+
+
+def log_prior(counts: Tensor, smoothing: float) -> Tensor:
+    """Logarithms of class shares [K, C] from class counts, each increased by `smoothing`."""
+    return priors(counts + smoothing).log()
+
+
+def _client_sums(batch: Batch, values: State) -> Sums:
+    """Sums of per-sample values [B, ...] over each client's samples, [K, ...]."""
+    padding = ~batch.mask
+
+    def total(value: Tensor) -> np.ndarray:
+        kept = value.masked_fill(padding.view(-1, *[1] * (value.dim() - 1)), 0)
+        return kept.view(batch.clients, batch.width, *value.shape[1:]).sum(1).cpu().numpy()
+
+    return {name: total(value) for name, value in values.items()}
 
 
 def _sums_by_class(batch: Batch, tasks: list[ScoringTask]) -> Sums:
@@ -161,27 +208,31 @@ def _sums_by_class(batch: Batch, tasks: list[ScoringTask]) -> Sums:
     }
 
 
-def summary(accuracy: np.ndarray, total: np.ndarray) -> dict[str, float] | None:
+def summary(accuracy: np.ndarray, total: np.ndarray, min_test: int = 1) -> Summary | None:
     """Statistics over the clients that have samples; None without any.
 
     Args:
         accuracy: Accuracy per client.
         total: Number of samples per client.
+        min_test: Samples that a client needs to count for the worst client and the lowest tenth: the accuracy of a
+            client with few samples is mostly noise, and the lowest of many is mostly the noisiest.
 
     Returns:
-        mean (unweighted), worst, bottom_decile (mean of the lowest tenth, at least one client), std (population),
-        pooled (over samples), and the number of clients.
+        mean (unweighted), worst, bottom_decile (mean of the lowest tenth, at least one client; both None where no
+        client has `min_test` samples), std (population), pooled (over samples), the number of clients, and how many of
+        them have too few samples (`too_few`).
     """
     known = total > 0
     if not known.any():
         return None
-    values = np.sort(accuracy[known])
-    lowest = values[: max(1, round(len(values) / 10))]
+    values, tested = accuracy[known], np.sort(accuracy[known & (total >= min_test)])
+    lowest = tested[: max(1, round(len(tested) / 10))]
     return {
         "mean": float(values.mean()),
-        "worst": float(values[0]),
-        "bottom_decile": float(lowest.mean()),
+        "worst": float(tested[0]) if len(tested) else None,
+        "bottom_decile": float(lowest.mean()) if len(tested) else None,
         "std": float(values.std()),
-        "pooled": float((accuracy[known] * total[known]).sum() / total[known].sum()),
+        "pooled": float((values * total[known]).sum() / total[known].sum()),
         "clients": int(known.sum()),
+        "too_few": int(known.sum()) - len(tested),
     }

@@ -1,6 +1,7 @@
 """The federated simulation: rounds of local training and aggregation, evaluation of every client, byte counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -66,7 +67,6 @@ class Simulator:
         if not self.context.trains:
             self.executor.used = "none: nothing is trained"
         self.evaluator = Evaluator(self.context, self.executor)
-        self.layers_before = vit.layers_run
         self.completed: int | None = None  # the last completed round, 0 being before the first
         parts = {"shared": self.state.server.shared, "local": self.state.initial_local}
         self.outcome = Outcome(
@@ -80,22 +80,21 @@ class Simulator:
         self.announce_reads()
         if self.completed is None:
             if context.method.initial_statistics:
-                with outcome.timed("train_seconds"):
+                with self._measured("train_seconds", "train"):
                     self._collect_initial_statistics()
             self._finish_round(0, float("nan"), {})
             progress(0)
         for number in range((self.completed or 0) + 1, context.settings.rounds + 1):
             loss, notes = float("nan"), dict[str, float]()
             if context.trains:
-                with outcome.timed("train_seconds"):
-                    cohort = self.sample_cohort(number)
-                    tasks = self.make_tasks(cohort, number)
+                with self._measured("train_seconds", "train"):
+                    tasks = self.make_tasks(context.cohort(number), number)
                     updates = self.executor.train(
                         context.recipe, context.vit, context.train, tasks, context.settings.training
                     )
                     for update in updates:
                         self._count_upload(*update.uploads)
-                        outcome.images += update.images
+                        outcome.images["train"] += update.images
                         state.store(update)
                     loss, notes = _means(updates)
                     notes |= self._aggregate(updates)
@@ -105,6 +104,12 @@ class Simulator:
             outcome.never_trained = float((state.rounds_trained[context.federation.seen] == 0).mean())
         return outcome
 
+    @contextmanager
+    def _measured(self, seconds: str, purpose: str) -> Iterator[None]:
+        """Adds the time and the needed layers inside the `with` block to the outcome."""
+        with self.outcome.timed(seconds), self.outcome.counted(self.context.vit, purpose):
+            yield
+
     def announce_reads(self) -> None:
         """Tells the data how many of its rows this run will read, which decides what is worth caching."""
         context, settings = self.context, self.context.settings
@@ -112,7 +117,7 @@ class Simulator:
         sizes = np.array([len(client.train) for client in clients])
         images = np.array([settings.training.images(phases, size) for size in sizes.tolist()])
         rounds = range(1, settings.rounds + 1) if context.trains else ()
-        reads = sum(int(images[self.sample_cohort(number)].sum()) for number in rounds)
+        reads = sum(int(images[context.cohort(number)].sum()) for number in rounds)
         reads += int(sizes[context.federation.seen].sum()) if context.method.initial_statistics else 0
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
         tests = len(settings.evaluated) * sum(len(client.test) for client in clients)
@@ -121,12 +126,6 @@ class Simulator:
         else:
             context.train.expect(reads)
             context.test.expect(tests)
-
-    def sample_cohort(self, number: int) -> np.ndarray:
-        """The seen clients that train in a round, ascending; at least one."""
-        seen = self.context.federation.seen
-        count = max(1, round(self.context.settings.participation * len(seen)))
-        return np.sort(self.context.streams.numpy("cohort", number).choice(seen, count, replace=False))
 
     def make_tasks(self, clients: Sequence[int] | np.ndarray, number: int) -> list[ClientTask]:
         """The local training of the clients of a round, from the current state; counts what they receive."""
@@ -221,11 +220,10 @@ class Simulator:
         row |= {f"train_{name}": value for name, value in notes.items()}
         if number in context.settings.evaluated:
             with outcome.timed("eval_seconds"):
-                self.evaluator.evaluate(self.state, outcome, row, last=number == context.settings.rounds)
+                self.evaluator.evaluate(self.state, outcome, row)
         row |= {"upload_bytes": outcome.upload_bytes, "download_bytes": outcome.download_bytes}
         row["seconds"] = outcome.train_seconds + outcome.eval_seconds
         outcome.rounds.append(row)
-        outcome.backbone_passes = (context.vit.layers_run - self.layers_before) / context.vit.depth
         self.completed = number
 
     def state_dict(self) -> dict[str, Any]:
@@ -268,7 +266,6 @@ class Simulator:
             raise ValueError("does not fit the rounds or the clients of its run")
         self.state.load(*states, np.array(trained, dtype=np.int64))
         self.outcome, self.completed = outcome, number
-        self.layers_before = self.context.vit.layers_run - round(outcome.backbone_passes * self.context.vit.depth)
         if saved["executor"] is not None:
             executor, earlier = self.executor, saved["executor"]
             executor.used = executor.used or earlier["used"]

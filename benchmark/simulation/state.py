@@ -81,7 +81,7 @@ class FederationState:
         )
 
     def received(self, client: int | None) -> State:
-        """What the server sends to a client; None for a held-out one."""
+        """What the server sends to a client; None for one that never trained."""
         sent = self.context.method.download(self.server.tensors, client)
         return {name: value for name, value in sent.items() if name not in self.server.private}
 
@@ -94,17 +94,18 @@ class FederationState:
     def for_prediction(self, clients: Iterable[int]) -> list[ClientState]:
         """What each client predicts with.
 
-        A seen client uses its own local tensors and personal copies. A held-out client has trained nothing: its local
-        tensors follow from what it receives and from the mean over the trained clients, as the method defines.
+        A client that has trained uses its own local tensors and personal copies. One that has not, seen or held out,
+        has none: its local tensors follow from what the server sends to a client that it does not know and from the mean
+        over the trained clients, as the method defines.
         """
         mean, states = None, []
         for client in clients:
-            if self.context.federation.clients[client].held_out:
-                received, mean = self.received(None), mean or self.mean_local()
-                local = self.context.method.held_out_local(received, mean)
-            else:
+            if self.rounds_trained[client]:
                 received = self.received(client)
                 local = {**self.initial_local, **self.local.get(client, {})}
+            else:
+                received, mean = self.received(None), mean or self.mean_local()
+                local = self.context.method.held_out_local(received, mean)
             received |= {name: value for name, value in local.items() if name not in self.initial_local}
             states.append(self._client_state(received, {name: local[name] for name in self.initial_local}))
         return states

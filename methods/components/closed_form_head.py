@@ -14,7 +14,6 @@ class ClosedFormHead(Method):
 
     shares = False
     initial_statistics = True
-    log_odds = False  # the head's rows have unit length, so scores have no scale comparable to a log prior
     version = 2
     seen_with = held_out_with = "the server's head on frozen features"
 

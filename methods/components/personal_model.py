@@ -12,8 +12,8 @@ PERSONAL = tuple(f"personal.{name}" for name in GLOBAL)
 class PersonalModel(Method):
     """Mixin: adds a personal model to a method with the shared tensors `GLOBAL`, as in `Ditto(PersonalModel, FedVPT)`.
 
-    The personal model starts as a copy of the averaged one and never travels. Clients predict with it; a held-out
-    client predicts with the averaged model until it adapts.
+    The personal model starts as a copy of the averaged one and never travels. Clients predict with it; one that
+    never trained predicts with the averaged model.
     """
 
     personalised = True

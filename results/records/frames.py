@@ -13,7 +13,10 @@ from fedprompt.results.errors import MissingDataError, RecordError
 from fedprompt.results.records import files
 from fedprompt.results.records.labels import Label, as_text, flat, label
 
-SPLITS = ("seen", "held_out", "held_out_unlabelled", "held_out_adapted", "validation")
+SPLITS = (
+    *("seen", "trained", "held_out", "held_out_unlabelled", "held_out_adapted"),  # `adapted`: in records of version 0.2
+    *("personalised", "held_out_personalised", "validation"),
+)
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients")
 RUN_COLUMNS = ["run_id", "method", "family", "setting", "alpha", "seed"]  # repeated in each row of a round or client
 

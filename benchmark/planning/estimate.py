@@ -56,7 +56,7 @@ def estimate(config: RunConfig) -> Estimate:
     context, protocol = run.context, run.context.settings
     step = min(protocol.training.batch_size, max(2, TIMED_TOKENS // context.vit.tokens))
     images = step * (TIMED_STEPS if step == protocol.training.batch_size else 1)
-    task = run.make_tasks(run.sample_cohort(1)[:1], 1)[0]
+    task = run.make_tasks(run.context.cohort(1)[:1], 1)[0]
     task = replace(task, rows=np.resize(task.rows, images))  # repeats a small client's rows: only their number matters
     training = replace(protocol.training, epochs=1, batch_size=step)
     (update,) = _train(context, replace(task, rows=task.rows[:1]), training)  # fills caches
@@ -87,7 +87,7 @@ def _training_seconds(run: Simulator, task: ClientTask, training: LocalTraining,
     context, seen = run.context, run.context.federation.seen
     clients, phases = context.federation.clients, context.method.phases()
     image_seconds = task_seconds / max(1, training.images(phases, len(task.rows)))
-    visits = context.settings.rounds * len(run.sample_cohort(1)) if context.trains else 0
+    visits = context.settings.rounds * len(run.context.cohort(1)) if context.trains else 0
     images = sum(context.settings.training.images(phases, len(clients[k].train)) for k in seen)
     seconds = visits / len(seen) * images * image_seconds
     if context.method.initial_statistics:
@@ -138,7 +138,7 @@ def _traffic(run: Simulator, task: ClientTask, update: ClientUpdate) -> tuple[in
     (statistics,) = collect_statistics(context.recipe, context.vit, context.train, [task])
     initial = context.federation.seen if context.method.initial_statistics else ()
     rounds = range(1, context.settings.rounds + 1) if context.trains else ()
-    visits = [client for number in rounds for client in run.sample_cohort(number)]
+    visits = [client for number in rounds for client in run.context.cohort(number)]
     of_optimisers = {name: run.state.server[tensor_name(name)] for name in update.optimiser_upload}
     up = sum(run.sent_bytes({**state.shared, **of_optimisers, **update.reports}, k) for k in visits)
     up += sum(run.sent_bytes(statistics, k) for k in (*initial, *visits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,6 +89,20 @@ class Evaluator:
         epochs, method = self.context.settings.personal_epochs, self.context.method
         names = method.adapted or tuple(state.initial_local) or tuple(state.server.shared)
         return Phase(names, epochs) if names and epochs else None
+
+    def training_reads(self, state: FederationState) -> int:
+        """Training images that clients read for all evaluations, without datastores."""
+        context, federation = self.context, self.context.federation
+        sizes = np.array([len(client.train) for client in federation.clients])
+        again = 1 + any(len(client.validation) for client in federation.clients)  # validation scores tune once more
+
+        def images(phase: Phase | None, clients: Iterable[int]) -> int:
+            return sum(context.settings.training.images([phase], sizes[client]) for client in clients) if phase else 0
+
+        evaluations = len(context.settings.evaluated) if context.trains else 1
+        tuning = images(self.fine_tuning(), federation.seen) * evaluations * again
+        calibration = int(sizes[context.sampled(context.settings.rounds)].sum())
+        return tuning + images(self.personal_phase(state), range(len(sizes))) + calibration
 
     def predicts_with(self, state: FederationState) -> dict[str, str]:
         """What each kind of score is computed with, in words."""

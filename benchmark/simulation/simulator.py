@@ -120,6 +120,7 @@ class Simulator:
         reads = sum(int(images[context.cohort(number)].sum()) for number in rounds)
         reads += int(sizes[context.federation.seen].sum()) if context.method.initial_statistics else 0
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
+        reads += self.evaluator.training_reads(self.state)
         tests = len(settings.evaluated) * sum(len(client.test) for client in clients)
         if context.test is context.train:
             context.train.expect(reads + tests)

@@ -110,7 +110,7 @@ def probe(run: "Simulator") -> None:
     run.announce_reads()
     context = run.context
     if context.trains:
-        tasks = run.make_tasks(run.sample_cohort(1), 1)
+        tasks = run.make_tasks(run.context.cohort(1), 1)
         training = replace(context.settings.training, epochs=1)
         run.executor.train(context.recipe, context.vit, context.train, tasks, training)
     scored, rows = [], 0

@@ -128,7 +128,7 @@ def test_the_head_trains_before_the_prompts_and_only_the_prompts_use_prototypes(
 def test_a_client_has_its_combination_of_the_cohorts_heads_or_the_initial_head() -> None:
     simulator = toy.simulator("fedpac", of=toy.unequal(), participation=2 / 3, rounds=1)
     initial = simulator.state.server["head.weight"].clone()
-    cohort = simulator.sample_cohort(1).tolist()
+    cohort = simulator.context.cohort(1).tolist()
     updates = toy.learned(simulator, cohort, 1)
     simulator.run()
     (absent,) = {0, 1, 2} - set(cohort)

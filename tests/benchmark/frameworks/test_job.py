@@ -23,7 +23,7 @@ def test_clients_cohorts_and_initial_tensors_are_those_of_our_run(job_file: Path
     run = runner.simulator(options(job.options).grid()[0])
     assert [list(client.train) for client in run.context.federation.clients] == job.train
     assert [list(client.test) for client in run.context.federation.clients] == job.test
-    assert [list(run.sample_cohort(number)) for number in (1, 2, 3)] == job.cohorts
+    assert [list(run.context.cohort(number)) for number in (1, 2, 3)] == job.cohorts
     initial = job.state()
     assert initial.keys() == {"prompt", "head.weight", "head.bias"}
     assert all(torch.equal(run.state.server[name], value) for name, value in initial.items())

@@ -78,7 +78,7 @@ def test_a_run_interrupted_after_every_round_is_as_if_it_never_was() -> None:
 def test_a_checkpoint_holds_what_training_moved_and_no_more() -> None:
     run, kept = undisturbed("fedper")
     _, tensors = unpack(kept[1], "id")
-    first = run.sample_cohort(1).tolist()
+    first = run.context.cohort(1).tolist()
     prompt = {"server/prompt"}
     assert tensors.keys() == prompt | {f"local/{k}/{name}" for k in first for name in run.state.initial_local}
     nothing = unpack(undisturbed("fedper")[1][0], "id")[1]

@@ -21,7 +21,7 @@ def test_only_clients_that_have_trained_keep_tensors(optimiser: str) -> None:
     run = toy.simulator(f"head+{optimiser}", rounds=1, participation=0.5)
     assert run.state.optimiser_local == {}
     run.run()
-    assert sorted(run.state.optimiser_local) == run.sample_cohort(1).tolist()
+    assert sorted(run.state.optimiser_local) == run.context.cohort(1).tolist()
 
 
 @WITH_CLIENT_TENSORS

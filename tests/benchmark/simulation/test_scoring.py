@@ -26,12 +26,6 @@ class Fixed(Method):
         return batch.own(state["logits"])
 
 
-class Margins(Fixed):
-    """Scores that are not log-odds."""
-
-    log_odds = False
-
-
 class Probe(Method):
     """A linear head on the frozen feature."""
 
@@ -44,8 +38,8 @@ def task(client: int, rows: list[int], counts: list[int], logits: list[float]) -
     return ScoringTask(client, np.array(rows, np.int64), np.array(counts), state)
 
 
-def scored(method: Method, *tasks: ScoringTask, threads: int = 1):  # type: ignore[no-untyped-def]
-    return score(Recipe("toy", method), toy.vit(), toy.test_samples(), tasks, threads)
+def scored(method, *tasks, threads=1, temperatures=(1.0,), smoothing=0.0):
+    return score(Recipe("toy", method), toy.vit(), toy.test_samples(), tasks, threads, temperatures, smoothing)
 
 
 def rows(*classes: int) -> list[int]:
@@ -62,27 +56,32 @@ def test_plain_and_prior_corrected_accuracy_match_values_computed_by_hand() -> N
     scores = scored(Fixed(), task(*CORRECTED))
     assert scores.total.tolist() == [6]
     assert scores.right.tolist() == [3]
-    assert scores.right_prior.tolist() == [2]
+    assert scores.right_prior.tolist() == [[2]]
     assert scores.accuracy.tolist() == [0.5]
-    assert scores.accuracy_prior.tolist() == [pytest.approx(1 / 3)]
+    assert scores.accuracy_prior(0).tolist() == [pytest.approx(1 / 3)]
 
 
-def test_the_correction_of_scores_that_are_not_log_odds_only_masks_absent_classes() -> None:
-    scores = scored(Margins(), task(*CORRECTED))
-    assert scores.right.tolist() == [3]  # class 2
-    assert scores.right_prior.tolist() == [1]  # class 0, although the prior of class 1 is seven times as large
+def test_the_temperature_divides_the_logits_before_the_log_prior_is_added():
+    # At T = 1/4: 4 - 2.08 > 0 - 0.13 gives class 0. Class 2 stays excluded at any temperature.
+    scores = scored(Fixed(), task(*CORRECTED), temperatures=(0.25, 1.0, 4.0))
+    assert scores.right_prior.tolist() == [[1, 2, 2]]
+
+
+def test_smoothing_gives_absent_classes_a_share():
+    # Prior (1 + 1, 7 + 1, 1, 1) / 12: class 2 has 5 + log(1/12) = 2.5, class 1 log(8/12) = -0.4.
+    assert scored(Fixed(), task(*CORRECTED), smoothing=1.0).right_prior.tolist() == [[3]]
 
 
 def test_the_correction_adds_exactly_the_log_prior() -> None:
     gap = math.log(3)  # prior 3/4 against 1/4
     margins = (gap - 0.01, gap + 0.01)
     tasks = [task(k, rows(0, 1, 1), [3, 1, 0, 0], [0.0, margin, 0.0, 0.0]) for k, margin in enumerate(margins)]
-    assert scored(Fixed(), *tasks).right_prior.tolist() == [1, 2]
+    assert scored(Fixed(), *tasks).right_prior.tolist() == [[1], [2]]
 
 
 def test_without_known_labels_the_correction_changes_nothing() -> None:
     scores = scored(Fixed(), task(0, rows(2, 2, 1), [0, 0, 0, 0], [0.0, 1.0, 5.0, 0.0]))
-    assert scores.right.tolist() == scores.right_prior.tolist() == [2]
+    assert scores.right.tolist() == scores.right_prior[:, 0].tolist() == [2]
 
 
 def test_a_client_without_test_samples_has_no_accuracy() -> None:
@@ -147,7 +146,7 @@ def test_the_size_of_a_pass_changes_no_score(tokens: int, monkeypatch: pytest.Mo
         logits, labels = samples.features(own) @ weights[k].T, samples.labels[own]
         prior = torch.from_numpy(one.counts / one.counts.sum())
         assert scores.right[k] == (logits.argmax(1) == labels).sum()
-        assert scores.right_prior[k] == ((logits + prior.log()).argmax(1) == labels).sum()
+        assert scores.right_prior[k, 0] == ((logits + prior.log()).argmax(1) == labels).sum()
     assert scores.total.tolist() == sizes
 
 
@@ -160,7 +159,20 @@ def test_the_summary_matches_values_computed_by_hand() -> None:
         "std": pytest.approx(math.sqrt((0 + 0.25 + 0.25 + 0) / 4)),
         "pooled": pytest.approx((5 + 2 + 0 + 2) / 20),
         "clients": 4,
+        "too_few": 0,
     }
+
+
+def test_the_worst_client_is_one_with_enough_test_samples():
+    result = summary(np.array([0.2, 0.6, 0.4, np.nan]), np.array([9, 10, 11, 0]), min_test=10)
+    assert (result["worst"], result["bottom_decile"], result["too_few"]) == (0.4, 0.4, 1)
+    assert result["mean"] == pytest.approx(0.4)  # of all three
+    assert result["clients"] == 3
+
+
+def test_without_a_client_with_enough_test_samples_there_is_no_worst_client():
+    result = summary(np.array([0.2, 0.6]), np.array([9, 3]), min_test=10)
+    assert (result["worst"], result["bottom_decile"], result["too_few"]) == (None, None, 2)
 
 
 def test_the_bottom_decile_is_the_mean_of_the_lowest_tenth() -> None:

@@ -115,7 +115,7 @@ def test_rounds_match_federated_averaging_computed_by_hand() -> None:
     assert [row["accuracy"] for row in outcome.clients] == pytest.approx(shares_of_class_0())
     assert outcome.metrics["seen"] is not None
     assert outcome.metrics["seen"]["mean"] == pytest.approx(np.mean(shares_of_class_0()))
-    assert outcome.images == 2 * 2 * 20
+    assert outcome.images == {"train": 2 * 2 * 20, "fine_tuning": 0, "personal": 20}
 
 
 def test_local_tensors_stay_with_their_clients() -> None:
@@ -146,12 +146,15 @@ def test_before_training_every_client_predicts_with_the_initial_tensors() -> Non
         assert task.state["w"].tolist() == [5, 0]
 
 
-def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
-    run = simulate(LocalPull(shift=5.0), three_clients(), rounds=1, participation=0.1)
+def test_a_client_that_never_trained_predicts_with_the_rule_for_held_out_clients_seen_or_not():
+    federation = three_clients()
+    clients = (*federation.clients[:2], replace(federation.clients[2], held_out=True))
+    run = simulate(LocalPull(shift=5.0), replace(federation, clients=clients), rounds=1, participation=0.1)
     run.run()
-    (trained,) = run.sample_cohort(1)
+    (trained,) = run.context.cohort(1)
+    own = pulled(np.array([5.0, 0.0]), federation.clients[trained].train)[0]
     for task in run.evaluator.tasks(run.state, np.arange(3)):
-        assert (task.state["w"].tolist() == [5, 0]) == (task.client != trained)
+        np.testing.assert_allclose(task.state["w"].numpy(), own, rtol=1e-5)  # the mean over one trained client
 
 
 @pytest.mark.parametrize(
@@ -175,11 +178,11 @@ def test_the_first_evaluation_uses_the_initial_state() -> None:
     assert first["upload_bytes"] == 0
 
 
-@pytest.mark.parametrize(("participation", "size"), [(0.01, 1), (0.25, 2), (0.5, 4), (0.8, 6), (1.0, 8)])
+@pytest.mark.parametrize(("participation", "size"), [(0.01, 1), (0.25, 2), (0.3125, 3), (0.5, 4), (0.8, 6), (1.0, 8)])
 def test_a_cohort_is_the_requested_share_of_the_seen_clients_and_at_least_one(participation: float, size: int) -> None:
     federation = toy.federation(clients=10, held_out=2)
     run = simulate(Pull(), federation, participation=participation)
-    cohorts = [run.sample_cohort(number).tolist() for number in range(1, 40)]
+    cohorts = [run.context.cohort(number).tolist() for number in range(1, 40)]
     for cohort in cohorts:
         assert len(cohort) == len(set(cohort)) == size
         assert cohort == sorted(cohort)
@@ -199,7 +202,7 @@ def test_held_out_clients_never_train() -> None:
 
 def test_never_trained_is_the_share_of_seen_clients_that_no_round_sampled() -> None:
     run = simulate(Pull(), toy.federation(clients=9, held_out=1), rounds=2, participation=0.25)
-    sampled = {*run.sample_cohort(1), *run.sample_cohort(2)}
+    sampled = {*run.context.cohort(1), *run.context.cohort(2)}
     assert run.run().never_trained == pytest.approx((8 - len(sampled)) / 8)
     assert run.outcome.never_trained > 0
 
@@ -212,6 +215,16 @@ def test_held_out_clients_have_no_results_if_the_method_has_no_model_for_them() 
     assert math.isnan(outcome.rounds[-1]["held_out_mean"])
     for row in outcome.clients:
         assert math.isnan(row["accuracy"]) == row["held_out"]
+    assert outcome.unscored == {"seen": 0, "held_out": 2}
+
+
+def test_a_method_without_a_rule_scores_only_clients_that_trained_and_counts_the_others():
+    run = simulate(SeenOnly(), toy.federation(clients=6, held_out=2), rounds=1, participation=0.5)
+    outcome, sampled = run.run(), run.context.sampled(1).tolist()
+    assert outcome.unscored == {"seen": 2, "held_out": 2}
+    assert [row["client"] for row in outcome.clients if not math.isnan(row["accuracy"])] == sampled
+    for group in ("seen", "trained", "personalised"):
+        assert outcome.metrics[group]["clients"] == 2
 
 
 def test_local_prompts_have_no_model_for_held_out_clients() -> None:
@@ -249,7 +262,7 @@ def test_traffic_includes_statistics_and_memory_and_only_the_class_rows_of_a_cli
     federation = run.context.federation
     classes = (federation.counts > 0).sum(1)
     assert len(set(classes[federation.seen].tolist())) > 1
-    sampled = [k for number in (1, 2, 3) for k in run.sample_cohort(number)]
+    sampled = [k for number in (1, 2, 3) for k in run.context.cohort(number)]
     outcome, dense = run.run(), 4 * (10 * 24 + 4 * 24 + 4)
     up = int((4 * 25 * classes[federation.seen]).sum())
     down = int((dense + 4 * 24 + 4 * (24 + 25) * classes[federation.seen]).sum())
@@ -283,7 +296,7 @@ def test_cohorts_and_batches_depend_on_the_seed_but_not_on_the_method() -> None:
 def test_registered_methods_have_the_same_cohorts_and_initial_heads() -> None:
     runs = [toy.simulator(name, participation=0.5) for name in ("fedvpt", "pep-fedpt", "head")]
     for number in (1, 2, 3):
-        assert len({tuple(run.sample_cohort(number)) for run in runs}) == 1
+        assert len({tuple(run.context.cohort(number)) for run in runs}) == 1
     for run in runs[1:]:
         assert torch.equal(run.state.server["head.weight"], runs[0].state.server["head.weight"])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation import evaluator
 from fedprompt.benchmark.simulation.context import RoundSettings
-from fedprompt.benchmark.simulation.executor import Kind
+from fedprompt.benchmark.simulation.executor import Executor, Kind
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
@@ -83,19 +83,44 @@ def test_rounds_of_a_training_free_method_change_and_cost_nothing(monkeypatch: p
     calls: list[int] = []
     monkeypatch.setattr(evaluator, "score", lambda *a: (calls.append(1), score(*a))[1])
     outcome = run.run()
-    assert len(calls) == 1  # nothing changes, so clients are scored once
+    assert len(calls) == 2  # nothing changes, so clients are scored once, and once more for the personalised score
     assert [row["round"] for row in outcome.rounds] == [0, 1, 2, 3]
     assert len({row["seen_mean"] for row in outcome.rounds}) == 1
     assert all(math.isnan(row["train_loss"]) for row in outcome.rounds)
-    assert outcome.images == outcome.upload_bytes == outcome.never_trained == 0
+    assert outcome.images["train"] == outcome.upload_bytes == outcome.never_trained == 0
     assert {row["rounds_trained"] for row in outcome.clients} == {0}
     assert run.executor.summary()["used"] == "none: nothing is trained"
 
 
-def test_backbone_passes_are_counted_in_whole_images() -> None:
-    """`head` computes the frozen feature of each of 60 training and 30 test images once, in any number of rounds."""
-    vit, data = toy.fresh_vit(), toy.dataset()
-    train, test = Samples(data.train_x, data.train_y, vit), Samples(data.test_x, data.test_y, vit)
-    streams, settings = RandomStreams("toy", "toy", 0), RoundSettings(4, 1.0, 1, ONE_STEP)
-    run = Simulator(registry.create("head"), vit, train, test, toy.federation(), streams, settings)
-    assert run.run().backbone_passes == 60 + 30
+@pytest.mark.parametrize("executor", ["sequential", "threaded", "fused"])
+def test_passes_are_those_that_the_method_needs_however_they_are_computed(executor):
+    """`head` reads one frozen feature of each image, from a cache or not."""
+    federation, passes = toy.unequal(), []
+    sizes = [len(client.train) for client in federation.clients]
+    tests = sum(len(client.test) for client in federation.clients)
+    for vit in (
+        toy.fresh_vit(),
+        toy.fresh_vit(identity="passes"),
+        toy.fresh_vit(identity="passes"),
+    ):  # the last: cached
+        data = toy.dataset()
+        train = Samples(data.train_x, data.train_y, vit, identity="train")
+        test = Samples(data.test_x, data.test_y, vit, identity="test")
+        streams, settings = RandomStreams("toy", "toy", 0), RoundSettings(4, 1.0, 1, ONE_STEP)
+        run = Simulator(registry.create("head"), vit, train, test, federation, streams, settings, Executor(executor, 2))
+        passes.append({name: layers / vit.depth for name, layers in run.run().layers.items()})
+    expected = {
+        "train": 4 * 2 * sum(sizes[:3]),
+        "fine_tuning": 0,
+        "evaluate": 5 * tests,
+        "calibrate": sum(sizes[:3]),
+        "personal": sum(sizes) + tests,
+    }
+    assert passes == [expected] * 3
+
+
+def test_a_method_that_prompts_the_input_needs_all_layers_of_every_sample_and_none_of_padding():
+    runs = [toy.simulator("fedvpt", of=toy.unequal(), executor=executor) for executor in ("sequential", "fused")]
+    one, other = (run.run().layers for run in runs)
+    assert one == other
+    assert one["train"] == 2 * 2 * (21 + 10 + 15) * toy.vit().depth

@@ -97,28 +97,33 @@ def _training_seconds(run: Simulator, task: ClientTask, training: LocalTraining,
 
 
 def _evaluation_seconds(run: Simulator, images: int) -> float:
-    """Seconds of all evaluations, from a timed pass over up to `images` test images."""
+    """Seconds of all predictions, from a timed pass over up to `images` test images.
+
+    After the last round, all clients are scored once more for their personalised score, and the training data of the
+    sampled ones fit the temperature of the prior correction.
+    """
     context, clients = run.context, run.context.federation.clients
     rows = np.arange(min(256, images, len(context.test.labels)))
     tasks = [replace(run.evaluator.tasks(run.state, context.federation.seen[:1])[0], rows=rows)]
     image_seconds = _timed(lambda: score(context.recipe, context.vit, context.test, tasks)) / len(rows)
-    scored = sum(len(client.test) + len(client.validation) for client in clients)
-    scored += sum(len(client.train) for client in clients) if has_datastore(context.method) else 0
-    return _evaluations(context) * scored * image_seconds
+    personal = bool(context.settings.personal_epochs)
+    tests = (_evaluations(context) + personal) * sum(len(client.test) for client in clients)
+    validations = _evaluations(context) * sum(len(client.validation) for client in clients)
+    calibration = sum(len(clients[k].train) for k in context.sampled(context.settings.rounds))
+    stored = sum(len(client.train) for client in clients) if has_datastore(context.method) else 0
+    scored = tests + validations + calibration + (_evaluations(context) + personal) * stored
+    return scored * image_seconds
 
 
 def _fine_tuning_seconds(run: Simulator, task: ClientTask, training: LocalTraining) -> float:
-    """Seconds of training before evaluations, in the whole run.
+    """Seconds of training before scores, in the whole run: the method's own of seen clients, and for personal scores.
 
-    Seen clients fine-tune if the method does so, once more for their validation samples. Held-out clients train for
-    their score after adaptation.
+    Seen clients fine-tune once more for their validation samples.
     """
     context, federation, seconds = run.context, run.context.federation, 0.0
-    evaluations = _evaluations(context)
-    repeats = 1 + any(len(client.validation) for client in federation.clients)
-    passes = [(context.method.fine_tuning, federation.seen)] * (repeats * evaluations)
-    for last in [False] * (evaluations - 1) + [True]:
-        passes.append((run.evaluator.adaptation(run.state, last), federation.held_out))
+    repeats = _evaluations(context) * (1 + any(len(client.validation) for client in federation.clients))
+    passes = [(run.evaluator.fine_tuning(), federation.seen)] * repeats
+    passes.append((run.evaluator.personal_phase(run.state), np.arange(len(federation.clients))))
     for phase in dict.fromkeys(phase for phase, _ in passes if phase is not None):
         one_epoch = replace(phase, epochs=1)
         task_seconds = _timed(partial(_train, context, task, training, (one_epoch,)))

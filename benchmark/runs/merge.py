@@ -12,7 +12,10 @@ from fedprompt.benchmark.runs.store import Entry, Store
 from fedprompt.data.errors import reason
 
 FILES = ("config.json", "result.json", "rounds.parquet", "clients.parquet", "log.txt")
-MEASURED = ("metrics", "metrics_prior", "communication", "parameters", "never_trained")
+MEASURED = (
+    *("metrics", "metrics_prior", "metrics_prior_uncalibrated", "temperature", "unscored", "communication"),
+    *("parameters", "images", "never_trained"),
+)
 """The keys of a record in which two executions of a run must agree; times and hosts are not among them."""
 
 

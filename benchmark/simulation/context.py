@@ -27,8 +27,8 @@ class RoundSettings:
         participation: Share of the seen clients sampled in each round.
         eval_every: Rounds between evaluations.
         training: Local training, unless a phase of the method overrides it.
-        personal_epochs: Local epochs on a client's own data before its personalised score after the last round, and of a
-            method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
+        personal_epochs: Local epochs on a client's own data before its personalised score after the last round, and of
+            a method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
         min_test: Test samples that a client needs to count for the worst client and the lowest tenth.
         prior_smoothing: Samples of each class added to a client's class counts for the prior correction.
     """

@@ -1,7 +1,7 @@
 """Scores clients on their own test data, many clients per pass, with plain and with prior-corrected logits.
 
-The corrected logits are logits / T + log prior. `calibration` chooses the temperature T afterwards, so that each client is
-scored at all temperatures of a grid at once.
+The corrected logits are logits / T + log prior. `calibration` chooses the temperature T afterwards, so that each client
+is scored at all temperatures of a grid at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence

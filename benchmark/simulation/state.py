@@ -95,8 +95,8 @@ class FederationState:
         """What each client predicts with.
 
         A client that has trained uses its own local tensors and personal copies. One that has not, seen or held out,
-        has none: its local tensors follow from what the server sends to a client that it does not know and from the mean
-        over the trained clients, as the method defines.
+        has none: its local tensors follow from what the server sends to a client that it does not know and from the
+        mean over the trained clients, as the method defines.
         """
         mean, states = None, []
         for client in clients:

@@ -17,7 +17,9 @@ SPLITS = (
     *("seen", "trained", "held_out", "held_out_unlabelled", "held_out_adapted"),  # `adapted`: in records of version 0.2
     *("personalised", "held_out_personalised", "validation"),
 )
-MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients")
+MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients", "too_few")
+PREFIXES = {"": "metrics", "prior.": "metrics_prior", "uncalibrated.": "metrics_prior_uncalibrated"}
+IMAGES = ("train", "fine_tuning", "personal")
 RUN_COLUMNS = ["run_id", "method", "family", "setting", "alpha", "seed"]  # repeated in each row of a round or client
 
 
@@ -96,7 +98,9 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
 
     Columns:
         `seen.mean`, `held_out.worst`, ...: accuracies in [0, 1], NaN for a failed run or if there are no such clients;
-        `prior.seen.mean`, ...: the same with prior-corrected logits.
+        `prior.seen.mean`, ...: the same with prior-corrected logits; `uncalibrated.seen.mean`: at temperature 1.
+        `temperature`: of the prior correction. `unscored.seen`, ...: clients that never trained and have no score.
+        `images.train`, ...: images trained on, and `backbone_passes`: images passed through the whole backbone.
         `upload_mb`, `download_mb`: traffic of the whole run in 10^6 bytes. `seconds`: wall-clock time of the run.
         `setting`: data set and heterogeneity; `group`: the same without `skew`, the partition.
         `method`: names the method's own options where its runs differ in them; `family`: "" if the record has none.
@@ -151,7 +155,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     row = {
         key: record.get(key) for key in ("run_id", "method", "dataset", "partition", "alpha", "seed", "status", "error")
     }
-    for prefix, key in (("", "metrics"), ("prior.", "metrics_prior")):
+    for prefix, key in PREFIXES.items():
         for split in SPLITS:
             measured = (record.get(key) or {}).get(split) or {}
             row |= {f"{prefix}{split}.{name}": _number(measured.get(name)) for name in MEASURES}
@@ -166,6 +170,11 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "seconds": _number((record.get("seconds") or {}).get("total")),
         "images_per_second": _number(record.get("images_per_second")),
         "never_trained": _number(record.get("never_trained")),
+        "temperature": _number(record.get("temperature")),
+        "calibration_mb": _number(record.get("calibration_bytes")) / 1e6,
+        "backbone_passes": _number(record.get("backbone_passes")),
+        **{f"unscored.{group}": _number((record.get("unscored") or {}).get(group)) for group in ("seen", "held_out")},
+        **{f"images.{use}": _number((record.get("images") or {}).get(use)) for use in IMAGES},
         "trials": _number(record["own_settings"].get("trials")),
     }
 

@@ -15,11 +15,15 @@ TYPES: dict[str, tuple[type, str]] = {
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
     "metrics_prior": (dict, dict),
+    "metrics_prior_uncalibrated": (dict, dict),
+    **dict.fromkeys(("images", "passes", "unscored"), (dict,)),
     "communication": (dict,),
     "parameters": (dict,),
     "seconds": (dict,),
     "by_class": (dict, list, list),
-    **dict.fromkeys(("alpha", "images_per_second", "never_trained", "gpu_peak_bytes"), ()),
+    **dict.fromkeys(
+        ("alpha", "images_per_second", "never_trained", "gpu_peak_bytes", "temperature", "calibration_bytes"), ()
+    ),
 }
 """Numeric parts of a record, each with the types of its nested containers, outermost first."""
 

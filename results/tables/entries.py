@@ -10,8 +10,7 @@ from fedprompt.results.statistics.inference import reached
 
 PER_RUN = "per run"
 PRIOR_NOTES = [
-    "+prior: logits + log of the client's class prior, classes absent at the client masked",
-    "+prior of a training-free head: only the masking, as its scores are not log-odds",
+    "+prior: logits / T + log of the client's class prior; one T per run, fitted on the training clients' own data",
 ]
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}
@@ -41,14 +40,14 @@ class Block(NamedTuple):
 
 def heading(metric: str) -> str:
     """A metric's name as a column heading: `held_out.mean` is `held-out`, `prior.seen.mean` is `mean+prior`."""
-    prior = metric.startswith("prior.")
-    split, _, measure = metric.removeprefix("prior.").rpartition(".")
+    prior = "+prior" * metric.startswith("prior.") + "+prior (T=1)" * metric.startswith("uncalibrated.")
+    split, _, measure = metric.removeprefix("prior.").removeprefix("uncalibrated.").rpartition(".")
     name = NAMES.get(measure, measure)
     if split not in ("", "seen"):
         group = split.replace("held_out_unlabelled", "unlabelled").replace("held_out_adapted", "adapted")
         group = group.replace("_", "-")
         name = group if measure == "mean" else f"{group} {name}"
-    return name + "+prior" * prior
+    return name + prior
 
 
 def is_difference(frame: pd.DataFrame) -> bool:
@@ -96,7 +95,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     words = {entry.value for block in blocks(frame) for column in block.columns for entry in column}
     lines += ["; ".join(meaning for word, meaning in meanings.items() if word in words)] * bool(words & set(WORDS))
     lines += tuning_notes(frame)
-    corrected = any(metric.startswith("prior.") for metric in metrics) or any(
+    corrected = any(metric.startswith(("prior.", "uncalibrated.")) for metric in metrics) or any(
         name.endswith("+prior") for name in methods(frame)
     )
     return lines + PRIOR_NOTES * corrected

@@ -351,7 +351,8 @@ def test_the_prior_of_a_held_out_client_comes_from_its_training_labels(mixed: li
 
 def test_held_out_clients_without_labels_are_reported_separately() -> None:
     metrics = pep(rounds=1).outcome.metrics
-    assert set(metrics) == {"seen", "held_out", "held_out_unlabelled"}
+    groups = {"seen", "trained", "held_out", "held_out_unlabelled", "personalised", "held_out_personalised"}
+    assert set(metrics) == groups
     assert all(group is not None and group["clients"] for group in metrics.values())
 
 
@@ -375,3 +376,16 @@ def test_no_tensor_is_personal() -> None:
     assert not simulator.context.method.personalised
     assert simulator.outcome.parameters["local"] == 0
     assert not simulator.state.local
+
+
+def test_the_centre_is_the_mean_of_the_known_prototypes_only():
+    """Class 1 has neither an old prototype nor samples; class 2 keeps its old one."""
+    method, dim = registry.create("pep-fedpt").method, 2
+    server = {"prototypes": torch.tensor([[0.0, 0], [0, 0], [6, 2]]), "known": torch.tensor([0.0, 0, 1])}
+    statistics = {
+        "prototype.sum": torch.tensor([[8.0, 4], [0, 0], [0, 0]]),
+        "prototype.count": torch.tensor([[2.0], [0], [0]]),
+    }
+    changed = method.apply_statistics({**server, "centre": torch.zeros(dim)}, statistics)
+    assert changed["prototypes"].tolist() == [[4, 2], [0, 0], [6, 2]]
+    assert changed["centre"].tolist() == [5, 2]  # of (4, 2) and (6, 2)

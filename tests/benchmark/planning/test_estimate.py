@@ -25,22 +25,19 @@ def test_resident_memory_is_in_megabytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("validation", "adapt", "images"),
+    ("validation", "method", "images"),
     [
-        (0.0, 0, 71 * (16 + 4)),  # 16 seen and 4 held-out clients
-        (0.5, 0, 35 * (16 + 16 + 4)),  # seen clients twice, for their validation samples
-        (0.0, 9, 71 * 16),  # held-out clients train for 9 epochs instead of fine-tuning
+        (0.0, "fedvpt", 71 * 20),  # 16 seen and 4 held-out clients, before their personalised scores
+        (0.0, "fedbabu", 71 * (16 + 20)),  # 16 seen clients before they are scored, too
+        (0.5, "fedbabu", 35 * (16 + 16 + 4)),  # and again before their validation samples
     ],
 )
-def test_estimated_time_includes_fine_tuning_before_evaluations(
-    validation: float, adapt: int, images: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_estimated_time_includes_training_before_scores(validation, method, images, monkeypatch):
     monkeypatch.setattr(
         "fedprompt.benchmark.planning.estimate._timed", lambda call: 48.0
     )  # one second per image of three timed batches
 
-    def estimated(epochs: int) -> float:
-        fields = (f"fedbabu.tune_epochs={epochs}",)
-        return estimate(config(methods=("fedbabu",), validation=validation, adapt_epochs=adapt, set=fields)).seconds
+    def estimated(epochs):
+        return estimate(config(methods=(method,), validation=validation, personal_epochs=epochs)).seconds
 
     assert estimated(3) - estimated(1) == pytest.approx(2 * images)

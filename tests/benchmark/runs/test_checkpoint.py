@@ -30,9 +30,9 @@ def undisturbed(method: str) -> tuple[Simulator, list[bytes]]:
 
 
 def numbers(run: Simulator) -> Any:
-    """All that a run measured but its times; backbone passes depend on what the process holds already."""
+    """All that a run measured but its times."""
     rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.rounds]
-    aside = {"train_seconds", "eval_seconds", "backbone_passes"}
+    aside = {"train_seconds", "eval_seconds"}
     return json.dumps({k: v for k, v in asdict(run.outcome).items() if k not in aside} | {"rounds": rounds})
 
 
@@ -88,7 +88,7 @@ def test_a_checkpoint_holds_what_training_moved_and_no_more() -> None:
 def test_passes_and_the_choice_of_an_executor_go_on() -> None:
     run = toy.simulator("fedvpt", rounds=1, executor="fused")
     run.run()
-    run.executor.width, passes = 2, run.outcome.backbone_passes
+    run.executor.width, passes = 2, run.outcome.layers["train"]
     again, short = (toy.simulator("fedvpt", rounds=2, executor="fused") for _ in range(2))
     restore(again, *unpack(pack(run, "id", 0.0, []), "id"))
     assert (again.executor.used, again.executor.width) == ("fused", 2)
@@ -96,7 +96,7 @@ def test_passes_and_the_choice_of_an_executor_go_on() -> None:
     restore(short, *unpack(pack(run, "id", 0.0, []), "id"))
     assert (short.executor.used, short.executor.width) == ("fused", None)
     again.run()
-    assert again.outcome.backbone_passes > passes > 0
+    assert again.outcome.layers["train"] == 2 * passes > 0
 
 
 def content() -> bytes:

@@ -45,7 +45,7 @@ def cut(run: RunConfig, store: Store, rounds: Sequence[int]) -> None:
 
 def measured(record: Record) -> str:
     """Returns the content of a record without times and hosts."""
-    aside = ("seconds", "when", "images_per_second", "backbone_passes")
+    aside = ("seconds", "when", "images_per_second")
     result = {key: value for key, value in record.result.items() if key not in aside}
     rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in record.rounds]
     return json.dumps([result, rounds, record.clients])

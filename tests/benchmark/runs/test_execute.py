@@ -25,7 +25,7 @@ def test_a_record_carries_what_readers_expect() -> None:
     assert result["config"] == run.model_dump(mode="json")
     for metrics in (result["metrics"], result["metrics_prior"]):
         for group in ("seen", "held_out"):
-            assert metrics[group].keys() == {"mean", "worst", "bottom_decile", "std", "pooled", "clients"}
+            assert metrics[group].keys() == {"mean", "worst", "bottom_decile", "std", "pooled", "clients", "too_few"}
     # fedper: 10 prompt tokens of width 96 travel, a head of 10 x 96 + 10 stays; 2 of 16 seen clients a round
     assert result["parameters"] == {"shared": 960, "local": 970}
     heads = {"head.weight": [10, 96], "head.bias": [10]}
@@ -33,8 +33,17 @@ def test_a_record_carries_what_readers_expect() -> None:
     assert result["travelling"] == {"upload": {"prompt": [10, 96]}, "download": {"prompt": [10, 96]}}
     assert result["predicts_with"] == {
         "seen": "the averaged prompt under its personal head",
+        "untrained": "the averaged prompt under the mean of the clients' heads",
         "held_out": "the averaged prompt under the mean of the clients' heads",
+        "personalised": "after 1 epoch of head.weight, head.bias on its own data",
     }
+    assert result["images"] == {
+        "train": sum(row["train_samples"] * row["rounds_trained"] for row in record.clients),
+        "fine_tuning": 0,
+        "personal": sum(row["train_samples"] for row in record.clients),
+    }
+    assert result["backbone_passes"] == sum(result["passes"].values()) > result["images"]["train"]
+    assert result["unscored"] == {"seen": 0, "held_out": 0}
     assert result["communication"] == {"upload_bytes": 2 * 2 * 3840, "download_bytes": 2 * 2 * 3840}
     assert result["seconds"]["total"] >= result["seconds"]["train"] + result["seconds"]["eval"]
     assert result["images_per_second"] > 0
@@ -96,7 +105,8 @@ def test_images_of_any_size_and_a_client_without_test_samples_run(tmp_path: Path
     record = execute(run)
     tested = [row for row in record.clients if row["test_samples"]]
     assert len(tested) == 3
-    assert sum(m["clients"] for m in record.result["metrics"].values() if m) == 3
+    metrics = record.result["metrics"]
+    assert sum(metrics[group]["clients"] for group in ("seen", "held_out") if metrics[group]) == 3
 
 
 def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -136,3 +146,53 @@ def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone() -> None
     rows = json.loads(json.dumps(record.result, allow_nan=False))["by_class"]["mix_weights"]
     assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in rows if row[0] is not None)
     assert "by_class" not in execute(config()).result
+
+
+def test_cohorts_and_batch_orders_of_real_runs_do_not_depend_on_the_method():
+    runs = [runner.simulator(config(methods=(name,), lr=lr)) for name, lr in (("head", 0.1), ("fedvpt", 0.2))]
+    for number in (1, 2):
+        cohorts = [run.context.cohort(number).tolist() for run in runs]
+        assert cohorts[0] == cohorts[1]
+        orders = [
+            [task.rng.permutation(task.rows).tolist() for task in run.make_tasks(cohorts[0], number)] for run in runs
+        ]
+        assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "read"),
+    [
+        ("epochs", 3, lambda run: run.context.settings.training.epochs),
+        ("batch_size", 5, lambda run: run.context.settings.training.batch_size),
+        ("lr", 0.125, lambda run: run.context.settings.training.lr),
+        ("momentum", 0.25, lambda run: run.context.settings.training.momentum),
+        ("weight_decay", 0.375, lambda run: run.context.settings.training.weight_decay),
+        ("clip_norm", 2.5, lambda run: run.context.settings.training.clip_norm),
+        ("rounds", 7, lambda run: run.context.settings.rounds),
+        ("participation", 0.5, lambda run: run.context.settings.participation),
+        ("eval_every", 6, lambda run: run.context.settings.eval_every),
+        ("personal_epochs", 4, lambda run: run.context.settings.personal_epochs),
+        ("min_test", 3, lambda run: run.context.settings.min_test),
+        ("prior_smoothing", 0.5, lambda run: run.context.settings.prior_smoothing),
+        ("normalize", "none", lambda run: {"none": "none"}[mean_and_std(run)]),
+    ],
+)
+def test_an_option_of_the_command_line_reaches_the_simulator(option, value, read, bench, monkeypatch):
+    """Any of them may be replaced by a constant on the way: each value differs from its default."""
+    runs, real = [], runner.assemble
+    monkeypatch.setattr(
+        runner, "assemble", lambda *a: runs.append(real(*a)) or (_ for _ in ()).throw(ConfigError("stop"))
+    )
+    bench("run", "--method", "head", f"--{option.replace('_', '-')}", value)
+    assert read(runs[0]) == value
+    assert getattr(config(), option) != value
+
+
+def mean_and_std(run):
+    """The name of the normalisation of both splits, from how they map black and white."""
+    names = {(0.0, 1.0): "none", (-1.0, 1.0): "half"}
+    (found,) = {
+        names.get((float(((0 - s._mean) / s._std).max()), round(float(((255 - s._mean) / s._std).max()), 4)), "other")
+        for s in (run.context.train, run.context.test)
+    }
+    return found

@@ -73,9 +73,10 @@ def simulate(
     training: LocalTraining = ONE_STEP,
     seed: int = 0,
     executor: Kind = "auto",
+    personal_epochs: int = 1,
 ) -> Simulator:
     data, streams = (toy.train_samples(), toy.test_samples()), RandomStreams("toy", "toy", seed)
-    settings = RoundSettings(rounds, participation, eval_every, training)
+    settings = RoundSettings(rounds, participation, eval_every, training, personal_epochs)
     return Simulator(Recipe("toy", method), toy.vit(), *data, federation, streams, settings, Executor(executor))
 
 

@@ -60,6 +60,9 @@ def _wrong_type(record: Mapping[str, Any]) -> str | None:
             return f"contains something other than {name} in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
         return "contains something other than text in environment"
+    federation = {k: v for k, v in record.get("federation", {}).items() if k not in ("hash", "unused")}
+    if not _is_numeric(federation, (dict,)):
+        return "contains something other than numbers in federation"
     for key, containers in NUMBERS.items():
         if not _is_numeric(record.get(key), containers):
             return f"contains something other than numbers in {key}"

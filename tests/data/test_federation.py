@@ -136,7 +136,7 @@ def test_drift_is_the_distance_from_targets_that_cannot_be_met() -> None:
 
 
 def test_the_drift_of_test_shares_is_not_that_of_training_shares(tmp_path):
-    # Each client is tested on the class that it does not train on. No shares are drawn, so training shares do not drift.
+    # Each client is tested on the class that it does not train on. No shares are drawn, so drift is 0.
     dataset, path = toy([0, 0, 1, 1], [0, 1], 2), tmp_path / "lists.json"
     path.write_text('{"train": [[0, 1], [2, 3]], "test": [[1], [0]]}')
     federation = build(dataset, PartitionSettings("file", partition_file=str(path), held_out=0), stream(0))

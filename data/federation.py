@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.errors import DataError, unknown
 from fedprompt.data.files import json_files
+from fedprompt.data.label_skew import LabelSkew, label_skew, total_variation
 from fedprompt.data.partitions import partition_files
 from fedprompt.data.partitions.assignment import Part
 from fedprompt.data.partitions.positions import check_not_empty, check_positions, class_counts, set_aside
@@ -68,6 +69,11 @@ class Federation:
         return np.flatnonzero([client.held_out for client in self.clients])
 
     @cached_property
+    def label_skew(self) -> LabelSkew:
+        """The label skew that the clients have."""
+        return label_skew(self.counts, self.test_counts, self.seen, self.drift)
+
+    @cached_property
     def hash(self) -> str:
         """sha256 of the identity of the data set, the settings and all clients, but not of the data set's name."""
         facts = [self.identity, self.settings.facts(), round(self.drift, 6), self.test_part, self.dropped]
@@ -80,7 +86,7 @@ class Federation:
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
-        """Returns the numbers of clients and samples, the client sizes, and what is unused.
+        """Returns the numbers of clients and samples, the client sizes, what is unused, and the label skew.
 
         `untested` is the number of clients without a test sample. `untrained` is the number of test samples whose class
         is not among the training samples of their client.
@@ -99,7 +105,7 @@ class Federation:
             "untested": int((self.test_counts.sum(axis=1) == 0).sum()),
             "untrained": int(self.test_counts[self.counts == 0].sum()),
             "unused": list(self.unused),
-            "drift": self.drift,
+            **asdict(self.label_skew),
         }
 
     def save(self, path: Path) -> None:
@@ -194,7 +200,7 @@ def _build(dataset: DataSet, settings: PartitionSettings, stream: Callable[[str]
     if assignment.target_shares is not None:
         counts = class_counts(dataset.train_y, assignment.train, len(dataset.classes))
         actual_shares = counts / counts.sum(axis=1, keepdims=True)
-        drift = float((np.abs(assignment.target_shares - actual_shares).sum(axis=1) / 2).mean())
+        drift = float(total_variation(assignment.target_shares, actual_shares).mean())
     train, validation = set_aside(assignment.train, settings.validation, stream("validation"))
     held_out = _held_out(settings, assignment.domains, stream("held-out")).tolist()
     clients = tuple(map(Client, train, assignment.test, held_out, assignment.domains, validation))

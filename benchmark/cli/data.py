@@ -135,15 +135,19 @@ def show(
 
 
 def _table(federation: Any) -> None:
+    from fedprompt.results.tables.federation import description
+
     counts, tests = federation.counts, federation.test_counts
     sizes, unused = counts.sum(axis=1), federation.unused
     clients = f"{len(sizes):,} clients, {len(federation.held_out)} held out"
     print(f"{federation.dataset}, {federation.settings.label}: {clients}, tested on {federation.test_part} images")
     print(f"training samples per client: {sizes.min():,} to {sizes.max():,}, mean {sizes.mean():,.1f}; ", end="")
     print(f"unassigned: {unused[0]:,} training, {unused[1]:,} test")
-    untrained, tested = federation.summary()["untrained"], int(tests.sum())
+    summary, tested = federation.summary(), int(tests.sum())
+    untrained = summary["untrained"]
     print(f"test samples of classes without training samples on their client: {untrained:,} of {tested:,}", end="")
     print(f" ({untrained / tested:.1%})" if tested else "")
+    print(f"label skew: {description({f'federation_{k}': v for k, v in summary.items()})}")
     print(f"{'client':>6} {'train':>6} {'test':>6} {'classes':>7}  domain")
     for i, client in enumerate(federation.clients[:SHOWN]):
         mark = " held out" if client.held_out else ""

@@ -37,6 +37,9 @@ class PartitionOptions(BaseModel):
     validation: float = Field(0.0, description="share of each client's training samples kept for validation")
     sizes: str | None = Field(None, description="client sizes of dirichlet: equal or lognormal [default: equal]")
     size_sigma: float | None = Field(None, description="sigma of the log-normal client sizes [default: 1]")
+    samples_per_client: int | None = Field(
+        None, description="training samples of each client of dirichlet; the others are unused [default: all are used]"
+    )
     classes_per_client: int | None = Field(None, description="classes per client, for pathological [default: 2]")
     clients_per_domain: int | None = Field(None, description="clients per domain [default: 1]")
     domain: str | None = Field(None, description="held-out domain of leave-one-domain-out")

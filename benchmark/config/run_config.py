@@ -99,11 +99,11 @@ class RunConfig(RunSettings):
 
 
 def workload_key(config: Mapping[str, Any], *ignored: str) -> str:
-    """Returns a key that is equal for runs of equal cost.
+    """Returns a key that is equal for runs of equal cost. An option that is None may be missing, as in older records.
 
     Args:
         config: a run configuration as JSON, such as the `config` of a record.
         ignored: fields left out besides seed, alpha and the locations of files.
     """
     left_out = {*NOT_OF_THE_WORKLOAD, *ignored}
-    return json.dumps({k: v for k, v in config.items() if k not in left_out}, sort_keys=True)
+    return json.dumps({k: v for k, v in config.items() if k not in left_out and v is not None}, sort_keys=True)

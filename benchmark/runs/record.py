@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.hardware import environment
+from fedprompt.data.label_skew import share_of_tests
 
 if TYPE_CHECKING:  # torch is imported where runs are computed
     from fedprompt.benchmark.simulation.simulator import Simulator
@@ -60,7 +61,11 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         "backbone_passes": sum(outcome.layers.values()) / context.vit.depth,
         "executor": run.executor.summary(),
         "never_trained": outcome.never_trained,
-        "federation": {"hash": context.federation.hash, **context.federation.summary()},
+        "federation": {
+            "hash": context.federation.hash,
+            **context.federation.summary(),
+            "never_sampled_tests": _never_sampled_tests(run),
+        },
         "environment": environment.describe() | {"device": config.device, "threads": str(run.executor.threads)},
         "family": method.family,
         "deviations": context.recipe.deviations,
@@ -68,6 +73,14 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         **({"gpu_peak_bytes": gpu_peak_bytes} if gpu_peak_bytes else {}),
     }
     return Record(config, result, outcome.rounds, outcome.clients)
+
+
+def _never_sampled_tests(run: Simulator) -> float | None:
+    """Share of the seen clients' test samples whose client no round sampled; None if nothing is trained."""
+    if not run.context.trains:
+        return None
+    federation = run.context.federation
+    return share_of_tests(federation.test_counts[federation.seen], run.state.rounds_trained[federation.seen] == 0)
 
 
 def _header(config: RunConfig) -> dict[str, Any]:

@@ -54,7 +54,9 @@ class Evaluator:
         """
         last, trains = row["round"] == self.context.settings.rounds, self.context.trains
         scored = self.groups(state, row["round"])
-        if trains or self.scores is None:  # without training nothing has changed
+        if trains or self.scores is None:  # without training nothing changes: scored once, or once more after a restart
+            if not trains:
+                outcome.layers = {use: layers for use, layers in outcome.layers.items() if use == "train"}
             self.scores = self.score(state, scored.clients, outcome, self.fine_tuning(), correct=last or not trains)
         outcome.metrics = self._summaries(self.scores.accuracy, self.scores.total, scored)
         self._score_variants(state, outcome)
@@ -159,13 +161,14 @@ class Evaluator:
         for group in _few(clients):
             tasks = self.tasks(state, group, part=part)
             with outcome.counted(vit, "fine_tuning"):
-                tuned = self._tuned([task for task in tasks if not task.held_out], fine_tuning, outcome, "fine_tuning")
+                tuned, images = self.tuned([task for task in tasks if not task.held_out], fine_tuning)
+            outcome.images["fine_tuning"] += images
             tasks = self._with_own_data([*tuned, *(task for task in tasks if task.held_out)])
             with outcome.counted(vit, "evaluate"):
                 scores = self._predict(tasks, self.context.train if part == "validation" else None, correct)
             if correct:
                 with outcome.counted(vit, "calibrate"):
-                    scores.losses = self._losses(tasks, outcome)
+                    scores.losses = self._losses(tasks)
             parts.append(scores)
         return joined(parts)
 
@@ -187,6 +190,7 @@ class Evaluator:
         """What only the last round has: the prior correction, the personalised scores, one row per client."""
         place = calibration.best(scores.losses)
         outcome.temperature = float(calibration.GRID[place])
+        outcome.calibration_bytes = calibration.BYTES_PER_CLIENT * len(scored.groups["trained"])
         corrected, uncalibrated = scores.accuracy_prior(place), scores.accuracy_prior(calibration.UNCALIBRATED)
         outcome.metrics_prior = self._summaries(corrected, scores.total, scored)
         outcome.metrics_prior_uncalibrated = self._summaries(uncalibrated, scores.total, scored)
@@ -210,7 +214,8 @@ class Evaluator:
             return np.full(len(scored.clients), np.nan)
         with outcome.counted(self.context.vit, "personal"):
             for group in _few(scored.clients):
-                tasks = self._tuned(self.tasks(state, group), phase, outcome, "personal")
+                tasks, images = self.tuned(self.tasks(state, group), phase)
+                outcome.images["personal"] += images
                 parts.append(self._predict(self._with_own_data(tasks, held_out=True)))
         scores = joined(parts)
         for name, group in (("personalised", "seen"), ("held_out_personalised", "held_out")):
@@ -223,7 +228,7 @@ class Evaluator:
         smoothing, samples = context.settings.prior_smoothing, samples or context.test
         return score(context.recipe, context.vit, samples, tasks, self.executor.threads, temperatures, smoothing)
 
-    def _losses(self, tasks: list[ScoringTask], outcome: Outcome) -> np.ndarray:
+    def _losses(self, tasks: list[ScoringTask]) -> np.ndarray:
         """The losses at all temperatures on the own data of those clients that a round has sampled."""
         context = self.context
         sampled = set(context.sampled(context.settings.rounds).tolist())
@@ -232,7 +237,6 @@ class Evaluator:
             for task in tasks
             if task.client in sampled
         ]
-        outcome.calibration_bytes += calibration.BYTES_PER_CLIENT * len(training)
         smoothing = context.settings.prior_smoothing
         return calibration.losses(
             context.recipe, context.vit, context.train, training, self.executor.threads, smoothing
@@ -242,22 +246,22 @@ class Evaluator:
         """The tasks with datastores where the method has them; held-out clients have one only if `held_out`."""
         return with_datastore(self.context, tasks, held_out) if has_datastore(self.context.method) else tasks
 
-    def _tuned(
-        self, tasks: list[ScoringTask], phase: Phase | None, outcome: Outcome, purpose: str
-    ) -> list[ScoringTask]:
-        """The tasks after every client trained a phase on its own data; nothing of it reaches the server."""
+    def tuned(self, tasks: list[ScoringTask], phase: Phase | None) -> tuple[list[ScoringTask], int]:
+        """The tasks after every client trained a phase on its own data, and the images that this took.
+
+        Nothing of it reaches the server.
+        """
         if phase is None or not tasks:
-            return tasks
+            return tasks, 0
         context = self.context
         recipe = Recipe(context.recipe.name, context.method)  # optimisers act in rounds only
         training = self._training_tasks(tasks)
         updates = self.executor.train(recipe, context.vit, context.train, training, context.settings.training, (phase,))
         tuned = []
         for task, update in zip(tasks, updates, strict=True):
-            outcome.images[purpose] += update.images
             shared = context.class_rows.scatter(update.shared, context.class_ids(update.classes), task.state.shared)
             tuned.append(replace(task, state=replace(task.state, shared=shared, local=update.local)))
-        return tuned
+        return tuned, sum(update.images for update in updates)
 
     def _training_tasks(self, tasks: Sequence[ScoringTask]) -> list[ClientTask]:
         federation, streams = self.context.federation, self.context.streams

@@ -52,7 +52,11 @@ class Assignment:
 
 
 def assign(
-    labels: Labelled, target_shares: Array, rng: np.random.Generator, weights: Array | None = None
+    labels: Labelled,
+    target_shares: Array,
+    rng: np.random.Generator,
+    weights: Array | None = None,
+    samples: int | None = None,
 ) -> Assignment:
     """Assigns samples such that the class shares are as close to their targets as the data permit.
 
@@ -65,14 +69,23 @@ def assign(
         rng: Source of all random choices.
         weights: Client sizes [K] up to a factor; all samples are then used, at least one per client. By default each
             client gets N // K of N samples.
+        samples: Training samples per client, at most N // K; test samples are reduced in proportion, to at least one
+            per client. Excludes `weights`.
 
     Raises:
-        DataError: There are fewer training samples than clients.
+        DataError: There are fewer training samples than clients, or than `samples` per client.
     """
     check_enough(len(labels.train_y), len(target_shares))
     sizes = _sizes(len(labels.train_y), len(target_shares), weights, rng)
+    tests = None
+    if samples is not None:
+        if samples > sizes[0]:
+            few = f"{len(labels.train_y)} training samples give {len(sizes)} clients at most {sizes[0]} each"
+            raise DataError(f"--samples-per-client {samples} is too large: {few}; lower it or --clients")
+        sizes[:] = samples
+        tests = max(1, samples * len(labels.test_y) // len(labels.train_y))
     train, shares = _assign_part(labels.train_y, target_shares, sizes, rng)
-    test = assign_test(labels.test_y, shares, rng, weights)
+    test = assign_test(labels.test_y, shares, rng, weights, tests)
     return Assignment(train, test, target_shares, [None] * len(target_shares))
 
 
@@ -82,11 +95,17 @@ def check_enough(samples: int, clients: int) -> None:
         raise DataError(f"{clients} clients but only {samples} training samples: at most {samples} clients")
 
 
-def assign_test(test_y: Array, shares: Array, rng: np.random.Generator, weights: Array | None = None) -> list[Array]:
-    """Returns each client's test positions, with class shares as close to `shares` [K, C] as the data permit."""
+def assign_test(
+    test_y: Array, shares: Array, rng: np.random.Generator, weights: Array | None = None, tests: int | None = None
+) -> list[Array]:
+    """Returns each client's test positions, with class shares as close to `shares` [K, C] as the data permit.
+
+    `tests` is the number of test samples per client, if there are as many. By default all are assigned.
+    """
     positions = [np.empty(0, np.int64)] * len(shares)
     if len(test_y) >= len(shares):
         tested, sizes = np.arange(len(shares)), _sizes(len(test_y), len(shares), weights, rng)
+        sizes = sizes if tests is None else np.minimum(sizes, tests)
     else:
         tested = np.sort(rng.choice(len(shares), len(test_y), replace=False))
         sizes = np.ones(len(tested), np.int64)

@@ -19,15 +19,17 @@ def dirichlet(
     clients: int = 20,
     sizes: str = "equal",
     size_sigma: float | None = None,
+    samples_per_client: int | None = None,
 ) -> Assignment:
     """Every client draws its class shares from Dir(alpha 1_C), for training and test samples alike.
 
     Source: Hsu, Qi and Brown (2019), with equal weights for all classes. Sizes are equal, or proportional to log-normal
-    draws whose logarithm has the standard deviation `size_sigma`, at least one sample each.
+    draws whose logarithm has the standard deviation `size_sigma`, at least one sample each. With `samples_per_client`,
+    clients get so many training samples and proportionally many test samples; the other samples stay unused.
     """
     shares = dirichlet_priors(alpha, clients, len(dataset.classes), rng)
     weights = rng.lognormal(0.0, size_sigma, clients) if sizes == "lognormal" and size_sigma else None
-    return assign(dataset, shares, rng, weights)
+    return assign(dataset, shares, rng, weights, samples_per_client)
 
 
 @partition("dirichlet-class")

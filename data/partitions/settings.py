@@ -35,6 +35,7 @@ class PartitionSettings:
     validation: float = 0.0  # share of each client's training samples that is set aside
     sizes: str | None = None  # "equal" or "lognormal" client sizes
     size_sigma: float | None = None  # standard deviation of the logarithm of log-normal sizes
+    samples_per_client: int | None = None  # training samples of a client of equal size; None: all of them
     classes_per_client: int | None = None  # number of classes per pathological client
     clients_per_domain: int | None = None  # number of clients that share a domain
     domain: str | None = None  # the domain that leave-one-domain-out holds out
@@ -69,6 +70,8 @@ class PartitionSettings:
     def _check_pairs(self, options: Mapping[str, Any]) -> None:
         if self.sizes == "lognormal":
             self._set("size_sigma", 1.0 if self.size_sigma is None else self.size_sigma)
+            if self.samples_per_client is not None:
+                raise _no_effect("samples_per_client", self.samples_per_client, "--sizes lognormal")
         elif self.size_sigma is not None:
             raise _no_effect("size_sigma", self.size_sigma, f"--sizes {self.sizes}")
         if "clients_per_domain" in options:
@@ -186,6 +189,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "held_out": _held_out,
     "sizes": _sizes,
     "size_sigma": _sigma,
+    "samples_per_client": _integer(1),
     "classes_per_client": _integer(1),
     "clients_per_domain": _integer(1),
     "domain": _text,

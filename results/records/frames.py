@@ -20,6 +20,15 @@ SPLITS = (
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients", "too_few")
 PREFIXES = {"": "metrics", "prior.": "metrics_prior", "uncalibrated.": "metrics_prior_uncalibrated"}
 IMAGES = ("train", "fine_tuning", "personal")
+FEDERATION = (
+    "concentration",
+    "drift",
+    "test_drift",
+    "majority_share",
+    "classes_per_client",
+    "untrained_tests",
+    "never_sampled_tests",
+)
 RUN_COLUMNS = ["run_id", "method", "family", "setting", "alpha", "seed"]  # repeated in each row of a round or client
 
 
@@ -105,6 +114,7 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
         `setting`: data set and heterogeneity; `group`: the same without `skew`, the partition.
         `method`: names the method's own options where its runs differ in them; `family`: "" if the record has none.
         `trials`: the number of values tried before the method's own options were chosen, NaN if they were not tuned.
+        `federation_drift`, ...: the label skew of the clients (see docs/protocol.md), NaN in records of version 0.2.
         `config.NAME`: the options, only if `source` is an exported file.
 
     `source` is the directory of a sweep or a file of `bench export`. Of `run_ids`, those without a record are left out.
@@ -160,6 +170,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
             measured = (record.get(key) or {}).get(split) or {}
             row |= {f"{prefix}{split}.{name}": _number(measured.get(name)) for name in MEASURES}
     traffic, parameters = record.get("communication") or {}, record.get("parameters") or {}
+    federation = record.get("federation") or {}
     return row | {
         "family": record.get("family") or "",
         "backbone": (record.get("config") or {}).get("backbone") or "",
@@ -175,6 +186,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "backbone_passes": _number(record.get("backbone_passes")),
         **{f"unscored.{group}": _number((record.get("unscored") or {}).get(group)) for group in ("seen", "held_out")},
         **{f"images.{use}": _number((record.get("images") or {}).get(use)) for use in IMAGES},
+        **{f"federation_{name}": _number(federation.get(name)) for name in FEDERATION},
         "trials": _number(record["own_settings"].get("trials")),
     }
 

@@ -7,6 +7,8 @@ from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
+LEFT_OUT_IF_NONE = {"samples_per_client"}
+"""Options that were added later; without them a run keeps the id that it had before."""
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
     "seed": (int, "a whole number"),
@@ -30,7 +32,8 @@ NUMBERS: dict[str, tuple[type, ...]] = {
 
 def run_id(config: Mapping[str, Any], record_format: int) -> str:
     """The name of a run: a hash of every option that its result depends on."""
-    content = {k: v for k, v in config.items() if k not in NOT_HASHED} | {"record_format": record_format}
+    absent = {k for k in LEFT_OUT_IF_NONE if config.get(k) is None}
+    content = {k: v for k, v in config.items() if k not in NOT_HASHED | absent} | {"record_format": record_format}
     content["dataset"] = str(content["dataset"]).partition(":")[0]  # without a path: `data_identity` hashes the content
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -61,6 +64,9 @@ def _wrong_type(record: Mapping[str, Any]) -> str | None:
             return f"contains something other than {name} in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
         return "contains something other than text in environment"
+    federation = {k: v for k, v in record.get("federation", {}).items() if k not in ("hash", "unused")}
+    if not _is_numeric(federation, (dict,)):
+        return "contains something other than numbers in federation"
     for key, containers in NUMBERS.items():
         if not _is_numeric(record.get(key), containers):
             return f"contains something other than numbers in {key}"

@@ -22,6 +22,7 @@ from fedprompt.results.report.headline import headline
 from fedprompt.results.statistics.pairs import ALPHA, differences
 from fedprompt.results.statistics.summary import finished, ranking
 from fedprompt.results.tables.entries import tuning_notes
+from fedprompt.results.tables.federation import footnotes
 from fedprompt.results.tables.leaderboard import leaderboard
 from fedprompt.results.tables.render import render
 
@@ -70,7 +71,7 @@ def build(directory: str | Path) -> str:
     return environment.get_template("page.html.j2").render(
         name=Path(directory).resolve().name,
         sentences=headline(runs),
-        tuning=tuning_notes(table),
+        notes=[*footnotes(table), *tuning_notes(table)],
         finished=len(done),
         failed=len(runs) - len(done),
         settings=settings,

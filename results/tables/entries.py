@@ -7,6 +7,7 @@ import pandas as pd
 
 from fedprompt.results.statistics import pairs
 from fedprompt.results.statistics.inference import reached
+from fedprompt.results.tables.federation import footnotes
 
 PER_RUN = "per run"
 PRIOR_NOTES = [
@@ -94,7 +95,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     meanings = WORDS | {"n/a": "n/a: no pair to compare"} if is_difference(frame) else WORDS
     words = {entry.value for block in blocks(frame) for column in block.columns for entry in column}
     lines += ["; ".join(meaning for word, meaning in meanings.items() if word in words)] * bool(words & set(WORDS))
-    lines += tuning_notes(frame)
+    lines += footnotes(frame) + tuning_notes(frame)
     corrected = any(metric.startswith(("prior.", "uncalibrated.")) for metric in metrics) or any(
         name.endswith("+prior") for name in methods(frame)
     )

@@ -8,8 +8,9 @@ import pandas as pd
 from fedprompt.results.errors import RecordError
 from fedprompt.results.statistics import inference as stats
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, check_metrics, differences, lower_is_better, paired
-from fedprompt.results.statistics.summary import ranking
+from fedprompt.results.statistics.summary import finished, ranking
 from fedprompt.results.tables.entries import PER_RUN
+from fedprompt.results.tables.federation import realised
 from fedprompt.results.tables.render import render
 
 __all__ = ["COSTS", "METRICS", "PER_RUN", "by_family", "difference_table", "leaderboard", "render", "with_prior"]
@@ -49,7 +50,7 @@ def leaderboard(
     table.columns.names = ["setting", "metric", "statistic"]
     counts = [column for column in table.columns if column[2] in ("seeds", "failed")]
     table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
-    table.attrs["trials"] = _trials(frame)
+    table.attrs |= {"trials": _trials(frame), "federation": realised(done)}
     return table
 
 
@@ -80,7 +81,7 @@ def difference_table(
     table = pd.concat(ordered, axis=1, names=["setting", "metric", "statistic"])
     table = table.reindex([name for name in _order(frame, metrics[0]) if name != reference])
     table.index.name = "method"
-    table.attrs |= {"reference": reference, "trials": _trials(frame)}
+    table.attrs |= {"reference": reference, "trials": _trials(frame), "federation": realised(finished(frame))}
     return table
 
 

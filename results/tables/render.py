@@ -8,6 +8,7 @@ import pandas as pd
 
 from fedprompt.results.errors import check_known
 from fedprompt.results.statistics.pairs import ALL_SETTINGS
+from fedprompt.results.tables import federation
 from fedprompt.results.tables.entries import (
     PER_RUN,
     Block,
@@ -162,12 +163,15 @@ def _escaped(plain: str) -> str:
 
 
 def _long(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per method, setting and metric, in the table's order, with the columns of the statistics."""
+    """One row per method, setting and metric, in the table's order: its statistics, and its setting's federation."""
     long = frame.stack(["setting", "metric"], future_stack=True).reset_index()
     names = [*frame.index.names, "setting", "metric"]
     if is_difference(frame):
-        return long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
-    return long[[*names, "mean", "std", "low", "high", "p_best"]].join(long[["seeds", "failed"]].astype("Int64"))
+        numbers = long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
+    else:
+        counts = long[["seeds", "failed"]].astype("Int64")
+        numbers = long[[*names, "mean", "std", "low", "high", "p_best"]].join(counts)
+    return numbers.join(federation.columns(frame, numbers["setting"]))
 
 
 def _json(frame: pd.DataFrame) -> str:

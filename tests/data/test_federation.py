@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.errors import DataError
 from fedprompt.data.federation import Federation, PartitionSettings, build
+from fedprompt.data.label_skew import LabelSkew
 from tests.data.toy import balanced, stream, toy
 
 SEEDS = st.integers(0, 1000)
@@ -134,6 +135,51 @@ def test_drift_is_the_distance_from_targets_that_cannot_be_met() -> None:
     assert build(balanced(4, 2, 2), PartitionSettings("iid", clients=2, held_out=0), stream(0)).drift == 0
 
 
+def test_the_drift_of_test_shares_is_not_that_of_training_shares(tmp_path):
+    # Each client is tested on the class that it does not train on. No shares are drawn, so drift is 0.
+    dataset, path = toy([0, 0, 1, 1], [0, 1], 2), tmp_path / "lists.json"
+    path.write_text('{"train": [[0, 1], [2, 3]], "test": [[1], [0]]}')
+    federation = build(dataset, PartitionSettings("file", partition_file=str(path), held_out=0), stream(0))
+    assert (federation.summary()["drift"], federation.summary()["test_drift"]) == (0, 1)
+
+
+def test_held_out_clients_are_a_random_choice_of_all_clients():
+    dataset, settings = balanced(40, 20, 2), PartitionSettings("iid", clients=10, held_out=3)
+    chosen = [tuple(build(dataset, settings, stream(seed)).held_out.tolist()) for seed in range(30)]
+    assert len(set(chosen)) > 20
+    times = np.bincount(np.concatenate(chosen), minlength=10)  # 9 expected, standard deviation 2.5
+    assert times.min() >= 2
+    assert times.max() <= 18
+
+
+def test_fewer_samples_per_client_leave_the_others_unused():
+    # 200 training and 80 test samples: 12 of at most 20 per client, and 12 * 80 / 200 = 4.8 test samples, rounded down.
+    settings = PartitionSettings(alpha=0.1, clients=10, samples_per_client=12)
+    federation = build(balanced(200, 80, 4), settings, stream(0))
+    assert federation.counts.sum(axis=1).tolist() == [12] * 10
+    assert federation.test_counts.sum(axis=1).tolist() == [4] * 10
+    assert federation.unused == (80, 40)
+
+
+def test_fewer_samples_per_client_realise_a_small_alpha():
+    def mean(**options):
+        settings = PartitionSettings(alpha=0.05, clients=20, **options)
+        found = [build(balanced(1400, 400, 10), settings, stream(seed)).label_skew for seed in range(5)]
+        return np.mean([(skew.concentration, skew.drift) for skew in found], axis=0)
+
+    (many, large), (few, small) = mean(), mean(samples_per_client=20)
+    assert many > 0.1 > few
+    assert large > 0.2 > 0.05 > small
+    assert few == pytest.approx(0.05, abs=0.02)
+
+
+def test_more_samples_per_client_than_there_are_are_refused_with_the_limit():
+    dataset = balanced(200, 80, 4)
+    build(dataset, PartitionSettings(clients=9, samples_per_client=22), stream(0))
+    with pytest.raises(DataError, match=r"--samples-per-client 23 .*: 200 training samples give 9 clients at most 22 "):
+        build(dataset, PartitionSettings(clients=9, samples_per_client=23), stream(0))
+
+
 def test_another_seed_gives_another_federation() -> None:
     dataset, settings = balanced(200, 80, 4), PartitionSettings(clients=10)
     assert len({build(dataset, settings, stream(seed)).hash for seed in (0, 1, 2)}) == 3
@@ -252,7 +298,8 @@ def test_the_summary_counts_used_and_unused_samples() -> None:
     # 62 samples over 5 clients: 12 each and 2 left over; a sixth of 12 is validation; 3 tests reach 3 of the clients.
     settings = PartitionSettings("iid", clients=5, held_out=2, validation=1 / 6)
     summary = build(balanced(62, 3, 2), settings, stream(0)).summary()
-    del summary["drift"]
+    for name in LabelSkew.__dataclass_fields__:
+        del summary[name]
     assert summary == {
         "clients": 5,
         "held_out": 2,

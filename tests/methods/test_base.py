@@ -100,4 +100,4 @@ def test_a_phase_trains_only_what_it_names_for_its_epochs_and_at_its_rate(two_ph
     outcome = simulator.run()
     moved = {key: float((simulator.state.server[key] - before[key]).norm()) for key in before}
     assert moved["prompt"] < 1e-6 < 1e-2 < moved["head.weight"]
-    assert outcome.images == 3 * (21 + 10 + 15)
+    assert outcome.images["train"] == 3 * (21 + 10 + 15)

@@ -23,9 +23,8 @@ def test_the_head_is_neither_trained_in_rounds_nor_communicated() -> None:
 def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts() -> None:
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     simulator.run()
-    tuning = simulator.context.method.fine_tuning
     plain = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
-    tuned = simulator.evaluator._tuned(plain, tuning)
+    tuned, _ = simulator.evaluator.tuned(plain, simulator.evaluator.fine_tuning())
     for subject in tuned:
         assert torch.equal(subject.state.tensors["prompt"], simulator.state.server["prompt"])
         assert not torch.equal(subject.state.tensors["head.weight"], simulator.state.initial_local["head.weight"])
@@ -36,13 +35,13 @@ def test_fine_tuning_the_head_helps_a_client_of_two_classes() -> None:
     """Client 1 has only classes 0 and 1; the baseline is the fixed random head."""
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     outcome = simulator.run()
-    fixed = simulator.evaluator._score(simulator.evaluator.tasks(simulator.state, np.array([1]))).accuracy[0]
+    fixed = simulator.evaluator.score(simulator.state, np.array([1]), outcome).accuracy[0]
     assert outcome.clients[1]["accuracy"] > max(0.6, fixed)
 
 
-def test_a_held_out_client_is_evaluated_with_the_fixed_head_and_after_fine_tuning() -> None:
+def test_a_held_out_client_is_evaluated_with_the_fixed_head_and_personalised_after_fine_tuning():
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     metrics = simulator.run().metrics
     (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
     assert all(torch.allclose(subject.state.tensors[key], simulator.state.initial_local[key]) for key in HEAD)
-    assert metrics["held_out_adapted"]["mean"] > metrics["held_out"]["mean"]
+    assert metrics["held_out_personalised"]["mean"] > metrics["held_out"]["mean"]

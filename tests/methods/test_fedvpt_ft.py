@@ -26,9 +26,10 @@ def test_a_client_predicts_after_fine_tuning_on_its_own_data() -> None:
     plain = toy.simulator("fedvpt", of=toy.unequal())
     tuned.run()
     plain.run()
-    (subject,) = tuned.evaluator._tuned(
-        tuned.evaluator.tasks(tuned.state, np.array([1])), tuned.context.method.fine_tuning
+    (subject,), images = tuned.evaluator.tuned(
+        tuned.evaluator.tasks(tuned.state, np.array([1])), tuned.evaluator.fine_tuning()
     )
+    assert images == 3 * 10
     (job,) = plain.make_tasks([1], 9)
     job.rng.bit_generator.state = plain.context.streams.numpy("adaptation", 1).bit_generator.state
     training = LocalTraining(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)

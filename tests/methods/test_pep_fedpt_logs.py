@@ -39,7 +39,7 @@ def test_the_recorded_weights_are_those_of_the_last_evaluation() -> None:
     for label, row in enumerate(simulator.outcome.by_class["mix_weights"]):
         assert row == [float(label == c) for c in range(CLASSES)] or row == [None] * CLASSES
     simulator.outcome.by_class = {}
-    simulator.evaluator.evaluate(simulator.state, simulator.outcome, {}, last=False)
+    simulator.evaluator.evaluate(simulator.state, simulator.outcome, {"round": 1})
     assert simulator.outcome.by_class == {}
-    simulator.evaluator.evaluate(simulator.state, simulator.outcome, {}, last=True)
+    simulator.evaluator.evaluate(simulator.state, simulator.outcome, {"round": 2})
     assert simulator.outcome.by_class

@@ -66,8 +66,8 @@ def test_show_prints_a_table_and_draws_a_figure(bench: Bench, tmp_path: Path) ->
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     assert lines[0].startswith("imagefolder:pets, dirichlet(0.5): 4 clients, 1 held out")
-    assert [line.split()[:3] for line in lines[4:]] == [[str(i), "16", "4"] for i in range(4)]
-    assert sum("held out" in line for line in lines[4:]) == 1
+    assert [line.split()[:3] for line in lines[5:]] == [[str(i), "16", "4"] for i in range(4)]
+    assert sum("held out" in line for line in lines[5:]) == 1
     drawn = np.asarray(Image.open(tmp_path / "view" / "p.png").convert("RGB"))
     assert drawn.shape[0] > 500
     blue = drawn[(drawn[..., 0] == 120) & (drawn[..., 1] == 120)]
@@ -82,6 +82,20 @@ def test_show_counts_test_samples_of_classes_without_training_samples(bench: Ben
     answer = bench("data", "show", "imagefolder:pets", "--partition-file", "f.json", "--data-root", tmp_path)
     assert answer.code == 0, answer.err
     assert "test samples of classes without training samples on their client: 1 of 3 (33.3%)" in answer.out
+
+
+def test_show_prints_the_label_skew(bench: Bench, tmp_path: Path) -> None:
+    # Cats come before dogs. Client 0 has 3 cats and a dog and is tested on a cat and a dog, client 1 has and gets dogs:
+    # sums of squares 5/8 and 1, so alpha = (1 - 13/16) / (2 * 13/16 - 1) = 0.3; distances 1/4 and 0.
+    pets(tmp_path)
+    (tmp_path / "f.json").write_text('{"train": [[0, 1, 2, 16], [17, 18]], "test": [[0, 4], [5, 6]]}')
+    words = ("--partition-file", "f.json", "--held-out", 0, "--data-root", tmp_path, "--out", "p.png")
+    line = "label skew: concentration 0.3, drift 0.00, test drift 0.12, majority share 88%, 1.5 classes per client, "
+    assert line + "0.0% of test samples in untrained classes" in bench("data", "show", "imagefolder:pets", *words).out
+
+
+def test_more_samples_per_client_than_digits_has_are_one_line(bench: Bench) -> None:
+    refused(bench("data", "show", "digits", "--samples-per-client", 72), "--samples-per-client 72", "at most 71 each")
 
 
 def test_show_leaves_out_unreadable_images_with_skip_corrupt(bench: Bench, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import torch
 
 from fedprompt.benchmark.config import run_config as module
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
+from fedprompt.results.records.identity import run_id as identity_of
 from tests.benchmark.conftest import config, configs
 
 CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
     {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
-    {"checkpoint": "random"},
+    {"checkpoint": "random"}, {"samples_per_client": 30},
 ]  # fmt: skip
 
 
@@ -95,10 +96,17 @@ def test_run_id_is_a_documented_hash() -> None:
 
     run = config(methods=("fedvpt",))
     content = json.loads(run.model_dump_json())
-    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins"):
+    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins", "samples_per_client"):
         del content[key]
     text = json.dumps(content | {"record_format": 1}, sort_keys=True)
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_all_samples_per_client_keep_the_run_id_and_the_cost_of_older_records():
+    older = json.loads(config().model_dump_json())
+    del older["samples_per_client"]
+    assert RunConfig(**older).run_id == identity_of(older, 1) == config().run_id == "b4e29eee52607292"
+    assert workload_key(older) == config().workload_key() != config(samples_per_client=30).workload_key()
 
 
 def test_run_config_survives_json() -> None:

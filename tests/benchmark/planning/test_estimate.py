@@ -29,7 +29,7 @@ def test_resident_memory_is_in_megabytes() -> None:
     [
         (0.0, "fedvpt", 71 * 20),  # 16 seen and 4 held-out clients, before their personalised scores
         (0.0, "fedbabu", 71 * (16 + 20)),  # 16 seen clients before they are scored, too
-        (0.5, "fedbabu", 35 * (16 + 16 + 4)),  # and again before their validation samples
+        (0.5, "fedbabu", 35 * (16 + 16 + 20)),  # and again before their validation samples
     ],
 )
 def test_estimated_time_includes_training_before_scores(validation, method, images, monkeypatch):

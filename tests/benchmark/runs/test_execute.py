@@ -62,7 +62,12 @@ def test_every_method_of_a_seed_meets_the_same_federation() -> None:
 def test_the_federation_of_a_run_is_that_of_its_record() -> None:
     record = execute(config())
     federation = runner.federation(config())
+    never_sampled = record.result["federation"].pop("never_sampled_tests")
     assert record.result["federation"] == {"hash": federation.hash, **federation.summary()}
+    seen = [row for row in record.clients if not row["held_out"]]
+    tests = sum(row["test_samples"] for row in seen if not row["rounds_trained"])
+    assert never_sampled == tests / sum(row["test_samples"] for row in seen)
+    assert 0 < never_sampled < 1
     assert [row["class_counts"] for row in record.clients] == federation.counts.tolist()
 
 

@@ -129,7 +129,7 @@ def simulator(
     training: LocalTraining = TRAINING,
 ) -> Simulator:
     """A run of a method, given by its full name, on a toy federation (default: five clients)."""
-    protocol = RoundSettings(rounds, participation, eval_every, training)
+    protocol = RoundSettings(rounds, participation, eval_every, training, min_test=1)
     streams, recipe = RandomStreams(dataset().identity, "toy", seed), registry.create(method, settings)
     data = train_samples(), test_samples()
     return Simulator(recipe, vit(), *data, of or federation(), streams, protocol, Executor(executor, threads))

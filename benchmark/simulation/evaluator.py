@@ -13,7 +13,7 @@ from fedprompt.benchmark.simulation import calibration
 from fedprompt.benchmark.simulation.context import SimulationContext
 from fedprompt.benchmark.simulation.datastore import has_datastore, with_datastore
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.outcome import Outcome, Summary
+from fedprompt.benchmark.simulation.outcome import Metrics, Outcome, Summary
 from fedprompt.benchmark.simulation.scoring import Scores, ScoringTask, joined, score, summary
 from fedprompt.benchmark.simulation.state import FederationState
 from fedprompt.benchmark.simulation.tasks import ClientTask
@@ -43,6 +43,7 @@ class Evaluator:
     def __init__(self, context: SimulationContext, executor: Executor) -> None:
         self.context, self.executor = context, executor
         self.scores: Scores | None = None  # of the last evaluation
+        self.variants: Metrics = {}
 
     def evaluate(self, state: FederationState, outcome: Outcome, row: dict[str, Any]) -> None:
         """Scores every client that can predict.
@@ -58,8 +59,8 @@ class Evaluator:
             if not trains:
                 outcome.layers = {use: layers for use, layers in outcome.layers.items() if use == "train"}
             self.scores = self.score(state, scored.clients, outcome, self.fine_tuning(), correct=last or not trains)
-        outcome.metrics = self._summaries(self.scores.accuracy, self.scores.total, scored)
-        self._score_variants(state, outcome)
+            self.variants = self._variants(state, outcome)
+        outcome.metrics = self._summaries(self.scores.accuracy, self.scores.total, scored) | self.variants
         if last:
             self._finish(state, scored, self.scores, outcome)
         for suffix, metrics in (("", outcome.metrics), ("_prior", outcome.metrics_prior)):
@@ -172,9 +173,9 @@ class Evaluator:
             parts.append(scores)
         return joined(parts)
 
-    def _score_variants(self, state: FederationState, outcome: Outcome) -> None:
-        """Scores held-out clients without labels, and validation samples."""
-        context, metrics = self.context, outcome.metrics
+    def _variants(self, state: FederationState, outcome: Outcome) -> Metrics:
+        """Scores of held-out clients without labels, and of validation samples."""
+        context, metrics = self.context, Metrics()
         able = self.groups(state, 0).clients
         held_out = able[np.isin(able, context.federation.held_out)]
         if context.method.uses_prior and len(held_out):
@@ -185,6 +186,7 @@ class Evaluator:
             seen = able[np.isin(able, context.federation.seen)]
             scores = self.score(state, seen, outcome, self.fine_tuning(), part="validation")
             metrics["validation"] = self._summary(scores.accuracy, scores.total)
+        return metrics
 
     def _finish(self, state: FederationState, scored: Scored, scores: Scores, outcome: Outcome) -> None:
         """What only the last round has: the prior correction, the personalised scores, one row per client."""
@@ -276,7 +278,7 @@ class Evaluator:
             for task in tasks
         ]
 
-    def _summaries(self, accuracy: np.ndarray, total: np.ndarray, scored: Scored) -> dict[str, Summary | None]:
+    def _summaries(self, accuracy: np.ndarray, total: np.ndarray, scored: Scored) -> Metrics:
         return {group: self._summary(accuracy[own], total[own]) for group, own in scored.groups.items()}
 
     def _summary(self, accuracy: np.ndarray, total: np.ndarray) -> Summary | None:

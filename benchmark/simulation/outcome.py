@@ -10,6 +10,8 @@ from fedprompt.benchmark.backbone.vit import FrozenViT
 
 Summary = dict[str, float | None]
 """Statistics of the accuracy over clients."""
+Metrics = dict[str, Summary | None]
+"""Summaries by group of clients; None where a group has no score."""
 
 
 @dataclass
@@ -43,9 +45,9 @@ class Outcome:
 
     rounds: list[dict[str, Any]] = field(default_factory=list)
     clients: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, Summary | None] = field(default_factory=dict)
-    metrics_prior: dict[str, Summary | None] = field(default_factory=dict)
-    metrics_prior_uncalibrated: dict[str, Summary | None] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
+    metrics_prior: Metrics = field(default_factory=dict)
+    metrics_prior_uncalibrated: Metrics = field(default_factory=dict)
     by_class: dict[str, list[list[float | None]]] = field(default_factory=dict)
     upload_bytes: int = 0
     download_bytes: int = 0

@@ -76,7 +76,7 @@ def simulate(
     personal_epochs: int = 1,
 ) -> Simulator:
     data, streams = (toy.train_samples(), toy.test_samples()), RandomStreams("toy", "toy", seed)
-    settings = RoundSettings(rounds, participation, eval_every, training, personal_epochs)
+    settings = RoundSettings(rounds, participation, eval_every, training, personal_epochs, min_test=1)
     return Simulator(Recipe("toy", method), toy.vit(), *data, federation, streams, settings, Executor(executor))
 
 

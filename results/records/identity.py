@@ -14,7 +14,6 @@ TYPES: dict[str, tuple[type, str]] = {
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
-    "metrics_prior": (dict, dict),
     "communication": (dict,),
     "parameters": (dict,),
     "seconds": (dict,),
@@ -57,7 +56,8 @@ def _wrong_type(record: Mapping[str, Any]) -> str | None:
             return f"contains something other than {name} in {key}"
     if not all(isinstance(value, str) for value in record.get("environment", {}).values()):
         return "contains something other than text in environment"
-    for key, containers in NUMBERS.items():
+    variants = {key: (dict, dict) for key in record if key.startswith("metrics_")}  # scores of corrected logits
+    for key, containers in (NUMBERS | variants).items():
         if not _is_numeric(record.get(key), containers):
             return f"contains something other than numbers in {key}"
     return None

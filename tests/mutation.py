@@ -86,8 +86,8 @@ class Mutant(NamedTuple):
 def mutants(source: bytes) -> list[Mutant]:
     """All single changes of a module that still compile, in the order of its lines."""
     starts = [0]
-    for text in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(text))
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
     found = set()
     for node in _code(ast.parse(source)):
         for changed, new in _replacements(node):
@@ -185,8 +185,8 @@ def run(root: Path, words: Sequence[str], limit: float | None = None) -> int | N
     # Without compiled files: a mutant of the same size and second as the one before would not be compiled again.
     environment = os.environ | {"PYTHONPATH": places, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plug-ins take longer to import than many tests to run
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, *words], cwd=root, env=environment, start_new_session=True, **quiet)
+    quiet, command = subprocess.DEVNULL, [sys.executable, *words]
+    process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True, stdout=quiet, stderr=quiet)
     try:
         return process.wait(limit)
     except subprocess.TimeoutExpired:

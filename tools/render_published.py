@@ -96,13 +96,15 @@ class Numbers:
         gaps = self.gaps(a, b, metric, alpha)
         return 100 * float(((gaps > 0) + (gaps == 0) / 2).mean())
 
-    def table(self, metrics: Sequence[str], methods: Sequence[str] | None = None, alphas: Sequence[float] = ()) -> str:
+    def table(
+        self, metrics: Sequence[str], methods: Sequence[str] | None = None, alphas: Sequence[float | None] = (None,)
+    ) -> str:
         """Means as a Markdown table: one row per method, best first; one column per metric and alpha."""
         methods = list(methods or summary.ranking(summary.finished(self.runs), metrics[0]))
-        columns = [(metric, alpha) for alpha in alphas or [None] for metric in metrics]
+        columns = [(metric, alpha) for alpha in alphas for metric in metrics]
         heads = [metric if alpha is None else f"{metric}, alpha {alpha:g}" for metric, alpha in columns]
-        means = pd.DataFrame({place: self.means(methods, *column) for place, column in enumerate(columns)})
-        means = means.sort_values(0, ascending=pairs.lower_is_better(metrics[0]), kind="stable")
+        means = pd.concat([self.means(methods, *column) for column in columns], axis=1, keys=heads)
+        means = means.sort_values(heads[0], ascending=pairs.lower_is_better(metrics[0]), kind="stable")
         lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
         for method, values in means.iterrows():
             lines.append(

@@ -25,6 +25,15 @@ MEASURES = {
     "unscored": "number of clients without a score, left out of the mean",
     "too_few": "number of clients with too few test samples to count for the worst",
 }
+CLIENT_SCORES = {
+    "seen": "after the last round, if it is seen",
+    "trained": "after the last round, if it trained",
+    "held_out": "after the last round, if it is held out",
+    "unlabelled": "with its class counts unknown to the method",
+    "adapted": "after the method's own adaptation",
+    "personalised": "after local training on its own data",
+    "validation": "on its validation samples",
+}
 LOGITS = {
     "": "",
     "prior": "with the log of the client's class prior added to calibrated logits",
@@ -120,12 +129,10 @@ def _of_round(column: str) -> str | None:
 
 
 def _of_client(column: str) -> str | None:
-    """`personalised` or `accuracy_personalised`, each also with `_prior`: the score of one client."""
-    pattern = f"(?:accuracy_)?({_any(SPLITS)}|accuracy)(?:_({_any(LOGITS)}))?(?:_accuracy)?"
+    """`personalised`, `accuracy_personalised`, `held_out_personalised_prior`: the score of one client."""
+    pattern = f"(?:accuracy_)?(?:held_out_)?({_any(CLIENT_SCORES)})(?:_({_any(LOGITS)}))?"
     if match := re.fullmatch(pattern, column):
-        return _joined(
-            f"test accuracy of the client, scored as {SPLITS.get(match[1], 'in `accuracy`')}", LOGITS[match[2] or ""]
-        )
+        return _joined(f"test accuracy of the client {CLIENT_SCORES[match[1]]}", LOGITS[match[2] or ""])
     return _diagnostic(column)
 
 
@@ -154,15 +161,8 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     """The text of columns.md: every column of the tables with its type and meaning."""
     lines = ["# Columns", "", "Accuracies are shares in [0, 1]. A missing value means that the number does not apply."]
     for table, frame in tables.items():
-        lines += [
-            "",
-            f"## {table}.parquet",
-            "",
-            f"{len(frame)} rows",
-            "",
-            "| column | type | meaning |",
-            "| --- | --- | --- |",
-        ]
+        lines += ["", f"## {table}.parquet", "", f"{len(frame)} rows"]
+        lines += ["", "| column | type | meaning |", "| --- | --- | --- |"]
         for column, kind in frame.dtypes.items():
             lines.append(f"| `{column}` | {kind} | {describe(str(column), table) or 'not described'} |")
     return "\n".join(lines) + "\n"

@@ -35,9 +35,10 @@ PUBLISHED = Path(__file__).parents[3] / "results" / "published"
         ("train_entropy", "rounds", "the method's diagnostic `entropy`, mean over training samples"),
         ("held_out", "clients", "whether training never samples"),
         ("test_entropy", "clients", "diagnostic `entropy`, mean over test samples"),
-        ("personalised", "clients", "scored as seen clients after local training on their own data"),
+        ("personalised", "clients", "test accuracy of the client after local training on its own data"),
         ("personalised_prior_uncalibrated", "clients", "to the logits as they are"),
-        ("accuracy_personalised", "clients", "scored as seen clients after local training on their own data"),
+        ("accuracy_held_out_personalised_prior", "clients", "after local training on its own data, with the log"),
+        ("accuracy_personalised", "clients", "test accuracy of the client after local training on its own data"),
     ],
 )
 def test_a_column_is_described_by_its_own_text_or_by_that_of_its_family(column, table, words):

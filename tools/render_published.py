@@ -103,7 +103,8 @@ class Numbers:
         methods = list(methods or summary.ranking(summary.finished(self.runs), metrics[0]))
         columns = [(metric, alpha) for alpha in alphas for metric in metrics]
         heads = [metric if alpha is None else f"{metric}, alpha {alpha:g}" for metric, alpha in columns]
-        means = pd.concat([self.means(methods, *column) for column in columns], axis=1, keys=heads)
+        check_known("method", methods, set(self._all["method"]))
+        means = pd.concat([self._column(methods, *column) for column in columns], axis=1, keys=heads)
         means = means.sort_values(heads[0], ascending=pairs.lower_is_better(metrics[0]), kind="stable")
         lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
         for method, values in means.iterrows():
@@ -111,6 +112,11 @@ class Numbers:
                 f"| {method} | {' | '.join('n/a' if np.isnan(value) else f'{value:.1f}' for value in values)} |"
             )
         return "\n".join(lines)
+
+    def _column(self, methods: Sequence[str], metric: str, alpha: float | None) -> "pd.Series[float]":
+        """`means` of those of the methods that were run at this alpha."""
+        there = self._all if alpha is None else self._all[self._all["alpha"] == alpha]
+        return self.means([name for name in methods if name in set(there["method"])], metric, alpha)
 
     def per_round(self, method: str, alpha: float | None = None, seed: int | None = None) -> pd.DataFrame:
         """The rows of rounds.parquet of a method."""

@@ -68,6 +68,11 @@ def test_a_table_has_the_best_method_first_and_marks_missing_values(n):
         "| a | 60.0 | n/a |",
         "| b | 55.0 | n/a |",
     ]
+    n._all = n._all[(n._all["method"] != "b") | (n._all["alpha"] == 5)]
+    assert n.table(["seen.mean"], ["b", "a"], [0.05, 5]).splitlines()[2:] == [
+        "| a | 60.0 | 80.0 |",
+        "| b | n/a | 60.0 |",
+    ]
     assert n.table(["upload_mb"]).splitlines()[2:] == ["| a | 2.5 |", "| b | 2.5 |"]
 
 
@@ -85,6 +90,7 @@ def test_rows_of_rounds_and_clients_are_those_of_the_selected_runs(n):
         (lambda n: n.mean("a", "seen.men"), "unknown metric 'seen.men': did you mean 'seen.mean'"),
         (lambda n: n.difference("a", "b", alpha=0.5), "a has no runs with alpha 0.5: available: 0.05, 5.0"),
         (lambda n: n.per_client("a", alpha=5, seed=1), "a has no runs with seed 1: available: 0"),
+        (lambda n: n.table(["seen.mean"], ["a", "c"], [0.05]), "unknown method 'c'"),
         (lambda n: n.share("a", "b", "held_out_adapted.mean"), "a and b share no setting and seed with a value of"),
     ],
 )

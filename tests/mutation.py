@@ -26,7 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS, METHODS, DATA = "tests/benchmark/runs", "tests/methods", "tests/data"
 TARGETS = {  # sources, then the tests that should notice a change in them
     "simulation": ("benchmark/simulation", ["tests/benchmark/simulation"]),
-    "execute": ("benchmark/runs/execute.py", [f"{RUNS}/test_execute.py", f"{RUNS}/test_checkpoint.py"]),
+    "execute": (
+        "benchmark/runs/execute.py",
+        [f"{RUNS}/test_{part}.py" for part in ("execute_setup", "execute", "checkpoint")],
+    ),
     "partitions": ("data/partitions", [f"{DATA}/partitions", f"{DATA}/test_federation.py"]),
     "statistics": ("results/statistics", ["tests/results/statistics"]),
     "pep-fedpt": ("methods/pep_fedpt.py", [f"{METHODS}/test_pep_fedpt{part}.py" for part in ("", "_logs", "_traffic")]),

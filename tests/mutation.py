@@ -212,10 +212,7 @@ def survey(root: Path, files: Sequence[Path], tests: Sequence[str], sample: int,
     counts, survivors = {"killed": 0, "survived": 0, "timed out": 0}, []
     for file, mutant in drawn:
         source = file.read_bytes()
-        own = [name for name in tests if name.endswith(f"test_{file.name}")]
-        own += [
-            str(path) for name in tests for path in (root / name).glob(f"**/test_{file.name}")
-        ]  # most likely to fail
+        own = [str(path) for name in tests for path in (root / name).glob(f"**/test_{file.name}")]  # likely to fail
         file.write_bytes(mutant.applied(source))
         try:
             code = run(root, [*pytest, *own, *tests], limit)

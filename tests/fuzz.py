@@ -123,7 +123,7 @@ def record_is_read_or_rejected(data: st.DataObject) -> None:
         tolerant(lambda: prune.find(Path(folder), unfinished=True, grid=(), commit=""))
         tolerant(lambda: table.render(table.leaderboard(records.load(folder)), "text"))
         tolerant(lambda: records.tables(folder))
-        tolerant(lambda: exported(Path(folder)))
+        tolerant(lambda: exported(records.Runs(folder)))
         assert [path.name for path in Path(folder).iterdir()] == [place.name]
 
 

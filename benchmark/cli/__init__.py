@@ -30,7 +30,7 @@ COMMANDS = {  # name: (module, help in `bench --help`)
     "report": ("results", "Write a directory of runs as one self-contained HTML file."),
     "compare": ("comparing", "Compare two methods, or published and measured numbers."),
     "verify": ("comparing", "Check papers' claims against a directory of runs."),
-    "export": ("records", "Export the records of a directory as one tidy file."),
+    "export": ("records", "Export the records of a directory as tidy tables."),
     "merge": ("records", "Merge several directories of runs into one."),
     "prune": ("records", "List removable runs; delete them with --yes."),
     "reproduce": ("records", "Repeat a run from its record and compare bit for bit."),

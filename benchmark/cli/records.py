@@ -15,14 +15,24 @@ from fedprompt.benchmark.config.options import Options
 
 def export(
     directory: Directory,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="FILE.parquet or FILE.csv")],
-    what: Annotated[str, typer.Option(help="one row per run, round or client: runs, rounds, clients")] = "runs",
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="FILE.parquet, FILE.csv, or a folder")],
+    what: Annotated[
+        str | None, typer.Option(help="rows of a FILE, one per run, round or client: runs, rounds, clients [runs]")
+    ] = None,
 ) -> None:
-    """Export the records of a directory as one tidy file."""
+    """Export the records of a directory: one tidy file, or a folder of all three tables and a list of their columns."""
+    from fedprompt.benchmark.errors import ConfigError
     from fedprompt.results.records.export import export as write
+    from fedprompt.results.records.export import export_folder
 
-    rows = write(directory, file, what)
-    print(f"{rows} {what} of {directory} in {file}", file=sys.stderr)
+    if target.suffix and not target.is_dir():
+        rows = {what or "runs": write(directory, target, what or "runs")}
+    elif what:
+        raise ConfigError(f"--what {what} needs a file, and {target} is a folder: it gets runs, rounds and clients")
+    else:
+        rows = export_folder(directory, target)
+    counts = ", ".join(f"{count} {name}" for name, count in rows.items())
+    print(f"{counts} of {directory} in {target}", file=sys.stderr)
 
 
 def merge(

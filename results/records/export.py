@@ -1,6 +1,7 @@
-"""Export of records to one tidy table: `bench export`."""
+"""Export of records as tidy tables: `bench export`."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pandas as pd
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import files
-from fedprompt.results.records import frames as records
+from fedprompt.results.records.dictionary import markdown
+from fedprompt.results.records.frames import Runs
 
 
 def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
@@ -22,21 +24,50 @@ def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
     """
     path = Path(file)
     if path.suffix not in files.EXPORT_SUFFIXES:
-        raise RecordError(f"{path} is neither .parquet nor .csv: end the file name with one of the two")
+        raise RecordError(
+            f"{path} is neither .parquet nor .csv: end the file name with one of the two, "
+            "or name a folder (without a suffix) for all three tables"
+        )
     check_known("kind of row", [what], ROWS)
-    frame = ROWS[what](Path(directory))
+    frame = ROWS[what](Runs(directory))
     writer = _with_json_lists(frame).to_csv if path.suffix == ".csv" else frame.to_parquet
-    try:
-        atomic_write(path, partial(writer, index=False))
-    except OSError as error:
-        raise RecordError(f"{path} cannot be written: {reason(error)}") from error
+    _write(path, partial(writer, index=False))
     return len(frame)
 
 
-def runs(directory: Path) -> pd.DataFrame:
+def export_folder(directory: str | Path, folder: str | Path) -> dict[str, int]:
+    """Writes runs.parquet, rounds.parquet, clients.parquet and columns.md; returns the number of rows of each table.
+
+    `columns.md` describes every column. `load`, `rounds` and `clients` read the folder in place of the directory.
+    Raises RecordError for a folder that contains runs, one that cannot be written, and unreadable records.
+    """
+    target, read = Path(folder), Runs(directory)
+    if any(target.glob("*/result.json")):
+        raise RecordError(f"{target} contains the records of runs: export into another folder")
+    tables = {what: rows(read) for what, rows in ROWS.items()}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{target} cannot be created: {reason(error)}") from error
+    for what, frame in tables.items():
+        _write(target / f"{what}.parquet", partial(frame.to_parquet, index=False))
+    _write(target / "columns.md", markdown(tables))
+    return {what: len(frame) for what, frame in tables.items()}
+
+
+def runs(read: Runs) -> pd.DataFrame:
     """One row per run: its names, metrics and costs, and its options as `config.NAME`."""
-    read = records.Runs(directory)
     return read.frame.join(pd.DataFrame([_options(record["config"]) for record in read.records]))
+
+
+ROWS: dict[str, Callable[[Runs], pd.DataFrame]] = {"runs": runs, "rounds": Runs.rounds, "clients": Runs.clients}
+
+
+def _write(path: Path, content: str | Callable[[Path], object]) -> None:
+    try:
+        atomic_write(path, content)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {reason(error)}") from error
 
 
 def _options(config: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +81,3 @@ def _options(config: dict[str, Any]) -> dict[str, Any]:
 def _with_json_lists(frame: pd.DataFrame) -> pd.DataFrame:
     lists = [str(name) for name in frame if any(isinstance(value, np.ndarray) for value in frame[name])]
     return frame.assign(**{name: [json.dumps(value.tolist()) for value in frame[name]] for name in lists})
-
-
-ROWS: dict[str, Any] = {"runs": runs, "rounds": records.rounds, "clients": records.clients}  # what: reader

@@ -16,6 +16,12 @@ FORMAT = 1
 OWN_SETTINGS = "own_settings.json"  # per run: the options chosen for its method alone, and the number of trials
 REQUIRED = ("run_id", "method", "dataset", "partition", "seed", "status", "config")
 EXPORT_SUFFIXES = (".parquet", ".csv")
+KEYS = {
+    "runs": ("run_id", "method", "setting", "seed", "status"),
+    "rounds": ("run_id", "method", "setting", "seed", "round"),
+    "clients": ("run_id", "method", "setting", "seed", "client"),
+}
+"""What `bench export` writes: the kinds of rows, each with columns that its file must have."""
 _REMEDY = "delete the run's directory and run the sweep again"
 
 
@@ -88,8 +94,17 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_REMEDY}") from error
 
 
-def read_export(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """A file written by `bench export`. Raises RecordError if it is unreadable or lacks a `required` column."""
+def exported_file(source: Path, what: str) -> Path | None:
+    """The file of `what` (a key of KEYS) if `source` is a file or a folder of `bench export`, else None."""
+    if source.suffix in EXPORT_SUFFIXES:
+        return source
+    if (source / "runs.parquet").is_file() and not any(source.glob("*/result.json")):
+        return source / f"{what}.parquet"
+    return None
+
+
+def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
+    """A file written by `bench export`. Raises RecordError if it is unreadable or has not the columns of `what`."""
     if not path.exists():
         raise RecordError(f"{path} does not exist: name a file of `bench export`, or the output directory of a sweep")
     try:
@@ -97,9 +112,9 @@ def read_export(path: Path, required: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): export the runs again") from error
     frame = frame.rename(columns={"cell": "setting"})  # the name of this column in version 0.1
-    if missing := [name for name in required if name not in frame]:
+    if missing := [name for name in KEYS[what] if name not in frame]:
         raise RecordError(
-            f"{path} contains no runs, it lacks {', '.join(missing)}: name a file of `bench export --what runs`"
+            f"{path} contains no {what}, it lacks {', '.join(missing)}: name a file of `bench export --what {what}`"
         )
     return frame
 

@@ -12,24 +12,10 @@ import pyarrow as pa
 from fedprompt.results.errors import MissingDataError, RecordError
 from fedprompt.results.records import files
 from fedprompt.results.records.labels import Label, as_text, flat, label
+from fedprompt.results.records.rows import row
 
-SPLITS = (
-    *("seen", "trained", "held_out", "held_out_unlabelled", "held_out_adapted"),  # `adapted`: in records of version 0.2
-    *("personalised", "held_out_personalised", "validation"),
-)
-MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients", "too_few")
-PREFIXES = {"": "metrics", "prior.": "metrics_prior", "uncalibrated.": "metrics_prior_uncalibrated"}
-IMAGES = ("train", "fine_tuning", "personal")
-FEDERATION = (
-    "concentration",
-    "drift",
-    "test_drift",
-    "majority_share",
-    "classes_per_client",
-    "untrained_tests",
-    "never_sampled_tests",
-)
-RUN_COLUMNS = ["run_id", "method", "family", "setting", "alpha", "seed"]  # repeated in each row of a round or client
+# Repeated in each row of a round or client.
+RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
 
 
 class Runs:
@@ -46,7 +32,7 @@ class Runs:
         records = [files.read_record(folder / "result.json") for folder in folders]
         self._read = [record | {"own_settings": own_settings.get(record["run_id"], {})} for record in records]
         self._options = [flat(record["config"]) for record in self._read]
-        self._rows = pd.DataFrame([_row(record) for record in self._read]).astype({"alpha": float})
+        self._rows = pd.DataFrame([row(record) for record in self._read]).astype({"alpha": float})
         self.frame, order = self._labelled()
         self.folders, self.records = [folders[row] for row in order], [self._read[row] for row in order]
 
@@ -79,10 +65,10 @@ class Runs:
         return self._stacked("clients.parquet", first)
 
     def _stacked(self, file: str, runs: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        tables = [files.read_parquet(self.folders[row] / file, columns) for row in runs.index]
+        tables = [files.read_parquet(self.folders[place] / file, columns) for place in runs.index]
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas().reset_index(drop=True)
         names = runs[RUN_COLUMNS].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
-        return pd.concat([rows, names.reset_index(drop=True)], axis=1)
+        return pd.concat([names.reset_index(drop=True), rows], axis=1)
 
     def swept(self, option: str) -> pd.DataFrame:
         """See the function `swept`."""
@@ -95,9 +81,9 @@ class Runs:
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """See the function `tables`."""
         tables: dict[str, list[dict[str, Any]]] = {}
-        for row, record in enumerate(self.records):
+        for place, record in enumerate(self.records):
             for name, values in (record.get("by_class") or {}).items():
-                run = {str(key): value for key, value in self.frame.iloc[row].to_dict().items()}
+                run = {str(key): value for key, value in self.frame.iloc[place].to_dict().items()}
                 tables.setdefault(name, []).append({**run, "values": values})
         return tables
 
@@ -114,26 +100,34 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
         `setting`: data set and heterogeneity; `group`: the same without `skew`, the partition.
         `method`: names the method's own options where its runs differ in them; `family`: "" if the record has none.
         `trials`: the number of values tried before the method's own options were chosen, NaN if they were not tuned.
-        `federation_drift`, ...: the label skew of the clients (see docs/protocol.md), NaN in records of version 0.2.
-        `config.NAME`: the options, only if `source` is an exported file.
+        `config.NAME`: the options, only if `source` is exported.
+        All other numbers of the records: `results.records.dictionary` describes every column.
 
-    `source` is the directory of a sweep or a file of `bench export`. Of `run_ids`, those without a record are left out.
-    Raises RecordError if there are no runs, or a record or the file cannot be read.
+    `source` is the directory of a sweep, or a folder or a file of `bench export`. Of `run_ids`, those without a record
+    are left out. Raises RecordError if there are no runs, or a record or the file cannot be read.
     """
-    if Path(source).suffix in files.EXPORT_SUFFIXES:
-        runs = files.read_export(Path(source), ["run_id", "method", "setting", "seed", "status"])
-        return runs if run_ids is None else runs[runs["run_id"].isin(set(run_ids))].reset_index(drop=True)
-    return Runs(source, run_ids).frame
+    exported = _exported(source, "runs", run_ids)
+    return Runs(source, run_ids).frame if exported is None else exported
 
 
-def rounds(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row per round of each finished run, with run_id, method, family, setting, alpha and seed."""
-    return Runs(directory, run_ids).rounds()
+def rounds(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row per round of each finished run, with the names of its run; `source` as in `load`."""
+    exported = _exported(source, "rounds", run_ids)
+    return Runs(source, run_ids).rounds() if exported is None else exported
 
 
-def clients(directory: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row per client of each finished run, with run_id, method, family, setting, alpha and seed."""
-    return Runs(directory, run_ids).clients()
+def clients(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row per client of each finished run, with the names of its run; `source` as in `load`."""
+    exported = _exported(source, "clients", run_ids)
+    return Runs(source, run_ids).clients() if exported is None else exported
+
+
+def _exported(source: str | Path, what: str, run_ids: Iterable[str] | None) -> pd.DataFrame | None:
+    """The rows of an exported folder or file, all or those of `run_ids`; None if `source` is neither."""
+    if (file := files.exported_file(Path(source), what)) is None:
+        return None
+    rows = files.read_export(file, what)
+    return rows if run_ids is None else rows[rows["run_id"].isin(set(run_ids))].reset_index(drop=True)
 
 
 def swept(directory: str | Path, option: str, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
@@ -159,37 +153,3 @@ def tables(directory: str | Path, run_ids: Iterable[str] | None = None) -> dict[
     Each entry is the run's row of `load` and `values`, a matrix [C, C] (NaN: no test sample of that class).
     """
     return Runs(directory, run_ids).tables()
-
-
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    row = {
-        key: record.get(key) for key in ("run_id", "method", "dataset", "partition", "alpha", "seed", "status", "error")
-    }
-    for prefix, key in PREFIXES.items():
-        for split in SPLITS:
-            measured = (record.get(key) or {}).get(split) or {}
-            row |= {f"{prefix}{split}.{name}": _number(measured.get(name)) for name in MEASURES}
-    traffic, parameters = record.get("communication") or {}, record.get("parameters") or {}
-    federation = record.get("federation") or {}
-    return row | {
-        "family": record.get("family") or "",
-        "backbone": (record.get("config") or {}).get("backbone") or "",
-        "upload_mb": _number(traffic.get("upload_bytes")) / 1e6,
-        "download_mb": _number(traffic.get("download_bytes")) / 1e6,
-        "shared_parameters": _number(parameters.get("shared")),
-        "local_parameters": _number(parameters.get("local")),
-        "seconds": _number((record.get("seconds") or {}).get("total")),
-        "images_per_second": _number(record.get("images_per_second")),
-        "never_trained": _number(record.get("never_trained")),
-        "temperature": _number(record.get("temperature")),
-        "calibration_mb": _number(record.get("calibration_bytes")) / 1e6,
-        "backbone_passes": _number(record.get("backbone_passes")),
-        **{f"unscored.{group}": _number((record.get("unscored") or {}).get(group)) for group in ("seen", "held_out")},
-        **{f"images.{use}": _number((record.get("images") or {}).get(use)) for use in IMAGES},
-        **{f"federation_{name}": _number(federation.get(name)) for name in FEDERATION},
-        "trials": _number(record["own_settings"].get("trials")),
-    }
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)

@@ -16,8 +16,6 @@ TYPES: dict[str, tuple[type, str]] = {
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
-    "metrics_prior": (dict, dict),
-    "metrics_prior_uncalibrated": (dict, dict),
     **dict.fromkeys(("images", "passes", "unscored"), (dict,)),
     "communication": (dict,),
     "parameters": (dict,),
@@ -67,7 +65,8 @@ def _wrong_type(record: Mapping[str, Any]) -> str | None:
     federation = {k: v for k, v in record.get("federation", {}).items() if k not in ("hash", "unused")}
     if not _is_numeric(federation, (dict,)):
         return "contains something other than numbers in federation"
-    for key, containers in NUMBERS.items():
+    variants = {key: (dict, dict) for key in record if key.startswith("metrics_")}  # scores of corrected logits
+    for key, containers in (NUMBERS | variants).items():
         if not _is_numeric(record.get(key), containers):
             return f"contains something other than numbers in {key}"
     return None

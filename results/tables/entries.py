@@ -41,8 +41,8 @@ class Block(NamedTuple):
 
 def heading(metric: str) -> str:
     """A metric's name as a column heading: `held_out.mean` is `held-out`, `prior.seen.mean` is `mean+prior`."""
-    prior = "+prior" * metric.startswith("prior.") + "+prior (T=1)" * metric.startswith("uncalibrated.")
-    split, _, measure = metric.removeprefix("prior.").removeprefix("uncalibrated.").rpartition(".")
+    prior = "+prior" * metric.startswith("prior.") + "+prior (T=1)" * metric.startswith("prior_uncalibrated.")
+    split, _, measure = metric.removeprefix("prior.").removeprefix("prior_uncalibrated.").rpartition(".")
     name = NAMES.get(measure, measure)
     if split not in ("", "seen"):
         group = split.replace("held_out_unlabelled", "unlabelled").replace("held_out_adapted", "adapted")
@@ -96,7 +96,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     words = {entry.value for block in blocks(frame) for column in block.columns for entry in column}
     lines += ["; ".join(meaning for word, meaning in meanings.items() if word in words)] * bool(words & set(WORDS))
     lines += footnotes(frame) + tuning_notes(frame)
-    corrected = any(metric.startswith(("prior.", "uncalibrated.")) for metric in metrics) or any(
+    corrected = any(metric.startswith(("prior.", "prior_uncalibrated.")) for metric in metrics) or any(
         name.endswith("+prior") for name in methods(frame)
     )
     return lines + PRIOR_NOTES * corrected

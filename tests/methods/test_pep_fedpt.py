@@ -254,6 +254,15 @@ def test_first_prototypes_are_the_class_means_over_all_seen_clients() -> None:
     assert simulator.state.server["known"].tolist() == [1, 1, 1, 1]
 
 
+def test_without_a_shared_prompt_prototypes_are_means_of_the_frozen_cls_token():
+    simulator = pep(shared_tokens=0)
+    assert "prompt" not in simulator.state.server
+    rows = np.concatenate([c.train for c in simulator.context.federation.clients[:3]])
+    z, labels = cls_entering(torch.zeros(0, DIM), rows, layer=3), toy.dataset().train_y[rows]
+    means = torch.stack([z[labels == c].mean(0) for c in range(CLASSES)])
+    torch.testing.assert_close(simulator.state.server["prototypes"], means, atol=1e-5, rtol=1e-4)
+
+
 def test_without_first_prototypes_nothing_travels_before_the_first_round_and_no_class_is_known() -> None:
     simulator = pep(first_prototypes=False)
     assert simulator.outcome.upload_bytes == simulator.outcome.download_bytes == 0

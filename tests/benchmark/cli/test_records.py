@@ -41,6 +41,13 @@ def test_export_writes_one_file(bench: Bench, runs: Path, tmp_path: Path) -> Non
     refused(bench("export", runs, "all.txt"), "all.txt")
 
 
+def test_export_writes_a_folder_whose_columns_are_all_described(bench, runs, tmp_path):
+    answer = bench("export", runs, "all")
+    assert (answer.code, answer.err) == (0, f"4 runs, 6 rounds, 60 clients of {runs} in all\n")
+    assert "not described" not in (tmp_path / "all" / "columns.md").read_text()
+    refused(bench("export", runs, "all", "--what", "clients"), "--what clients needs a file, and all is a folder")
+
+
 def test_merge_copies_identical_runs_once_and_replaces_failed_runs(bench: Bench, runs: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(runs, tmp_path / "other"))
     (failed,) = (entry.run_id for entry in Store(other).entries() if entry.status == "failed")

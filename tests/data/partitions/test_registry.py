@@ -36,3 +36,11 @@ def test_a_decorated_function_is_a_partition_and_its_keywords_are_its_options() 
     federation = build(balanced(4, 2, 2), settings, stream(0))
     assert [client.train.tolist() for client in federation.clients] == [[0, 1], [2, 3]]
     assert partition_kinds.find("halves").description == "The first half and the second."
+
+
+@pytest.mark.parametrize("kind", ["dirichlet", "dirichlet-class", "iid", "pathological", "quantity"])
+def test_defaults_are_twenty_clients_a_fifth_held_out_alpha_one_half_and_two_classes_per_client(kind):
+    options = partition_kinds.find(kind).options
+    assert (options["clients"], options["held_out"]) == (20, 0.2)
+    assert options.get("alpha", 0.5) == 0.5
+    assert options.get("classes_per_client", 2) == 2

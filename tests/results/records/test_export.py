@@ -9,7 +9,7 @@ import pytest
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records import frames as records
-from fedprompt.results.records.export import export
+from fedprompt.results.records.export import export, export_folder
 
 Write = Callable[..., Path]
 
@@ -67,3 +67,50 @@ def test_an_invalid_export_is_refused_with_the_reason(write: Write, runs: Path, 
         export(runs, tmp_path / "all.csv", "round")
     with pytest.raises(RecordError, match=r"where\.csv cannot be written: "):
         export(runs, tmp_path / "no" / "where.csv")
+
+
+def test_a_folder_gets_all_three_tables_and_a_description_of_their_columns(write, runs, tmp_path):
+    write()
+    write(seed=1, error="it broke")
+    folder = tmp_path / "new" / "exported"
+    assert export_folder(runs, folder) == {"runs": 2, "rounds": 3, "clients": 4}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "clients.parquet", "columns.md", "rounds.parquet", "runs.parquet",
+    ]  # fmt: skip
+    names = {"run_id", "method", "dataset", "partition", "alpha", "setting", "seed"}
+    for what in ("rounds", "clients"):
+        assert names < set(pd.read_parquet(folder / f"{what}.parquet"))
+    text = (folder / "columns.md").read_text()
+    assert "## clients.parquet\n\n4 rows\n" in text
+    assert "| `rounds_trained` | int64 | rounds in which the client trained |" in text
+    assert "not described" not in text
+
+
+def test_tables_load_from_an_exported_folder_as_from_the_directory(write, runs, tmp_path):
+    write()
+    write(seed=1)
+    export_folder(runs, tmp_path / "all")
+    for read in (records.load, records.rounds, records.clients):
+        loaded, original = read(tmp_path / "all"), read(runs)
+        pd.testing.assert_frame_equal(loaded[list(original)], original, check_dtype=False)
+        assert set(read(tmp_path / "all", ["r001"])["run_id"]) == {"r001"}
+
+
+def test_a_directory_of_runs_is_read_itself_though_an_older_export_lies_in_it(write, runs):
+    write()
+    export(runs, runs / "runs.parquet")
+    write(seed=1)
+    assert len(records.load(runs)) == 2
+
+
+def test_a_folder_without_rounds_or_with_records_of_runs_is_refused(write, runs, tmp_path):
+    write()
+    (tmp_path / "old").mkdir()
+    export(runs, tmp_path / "old" / "runs.parquet")
+    with pytest.raises(RecordError, match=r"rounds\.parquet does not exist"):
+        records.rounds(tmp_path / "old")
+    with pytest.raises(RecordError, match=r"runs contains the records of runs: export into another folder"):
+        export_folder(runs, runs)
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match=r"file cannot be created: "):
+        export_folder(runs, tmp_path / "file")

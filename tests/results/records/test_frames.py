@@ -157,7 +157,8 @@ def test_only_the_requested_columns_are_read_and_one_that_a_run_lacks_is_missing
     older = write(method="b") / "clients.parquet"
     whole[["client", "held_out"]].to_parquet(older)
     read = Runs(runs).clients(["client", "accuracy"])
-    assert list(read) == ["client", "accuracy", "run_id", "method", "family", "setting", "alpha", "seed"]
+    names = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
+    assert list(read) == [*names, "client", "accuracy"]
     assert read["client"].tolist() == [0, 1, 2, 3] * 2
     assert read["accuracy"].isna().tolist() == [False, False, True, False, *[True] * 4]
     assert read["method"].tolist() == ["a"] * 4 + ["b"] * 4

@@ -26,6 +26,7 @@ def test_the_smallest_p_of_n_pairs_is_2_over_2_to_the_n():
     assert [stats.least_p(n) for n in (0, 1, 2, 3, 6)] == [1, 1, 0.5, 0.25, 0.03125]
     # 2/64 < 5 %, 2/32 is not; over 24 comparisons 2/512 * 24 = 9.4 % and 2/1024 * 24 = 4.7 %.
     assert (stats.pairs_needed(), stats.pairs_needed(24)) == (6, 10)
+    assert stats.pairs_needed(alpha=0.25) == 3  # at most alpha: 2/8 suffices
 
 
 def test_sign_flips_of_few_pairs_are_counted_exactly():

@@ -1,0 +1,128 @@
+"""The READMEs of published tables say what their tables say."""
+
+import pytest
+
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records.export import export_folder
+from tools import render_published
+from tools.render_published import PUBLISHED, TEMPLATE, Numbers, main, render, wrapped
+
+FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/runs.parquet"))
+
+
+def test_every_folder_with_runs_has_a_template():
+    assert {"cifar10-vit-tiny", "embedded-default", "tuned"} <= {folder.name for folder in FOLDERS}
+    assert [folder.name for folder in FOLDERS if not (folder / TEMPLATE).is_file()] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_readme_is_its_template_with_the_numbers_of_its_tables(folder):
+    again = render(folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == again, "run python tools/render_published.py"
+
+
+@pytest.fixture
+def folder(write, runs, tmp_path):
+    """Two methods in two settings: seeds 0 and 1 at alpha 0.05, seed 0 at 5."""
+    for method, alpha, seed, seen in [
+        ("a", 0.05, 0, 0.5), ("a", 0.05, 1, 0.7), ("a", 5.0, 0, 0.8),
+        ("b", 0.05, 0, 0.4), ("b", 0.05, 1, 0.7), ("b", 5.0, 0, 0.6),
+    ]:  # fmt: skip
+        write(method=method, alpha=alpha, seed=seed, seen=seen)
+    export_folder(runs, tmp_path / "published")
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def n(folder):
+    return Numbers(folder)
+
+
+def test_a_mean_over_settings_gives_each_setting_the_same_weight(n):
+    assert n.mean("a") == pytest.approx(70)  # of 60 and 80
+    assert n.mean("a", alpha=0.05) == pytest.approx(60)
+    assert n.mean("a", "held_out.mean", seed=1) == pytest.approx(40)
+    assert n.means(["b", "a"], alpha=5).round(9).to_dict() == {"b": 60, "a": 80}
+    assert n.mean("a", "never_trained") == pytest.approx(25)
+    assert n.mean("a", "upload_mb") == pytest.approx(2.5)
+
+
+def test_differences_are_paired_by_setting_and_seed(n):
+    assert n.gaps("a", "b").tolist() == [10, 0, 20]
+    difference = n.difference("a", "b")
+    assert (difference.value, difference.n) == (pytest.approx(12.5), 3)  # of 5 and 20
+    assert n.difference("b", "a", alpha=5).value == pytest.approx(-20)
+    assert n.share("a", "b") == pytest.approx(250 / 3)  # two pairs and half of the tie
+    assert n.share("a", "b", alpha=0.05) == pytest.approx(75)
+
+
+def test_a_corrected_method_has_the_scores_of_prior_corrected_logits(n):
+    assert n.mean("a+prior", alpha=5) == pytest.approx(90)
+    assert n.difference("a+prior", "a", alpha=5).value == pytest.approx(10)
+
+
+def test_a_table_has_the_best_method_first_and_marks_missing_values(n):
+    assert n.table(["seen.mean", "held_out_adapted.mean"], ["b", "a"], [0.05]).splitlines() == [
+        "| method | seen.mean, alpha 0.05 | held_out_adapted.mean, alpha 0.05 |",
+        "| --- | ---: | ---: |",
+        "| a | 60.0 | n/a |",
+        "| b | 55.0 | n/a |",
+    ]
+    n._all = n._all[(n._all["method"] != "b") | (n._all["alpha"] == 5)]
+    assert n.table(["seen.mean"], ["b", "a"], [0.05, 5]).splitlines()[2:] == [
+        "| a | 60.0 | 80.0 |",
+        "| b | n/a | 60.0 |",
+    ]
+    assert n.table(["upload_mb"]).splitlines()[2:] == ["| a | 2.5 |", "| b | 2.5 |"]
+
+
+def test_rows_of_rounds_and_clients_are_those_of_the_selected_runs(n):
+    assert n.per_round("a", alpha=5)["seen_mean"].iloc[-1] == 0.8
+    assert n.per_client("b", seed=1).query("rounds_trained == 0 and not held_out")["client"].tolist() == [2]
+    assert n.has("rounds")
+    assert not n.has("held_out_adapted.mean")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda n: n.mean("c"), "unknown method 'c': available: a, a\\+prior, b, b\\+prior"),
+        (lambda n: n.mean("a", "seen.men"), "unknown metric 'seen.men': did you mean 'seen.mean'"),
+        (lambda n: n.difference("a", "b", alpha=0.5), "a has no runs with alpha 0.5: available: 0.05, 5.0"),
+        (lambda n: n.per_client("a", alpha=5, seed=1), "a has no runs with seed 1: available: 0"),
+        (lambda n: n.table(["seen.mean"], ["a", "c"], [0.05]), "unknown method 'c'"),
+        (lambda n: n.share("a", "b", "held_out_adapted.mean"), "a and b share no setting and seed with a value of"),
+    ],
+)
+def test_what_the_tables_do_not_contain_is_refused_with_the_reason(n, call, message):
+    with pytest.raises(RecordError, match=message):
+        call(n)
+
+
+def test_paragraphs_are_filled_and_spans_tables_and_code_stay_as_they_are():
+    long = "word " * 30
+    text = f"# {long}\n\n- {long}\n  `a b c`\n- short\n\n```sh\n{long}\n```\n| {long} |\n\nx\ny\n"
+    lines = wrapped(text).splitlines()
+    assert lines[0] == f"# {long}"
+    assert lines[2:5] == [("- " + "word " * 24).rstrip(), "  " + "word " * 6 + "`a b c`", "- short"]
+    assert [lines[7], lines[9], lines[11]] == [long, f"| {long} |", "x y"]
+    assert wrapped("word " * 24 + "`a b c`\n").splitlines() == [("word " * 24).rstrip(), "`a b c`"]
+
+
+def test_folders_are_rendered_by_name_and_faults_are_reported_in_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr(render_published, "PUBLISHED", folder.parent)
+    template = folder / TEMPLATE
+    template.write_text("{{ n.mean('a')|one }} {{ n.difference('a', 'b').value|signed }}\n")
+    assert main(["published"]) == 0
+    assert (folder / "README.md").read_text() == "70.0 +12.5\n"
+    for text, message in [
+        ("{{ n.mean('c') }}", "unknown method 'c'"),
+        ("{{ typo }}", "'typo' is undefined"),
+        ("{% if %}", "Expected"),
+    ]:
+        template.write_text(text)
+        capsys.readouterr()
+        assert main([]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["absent"]) == 2
+    assert (folder / "README.md").read_text() == "70.0 +12.5\n"

@@ -1,0 +1,209 @@
+"""Render `results/published/NAME/README.md` from `README.md.j2` beside it, with the numbers of the folder's tables.
+
+    python tools/render_published.py [NAME...]
+
+Without names, all folders with a template. In a template `n` is the folder's `Numbers`: accuracies are in percent,
+differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
+"""
+
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from fedprompt.results import clients, load, rounds
+from fedprompt.results.errors import RecordError, check_known
+from fedprompt.results.io import atomic_write
+from fedprompt.results.statistics import inference, pairs, summary
+from fedprompt.results.tables.leaderboard import with_prior
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
+TEMPLATE = "README.md.j2"
+WIDTH = 125
+
+
+class Numbers:
+    """The numbers of one published folder. `METHOD+prior` has the scores of prior-corrected logits.
+
+    `alpha` and `seed` select runs; without `alpha`, a mean is the mean over settings. Every function raises RecordError
+    for an unknown method, metric, alpha or seed, and if no finished run is left.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = load(folder / "runs.parquet")
+        self._all = with_prior(self.runs)
+        self.methods = sorted(set(self.runs["method"]))
+        self.alphas = sorted(set(self.runs["alpha"].dropna()))
+        self.seeds = sorted(set(self.runs["seed"]))
+
+    @cached_property
+    def _rounds(self) -> pd.DataFrame:
+        return rounds(self.folder)
+
+    @cached_property
+    def _clients(self) -> pd.DataFrame:
+        return clients(self.folder)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder has a table (`rounds`, `clients`) or its runs a value of a metric."""
+        if name in ("rounds", "clients"):
+            return (self.folder / f"{name}.parquet").is_file()
+        return name in self.runs and bool(self.runs[name].notna().any())
+
+    def mean(
+        self, method: str, metric: str = "seen.mean", alpha: float | None = None, seed: int | None = None
+    ) -> float:
+        """The mean over settings of the means over seeds."""
+        return float(self.means([method], metric, alpha, seed)[method])
+
+    def means(
+        self, methods: Sequence[str], metric: str = "seen.mean", alpha: float | None = None, seed: int | None = None
+    ) -> "pd.Series[float]":
+        """`mean` of several methods, by method."""
+        found = {}
+        for method in methods:
+            rows = summary.finished(_selected(self._all, method, alpha, seed))
+            pairs.check_metrics(rows, [metric])
+            found[method] = _scale(metric) * rows.groupby("setting")[metric].mean().mean()
+        return pd.Series(found)
+
+    def gaps(
+        self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None, seed: int | None = None
+    ) -> "pd.Series[float]":
+        """a minus b, one value per pair (setting, seed)."""
+        rows = pd.concat([_selected(self._all, method, alpha, seed) for method in dict.fromkeys((a, b))])
+        both = pairs.paired(rows, metric)
+        gaps = (_scale(metric) * (both[a] - both[b])).dropna().round(9)  # equal values may differ by rounding
+        if gaps.empty:
+            raise RecordError(f"{a} and {b} share no setting and seed with a value of {metric}")
+        return gaps
+
+    def difference(self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None) -> inference.Difference:
+        """The mean paired difference a - b with its interval, its p as the only comparison, and the pairs `n`."""
+        gaps = self.gaps(a, b, metric, alpha)
+        settings = gaps.index.get_level_values("setting")
+        return inference.paired_difference(gaps, np.zeros(len(gaps)), np.random.default_rng(0), settings)
+
+    def share(self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None) -> float:
+        """The percentage of pairs in which a has the higher value; ties count half."""
+        gaps = self.gaps(a, b, metric, alpha)
+        return 100 * float(((gaps > 0) + (gaps == 0) / 2).mean())
+
+    def table(
+        self, metrics: Sequence[str], methods: Sequence[str] | None = None, alphas: Sequence[float | None] = (None,)
+    ) -> str:
+        """Means as a Markdown table: one row per method, best first; one column per metric and alpha."""
+        methods = list(methods or summary.ranking(summary.finished(self.runs), metrics[0]))
+        columns = [(metric, alpha) for alpha in alphas for metric in metrics]
+        heads = [metric if alpha is None else f"{metric}, alpha {alpha:g}" for metric, alpha in columns]
+        check_known("method", methods, set(self._all["method"]))
+        means = pd.concat([self._column(methods, *column) for column in columns], axis=1, keys=heads)
+        means = means.sort_values(heads[0], ascending=pairs.lower_is_better(metrics[0]), kind="stable")
+        lines = [f"| method | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
+        for method, values in means.iterrows():
+            lines.append(
+                f"| {method} | {' | '.join('n/a' if np.isnan(value) else f'{value:.1f}' for value in values)} |"
+            )
+        return "\n".join(lines)
+
+    def _column(self, methods: Sequence[str], metric: str, alpha: float | None) -> "pd.Series[float]":
+        """`means` of those of the methods that were run at this alpha."""
+        there = self._all if alpha is None else self._all[self._all["alpha"] == alpha]
+        return self.means([name for name in methods if name in set(there["method"])], metric, alpha)
+
+    def per_round(self, method: str, alpha: float | None = None, seed: int | None = None) -> pd.DataFrame:
+        """The rows of rounds.parquet of a method."""
+        return _selected(self._rounds, method, alpha, seed)
+
+    def per_client(self, method: str, alpha: float | None = None, seed: int | None = None) -> pd.DataFrame:
+        """The rows of clients.parquet of a method."""
+        return _selected(self._clients, method, alpha, seed)
+
+
+def _selected(rows: pd.DataFrame, method: str, alpha: float | None, seed: int | None) -> pd.DataFrame:
+    check_known("method", [method], set(rows["method"]))
+    rows = rows[rows["method"] == method]
+    for name, value in (("alpha", alpha), ("seed", seed)):
+        if value is not None:
+            known = sorted(set(rows[name]))
+            if value not in known:
+                raise RecordError(f"{method} has no runs with {name} {value}: available: {', '.join(map(str, known))}")
+            rows = rows[rows[name] == value]
+    return rows
+
+
+def _scale(metric: str) -> int:
+    """100 for shares, which a README states in percent."""
+    return 100 if pairs.is_accuracy(metric) or metric == "never_trained" else 1
+
+
+def render(folder: Path) -> str:
+    """The README of a published folder. Raises RecordError for a template or tables that do not fit each other."""
+    environment = Environment(
+        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {
+        "one": lambda value: f"{value:.1f}",
+        "whole": lambda value: f"{value:.0f}",
+        "signed": lambda value: f"{value:+.1f}",
+        "interval": lambda difference: f"{difference.low:.1f} to {difference.high:.1f}",
+    }
+    try:
+        return wrapped(environment.get_template(TEMPLATE).render(n=Numbers(folder)))
+    except TemplateError as error:
+        raise RecordError(f"{folder / TEMPLATE}: {error}") from error
+
+
+def wrapped(text: str) -> str:
+    """Markdown with its paragraphs, list items and quotes filled to the width; all other lines as they are."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.splitlines():
+        plain = fenced or not line or line.startswith(("#", "|", "!", "```", "<"))
+        fenced ^= line.startswith("```")
+        above = lines[-1] if lines else ""
+        starts = plain or not above or line.startswith("- ") or above.startswith(("#", "|", "!", "```", "<"))
+        if starts:
+            lines.append(line)
+        else:
+            lines[-1] = f"{above.rstrip()} {line.removeprefix('> ').strip()}"
+    fenced = False
+    for place, line in enumerate(lines):
+        fenced ^= line.startswith("```")
+        if not fenced and len(line) > WIDTH and not line.startswith(("#", "|", "!", "<")):
+            lines[place] = _filled(line)
+    return "\n".join(lines) + "\n"
+
+
+def _filled(line: str) -> str:
+    indent = {"- ": "  ", "> ": "> "}.get(line[:2], "")
+    whole = re.sub(
+        r"`[^`]+`|\[[^\]]*\]\([^)]*\)", lambda span: span[0].replace(" ", "\0"), line
+    )  # spans stay on a line
+    words = textwrap.TextWrapper(WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return words.fill(whole).replace("\0", " ")
+
+
+def main(names: Sequence[str]) -> int:
+    """Renders the folders of these names, or all; returns 2 with a message if one cannot be rendered."""
+    templates = {path.parent.name: path.parent for path in sorted(PUBLISHED.glob(f"*/{TEMPLATE}"))}
+    try:
+        check_known("folder with a template", names, templates)
+        for name in names or templates:
+            atomic_write(templates[name] / "README.md", render(templates[name]))
+            print(templates[name] / "README.md")
+    except RecordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -32,7 +32,7 @@ class Runs:
         records = [files.read_record(folder / "result.json") for folder in folders]
         self._read = [record | {"own_settings": own_settings.get(record["run_id"], {})} for record in records]
         self._options = [flat(record["config"]) for record in self._read]
-        self._rows = pd.DataFrame([row(record) for record in self._read]).astype({"alpha": float})
+        self._rows = pd.DataFrame([row(record) for record in self._read])
         self.frame, order = self._labelled()
         self.folders, self.records = [folders[row] for row in order], [self._read[row] for row in order]
 
@@ -93,9 +93,7 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
 
     Columns:
         `seen.mean`, `held_out.worst`, ...: accuracies in [0, 1], NaN for a failed run or if there are no such clients;
-        `prior.seen.mean`, ...: the same with prior-corrected logits; `uncalibrated.seen.mean`: at temperature 1.
-        `temperature`: of the prior correction. `unscored.seen`, ...: clients that never trained and have no score.
-        `images.train`, ...: images trained on, and `backbone_passes`: images passed through the whole backbone.
+        `prior.seen.mean`, ...: the same with prior-corrected logits; `prior_uncalibrated.seen.mean`: at temperature 1.
         `upload_mb`, `download_mb`: traffic of the whole run in 10^6 bytes. `seconds`: wall-clock time of the run.
         `setting`: data set and heterogeneity; `group`: the same without `skew`, the partition.
         `method`: names the method's own options where its runs differ in them; `family`: "" if the record has none.

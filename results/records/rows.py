@@ -25,7 +25,7 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
     are always there.
     """
     traffic, parameters = record.get("communication") or {}, record.get("parameters") or {}
-    columns: dict[str, Any] = {key: record.get(key) for key in NAMES}
+    columns: dict[str, Any] = {key: record.get(key) for key in NAMES} | {"alpha": _number(record.get("alpha"))}
     columns |= {
         f"{prefix}{split}.{name}": float("nan") for prefix in ("", "prior.") for split in SPLITS for name in MEASURES
     }

@@ -18,7 +18,7 @@ def test_scores_that_are_not_listed_get_columns_of_their_own(write, runs):
 def test_other_numbers_of_a_record_are_columns_and_texts_options_and_shapes_are_not(write, runs):
     write(
         temperature=1.5,
-        passes={"training": 30, "personal": 4.5, "unit": "image"},
+        passes={"training": 30, "personal": 4.5},
         federation={"hash": "abc", "drift": 0.25, "unused": [3]},
         seconds={"train": 3.0, "total": 4.0},
         trainable={"shared": {"prompt": [4, 192]}},

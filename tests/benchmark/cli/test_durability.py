@@ -53,6 +53,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
     plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)

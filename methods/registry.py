@@ -18,14 +18,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fedprompt.methods.base import Method
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.renamed import explain, refuse_old_hooks
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 METHODS: dict[str, type[Method]] = {}
 OPTIMISERS: dict[str, type[Optimiser]] = {}
@@ -103,7 +105,10 @@ def discover() -> None:
 
 @cache  # scanning all installed distributions is slow
 def _entry_points() -> list[EntryPoint]:
-    return [point for group in GROUPS for point in entry_points(group=group)]
+    from importlib.metadata import entry_points  # slow to import, and `bench --help` needs none
+
+    found = entry_points()
+    return [point for group in GROUPS for point in found.select(group=group)]
 
 
 def _reason(error: Exception) -> str:

@@ -111,6 +111,7 @@ def succeed(command: list[str], place: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("workers", [1, 2], ids=["in process", "on Ray"])
 def test_a_sweep_in_a_folder_with_the_same_package_names_uses_the_installed_ones(
     installed: Path, work: Path, workers: int

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedprompt.benchmark.cli import main
 from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.methods import registry
+from tests import toy
 
 SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
 """A run of a fraction of a second on the embedded backbone: 2 of 16 seen clients train, 4 are held out."""
@@ -86,6 +88,14 @@ def plugin(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     for added in set(sys.modules) - modules:
         if added.startswith("bench_plugin_"):
             del sys.modules[added]
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory):
+    """The toy data as `npz:PATH`: a run on it takes a tenth of the time of one on digits."""
+    path, data = tmp_path_factory.mktemp("data") / "toy.npz", toy.dataset()
+    np.savez(path, **{part: getattr(data, part) for part in ("train_x", "train_y", "test_x", "test_y")})
+    return f"npz:{path}"
 
 
 def configs(**given: object) -> list[RunConfig]:

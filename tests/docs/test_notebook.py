@@ -38,15 +38,16 @@ def texts(cell):
     ]
 
 
+@pytest.mark.slow
 def test_executing_the_notebook_gives_the_stored_outputs(stored, executed):
     for old, new in zip(code(stored), code(executed), strict=True):
         assert texts(old) == texts(new), AGAIN
 
 
-def test_no_cell_warns_or_fails(stored, executed):
-    for notebook in (stored, executed):
-        outputs = [out for cell in code(notebook) for out in cell.outputs]
-        assert [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"] == []
+@pytest.mark.parametrize("notebook", ["stored", pytest.param("executed", marks=pytest.mark.slow)])
+def test_no_cell_warns_or_fails(notebook, request):
+    outputs = [out for cell in code(request.getfixturevalue(notebook)) for out in cell.outputs]
+    assert [out for out in outputs if out.output_type == "error" or out.get("name") == "stderr"] == []
 
 
 def test_no_cell_is_empty_and_code_cells_were_executed_in_order(stored):

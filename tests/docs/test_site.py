@@ -99,7 +99,9 @@ def test_the_site_does_not_contain_its_generators(site: Path) -> None:
     assert [*site.rglob("hooks*"), *site.rglob("*.py"), *site.rglob("*.pyc")] == []
 
 
-@pytest.fixture(scope="module", params=[1280, 390], ids=["desktop", "phone"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(1280, marks=pytest.mark.slow, id="desktop"), pytest.param(390, id="phone")]
+)
 def opened(request: pytest.FixtureRequest) -> Iterator[object]:
     """A page of a real browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

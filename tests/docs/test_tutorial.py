@@ -69,6 +69,7 @@ def _in_folder(words: list[str], place: Path, log: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_every_block_runs_and_prints_the_output_shown(tmp_path: Path) -> None:
     output = ""
     for block in blocks(TEXT):

@@ -10,7 +10,7 @@ import torch
 
 from fedprompt.benchmark.simulation.outcome import Outcome
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
+from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods import Method, Optimiser, State, registry
 from tests import toy
 
@@ -52,6 +52,12 @@ def begun(name: str) -> Simulator:
     simulator = new(name, rounds=0)
     simulator.run()
     return simulator
+
+
+@cache
+def learned(name: str, number: int) -> list[ClientUpdate]:
+    """The cohort's updates of one round of `begun(name)`, trained one by one; read only."""
+    return toy.learned(begun(name), COHORT, number)
 
 
 def copy(state: State) -> State:

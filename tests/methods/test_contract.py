@@ -31,6 +31,7 @@ from tests.methods.contract import (
     close,
     copy,
     declared,
+    learned,
     new,
     numbers,
     ran,
@@ -68,7 +69,7 @@ def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) ->
     simulator = begun(name)
     counts = np.bincount(toy.dataset().train_y)
     (job,) = simulator.make_tasks([0], 3)
-    (after,) = toy.learned(simulator, [0], 3)  # it has every class, so all rows are present
+    after = learned(name, 3)[0]  # it has every class, so all rows are present
     job = replace(
         job, rows=np.arange(60), counts=counts, state=replace(job.state, shared=after.shared, local=after.local)
     )
@@ -102,7 +103,7 @@ def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str
         simulator.make_tasks(COHORT, 3),
         TRAINING,
     )
-    together, alone = executor.train(*arguments), Executor("sequential").train(*arguments)
+    together, alone = executor.train(*arguments), learned(name, 3)
     assert executor.used == ("sequential" if simulator.context.recipe.not_fusible else "fused")
     assert bool(executor.notes) == bool(simulator.context.recipe.not_fusible)
     for one, other in zip(together, alone, strict=True):
@@ -151,7 +152,7 @@ def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tenso
 def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: str) -> None:
     simulator = begun(name)
     shared, local = declared(name)
-    jobs, updates = simulator.make_tasks(COHORT, 1), toy.learned(simulator, COHORT, 1)
+    jobs, updates = simulator.make_tasks(COHORT, 1), learned(name, 1)
     upload, download = 0, sum(received_bytes(name, job) for job in jobs)
     for job, update in zip(jobs, updates, strict=True):
         assert update.shared.keys() == shared.keys()
@@ -178,7 +179,7 @@ def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str)
     shared, local = declared(name)
     rows = simulator.context.method.class_rows
     assert not set(rows) & local.keys(), "local tensors always have all rows"
-    for update in toy.learned(simulator, COHORT, 3):
+    for update in learned(name, 3):
         held = len(update.classes)
         for key, value in {**update.shared, **update.statistics}.items():
             full = shared[key].shape if key in shared else None
@@ -187,7 +188,7 @@ def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str)
                 assert full is None or (full[0], *value.shape[1:]) == (toy.CLASSES, *full[1:]), key
             elif full is not None:
                 assert value.shape == full, key
-    statistics = [update.statistics for update in toy.learned(simulator, COHORT, 3)]
+    statistics = [update.statistics for update in learned(name, 3)]
     for key in statistics[0].keys() - set(rows):
         assert len({sent[key].shape for sent in statistics}) == 1, f"{key} depends on the client's classes: declare it"
 
@@ -203,7 +204,7 @@ def test_parameter_counts_follow_from_the_declared_tensors(name: str) -> None:
 def test_the_server_averages_by_sample_counts(name: str) -> None:
     once = new(name, rounds=1)
     once.run()
-    jobs, updates = begun(name).make_tasks(COHORT, 1), toy.learned(begun(name), COHORT, 1)
+    jobs, updates = begun(name).make_tasks(COHORT, 1), learned(name, 1)
     for key in declared(name)[0]:
         ends = [whole(name, key, update.shared[key], job) for update, job in zip(updates, jobs, strict=True)]
         mean = sum(n / 46 * end for n, end in zip(SIZES, ends, strict=True))

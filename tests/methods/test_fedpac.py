@@ -33,10 +33,10 @@ def test_weights_of_two_clients_match_a_grid_search(spread: float) -> None:
     for seed in range(5):
         means, variances = problem(2, spread, seed)
         weights = solved(means, variances)
-        grid = np.linspace(0, 1, 10001)
+        grid = np.linspace(0, 1, 1001)
         for own in range(2):
             errors = [expected_error(np.array([a, 1 - a]), own, means, variances) for a in grid]
-            assert weights[own, 0] == pytest.approx(grid[int(np.argmin(errors))], abs=2e-4)
+            assert weights[own, 0] == pytest.approx(grid[int(np.argmin(errors))], abs=6e-4)
             assert weights[own].sum() == pytest.approx(1)
 
 

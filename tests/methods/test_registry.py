@@ -324,6 +324,13 @@ def test_every_variant_changes_the_method(name: str) -> None:
     assert create(name).method != create(name.partition(":")[0]).method
 
 
+def test_importing_the_registry_does_not_scan_installed_packages() -> None:
+    code = "import sys; before = {*sys.modules}; import fedprompt.methods; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "fedprompt.methods.registry" in done.stdout.split()
+    assert not {"importlib.metadata", "pydantic"} & {*done.stdout.split()}
+
+
 def test_listing_methods_does_not_import_torch() -> None:
     code = "import sys; from fedprompt.methods.registry import discover, create; discover()"
     code += "; create('pep-fedpt:prior+fedprox')"

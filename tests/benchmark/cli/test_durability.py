@@ -53,6 +53,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
     plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)
@@ -183,10 +185,10 @@ def test_impossible_scheduling_options_are_refused(words: list[str], named: str,
     ],
 )
 def test_truncated_record_is_named_and_can_be_deleted_and_repeated(
-    file: str, words: tuple[str, ...], bench: Bench, tmp_path: Path
+    file: str, words: tuple[str, ...], bench: Bench, directory: Path, tmp_path: Path
 ) -> None:
+    shutil.copytree(directory, tmp_path / "runs")
     grid = ("sweep", "--methods", "head", "--seeds", "0,1", *SMALL, "--workers", 1, "--out", "runs")
-    assert bench(*grid).code == 0
     before = untimed(bench("table", "runs", "--json").out)
     place = tmp_path / "runs" / config(seeds=(1,)).run_id
     (place / file).write_bytes((place / file).read_bytes()[:-40])

@@ -101,11 +101,11 @@ def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(
 @pytest.mark.usefixtures("no_figures")
 def test_extended_sweep_runs_only_new_runs(bench: Bench, executed: list[str]) -> None:
     bench(*SWEEP, "--method", "head", "--seeds", "0")
-    answer = bench(*SWEEP, "--methods", "head,fedvpt", "--seeds", "0,1", "--alpha", "0.5,5")
+    answer = bench(*SWEEP, "--methods", "head,fedncm", "--seeds", "0,1", "--alpha", "0.5,5")
     assert "8 runs, 1 already done" in answer.err
     assert len(executed) == len(set(executed)) == 8
     assert sorted(executed) == sorted(
-        run.run_id for run in configs(methods=("head", "fedvpt"), seeds=(0, 1), alpha=(0.5, 5.0))
+        run.run_id for run in configs(methods=("head", "fedncm"), seeds=(0, 1), alpha=(0.5, 5.0))
     )
 
 
@@ -139,9 +139,10 @@ def test_table_is_printed_if_every_run_failed(bench: Bench, plugin: Callable[...
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_same_seed_gives_the_same_files_except_for_times(bench: Bench, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_files_except_for_times(bench: Bench, tmp_path: Path, small_data) -> None:
+    grid = ("--methods", "pep-fedpt,local", "--datasets", small_data, "--clients", 5, "--participation", 0.5)
     for out in ("one", "two"):
-        assert bench(*SWEEP, "--methods", "pep-fedpt,local", "--seed", 0, "--out", out).code == 0
+        assert bench(*SWEEP, *grid, "--seed", 0, "--out", out).code == 0
     names = sorted(records(tmp_path / "one"))
     assert names == sorted(records(tmp_path / "two"))
     for name in names:
@@ -198,6 +199,7 @@ main()
 """Runs `bench` with SIGINT enabled: a shell that runs the tests in the background disables it."""
 
 
+@pytest.mark.slow
 def test_sigint_ends_a_process_with_130(tmp_path: Path) -> None:
     words = ("sweep", "--method", "head", "--rounds", "100000", "--seeds", "0,1", "--workers", "1")
     with subprocess.Popen(

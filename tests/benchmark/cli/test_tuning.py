@@ -94,8 +94,9 @@ def test_ctrl_c_keeps_finished_trials_and_tuning_can_be_resumed(
     assert len(content(tmp_path / "runs" / "tuned.yaml")["tuning"]["trials"]["head"]) == 3
 
 
-def test_failed_trial_is_recorded_and_not_chosen(bench: Bench, tmp_path: Path) -> None:
-    answer = bench(*TUNE, "--method", "fedvpt", "--rounds", 2, "--grid", "lr=1e30,0.01", "--out", "runs")
+def test_failed_trial_is_recorded_and_not_chosen(bench: Bench, tmp_path: Path, small_data) -> None:
+    small = ("--datasets", small_data, "--clients", 5, "--rounds", 2)
+    answer = bench(*TUNE, *small, "--method", "fedvpt", "--grid", "lr=1e30,0.01", "--out", "runs")
     assert answer.code == 0, answer.err
     assert "2 trials, 1 failed" in answer.out
     found = content(tmp_path / "runs" / "tuned.yaml")

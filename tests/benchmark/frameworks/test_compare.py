@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,18 @@ def test_a_framework_without_an_environment_is_reported_and_the_others_run(
         assert row.peak_bytes is None or row.peak_bytes > 50_000_000  # torch alone is more
 
 
-def test_a_failed_framework_is_reported_with_its_error_and_log(job_file: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the interpreter")
+def test_a_failed_framework_is_reported_with_its_error_and_log(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'ValueError: 1 client' >&2\necho done >&2\nexit 1\n")
+    python.chmod(0o700)
+    message = compare.measure("plain", python, tmp_path / "job.json", 4, 0, 1)
+    log = tmp_path / "plain.log"
+    assert message == f"plain failed with 4 clients and seed 0: ValueError: 1 client (full output: {log})"
+
+
+@pytest.mark.slow
+def test_an_unreadable_job_is_reported(job_file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "job.json"
     broken.write_text(job_file.read_text().replace('"train_x', '"').replace('"lr": 0.05', '"lr": "fast"'))
     message = compare.measure("plain", environments.python("plain", tmp_path), broken, 4, 0, 1)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,19 @@ import pytest
 from fedprompt.benchmark.frameworks import environments
 
 
+@pytest.fixture(params=["small", pytest.param("whole", marks=pytest.mark.slow)])
+def created(request, monkeypatch):
+    """A small environment has no pip of its own, which takes seconds to install, but that of the shared packages."""
+    if request.param == "small":
+        create = venv.create
+        monkeypatch.setattr(venv, "create", lambda path, with_pip: create(path))
+
+
 def test_a_framework_without_requirements_uses_this_interpreter(tmp_path: Path) -> None:
     assert environments.python("plain", tmp_path) == Path(sys.executable)
 
 
+@pytest.mark.usefixtures("created")
 def test_a_failed_installation_is_reported_and_leaves_no_stamp(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./no_such_package-1.0-py3-none-any.whl\n")
@@ -28,6 +38,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         environments.python("other", tmp_path / "file", requirements)
 
 
+@pytest.mark.usefixtures("created")
 def test_an_environment_has_our_packages_after_its_own_and_is_created_once(tmp_path: Path) -> None:
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# no packages\n")

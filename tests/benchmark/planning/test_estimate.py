@@ -4,20 +4,17 @@ from fedprompt.benchmark.planning.estimate import estimate, resident_mb
 from fedprompt.benchmark.runs.execute import execute
 from tests.benchmark.conftest import config
 
+WITH_INITIAL_STATISTICS = ("pep-fedpt", "pep-fedpt+scaffold")
 
-@pytest.mark.parametrize("method", ["fedvpt", "fedper", "local", "head+fedavgm", "head+scaffold", "fedncm"])
-def test_estimated_traffic_is_the_traffic_of_the_run(method: str) -> None:
-    run = config(methods=(method,), rounds=3)
+
+@pytest.mark.parametrize(
+    "method", ["fedvpt", "fedper", "local", "head+fedavgm", "head+scaffold", "fedncm", *WITH_INITIAL_STATISTICS]
+)
+def test_estimated_traffic_is_the_traffic_of_the_run(method: str, small_data) -> None:
+    run = config(methods=(method,), rounds=3, datasets=(small_data,), clients=5, participation=0.5)
     estimated, measured = estimate(run), execute(run).result["communication"]
     assert (estimated.upload_bytes, estimated.download_bytes) == (measured["upload_bytes"], measured["download_bytes"])
     assert estimated.seconds > 0
-
-
-@pytest.mark.parametrize("method", ["pep-fedpt", "pep-fedpt+scaffold"])
-def test_estimated_traffic_includes_initial_statistics(method: str) -> None:
-    run = config(methods=(method,), rounds=3)
-    estimated, measured = estimate(run), execute(run).result["communication"]
-    assert (estimated.upload_bytes, estimated.download_bytes) == (measured["upload_bytes"], measured["download_bytes"])
 
 
 def test_resident_memory_is_in_megabytes() -> None:

@@ -2,8 +2,8 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -24,8 +24,16 @@ class _PowerCutError(BaseException):
     pass
 
 
-def run_of(**given: Any) -> RunConfig:
-    return config(methods=("fedper",), rounds=ROUNDS, eval_every=2, executor="sequential", **given)
+@pytest.fixture
+def run_of(small_data):
+    """A function that gives a run of four rounds on five clients; keywords are options."""
+    fixed = {"methods": ("fedper",), "rounds": ROUNDS, "eval_every": 2, "executor": "sequential"}
+    return partial(config, **fixed, datasets=(small_data,), clients=5, participation=0.5)
+
+
+@pytest.fixture
+def run(run_of):
+    return run_of()
 
 
 def cut_after(number: int) -> Callable[[int, int], None]:
@@ -62,8 +70,7 @@ def files(store: Store, run: RunConfig) -> list[str]:
     return sorted(path.name for path in (store.directory / run.run_id).iterdir())
 
 
-def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrupted_one(store: Store) -> None:
-    run = run_of()
+def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrupted_one(run, store: Store) -> None:
     cut(run, store, (0, 1, 3))
     assert files(store, run) == [CHECKPOINT]
     assert store.entries() == []
@@ -75,8 +82,7 @@ def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrup
     assert CHECKPOINT not in files(store, run)
 
 
-def test_a_copied_directory_can_be_resumed(store: Store, tmp_path: Path) -> None:
-    run = run_of()
+def test_a_copied_directory_can_be_resumed(run, store: Store, tmp_path: Path) -> None:
     cut(run, store, (2,))
     shutil.copytree(store.directory, tmp_path / "else" / "where")
     other = CheckpointFiles(Store(tmp_path / "else" / "where"))
@@ -85,16 +91,15 @@ def test_a_copied_directory_can_be_resumed(store: Store, tmp_path: Path) -> None
     assert measured(record) == measured(execute(run))
 
 
-def test_a_short_run_writes_no_checkpoint() -> None:
+def test_a_short_run_writes_no_checkpoint(run) -> None:
     kept: list[bytes] = []
-    execute(run_of(), 1, checkpoints=Checkpoints(None, kept.append, 3600))
+    execute(run, 1, checkpoints=Checkpoints(None, kept.append, 3600))
     assert kept == []
-    execute(run_of(), 1, checkpoints=Checkpoints(None, kept.append, 0))
-    assert [unpack(content, run_of().run_id)[0].round for content in kept] == [0, 1, 2, 3]  # the last is the record
+    execute(run, 1, checkpoints=Checkpoints(None, kept.append, 0))
+    assert [unpack(content, run.run_id)[0].round for content in kept] == [0, 1, 2, 3]  # the last is the record
 
 
-def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(store: Store) -> None:
-    run = run_of()
+def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(run, store: Store) -> None:
     cut(run, store, (1,))
     store.write(failed(run, "WorkerDied: killed"))
     assert CHECKPOINT in files(store, run)
@@ -102,8 +107,7 @@ def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(store: Sto
     assert [again["after_round"] for again in record.result["when"]["resumed"]] == [1]
 
 
-def test_a_late_checkpoint_of_a_finished_run_is_not_saved(store: Store) -> None:
-    run = run_of()
+def test_a_late_checkpoint_of_a_finished_run_is_not_saved(run, store: Store) -> None:
     store.write(execute(run))
     CheckpointFiles(store).save(run.run_id, b"late")
     assert CHECKPOINT not in files(store, run)
@@ -118,9 +122,8 @@ def test_a_late_checkpoint_of_a_finished_run_is_not_saved(store: Store) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_logged_and_renamed(
-    spoil: Callable[[bytes], bytes], reason: str, store: Store, caplog: pytest.LogCaptureFixture
+    spoil: Callable[[bytes], bytes], reason: str, run, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = run_of()
     cut(run, store, (1,))
     path = store.directory / run.run_id / CHECKPOINT
     path.write_bytes(spoil(path.read_bytes()))
@@ -130,8 +133,8 @@ def test_a_damaged_checkpoint_is_logged_and_renamed(
     assert files(store, run) == [UNUSABLE]
 
 
-def test_the_checkpoint_of_another_run_is_renamed(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    run, other = run_of(), run_of(lr=0.1)
+def test_the_checkpoint_of_another_run_is_renamed(run, run_of, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    other = run_of(lr=0.1)
     cut(run, store, (1,))
     shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
     assert CheckpointFiles(store).load(other.run_id) is None
@@ -139,9 +142,8 @@ def test_the_checkpoint_of_another_run_is_renamed(store: Store, caplog: pytest.L
 
 
 def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
-    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    run, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of()
     cut(run, store, (1,))
     monkeypatch.setattr("fedprompt.benchmark.runs.checkpoint.code_hash", lambda _: "changed")
     record = execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id))
@@ -150,21 +152,19 @@ def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
 
 
 def test_on_a_full_disk_a_run_continues_without_checkpoints(
-    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    run, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    run = run_of()
     record = execute(run, 1, checkpoints=CheckpointFiles(store, 0).of(run.run_id))
     assert record.result["status"] == "done"
     assert "cannot save a checkpoint of run" in caplog.text
     assert files(store, run) == []
 
 
-def test_the_rows_of_a_resumed_run_equal_those_of_an_uninterrupted_one(store: Store) -> None:
-    run = run_of()
+def test_the_rows_of_a_resumed_run_equal_those_of_an_uninterrupted_one(run, store: Store) -> None:
     cut(run, store, (2,))
     place = store.write(execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id)))
     undisturbed = Store(store.directory.parent / "other")

@@ -71,9 +71,10 @@ def test_the_federation_of_a_run_is_that_of_its_record() -> None:
     assert [row["class_counts"] for row in record.clients] == federation.counts.tolist()
 
 
-def test_a_run_repeats_bit_for_bit_whatever_the_executor() -> None:
+def test_a_run_repeats_bit_for_bit_whatever_the_executor(small_data) -> None:
+    small = {"methods": ("fedvpt",), "datasets": (small_data,), "clients": 5, "participation": 0.5}
     runs = [
-        execute(config(methods=("fedvpt",), executor=executor), threads)
+        execute(config(**small, executor=executor), threads)
         for executor, threads in (("sequential", 1), ("sequential", 4), ("threaded", 2), ("auto", 3))
     ]
     for run in runs[1:]:
@@ -83,7 +84,7 @@ def test_a_run_repeats_bit_for_bit_whatever_the_executor() -> None:
             assert one["train_loss"] == other["train_loss"] or math.isnan(one["train_loss"])
     assert [run.result["environment"]["threads"] for run in runs] == ["1", "4", "2", "3"]
     assert [run.result["executor"]["used"] for run in runs] == ["sequential", "sequential", "threaded", "threaded"]
-    fused = execute(config(methods=("fedvpt",), executor="fused")).result
+    fused = execute(config(**small, executor="fused")).result
     assert fused["executor"] == {"asked": "fused", "used": "fused", "fused_clients": 2, "notes": []}
 
 
@@ -136,19 +137,23 @@ def test_what_travels_by_rows_of_classes_is_shown_with_those_of_all() -> None:
     assert record.result["travelling"]["download"].keys() == {*shared, *plugged, "prototypes", "known", "centre"}
 
 
-def test_the_diagnostics_of_a_method_are_columns_of_its_rounds() -> None:
-    record = execute(config(methods=("pep-fedpt",)))
+@pytest.fixture(scope="module")
+def pep_fedpt():
+    return execute(config(methods=("pep-fedpt",)))
+
+
+def test_the_diagnostics_of_a_method_are_columns_of_its_rounds(pep_fedpt, small_data) -> None:
+    record = pep_fedpt
     for name in ("mix_entropy", "mix_accuracy", "prior_accuracy"):
         assert record.rounds[-1][f"train_{name}"] >= 0
         assert record.rounds[-1][f"test_{name}"] >= 0
-    oracle = execute(config(methods=("pep-fedpt:oracle",)))
+    oracle = execute(config(methods=("pep-fedpt:oracle",), datasets=(small_data,), clients=5))
     assert oracle.rounds[-1]["test_mix_accuracy"] == 1
     assert oracle.rounds[-1]["test_mix_entropy"] == 0
 
 
-def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone() -> None:
-    record = execute(config(methods=("pep-fedpt",)))
-    rows = json.loads(json.dumps(record.result, allow_nan=False))["by_class"]["mix_weights"]
+def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone(pep_fedpt) -> None:
+    rows = json.loads(json.dumps(pep_fedpt.result, allow_nan=False))["by_class"]["mix_weights"]
     assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in rows if row[0] is not None)
     assert "by_class" not in execute(config()).result
 

@@ -84,10 +84,16 @@ def local_bytes(run: RunConfig) -> int:
     return 4 * len(context.federation.seen) * context.vit.classes * (context.vit.dim + 1)
 
 
-def test_the_state_of_all_clients_is_added_to_the_measured_peak() -> None:
+def test_the_state_of_all_clients_is_added_to_the_measured_peak(small_data) -> None:
     """On a CPU torch reports no memory, so only the clients' state remains."""
-    run = config(methods=("fedper",))
+    run = config(methods=("fedper",), datasets=(small_data,), clients=5)
     assert gpu_share.client_state_bytes(runner.simulator(run)) == local_bytes(run) > 0
+    assert gpu_share._peak(run) == local_bytes(run)
+
+
+@pytest.mark.slow
+def test_another_process_measures_one_peak_per_run():
+    run = config(methods=("fedper",))
     assert gpu_share.measure_peaks([run, config()]) == [local_bytes(run), 0]
 
 

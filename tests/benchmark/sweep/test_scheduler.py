@@ -277,6 +277,7 @@ BODY = """def logits(self, vit, batch, state):
 
 # Ray warns of a future change of a default, and leaves sockets to the garbage collector.
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
 def test_ray_workers_have_the_results_of_this_process_and_a_killed_one_is_a_failed_run(
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -338,6 +339,7 @@ ONCE = """def logits(self, vit, batch, state):
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
 def test_a_run_whose_worker_was_killed_resumes_from_its_last_round(
     bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

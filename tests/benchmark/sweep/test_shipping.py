@@ -31,6 +31,7 @@ def python(*words: object, cwd: Path, path: object = "") -> subprocess.Completed
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_ray_workers_import_no_folder_of_the_user(hostile_folder: Path) -> None:
     grid = ("--methods", "head", "--seeds", "0,1", *SMALL, "--retries", 0, "--workers", 2, "--out", "runs")
     done = python("-c", BENCH, "sweep", *grid, cwd=hostile_folder)

@@ -8,31 +8,34 @@ from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, person
 from tests import toy
 from tests.methods.contract import same
 
-every_name = pytest.mark.parametrize("name", ["ditto", "apfl", "pfedme"])
+NAMES = ["ditto", "apfl", "pfedme"]
+every_name = pytest.mark.parametrize("name", NAMES)
 
 
-@every_name
-def test_a_held_out_client_predicts_exactly_like_the_averaged_model(name: str) -> None:
-    simulator = toy.simulator(name, of=toy.unequal())
+@pytest.fixture(scope="module", params=NAMES)
+def ran(request):
+    """A finished, read-only run."""
+    simulator = toy.simulator(request.param, of=toy.unequal())
     simulator.run()
-    (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
-    assert same(personal_copy(subject.state), personal_copy(simulator.state.server.tensors))
-    (job,) = simulator.make_tasks([3], 9)
-    batch, state = toy.batch_of(simulator.context.method, [job])
-    state |= {key: subject.state.tensors[key].unsqueeze(0) for key in simulator.state.initial_local}
-    plain = toy.simulator("fedvpt").context.method.logits(simulator.context.vit, batch, state)
-    assert torch.equal(simulator.context.method.logits(simulator.context.vit, batch, state), plain)
+    return simulator
 
 
-@every_name
-def test_adaptation_of_a_held_out_client_changes_only_its_personal_model(name: str) -> None:
-    simulator = toy.simulator(name, of=toy.unequal())
-    simulator.run()
-    before = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
-    (after,), _ = simulator.evaluator.tuned(before, Phase(simulator.context.method.adapted, epochs=1))
+def test_a_held_out_client_predicts_exactly_like_the_averaged_model(ran):
+    (subject,) = ran.evaluator.tasks(ran.state, ran.context.federation.held_out)
+    assert same(personal_copy(subject.state), personal_copy(ran.state.server.tensors))
+    (job,) = ran.make_tasks([3], 9)
+    batch, state = toy.batch_of(ran.context.method, [job])
+    state |= {key: subject.state.tensors[key].unsqueeze(0) for key in ran.state.initial_local}
+    plain = toy.simulator("fedvpt").context.method.logits(ran.context.vit, batch, state)
+    assert torch.equal(ran.context.method.logits(ran.context.vit, batch, state), plain)
+
+
+def test_adaptation_of_a_held_out_client_changes_only_its_personal_model(ran):
+    before = ran.evaluator.tasks(ran.state, ran.context.federation.held_out)
+    (after,), _ = ran.evaluator.tuned(before, Phase(ran.context.method.adapted, epochs=1))
     moved = {key for key, value in before[0].state.items() if not torch.equal(value, after.state[key])}
     assert moved - {*GLOBAL} == {*PERSONAL}
-    assert all(torch.equal(simulator.state.server[key], before[0].state[key]) for key in GLOBAL)
+    assert all(torch.equal(ran.state.server[key], before[0].state[key]) for key in GLOBAL)
 
 
 @every_name

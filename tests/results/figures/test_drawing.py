@@ -121,14 +121,19 @@ def test_a_single_panel_has_no_title(write, runs):
 
 
 def test_draw_writes_every_figure_and_its_numbers(grid, tmp_path):
-    written = draw(grid, out=tmp_path / "out", formats=("png", "pdf", "svg"))
-    names = {f"{name}.{kind}" for name in DRAWN for kind in ("png", "pdf", "svg", "csv")}
+    written = draw(grid, out=tmp_path / "out")
+    names = {f"{name}.{kind}" for name in DRAWN for kind in ("png", "csv")}
     assert {path.name for path in written} == names == {path.name for path in (tmp_path / "out").iterdir()}
     assert all(path.stat().st_size for path in written)
     points = pd.read_csv(tmp_path / "out" / "accuracy_by_alpha.csv")
     assert len(points) == 2 * 3
     assert points["mean"].tolist() == pytest.approx([0.4, 0.6] * 3)
-    assert b"/FontFile2" in (tmp_path / "out" / "accuracy_by_alpha.pdf").read_bytes()
+
+
+def test_a_figure_is_written_in_several_formats_and_a_pdf_contains_its_fonts(grid, tmp_path):
+    written = draw(grid, ["accuracy_by_alpha"], tmp_path, formats=("png", "pdf", "svg"))
+    assert {path.name for path in written} == {f"accuracy_by_alpha.{kind}" for kind in ("png", "pdf", "svg", "csv")}
+    assert b"/FontFile2" in (tmp_path / "accuracy_by_alpha.pdf").read_bytes()
 
 
 def test_figures_inside_the_runs_directory_are_not_read_as_runs(grid):

@@ -36,7 +36,7 @@ def report(tmp_path_factory):
     return write_report(folder / "runs")
 
 
-@pytest.fixture(params=["desktop", "phone"])
+@pytest.fixture(params=[pytest.param("desktop", marks=pytest.mark.slow), "phone"])
 def page(browser, report, request):
     """The opened report; the test fails on any browser message or network request."""
     wide = request.param == "desktop"

@@ -4,7 +4,7 @@ import pytest
 from fedprompt.data.label_skew import LabelSkew, label_skew
 
 
-def skew(counts, test_counts=None, seen=None, drift=0.0) -> LabelSkew:
+def skew(counts, test_counts=None, seen=None, drift=0.0):
     """The label skew of clients; by default all are seen and tested like they are trained."""
     counts = np.array(counts)
     tests = counts if test_counts is None else np.array(test_counts)

@@ -8,7 +8,7 @@ from tests import toy
 HEAD = ("head.weight", "head.bias")
 
 
-def test_the_head_is_neither_trained_in_rounds_nor_communicated() -> None:
+def test_the_head_is_neither_trained_in_rounds_nor_communicated():
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     start = {key: simulator.state.initial_local[key].clone() for key in HEAD}
     prompt = simulator.state.server["prompt"].clone()
@@ -20,7 +20,7 @@ def test_the_head_is_neither_trained_in_rounds_nor_communicated() -> None:
     assert outcome.upload_bytes == outcome.download_bytes == 2 * 3 * 4 * 10 * 24
 
 
-def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts() -> None:
+def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts():
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     simulator.run()
     plain = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
@@ -31,7 +31,7 @@ def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts() -
     assert not torch.equal(tuned[0].state["head.weight"], tuned[1].state["head.weight"])
 
 
-def test_fine_tuning_the_head_helps_a_client_of_two_classes() -> None:
+def test_fine_tuning_the_head_helps_a_client_of_two_classes():
     """Client 1 has only classes 0 and 1; the baseline is the fixed random head."""
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     outcome = simulator.run()

@@ -27,24 +27,24 @@ print(sorted(set(runs["method"])), runs["seen.mean"].notna().all(), Path(fedprom
 
 
 @pytest.fixture(scope="module")
-def setup() -> configparser.ConfigParser:
+def setup():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     return config
 
 
-def folder(package: str) -> Path:
+def folder(package):
     """The source folder of a package."""
     return ROOT.joinpath(*package.split(".")[1:])
 
 
-def test_setup_lists_every_folder_with_python_files(setup: configparser.ConfigParser) -> None:
+def test_setup_lists_every_folder_with_python_files(setup):
     with_code = {path.parent.relative_to(ROOT) for name in FOLDERS for path in (ROOT / name).rglob("*.py")}
     assert setup["options"]["packages"].split() == sorted(f"fedprompt.{'.'.join(path.parts)}" for path in with_code)
     assert all((ROOT / path / "__init__.py").is_file() for path in with_code)
 
 
-def test_package_data_patterns_match_every_file_that_is_not_code(setup: configparser.ConfigParser) -> None:
+def test_package_data_patterns_match_every_file_that_is_not_code(setup):
     matched: set[Path] = set()
     for package, patterns in setup["options.package_data"].items():
         for pattern in re.split(r",\s*", patterns):
@@ -57,7 +57,7 @@ def test_package_data_patterns_match_every_file_that_is_not_code(setup: configpa
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory):
     """The folder of executables of a fresh environment: the built wheel, and the dependencies of this one."""
     place = tmp_path_factory.mktemp("package")
     ignored = ("__pycache__", "published")
@@ -80,7 +80,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
-def has_setuptools() -> bool:
+def has_setuptools():
     """Whether this environment has the setuptools that pyproject.toml requires; otherwise pip downloads it."""
     try:
         return int(version("setuptools").partition(".")[0]) >= 77
@@ -89,7 +89,7 @@ def has_setuptools() -> bool:
 
 
 @pytest.fixture(params=[True, False], ids=["packages", "folders"])
-def work(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def work(request, tmp_path):
     """A user's folder whose own packages or folders have our folders' names; importing one of them raises."""
     for name in FOLDERS:
         (tmp_path / name).mkdir()
@@ -100,7 +100,7 @@ def work(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def succeed(command: list[str], place: Path) -> str:
+def succeed(command, place):
     """Run a command in a folder, without this checkout on its path; return its output."""
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     done = subprocess.run(
@@ -113,16 +113,14 @@ def succeed(command: list[str], place: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.parametrize("workers", [1, 2], ids=["in process", "on Ray"])
-def test_a_sweep_in_a_folder_with_the_same_package_names_uses_the_installed_ones(
-    installed: Path, work: Path, workers: int
-) -> None:
+def test_a_sweep_in_a_folder_with_the_same_package_names_uses_the_installed_ones(installed, work, workers):
     python = str(installed / "python")
     command = [str(installed / "bench")] if workers > 1 else [python, "-m", "fedprompt.benchmark"]
     succeed([*command, *SWEEP, "--workers", str(workers)], work)
     assert succeed([python, "-c", LOAD], work).split("\n")[0] == "['fedvpt', 'head'] True site-packages"
 
 
-def test_link_packages_can_run_again_and_replaces_wrong_links(tmp_path: Path) -> None:
+def test_link_packages_can_run_again_and_replaces_wrong_links(tmp_path):
     script = runpy.run_path(str(ROOT / "tools" / "link_packages.py"))
     for name in FOLDERS:
         (tmp_path / name).mkdir()

@@ -12,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 SMALL = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers", "1"]
 
 
-def bench(arguments: list[str], place: Path) -> tuple[int, str]:
+def bench(arguments, place):
     """Run a `bench` command in a folder; return its exit code and output."""
     command = [sys.executable, "-m", "fedprompt.benchmark", *arguments]
     done = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -20,7 +20,7 @@ def bench(arguments: list[str], place: Path) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_the_section_on_adding_a_method_works_as_written(tmp_path: Path) -> None:
+def test_the_section_on_adding_a_method_works_as_written(tmp_path):
     section = README[README.index("## Add a method") : README.index("## Project layout")]
     blocks = re.findall(r"```(sh|python)\n(.*?)```", section, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["sh", "python", "sh"]
@@ -49,7 +49,7 @@ def test_the_section_on_adding_a_method_works_as_written(tmp_path: Path) -> None
     assert "my-method" in output
 
 
-def test_the_first_screen_has_the_two_commands() -> None:
+def test_the_first_screen_has_the_two_commands():
     first_screen = README[: README.index("The first command prints")]
     assert "pip install -e . && bench sweep --methods all --alpha 0.05,0.5\n" in first_screen
     assert 'pip install -e ".[test]" && pytest\n' in first_screen

@@ -1,16 +1,14 @@
 """The `bench` command in this process, temporary plug-ins, and the configurations of small runs."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedprompt.benchmark.cli import main
 from fedprompt.benchmark.config.options import options
-from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.methods import registry
 from tests import toy
 
@@ -31,11 +29,11 @@ Bench = Callable[..., Answer]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+def bench(tmp_path, monkeypatch, capsys):
     """Runs `bench WORDS...` in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: object) -> Answer:
+    def call(*words):
         capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
             main([str(word) for word in words])
@@ -46,7 +44,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return call
 
 
-def refused(answer: Answer, *words: str) -> None:
+def refused(answer, *words):
     """Asserts that a command ended with exit code 2 and one or two lines on stderr that contain `words`."""
     assert answer.code == 2
     assert answer.out == ""
@@ -71,12 +69,12 @@ class Own(Head):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+def plugin(tmp_path):
     """Writes a file that registers a method. What the test registers is removed after it."""
     registry.discover()
     known, optimisers, modules = dict(registry.METHODS), dict(registry.OPTIMISERS), set(sys.modules)
 
-    def write(name: str = "own", body: str = "pass", text: str | None = None) -> Path:
+    def write(name="own", body="pass", text=None):
         path = tmp_path / f"{name}_plugin.py"
         path.write_text(PLUGIN.format(name=name, body=body) if text is None else text)
         return path
@@ -98,13 +96,13 @@ def small_data(tmp_path_factory):
     return f"npz:{path}"
 
 
-def configs(**given: object) -> list[RunConfig]:
+def configs(**given):
     """The runs of a small grid on the embedded backbone; keywords are options."""
     small = {"methods": ("head",), "seeds": (0,), "rounds": 1, "participation": 0.1, "eval_every": 1}
     return options(small | given).grid()
 
 
-def config(**given: object) -> RunConfig:
+def config(**given):
     """The one run of a small grid."""
     (only,) = configs(**given)
     return only

@@ -6,8 +6,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +23,7 @@ pytestmark = [
 GRID = ("sweep", "--methods", "head,fedvpt", "--alpha", "0.1,0.5,5", "--rounds", 3, "--eval-every", 3)
 
 
-def table(directory: Path) -> str:
+def table(directory):
     """Returns the table of a directory, without durations."""
     process = start("table", directory, "--json")
     out, err = process.communicate(timeout=120)
@@ -33,11 +31,11 @@ def table(directory: Path) -> str:
     return untimed(out)
 
 
-def seeds(count: int) -> tuple[str, str]:
+def seeds(count):
     return "--seeds", ",".join(map(str, range(count)))
 
 
-def versions(directory: Path) -> dict[str, Any]:
+def versions(directory):
     """Returns the version of the record of each finished run."""
     if not directory.is_dir():
         return {}
@@ -45,12 +43,12 @@ def versions(directory: Path) -> dict[str, Any]:
     return {entry.run_id: store.version(entry.run_id) for entry in store.entries() if entry.status == "done"}
 
 
-def computing(directory: Path) -> bool:
+def computing(directory):
     """Whether a driver reports a running run. If drivers were killed earlier, the sweep would never progress."""
     return any(progress["running"] for progress in active_drivers(directory).values())
 
 
-def targets(driver: int) -> dict[str, list[int]]:
+def targets(driver):
     """Returns the process ids of a sweep by kind."""
     below = descendants(driver).items()
     pids_by_kind = {
@@ -61,7 +59,7 @@ def targets(driver: int) -> dict[str, list[int]]:
     return {name: pids for name, pids in pids_by_kind.items() if pids}
 
 
-def test_twenty_kills_at_random_moments_do_not_change_the_table(tmp_path: Path) -> None:
+def test_twenty_kills_at_random_moments_do_not_change_the_table(tmp_path):
     kills, runs = int(os.environ.get("BENCH_KILLS", "20")), int(os.environ.get("BENCH_RUNS", "30"))
     uninterrupted = start(*GRID, *seeds(runs // 6), "--workers", 1, "--out", tmp_path / "uninterrupted")
     assert uninterrupted.wait(timeout=240) == 0
@@ -74,7 +72,7 @@ def test_twenty_kills_at_random_moments_do_not_change_the_table(tmp_path: Path) 
                 if process.returncode == 0:
                     break
             process, starts = start(*GRID, *seeds(runs // 6), "--workers", 2, "--out", place), starts + 1
-        until(lambda p=process: computing(place) or p.poll() is not None)  # type: ignore[misc]
+        until(lambda p=process: computing(place) or p.poll() is not None)
         time.sleep(rng.uniform(0.2, 4))
         now = versions(place)
         assert {run: now[run] for run in earlier} == earlier, "a finished run was run again"
@@ -94,7 +92,7 @@ def test_twenty_kills_at_random_moments_do_not_change_the_table(tmp_path: Path) 
     assert not (place / FOLDER).exists()
 
 
-def test_a_run_that_takes_too_long_is_stopped_and_the_others_continue(tmp_path: Path) -> None:
+def test_a_run_that_takes_too_long_is_stopped_and_the_others_continue(tmp_path):
     plugin = tmp_path / "slow_plugin.py"
     plugin.write_text(
         "import time\nfrom fedprompt.methods.base import Method\nfrom fedprompt.methods.head import Head\n"
@@ -113,7 +111,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_the_others_continue(tmp_path: 
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster():
     """A Ray cluster whose nodes are processes on this machine, with a head node without processors."""
     from ray.cluster_utils import Cluster
 
@@ -122,7 +120,7 @@ def cluster() -> Iterator[Any]:
     started.shutdown()
 
 
-def test_a_lost_node_and_a_new_one_do_not_change_the_table(cluster: Any, tmp_path: Path) -> None:
+def test_a_lost_node_and_a_new_one_do_not_change_the_table(cluster, tmp_path):
     first = cluster.add_node(num_cpus=1)
     cluster.add_node(num_cpus=1)
     uninterrupted = start(*GRID, *seeds(3), "--workers", 1, "--out", tmp_path / "uninterrupted")
@@ -140,7 +138,7 @@ def test_a_lost_node_and_a_new_one_do_not_change_the_table(cluster: Any, tmp_pat
     assert table(tmp_path / "runs") == table(tmp_path / "uninterrupted")
 
 
-def test_a_node_without_the_data_is_named(cluster: Any, tmp_path: Path) -> None:
+def test_a_node_without_the_data_is_named(cluster, tmp_path):
     import numpy as np
 
     images, labels = np.zeros((40, 8, 8, 3), np.uint8), np.arange(40) % 2
@@ -157,9 +155,7 @@ def test_a_node_without_the_data_is_named(cluster: Any, tmp_path: Path) -> None:
     assert all("own.npz" in result["error"] and "(on node " in result["error"] for result in results)
 
 
-def test_a_node_with_another_version_is_reported_and_nothing_runs(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_with_another_version_is_reported_and_nothing_runs(cluster, tmp_path, monkeypatch):
     other = tmp_path / "packages" / "timm-0.0.1.dist-info"  # found before the real one, on the node only
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.0.1\n")
@@ -175,7 +171,7 @@ def test_a_node_with_another_version_is_reported_and_nothing_runs(
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_plug_ins_are_shipped_to_a_cluster_and_logs_are_returned(cluster: Any, tmp_path: Path) -> None:
+def test_plug_ins_are_shipped_to_a_cluster_and_logs_are_returned(cluster, tmp_path):
     plugin = tmp_path / "own.py"
     plugin.write_text(
         "from fedprompt.methods import Method, register\nfrom fedprompt.methods.head import Head\n\n"
@@ -194,7 +190,7 @@ def test_plug_ins_are_shipped_to_a_cluster_and_logs_are_returned(cluster: Any, t
     assert entry.result["config"]["plugins"] == [str(plugin)]
 
 
-def test_ctrl_c_ends_all_processes_of_ray(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_of_ray(tmp_path):
     words = ("--methods", "head", *seeds(2), "--rounds", 100000, "--eval-every", 100000, "--workers", 2)
     process: subprocess.Popen[str] = start("sweep", *words, "--out", tmp_path / "runs")
     until(lambda: list((tmp_path / "runs" / FOLDER).glob("*.lock")) or process.poll() is not None)

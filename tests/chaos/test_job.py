@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -22,14 +21,14 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"
 SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
 
 
-def free_port() -> int:
+def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[str]:
+def head():
     """The address of the job server of a cluster with one processor, separate from any other Ray here."""
     folder, dashboard = tempfile.mkdtemp(prefix="ray-"), free_port()  # a short path, as it contains Ray's sockets
     ports = {"port": free_port(), "dashboard-port": dashboard, "dashboard-agent-listen-port": free_port()}
@@ -40,7 +39,7 @@ def head() -> Iterator[str]:
         env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
-    def is_ready() -> bool:
+    def is_ready():
         assert process.poll() is None, "ray start has ended"
         try:
             with urlopen(f"http://127.0.0.1:{dashboard}/api/version", timeout=5) as response:
@@ -55,14 +54,14 @@ def head() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def submitted(head: str, *words: object) -> subprocess.CompletedProcess[str]:
+def submitted(head, *words):
     """Submits a sweep as a job, and waits for its end."""
     sweep = [sys.executable, "-m", "fedprompt.benchmark", "sweep", *map(str, words), "--address", "auto"]
     command = [RAY, "job", "submit", "--address", head, "--", *sweep]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
 
 
-def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes_it(head: str, tmp_path: Path) -> None:
+def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes_it(head, tmp_path):
     words = ("--methods", "head,fedvpt", "--seeds", "0,1", *SMALL, "--out", tmp_path / "runs")
     first = submitted(head, *words)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -73,7 +72,7 @@ def test_a_sweep_runs_as_a_ray_job_and_the_same_submission_resumes_it(head: str,
     assert "4 runs, 4 already done" in again.stdout
 
 
-def test_the_exit_code_of_a_job_reports_a_rejected_sweep(head: str, tmp_path: Path) -> None:
+def test_the_exit_code_of_a_job_reports_a_rejected_sweep(head, tmp_path):
     said = submitted(head, "--methods", "heads", *SMALL, "--out", tmp_path / "runs")
     assert said.returncode != 0
     assert "error: " in said.stdout

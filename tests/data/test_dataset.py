@@ -1,6 +1,5 @@
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from fedprompt.data.errors import DataError
 from fedprompt.data.images.decoding import ImageFiles
 
 
-def parts(**changes: Any) -> dict[str, Any]:
+def parts(**changes):
     good = {
         "name": "pets",
         "train_x": np.zeros((4, 2, 2, 3), np.uint8),
@@ -49,26 +48,26 @@ def parts(**changes: Any) -> dict[str, Any]:
         ({"test_x": ImageFiles(Path(), ["a"], "pets", "1")}, "test_y has 2 entries but test_x has 1 images"),
     ],
 )
-def test_inconsistent_arrays_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_arrays_are_refused_by_name(changes, message):
     with pytest.raises(DataError, match=f"pets: .*{re.escape(message)}"):
         DataSet(**parts(**changes))
 
 
-def test_domains_are_positions_in_their_names() -> None:
+def test_domains_are_positions_in_their_names():
     domains = {"train_domains": np.array([0, 0, 1, 1]), "test_domains": np.array([0, 1])}
     assert DataSet(**parts(**domains, domains=("photo", "sketch"))).domains == ("photo", "sketch")
     with pytest.raises(DataError, match="train_domains ranges from 0 to 1; need 0 to 0"):
         DataSet(**parts(**domains, domains=("photo",)))
 
 
-def test_natural_clients_of_the_test_images_may_be_unknown() -> None:
+def test_natural_clients_of_the_test_images_may_be_unknown():
     clients = {"client_names": ("ann", "bob"), "train_clients": np.array([1, 0, 0, 1])}
     assert DataSet(**parts(**clients)).test_clients is None
     assert DataSet(**parts(**clients, test_clients=np.array([1, 1]))).identity != DataSet(**parts(**clients)).identity
 
 
-def test_the_identity_of_files_is_that_of_their_data_set_and_paths() -> None:
-    def of(key: str, *paths: str) -> str:
+def test_the_identity_of_files_is_that_of_their_data_set_and_paths():
+    def of(key, *paths):
         files = ImageFiles(Path(), paths, "pets", key)
         return DataSet(**parts(train_x=files.view(0, 4), test_x=files.view(4, 6))).identity
 
@@ -77,7 +76,7 @@ def test_the_identity_of_files_is_that_of_their_data_set_and_paths() -> None:
     assert len({first, of("2", *"abcdef"), of("1", *"abcdfe")}) == 3
 
 
-def test_identity_follows_the_content_and_not_the_name() -> None:
+def test_identity_follows_the_content_and_not_the_name():
     first = DataSet(**parts())
     assert DataSet(**parts(name="animals")).identity == first.identity
     for change in ({"test_y": np.array([1, 1])}, {"classes": ("cat", "fox")}, {"train_x": np.ones((4, 2, 2, 3), "u1")}):

@@ -1,11 +1,11 @@
 from fedprompt.data.errors import DataError, unknown
 
 
-def test_an_unknown_name_gets_a_suggestion_and_the_available_names() -> None:
+def test_an_unknown_name_gets_a_suggestion_and_the_available_names():
     error = unknown("fruit", "aple", ["pear", "apple"])
     assert isinstance(error, DataError)
     assert str(error) == "unknown fruit 'aple'; did you mean 'apple'? available: apple, pear"
 
 
-def test_a_name_without_a_close_match_gets_no_suggestion() -> None:
+def test_a_name_without_a_close_match_gets_no_suggestion():
     assert str(unknown("fruit", "xyz", ["pear"])) == "unknown fruit 'xyz'; available: pear"

@@ -1,8 +1,6 @@
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +57,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases(), SEEDS)
-def test_no_sample_is_assigned_twice(case: Case, seed: int) -> None:
+def test_no_sample_is_assigned_twice(case, seed):
     dataset, settings = case
     federation = build(dataset, settings, stream(seed))
     held: dict[str, list[int]] = {"train": [], "test": []}
@@ -78,7 +76,7 @@ def test_no_sample_is_assigned_twice(case: Case, seed: int) -> None:
 
 
 @given(cases(), SEEDS)
-def test_the_validation_share_changes_nothing_else(case: Case, seed: int) -> None:
+def test_the_validation_share_changes_nothing_else(case, seed):
     dataset, settings = case
     with_share = build(dataset, replace(settings, validation=0.25), stream(seed))
     without = build(dataset, replace(settings, validation=0.0), stream(seed))
@@ -91,13 +89,13 @@ def test_the_validation_share_changes_nothing_else(case: Case, seed: int) -> Non
 
 
 @given(cases(), SEEDS)
-def test_the_same_seed_gives_the_same_hash(case: Case, seed: int) -> None:
+def test_the_same_seed_gives_the_same_hash(case, seed):
     dataset, settings = case
     assert build(dataset, settings, stream(seed)).hash == build(dataset, settings, stream(seed)).hash
 
 
 @given(st.sampled_from(["iid", "dirichlet"]), st.integers(2, 40), st.integers(40, 90), st.integers(1, 60), SEEDS)
-def test_sizes_are_equal_and_what_is_over_is_counted(kind: str, clients: int, train: int, test: int, seed: int) -> None:
+def test_sizes_are_equal_and_what_is_over_is_counted(kind, clients, train, test, seed):
     federation = build(balanced(train, test, 3), PartitionSettings(kind, clients=clients), stream(seed))
     assert federation.counts.sum(axis=1).tolist() == [train // clients] * clients
     if test >= clients:
@@ -109,14 +107,14 @@ def test_sizes_are_equal_and_what_is_over_is_counted(kind: str, clients: int, tr
 
 
 @given(st.sampled_from(["quantity", "dirichlet-class", "dirichlet"]), st.integers(2, 40), SEEDS)
-def test_unequal_sizes_use_every_training_sample(kind: str, clients: int, seed: int) -> None:
+def test_unequal_sizes_use_every_training_sample(kind, clients, seed):
     lognormal = {"sizes": "lognormal"} if kind == "dirichlet" else {}
     federation = build(balanced(80, 50, 4), PartitionSettings(kind, clients=clients, **lognormal), stream(seed))
     assert federation.unused == (0, 0)
     assert federation.summary()["smallest"] >= 1
 
 
-def test_counts_and_priors_come_from_each_clients_labels() -> None:
+def test_counts_and_priors_come_from_each_clients_labels():
     dataset = balanced(200, 80, 4)
     federation = build(dataset, PartitionSettings(alpha=0.3, clients=10), stream(0))
     for k, client in enumerate(federation.clients):
@@ -127,26 +125,26 @@ def test_counts_and_priors_come_from_each_clients_labels() -> None:
         assert federation.test_counts[k].tolist() == [tested.count(label) for label in range(4)]
 
 
-def test_drift_is_the_distance_from_targets_that_cannot_be_met() -> None:
+def test_drift_is_the_distance_from_targets_that_cannot_be_met():
     # Both clients want half and half of classes 0 and 1 in equal numbers: one sample each cannot be split.
     federation = build(balanced(2, 2, 2), PartitionSettings("iid", clients=2, held_out=0), stream(0))
     assert federation.drift == 0.5
     assert build(balanced(4, 2, 2), PartitionSettings("iid", clients=2, held_out=0), stream(0)).drift == 0
 
 
-def test_another_seed_gives_another_federation() -> None:
+def test_another_seed_gives_another_federation():
     dataset, settings = balanced(200, 80, 4), PartitionSettings(clients=10)
     assert len({build(dataset, settings, stream(seed)).hash for seed in (0, 1, 2)}) == 3
 
 
-def test_the_held_out_choice_does_not_change_the_partition() -> None:
+def test_the_held_out_choice_does_not_change_the_partition():
     dataset = balanced(200, 80, 4)
     few, many = (build(dataset, PartitionSettings(clients=10, held_out=h), stream(0)) for h in (1, 5))
     assert [c.train.tolist() for c in few.clients] == [c.train.tolist() for c in many.clients]
     assert few.hash != many.hash
 
 
-def test_the_hash_ignores_the_name_but_not_the_content_of_the_data() -> None:
+def test_the_hash_ignores_the_name_but_not_the_content_of_the_data():
     settings = PartitionSettings("iid", clients=2)
     same, other = toy([0, 1] * 4, [0, 1], 2), toy([0, 1] * 4, [1, 0], 2)
     object.__setattr__(same, "name", "elsewhere")
@@ -155,7 +153,7 @@ def test_the_hash_ignores_the_name_but_not_the_content_of_the_data() -> None:
     assert build(other, settings, stream(0)).hash != first.hash
 
 
-def test_a_saved_federation_is_loaded_unchanged(tmp_path: Path) -> None:
+def test_a_saved_federation_is_loaded_unchanged(tmp_path):
     dataset = balanced(60, 5, 4)  # fewer test samples than clients: some test arrays are empty
     federation = build(dataset, PartitionSettings(alpha=0.1, clients=8), stream(0))
     federation.save(tmp_path / "f.json")
@@ -169,11 +167,11 @@ def test_a_saved_federation_is_loaded_unchanged(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["f.json"]
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     federation = build(balanced(60, 20, 4), PartitionSettings(clients=4), stream(0))
     (tmp_path / "f.json").write_text("old")
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", full)
@@ -182,8 +180,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(document: dict[str, Any]) -> None:
+def _set(*keys, value):
+    def change(document):
         for key in keys[:-1]:
             document = document[key]
         document[keys[-1]] = value
@@ -191,12 +189,12 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def _swap(document: dict[str, Any]) -> None:
+def _swap(document):
     first, second = document["clients"][:2]
     first["train"], second["train"] = second["train"], first["train"]
 
 
-def _repeat(document: dict[str, Any]) -> None:
+def _repeat(document):
     document["clients"][1]["test"][0] = document["clients"][0]["test"][0]
 
 
@@ -223,9 +221,7 @@ def _repeat(document: dict[str, Any]) -> None:
         (_set("identity", value="digits-1"), "is for toy (digits-1), not toy (sha256:"),
     ],
 )
-def test_a_modified_federation_file_is_refused(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
-) -> None:
+def test_a_modified_federation_file_is_refused(tmp_path, change, message):
     dataset, path = balanced(60, 20, 4), tmp_path / "f.json"
     build(dataset, PartitionSettings(clients=5, validation=0.2), stream(0)).save(path)
     document = json.loads(path.read_text())
@@ -237,18 +233,18 @@ def test_a_modified_federation_file_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"\x80\x04pickle"])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "f.json").write_bytes(content)
     with pytest.raises(DataError, match=r"is not a (federation|readable partition) file"):
         Federation.load(tmp_path / "f.json", balanced(60, 20, 4))
 
 
-def test_a_missing_federation_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_federation_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"partition file not found: .*none\.json"):
         Federation.load(tmp_path / "none.json", balanced(60, 20, 4))
 
 
-def test_the_summary_counts_used_and_unused_samples() -> None:
+def test_the_summary_counts_used_and_unused_samples():
     # 62 samples over 5 clients: 12 each and 2 left over; a sixth of 12 is validation; 3 tests reach 3 of the clients.
     settings = PartitionSettings("iid", clients=5, held_out=2, validation=1 / 6)
     summary = build(balanced(62, 3, 2), settings, stream(0)).summary()
@@ -269,7 +265,7 @@ def test_the_summary_counts_used_and_unused_samples() -> None:
     }
 
 
-def test_the_summary_counts_tests_of_classes_that_their_client_was_not_trained_on(tmp_path: Path) -> None:
+def test_the_summary_counts_tests_of_classes_that_their_client_was_not_trained_on(tmp_path):
     # Client 0 trains on classes 0 0 1 and is tested on 0 2 2, client 1 trains on class 2 and is tested on 1 2: 2 + 1.
     dataset, path = toy([0, 0, 1, 2], [0, 2, 2, 1, 2], 3), tmp_path / "lists.json"
     path.write_text('{"train": [[0, 1, 2], [3]], "test": [[0, 1, 2], [3, 4]]}')
@@ -277,7 +273,7 @@ def test_the_summary_counts_tests_of_classes_that_their_client_was_not_trained_o
     assert federation.summary()["untrained"] == 3
 
 
-def test_a_class_of_which_only_validation_samples_are_left_counts_as_untrained() -> None:
+def test_a_class_of_which_only_validation_samples_are_left_counts_as_untrained():
     # Each client has a sample of class 0 and one of class 1, one of them set aside, and is tested on both.
     settings = PartitionSettings("iid", clients=2, held_out=0, validation=0.5)
     assert build(balanced(4, 4, 2), settings, stream(0)).summary()["untrained"] == 2

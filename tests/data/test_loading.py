@@ -1,5 +1,4 @@
 import logging
-from pathlib import Path
 
 import pytest
 
@@ -8,7 +7,7 @@ from fedprompt.data.errors import DataError
 from tests.data.made import image
 
 
-def pets(root: Path) -> Path:
+def pets(root):
     for label in ("cat", "dog"):
         for k in range(5):
             image(root / "own" / "photo" / label / f"{k}.png")
@@ -17,7 +16,7 @@ def pets(root: Path) -> Path:
     return root / "own"
 
 
-def test_a_data_set_without_unreadable_images_is_unchanged(tmp_path: Path) -> None:
+def test_a_data_set_without_unreadable_images_is_unchanged(tmp_path):
     pets(tmp_path)
     dataset = loading.load("imagefolder:own", tmp_path)
     assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
@@ -25,9 +24,7 @@ def test_a_data_set_without_unreadable_images_is_unchanged(tmp_path: Path) -> No
     assert loading.load("digits", skip_corrupt=True) is loading.load("digits")
 
 
-def test_unreadable_images_are_excluded_with_their_labels_and_clients(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_images_are_excluded_with_their_labels_and_clients(tmp_path, caplog):
     folder = pets(tmp_path)
     (folder / "photo" / "cat" / "0.png").write_bytes(b"no image")
     (folder / "photo" / "dog" / "2.png").write_bytes(b"no image")  # the test image of its class
@@ -47,7 +44,7 @@ def test_unreadable_images_are_excluded_with_their_labels_and_clients(
     assert loading.load("imagefolder:own", tmp_path, skip_corrupt=True) is dataset
 
 
-def test_a_split_without_readable_images_is_refused(tmp_path: Path) -> None:
+def test_a_split_without_readable_images_is_refused(tmp_path):
     folder = pets(tmp_path)
     for label in ("cat", "dog"):
         (folder / "photo" / label / "2.png").write_bytes(b"no image")

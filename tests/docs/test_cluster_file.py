@@ -1,7 +1,6 @@
 """Ray's cluster launcher accepts the cluster file of docs/cluster.md."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,12 +11,12 @@ pytestmark = pytest.mark.filterwarnings(
 DOC = Path(__file__).parents[2] / "docs" / "cluster.md"
 
 
-def documented() -> dict[str, Any]:
+def documented():
     (block,) = [part.partition("```")[0] for part in DOC.read_text(encoding="utf-8").split("```yaml\n")[1:]]
     return dict(yaml.safe_load(block))
 
 
-def test_the_launcher_of_ray_accepts_the_documented_cluster_file() -> None:
+def test_the_launcher_of_ray_accepts_the_documented_cluster_file():
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     whole = prepare_config(documented())
@@ -27,7 +26,7 @@ def test_the_launcher_of_ray_accepts_the_documented_cluster_file() -> None:
     assert whole["head_setup_commands"] == whole["worker_setup_commands"] == documented()["setup_commands"]
 
 
-def test_the_launcher_refuses_a_misspelt_key() -> None:
+def test_the_launcher_refuses_a_misspelt_key():
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     wrong = documented()

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ REFUSAL: Any = typer.BadParameter.__mro__[2]  # typer does not export the base c
 PLACES = r"\[[^\]]*\]|\.\.\.|…"  # optional parts of a usage line, and omissions
 
 
-def fault(words: list[str], whole: bool = True) -> str:
+def fault(words, whole=True):
     """The error in a command line without `bench`, or an empty string. `whole=False` allows missing arguments."""
     name = next((word for word in words if word in COMMANDS), None)
     command: Any = typer.main.get_command(build(name))
@@ -38,7 +37,7 @@ def fault(words: list[str], whole: bool = True) -> str:
     return "".join(f"{path} has no option {option}" for option in sorted(given - known - {"--help"}))
 
 
-def in_blocks(text: str) -> list[list[str]]:
+def in_blocks(text):
     """The words after `bench` of each command in shell blocks and blocks without a language."""
     found = []
     for block in blocks(text):
@@ -47,14 +46,14 @@ def in_blocks(text: str) -> list[list[str]]:
     return found
 
 
-def in_spans(text: str) -> list[list[str]]:
+def in_spans(text):
     """The same for code spans, which may omit arguments."""
     spans = [span.replace("\\|", "|") for span in SPAN.findall(prose(text)) if span.startswith("bench ")]
     return [shlex.split(re.sub(PLACES, " ", span), comments=True)[1:] for span in spans]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_command_in_a_file_is_valid(file: Path) -> None:
+def test_every_command_in_a_file_is_valid(file):
     text = file.read_text(encoding="utf-8")
     faults = [(words, fault(words)) for words in in_blocks(text)]
     faults += [(words, fault(words, whole=False)) for words in in_spans(text)]
@@ -80,17 +79,17 @@ def test_an_invalid_command_is_found(line: str, message: str) -> None:
     assert bool(found) == bool(message)
 
 
-def test_a_span_may_omit_arguments_but_not_invent_options() -> None:
+def test_a_span_may_omit_arguments_but_not_invent_options():
     assert fault(["table"], whole=False) == ""
     assert "no option --colour" in fault(["table", "--colour", "red"], whole=False)
 
 
-def test_the_files_show_most_commands() -> None:
+def test_the_files_show_most_commands():
     named = {words[0] for file in FILES for words in in_blocks(file.read_text(encoding="utf-8")) if words}
     assert len(named & COMMANDS.keys()) > 15
 
 
-def test_commands_are_found_in_blocks_and_spans() -> None:
+def test_commands_are_found_in_blocks_and_spans():
     text = "`bench a [X]` and `other`\n```sh\nx && bench b \\\n  c # bench d\n```\n```python\nbench e\n```\n"
     assert in_blocks(text) == [["b", "c"]]
     assert in_spans(text) == [["a"]]

@@ -1,13 +1,11 @@
 """Links in the Markdown files have a target."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.docs.markdown import FILES, ROOT, anchors, links
 
 
-def broken(file: Path, root: Path = ROOT) -> list[str]:
+def broken(file, root=ROOT):
     """Links of a file to a missing file or heading. The build of the site checks links to generated pages."""
     found = []
     for target in links(file.read_text(encoding="utf-8")):
@@ -21,11 +19,11 @@ def broken(file: Path, root: Path = ROOT) -> list[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_link_has_a_target(file: Path) -> None:
+def test_every_link_has_a_target(file):
     assert broken(file) == []
 
 
-def test_a_link_without_a_target_is_found(tmp_path: Path) -> None:
+def test_a_link_without_a_target_is_found(tmp_path):
     (tmp_path / "there.md").write_text("# A heading, with `code`\n")
     page = tmp_path / "page.md"
     page.write_text(

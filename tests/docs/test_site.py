@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +20,7 @@ FETCHED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "sour
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """The built site. Any warning, such as one of a broken link or anchor, fails the build."""
     place = tmp_path_factory.mktemp("built") / "site"
     mkdocs = "import sys; sys.path.pop(0); from mkdocs.__main__ import cli; cli()"  # as the script `mkdocs` starts
@@ -36,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def files_of_the_repository() -> set[Path]:
+def files_of_the_repository():
     """Files at the top of the repository and in the site's sources."""
     return {*ROOT.iterdir(), *ROOT.glob("docs/**/*")}
 
@@ -44,18 +43,18 @@ def files_of_the_repository() -> set[Path]:
 class ExternalAddresses(HTMLParser):
     """Collects the addresses on other hosts that a page makes a browser load."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.found: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         given = dict(attrs)
         address = given.get(FETCHED.get(tag, "")) or ""
         if given.get("rel") != "canonical" and re.match(r"(https?:)?//", address):
             self.found.append(address)
 
 
-def external(html: str) -> list[str]:
+def external(html):
     """Addresses on other hosts of a page's scripts, styles, fonts and images."""
     parser = ExternalAddresses()
     parser.feed(html)
@@ -63,7 +62,7 @@ def external(html: str) -> list[str]:
     return parser.found + re.findall(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)", styles)
 
 
-def test_there_is_a_page_for_every_command_and_every_method(site: Path) -> None:
+def test_there_is_a_page_for_every_command_and_every_method(site):
     assert {path.stem for path in (site / "commands").glob("*.html")} == {"index", *COMMANDS}
     registry.discover()
     optimisers = {f"optimiser-{name}" for name in registry.OPTIMISERS}
@@ -71,14 +70,14 @@ def test_there_is_a_page_for_every_command_and_every_method(site: Path) -> None:
     assert "--clip-norm" in (site / "commands" / "sweep.html").read_text(encoding="utf-8")
 
 
-def test_links_to_repository_files_become_links_to_pages(site: Path) -> None:
+def test_links_to_repository_files_become_links_to_pages(site):
     start = (site / "index.html").read_text(encoding="utf-8")
     assert 'href="readme.html"' in start
     assert 'href="published/index.html"' in start
     assert 'href="cluster.html"' in (site / "readme.html").read_text(encoding="utf-8")
 
 
-def test_no_page_loads_anything_from_another_host(site: Path) -> None:
+def test_no_page_loads_anything_from_another_host(site):
     pages = {path: external(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     assert len(pages) > 50
     assert {path: found for path, found in pages.items() if found} == {}
@@ -86,7 +85,7 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", path.read_text(encoding="utf-8")), path
 
 
-def test_an_address_on_another_host_is_found() -> None:
+def test_an_address_on_another_host_is_found():
     assert (
         external('<a href="https://a.org">a</a><script src="x.js"></script><link rel=canonical href=https://b.org>')
         == []
@@ -95,14 +94,14 @@ def test_an_address_on_another_host_is_found() -> None:
     assert external(page) == ["https://c.org/x.js", "//d.org", "https://e.org/f.css"]
 
 
-def test_the_site_does_not_contain_its_generators(site: Path) -> None:
+def test_the_site_does_not_contain_its_generators(site):
     assert [*site.rglob("hooks*"), *site.rglob("*.py"), *site.rglob("*.pyc")] == []
 
 
 @pytest.fixture(
     scope="module", params=[pytest.param(1280, marks=pytest.mark.slow, id="desktop"), pytest.param(390, id="phone")]
 )
-def opened(request: pytest.FixtureRequest) -> Iterator[object]:
+def opened(request):
     """A page of a real browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:

@@ -5,12 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from fedprompt.benchmark.cli import main
-from tests.docs.markdown import ROOT, Block, blocks, commands
+from tests.docs.markdown import ROOT, blocks, commands
 
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 WORD = re.compile(r"[a-zA-Z][\w-]*")
@@ -27,7 +26,7 @@ FRESH.set_forkserver_preload(
 )
 
 
-def run(block: Block, place: Path) -> str:
+def run(block, place):
     """Run a shell or Python block in a folder and return its output; save a block with a title as that file."""
     if block.title:
         (place / block.title).write_text(block.text)
@@ -50,7 +49,7 @@ def run(block: Block, place: Path) -> str:
     return output
 
 
-def bench(words: list[str], place: Path) -> tuple[int, str]:
+def bench(words, place):
     """Run a `bench` command in a folder; return its exit code and output."""
     assert words[0] == "bench", f"only bench commands and Python are run: {words}"
     log = place / "output.txt"
@@ -60,7 +59,7 @@ def bench(words: list[str], place: Path) -> tuple[int, str]:
     return process.exitcode or 0, log.read_text(encoding="utf-8")
 
 
-def _in_folder(words: list[str], place: Path, log: Path) -> None:
+def _in_folder(words, place, log):
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -70,7 +69,7 @@ def _in_folder(words: list[str], place: Path, log: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_every_block_runs_and_prints_the_output_shown(tmp_path: Path) -> None:
+def test_every_block_runs_and_prints_the_output_shown(tmp_path):
     output = ""
     for block in blocks(TEXT):
         if block.language == "text":
@@ -85,7 +84,7 @@ def test_every_block_runs_and_prints_the_output_shown(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("npz*.png"))) == 1
 
 
-def test_only_two_blocks_are_skipped_each_with_a_reason() -> None:
+def test_only_two_blocks_are_skipped_each_with_a_reason():
     found = blocks(TEXT)
     assert {block.language for block in found} == {"sh", "python", "text"}
     skipped = [block for block in found if block.skipped]

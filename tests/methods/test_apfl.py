@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from fedprompt.benchmark.simulation.local_training import train_clients
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
 
@@ -21,7 +20,7 @@ MIXED = sqrt(3) / (sqrt(3) + 1)  # softmax of (ln 3 / 2, 0): how far half of eac
 OUT = -1e4
 
 
-def by_hand(**settings: float) -> tuple[Simulator, ClientTask]:
+def by_hand(**settings):
     simulator = toy.simulator("apfl", of=toy.unequal(), settings={"apfl": settings})
     (job,) = simulator.make_tasks([0], 1)
     shared = {**job.state.shared, "head.weight": torch.zeros(4, 24), "head.bias": torch.tensor([0.0, 0.0, OUT, OUT])}
@@ -30,7 +29,7 @@ def by_hand(**settings: float) -> tuple[Simulator, ClientTask]:
     return simulator, replace(job, rows=toy.rows_of(1)[:5], state=replace(job.state, shared=shared, local=local))
 
 
-def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTraining = ONE_STEP) -> ClientUpdate:
+def trained(simulator, job, phase, training=ONE_STEP):
     phases = simulator.context.method.phases()[phase : phase + 1]
     (update,) = train_clients(
         simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training, phases
@@ -39,7 +38,7 @@ def trained(simulator: Simulator, job: ClientTask, phase: int, training: LocalTr
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(0.1, 0.5 - 0.1 * (MIXED * log(3) + 0.02 * 0.5)), (5.0, 0.0)])
-def test_alpha_follows_its_gradient_and_stays_between_zero_and_one(rate: float, expected: float) -> None:
+def test_alpha_follows_its_gradient_and_stays_between_zero_and_one(rate, expected):
     """dL/da = <softmax - label, own - averaged> = MIXED ln 3, and 0.02 alpha beside it; 5.0 would take it below 0."""
     update = trained(*by_hand(alpha_lr=rate), 0)
     assert update.local["alpha"].item() == pytest.approx(expected, abs=1e-6)
@@ -47,12 +46,12 @@ def test_alpha_follows_its_gradient_and_stays_between_zero_and_one(rate: float, 
     assert not any(torch.equal(update.local["alpha"], torch.tensor(share)) for share in (0.5, 1.0))
 
 
-def test_alpha_trains_on_the_first_batch_only() -> None:
+def test_alpha_trains_on_the_first_batch_only():
     simulator, job = by_hand(alpha_lr=0.1)
     assert trained(simulator, job, 0, replace(ONE_STEP, batch_size=2)).images == 2
 
 
-def test_both_models_are_updated_simultaneously_the_personal_one_on_the_mixture() -> None:
+def test_both_models_are_updated_simultaneously_the_personal_one_on_the_mixture():
     """The own bias moves by lr alpha (softmax - label) of the mixture, the averaged one by lr (softmax - label)."""
     simulator, job = by_hand()
     update = trained(simulator, job, 1, replace(ONE_STEP, weight_decay=0.0))
@@ -62,7 +61,7 @@ def test_both_models_are_updated_simultaneously_the_personal_one_on_the_mixture(
     assert update.local["alpha"] == 0.5
 
 
-def test_the_mixture_is_computed_on_logits() -> None:
+def test_the_mixture_is_computed_on_logits():
     simulator, job = by_hand(alpha=0.25)
     local = {**job.state.local, "alpha": torch.tensor(0.25)}
     logits = simulator.context.method.logits(
@@ -73,7 +72,7 @@ def test_the_mixture_is_computed_on_logits() -> None:
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
-def test_with_alpha_fixed_at_zero_it_equals_fedvpt_exactly(clip_norm: float | None) -> None:
+def test_with_alpha_fixed_at_zero_it_equals_fedvpt_exactly(clip_norm):
     training = replace(toy.TRAINING, clip_norm=clip_norm)
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     apfl = toy.simulator("apfl", settings={"apfl": {"alpha": 0.0, "alpha_lr": 0.0}}, **arguments)
@@ -84,7 +83,7 @@ def test_with_alpha_fixed_at_zero_it_equals_fedvpt_exactly(clip_norm: float | No
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
-def test_the_averaged_model_does_not_depend_on_alpha() -> None:
+def test_the_averaged_model_does_not_depend_on_alpha():
     """Nor on the personal models, which the loss of the averaged one does not see."""
     runs = [toy.simulator("apfl", of=toy.unequal(), settings={"apfl": {"alpha": share}}) for share in (0.1, 0.9)]
     for run in runs:
@@ -93,7 +92,7 @@ def test_the_averaged_model_does_not_depend_on_alpha() -> None:
     assert not any(torch.equal(runs[0].state.local[0][key], runs[1].state.local[0][key]) for key in PERSONAL)
 
 
-def test_with_alpha_one_a_client_trains_like_local() -> None:
+def test_with_alpha_one_a_client_trains_like_local():
     """alpha = 1: averaged + 1 (own - averaged) rounds, hence the tolerance."""
     settings = {"apfl": {"alpha": 1.0, "alpha_lr": 0.0}}
     apfl, local = toy.simulator("apfl", of=toy.unequal(), settings=settings), toy.simulator("local", of=toy.unequal())
@@ -103,7 +102,7 @@ def test_with_alpha_one_a_client_trains_like_local() -> None:
         torch.testing.assert_close(apfl.state.local[1][own], local.state.local[1][name], atol=1e-4, rtol=1e-4)
 
 
-def test_each_client_has_its_own_alpha_and_a_held_out_client_the_initial_one() -> None:
+def test_each_client_has_its_own_alpha_and_a_held_out_client_the_initial_one():
     simulator = toy.simulator("apfl", of=toy.unequal())
     simulator.run()
     shares = {simulator.state.local[client]["alpha"].item() for client in range(3)}

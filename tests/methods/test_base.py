@@ -1,37 +1,36 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from fedprompt.methods import Backbone, Batch, Method, Optimiser, Phase, State, Uploads, hyperparameter, registry
+from fedprompt.methods import Method, Optimiser, Phase, State, Uploads, hyperparameter, registry
 from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
 
 
-def uploads(**shared: Tensor) -> Uploads:
+def uploads(**shared):
     """Two clients, of one and three samples."""
     return Uploads([4, 7], torch.tensor([1.0, 3.0]), shared, {})
 
 
-def test_the_mean_is_weighted_by_sample_counts() -> None:
+def test_the_mean_is_weighted_by_sample_counts():
     assert uploads(w=torch.tensor([[0.0, 8.0], [4.0, 0.0]])).mean("w").tolist() == [3.0, 2.0]
 
 
-def test_the_mean_of_scalars_is_a_scalar_in_the_precision_of_the_tensor() -> None:
+def test_the_mean_of_scalars_is_a_scalar_in_the_precision_of_the_tensor():
     mean = uploads(s=torch.tensor([4.0, 8.0], dtype=torch.float64)).mean("s")
     assert (mean.shape, mean.dtype, float(mean)) == ((), torch.float64, 7.0)
 
 
-def test_the_server_averages_what_is_shared_and_keeps_the_rest() -> None:
+def test_the_server_averages_what_is_shared_and_keeps_the_rest():
     server = {"w": torch.zeros(1), "table": torch.tensor([5.0])}
     after = Method().combine(server, uploads(w=torch.tensor([[4.0], [8.0]])))
     assert {key: value.tolist() for key, value in after.items()} == {"w": [7.0], "table": [5.0]}
     assert server["w"].tolist() == [0.0]
 
 
-def test_combine_applies_statistics_in_addition_to_averaging() -> None:
+def test_combine_applies_statistics_in_addition_to_averaging():
     class Folding(Method):
-        def apply_statistics(self, server: State, statistics: State) -> State:
+        def apply_statistics(self, server, statistics):
             return {"table": server["table"] + statistics["count"]}
 
     server = {"w": torch.zeros(1), "table": torch.tensor([5.0])}
@@ -40,7 +39,7 @@ def test_combine_applies_statistics_in_addition_to_averaging() -> None:
     assert {key: value.tolist() for key, value in after.items()} == {"w": [3.0], "table": [9.0]}
 
 
-def test_an_empty_method_shares_nothing_and_cannot_predict() -> None:
+def test_an_empty_method_shares_nothing_and_cannot_predict():
     class Empty(Method):
         pass
 
@@ -48,22 +47,22 @@ def test_an_empty_method_shares_nothing_and_cannot_predict() -> None:
     assert Empty().shared(toy.vit(), lambda _: torch.Generator()) == {}
     assert [(phase.trains, phase.epochs, phase.lr) for phase in Empty().phases()] == [(None, None, None)]
     with pytest.raises(NotImplementedError, match="Empty does not implement logits"):
-        Empty().logits(toy.vit(), None, state)  # type: ignore[arg-type]
+        Empty().logits(toy.vit(), None, state)
 
 
-def test_the_default_loss_is_the_cross_entropy_of_each_sample() -> None:
+def test_the_default_loss_is_the_cross_entropy_of_each_sample():
     class Fixed(Method):
-        def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        def logits(self, vit, batch, state):
             return torch.tensor([[0.0, 0.0], [0.0, np.log(3)]])
 
     class Labels:
         labels = torch.tensor([1, 0])
 
-    loss = Fixed().loss(toy.vit(), Labels(), {})  # type: ignore[arg-type]
+    loss = Fixed().loss(toy.vit(), Labels(), {})
     np.testing.assert_allclose(loss.numpy(), [np.log(2), np.log(4)], rtol=1e-6)
 
 
-def test_an_empty_optimiser_changes_nothing() -> None:
+def test_an_empty_optimiser_changes_nothing():
     averaged = {"w": torch.ones(1)}
     after, memory = Optimiser().server_step({"w": torch.zeros(1)}, averaged, {})
     assert after is averaged
@@ -71,7 +70,7 @@ def test_an_empty_optimiser_changes_nothing() -> None:
     assert Optimiser().penalty({"w": torch.ones(1, 1)}, {"w": torch.zeros(1, 1)}) is None
 
 
-def test_fields_are_listed_in_their_order_with_those_of_the_parent_first() -> None:
+def test_fields_are_listed_in_their_order_with_those_of_the_parent_first():
     class Parent(Method):
         tokens: int = hyperparameter(10, "tokens")
 
@@ -82,19 +81,19 @@ def test_fields_are_listed_in_their_order_with_those_of_the_parent_first() -> No
 
 
 @pytest.fixture
-def two_phases(monkeypatch: pytest.MonkeyPatch) -> str:
+def two_phases(monkeypatch):
     """A method that trains its head for one epoch, then its prompt for two without moving it (a rate of zero)."""
     monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
 
     @registry.register("two-phases", paper="none", year=2026, family="test")
     class TwoPhases(FedVPT):
-        def phases(self) -> tuple[Phase, ...]:
+        def phases(self):
             return Phase(("head.weight", "head.bias"), epochs=1), Phase(("prompt",), epochs=2, lr=0.0)
 
     return "two-phases"
 
 
-def test_a_phase_trains_only_what_it_names_for_its_epochs_and_at_its_rate(two_phases: str) -> None:
+def test_a_phase_trains_only_what_it_names_for_its_epochs_and_at_its_rate(two_phases):
     simulator = toy.simulator(two_phases, of=toy.unequal(), rounds=1)
     before = dict(simulator.state.server.tensors)
     outcome = simulator.run()

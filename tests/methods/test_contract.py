@@ -15,7 +15,7 @@ from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import Method, State, registry
+from fedprompt.methods import Method, registry
 from tests import toy
 from tests.methods.contract import (
     COHORT,
@@ -54,14 +54,14 @@ every_training_free_method = pytest.mark.parametrize("name", [name for name in M
 
 
 @every_method
-def test_a_run_does_not_change_the_backbone(name: str) -> None:
+def test_a_run_does_not_change_the_backbone(name):
     run = ran(name)
     assert same(dict(run.simulator.context.vit.model.state_dict()), run.backbone)
     assert all(p.grad is None and not p.requires_grad for p in run.simulator.context.vit.model.parameters())
 
 
 @every_name_that_trains
-def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) -> None:
+def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name):
     """Per row, because a deep prompt that enters only some layers has a gradient in some rows only.
 
     Tested after training on all classes, because zero tensors block gradients at first.
@@ -93,7 +93,7 @@ def test_every_declared_tensor_gets_a_gradient_in_each_of_its_rows(name: str) ->
 
 
 @every_name_that_trains
-def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str) -> None:
+def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name):
     """With a tolerance, because sums are computed in another order."""
     simulator, executor = begun(name), Executor("fused")
     arguments = (
@@ -119,7 +119,7 @@ def test_clients_trained_in_one_pass_end_as_clients_trained_one_by_one(name: str
 
 
 @every_name
-def test_logits_of_many_clients_are_those_of_each(name: str) -> None:
+def test_logits_of_many_clients_are_those_of_each(name):
     simulator = begun(name)
     if simulator.context.recipe.not_fusible:
         pytest.skip(f"clients cannot train in one pass: {simulator.context.recipe.not_fusible}")
@@ -135,7 +135,7 @@ def test_logits_of_many_clients_are_those_of_each(name: str) -> None:
 
 
 @every_method_that_trains
-def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tensors(name: str) -> None:
+def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tensors(name):
     run = ran(name)
     shared, local = declared(name)
     for job in run.simulator.make_tasks(COHORT, ROUNDS + 1):
@@ -149,7 +149,7 @@ def test_a_sampled_client_starts_from_the_current_global_state_and_its_own_tenso
 
 
 @every_method_that_trains
-def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: str) -> None:
+def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name):
     simulator = begun(name)
     shared, local = declared(name)
     jobs, updates = simulator.make_tasks(COHORT, 1), learned(name, 1)
@@ -173,7 +173,7 @@ def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name: st
 
 
 @every_name_that_trains
-def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str) -> None:
+def test_per_class_tensors_are_declared_and_match_the_clients_classes(name):
     """The three clients have 4, 2 and 3 classes. Tensors of these sizes must be declared in `class_rows`."""
     simulator = begun(name)
     shared, local = declared(name)
@@ -194,14 +194,14 @@ def test_per_class_tensors_are_declared_and_match_the_clients_classes(name: str)
 
 
 @every_name
-def test_parameter_counts_follow_from_the_declared_tensors(name: str) -> None:
+def test_parameter_counts_follow_from_the_declared_tensors(name):
     shared, local = declared(name)
     expected = {"shared": sum(v.numel() for v in shared.values()), "local": sum(v.numel() for v in local.values())}
     assert begun(name).outcome.parameters == expected
 
 
 @pytest.mark.parametrize("name", [n for n in [*TRAINED, *WITH_OPTIMISER] if declared(n)[0] and averages(n)])
-def test_the_server_averages_by_sample_counts(name: str) -> None:
+def test_the_server_averages_by_sample_counts(name):
     once = new(name, rounds=1)
     once.run()
     jobs, updates = begun(name).make_tasks(COHORT, 1), learned(name, 1)
@@ -212,7 +212,7 @@ def test_the_server_averages_by_sample_counts(name: str) -> None:
 
 
 @every_method
-def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(name):
     """Threads also share the caches of fresh samples."""
     shared = new(name, threads=3)
     context, fresh = shared.context, Samples(toy.dataset().train_x, toy.dataset().train_y, toy.vit())
@@ -229,13 +229,13 @@ def test_results_do_not_depend_on_the_number_of_threads(name: str) -> None:
 
 
 @every_method_that_trains
-def test_another_seed_gives_another_run(name: str) -> None:
+def test_another_seed_gives_another_run(name):
     other = new(name, rounds=1, seed=1).run()
     assert ran(name).outcome.rounds[1]["train_loss"] != other.rounds[1]["train_loss"]
 
 
 @every_name_that_trains
-def test_training_does_not_modify_its_inputs(name: str) -> None:
+def test_training_does_not_modify_its_inputs(name):
     simulator = begun(name)
     jobs = simulator.make_tasks(COHORT, 3)
     held = [
@@ -253,7 +253,7 @@ def test_training_does_not_modify_its_inputs(name: str) -> None:
 
 
 @every_name
-def test_predictions_do_not_read_the_labels(name: str) -> None:
+def test_predictions_do_not_read_the_labels(name):
     simulator = begun(name)
     jobs = simulator.make_tasks(COHORT[:1] if simulator.context.recipe.not_fusible else COHORT, 3)
     batch, state = toy.batch_of(simulator.context.method, jobs)
@@ -264,13 +264,13 @@ def test_predictions_do_not_read_the_labels(name: str) -> None:
     )
 
 
-def in_rounds(method: Method, tensors: State) -> set[str]:
+def in_rounds(method, tensors):
     """The tensors that the phases of a round train; others change only in fine-tuning."""
     return {name for phase in method.phases() for name in (tensors if phase.trains is None else phase.trains)}
 
 
 @every_method_that_trains
-def test_a_method_learns(name: str) -> None:
+def test_a_method_learns(name):
     rows = ran(name).outcome.rounds
     method = ran(name).simulator.context.method
     before_training = method.fine_tuning or has_datastore(
@@ -282,7 +282,7 @@ def test_a_method_learns(name: str) -> None:
 
 
 @every_method
-def test_a_held_out_client_predicts_without_having_trained(name: str) -> None:
+def test_a_held_out_client_predicts_without_having_trained(name):
     run = ran(name)
     shared, local = declared(name)
     (subject,) = run.simulator.evaluator.tasks(run.simulator.state, run.simulator.context.federation.held_out)
@@ -297,7 +297,7 @@ def test_a_held_out_client_predicts_without_having_trained(name: str) -> None:
 
 
 @every_training_free_method
-def test_a_training_free_method_uploads_statistics_once_and_then_does_not_change(name: str) -> None:
+def test_a_training_free_method_uploads_statistics_once_and_then_does_not_change(name):
     run = ran(name)
     shared, local = declared(name)
     assert not shared
@@ -316,12 +316,12 @@ def test_a_training_free_method_uploads_statistics_once_and_then_does_not_change
 
 
 @every_training_free_method
-def test_a_training_free_method_predicts_from_the_start(name: str) -> None:
+def test_a_training_free_method_predicts_from_the_start(name):
     assert ran(name).outcome.rounds[0]["seen_mean"] > 0.6
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_without_shared_tensors_declares_it_and_refuses_optimisers(name: str) -> None:
+def test_a_method_without_shared_tensors_declares_it_and_refuses_optimisers(name):
     assert registry.METHODS[name].shares == bool(declared(name)[0])
     if not declared(name)[0]:
         for optimiser in registry.OPTIMISERS:
@@ -331,7 +331,7 @@ def test_a_method_without_shared_tensors_declares_it_and_refuses_optimisers(name
 
 @pytest.mark.parametrize("optimiser", sorted(NEUTRAL))
 @pytest.mark.parametrize("name", OPTIMISED)
-def test_a_neutral_optimiser_gives_exactly_the_method_without_it(name: str, optimiser: str) -> None:
+def test_a_neutral_optimiser_gives_exactly_the_method_without_it(name, optimiser):
     simulator = new(f"{name}+{optimiser}", settings={optimiser: NEUTRAL[optimiser]})
     outcome, parent = simulator.run(), ran(name)
     assert same(simulator.state.server.tensors, parent.simulator.state.server.tensors)

@@ -13,7 +13,7 @@ from tests import toy
 CLIPPED = replace(toy.TRAINING, clip_norm=0.5)
 
 
-def test_the_proximal_step_by_hand() -> None:
+def test_the_proximal_step_by_hand():
     """One step is v - lr (g + lambda (v - w)), and v - lr g with lambda = 0: they differ by lr lambda (v - w)."""
     training = LocalTraining(epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.0)
     ends = []
@@ -37,7 +37,7 @@ def test_the_proximal_step_by_hand() -> None:
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_averaged_model_equals_that_of_fedvpt_exactly(strength: float, training: LocalTraining) -> None:
+def test_the_averaged_model_equals_that_of_fedvpt_exactly(strength, training):
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": strength}}, **arguments)
     fedvpt = toy.simulator("fedvpt", **arguments)
@@ -48,7 +48,7 @@ def test_the_averaged_model_equals_that_of_fedvpt_exactly(strength: float, train
 
 
 @pytest.mark.parametrize("training", [toy.TRAINING, CLIPPED])
-def test_with_strength_zero_personal_models_equal_local_exactly(training: LocalTraining) -> None:
+def test_with_strength_zero_personal_models_equal_local_exactly(training):
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3, "training": training}
     ditto = toy.simulator("ditto", settings={"ditto": {"strength": 0.0}}, **arguments)
     local = toy.simulator("local", **arguments)
@@ -60,7 +60,7 @@ def test_with_strength_zero_personal_models_equal_local_exactly(training: LocalT
     assert one.metrics["seen"] == other.metrics["seen"]
 
 
-def test_the_phases_are_independent_and_their_order_does_not_matter() -> None:
+def test_the_phases_are_independent_and_their_order_does_not_matter():
     simulator = toy.simulator("ditto", of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     (own, of_all), arguments = (
@@ -77,7 +77,7 @@ def test_the_phases_are_independent_and_their_order_does_not_matter() -> None:
         assert all(torch.equal(update.shared[key], both.shared[key]) for key in GLOBAL)
 
 
-def test_the_personal_model_may_train_for_epochs_of_its_own() -> None:
+def test_the_personal_model_may_train_for_epochs_of_its_own():
     simulator = toy.simulator("ditto", of=toy.unequal(), settings={"ditto": {"personal_epochs": 5}})
     (update,) = toy.learned(simulator, [1], 1)
     assert update.images == (5 + toy.TRAINING.epochs) * 10

@@ -1,18 +1,17 @@
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import State, registry
+from fedprompt.methods import registry
 from tests import toy
 
 
 class Adapter(nn.Module):
     """A timm MLP with an adapter behind it, written as modules."""
 
-    def __init__(self, mlp: nn.Module, state: State, k: int, layer: int) -> None:
+    def __init__(self, mlp, state, k, layer):
         super().__init__()
         down, up = nn.Linear(24, 8), nn.Linear(8, 24)
         for part, name in ((down, "down"), (up, "up")):
@@ -20,16 +19,16 @@ class Adapter(nn.Module):
             part.bias.data = state[f"{name}.bias"][k, layer]
         self.mlp, self.adapter = mlp, nn.Sequential(down, nn.GELU(), up)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         out = self.mlp(x)
         return out + self.adapter(out)
 
 
-def start() -> Simulator:
+def start():
     return toy.simulator("fedadapter", of=toy.unequal(), settings={"fedadapter": {"width": 8}})
 
 
-def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
+def test_logits_are_those_of_a_backbone_with_adapter_modules():
     simulator = start()
     jobs = simulator.make_tasks([0, 1, 2], 1)
     batch, state = toy.batch_of(simulator.context.method, jobs, width=10)
@@ -45,15 +44,15 @@ def test_logits_are_those_of_a_backbone_with_adapter_modules() -> None:
         torch.testing.assert_close(found[k], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_at_width_64_a_base_sized_transformer_takes_1_189_632_values() -> None:
+def test_at_width_64_a_base_sized_transformer_takes_1_189_632_values():
     class Base:
         dim, depth, classes = 768, 12, 10
 
-    tensors = registry.create("fedadapter").method.shared(Base(), lambda _: torch.Generator())  # type: ignore[arg-type]
+    tensors = registry.create("fedadapter").method.shared(Base(), lambda _: torch.Generator())
     assert sum(v.numel() for name, v in tensors.items() if not name.startswith("head.")) == 1_189_632
 
 
-def test_every_layer_of_every_tensor_learns() -> None:
+def test_every_layer_of_every_tensor_learns():
     """After a round: at the very start the way up is zero, so that nothing reaches the way down."""
     simulator = start()
     simulator.run()

@@ -8,7 +8,7 @@ from tests import toy
 HEAD = ("head.weight", "head.bias")
 
 
-def test_the_head_is_neither_trained_in_rounds_nor_communicated() -> None:
+def test_the_head_is_neither_trained_in_rounds_nor_communicated():
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     start = {key: simulator.state.initial_local[key].clone() for key in HEAD}
     prompt = simulator.state.server["prompt"].clone()
@@ -20,7 +20,7 @@ def test_the_head_is_neither_trained_in_rounds_nor_communicated() -> None:
     assert outcome.upload_bytes == outcome.download_bytes == 2 * 3 * 4 * 10 * 24
 
 
-def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts() -> None:
+def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts():
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     simulator.run()
     tuning = simulator.context.method.fine_tuning
@@ -32,7 +32,7 @@ def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts() -
     assert not torch.equal(tuned[0].state["head.weight"], tuned[1].state["head.weight"])
 
 
-def test_fine_tuning_the_head_helps_a_client_of_two_classes() -> None:
+def test_fine_tuning_the_head_helps_a_client_of_two_classes():
     """Client 1 has only classes 0 and 1; the baseline is the fixed random head."""
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     outcome = simulator.run()
@@ -40,7 +40,7 @@ def test_fine_tuning_the_head_helps_a_client_of_two_classes() -> None:
     assert outcome.clients[1]["accuracy"] > max(0.6, fixed)
 
 
-def test_a_held_out_client_is_evaluated_with_the_fixed_head_and_after_fine_tuning() -> None:
+def test_a_held_out_client_is_evaluated_with_the_fixed_head_and_after_fine_tuning():
     simulator = toy.simulator("fedbabu", of=toy.unequal())
     metrics = simulator.run().metrics
     (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)

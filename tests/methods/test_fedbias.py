@@ -6,12 +6,11 @@ import torch
 from torch.nn import functional
 
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import MethodError, State, registry
+from fedprompt.methods import MethodError, registry
 from tests import toy
 
 
-def random(state: State) -> State:
+def random(state):
     """Other values for each client in every bias."""
     generator = torch.Generator().manual_seed(1)
     return {
@@ -20,11 +19,11 @@ def random(state: State) -> State:
     }
 
 
-def start() -> Simulator:
+def start():
     return toy.simulator("fedbias", of=toy.unequal())
 
 
-def test_logits_are_those_of_the_backbone_with_other_biases() -> None:
+def test_logits_are_those_of_the_backbone_with_other_biases():
     """By timm's own forward of a copy whose bias terms have been moved."""
     simulator = start()
     jobs = simulator.make_tasks([0, 1, 2], 1)
@@ -50,7 +49,7 @@ def test_logits_are_those_of_the_backbone_with_other_biases() -> None:
         torch.testing.assert_close(found[k], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_base_sized_transformer_has_102_912_biases() -> None:
+def test_a_base_sized_transformer_has_102_912_biases():
     with torch.device("meta"):
         model = timm.create_model("vit_base_patch16_224", num_classes=0)
     vit = FrozenViT("vit_base_patch16_224", model, 10)
@@ -59,7 +58,7 @@ def test_a_base_sized_transformer_has_102_912_biases() -> None:
     assert sum(p.numel() for name, p in model.named_parameters() if name.endswith("bias")) == 102_912
 
 
-def test_every_bias_except_that_of_the_keys_learns() -> None:
+def test_every_bias_except_that_of_the_keys_learns():
     """A bias of the keys adds the same to every score of a query, which softmax does not see."""
     simulator = start()
     simulator.run()
@@ -74,7 +73,7 @@ def test_every_bias_except_that_of_the_keys_learns() -> None:
             assert gradient[0].view(-1, 3, 24)[:, 1].abs().max() < 1e-6
 
 
-def test_blocks_that_cannot_be_edited_are_refused() -> None:
+def test_blocks_that_cannot_be_edited_are_refused():
     vit = toy.fresh_vit()
     vit.hidden = 0
     with pytest.raises(MethodError, match="fedbias: this backbone's blocks do not expose their biases"):

@@ -1,30 +1,27 @@
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import State, fedcof, registry
 from tests import toy
 
 DIM, CLASSES = 24, toy.CLASSES
 
 
-def method(**fields: float) -> fedcof.FedCOF:
+def method(**fields):
     made = registry.create("fedcof", {"fedcof": fields}).method
     assert isinstance(made, fedcof.FedCOF)
     return made
 
 
-def ran(of: Any = None, **fields: float) -> Simulator:
+def ran(of=None, **fields):
     """FedCOF after its only exchange."""
     simulator = toy.simulator("fedcof", of=of or toy.unequal(), rounds=1, settings={"fedcof": fields})
     simulator.run()
     return simulator
 
 
-def by_hand(simulator: Simulator, gamma: float, ridge: float) -> np.ndarray:
+def by_hand(simulator, gamma, ridge):
     """Section 4 of the paper in loops, in double precision; a class of one client has the covariance gamma I."""
     labels, gram, sums = toy.dataset().train_y, np.zeros((DIM, DIM)), np.zeros((CLASSES, DIM))
     rows = [simulator.context.federation.clients[k].train for k in simulator.context.federation.seen]
@@ -43,19 +40,19 @@ def by_hand(simulator: Simulator, gamma: float, ridge: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("gamma", "ridge"), [(1.0, 0.01), (0.1, 2.0)])
-def test_the_head_follows_the_papers_formula(gamma: float, ridge: float) -> None:
+def test_the_head_follows_the_papers_formula(gamma, ridge):
     simulator = ran(gamma=gamma, ridge=ridge)
     np.testing.assert_allclose(simulator.state.server["head.weight"], by_hand(simulator, gamma, ridge), atol=2e-4)
 
 
-def test_the_covariance_of_a_class_of_one_client_is_the_shrinkage_term() -> None:
+def test_the_covariance_of_a_class_of_one_client_is_the_shrinkage_term():
     federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(2, 3)], [[0], [1]])
     simulator = ran(federation)
     assert simulator.state.server["head.weight"].isfinite().all()
     np.testing.assert_allclose(simulator.state.server["head.weight"], by_hand(simulator, 1.0, 0.01), atol=2e-4)
 
 
-def sent(clients: int, samples: int, factor: torch.Tensor, rng: torch.Generator) -> State:
+def sent(clients, samples, factor, rng):
     """What the server has added up of clients with `samples` draws each of N(m, F F^T), a class for every client.
 
     As many classes as `factor` [C, D, D] has; a client's classes are drawn apart.
@@ -69,7 +66,7 @@ def sent(clients: int, samples: int, factor: torch.Tensor, rng: torch.Generator)
     return total
 
 
-def test_the_estimate_converges_to_a_known_covariance() -> None:
+def test_the_estimate_converges_to_a_known_covariance():
     """By the central limit theorem sqrt(n) (mean - m) has the samples' own covariance; its error falls as 1/sqrt(K)."""
     factor = torch.tensor([[1.0, 0, 0], [0.8, 0.5, 0], [-0.3, 0.2, 2.0]]).expand(50, 3, 3)
     truth = factor[0] @ factor[0].T
@@ -83,7 +80,7 @@ def test_the_estimate_converges_to_a_known_covariance() -> None:
     assert errors[1] < 0.2 * truth.norm()
 
 
-def test_the_estimated_covariance_is_unbiased() -> None:
+def test_the_estimated_covariance_is_unbiased():
     """The mean over many classes of three clients is the covariance itself: K - 1 is what it is divided by."""
     found = fedcof.class_covariances(
         sent(3, 4, torch.eye(2).expand(4000, 2, 2), torch.Generator().manual_seed(0))
@@ -91,6 +88,6 @@ def test_the_estimated_covariance_is_unbiased() -> None:
     torch.testing.assert_close(found, torch.eye(2), atol=0.06, rtol=0)
 
 
-def test_upload_size_equals_that_of_fedncm() -> None:
+def test_upload_size_equals_that_of_fedncm():
     costs = [toy.simulator(name, of=toy.unequal(), rounds=1).run().upload_bytes for name in ("fedcof", "fedncm")]
     assert costs[0] == costs[1] == 4 * 9 * (DIM + 1)

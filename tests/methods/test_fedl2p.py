@@ -1,16 +1,13 @@
 """fedl2p: selection of prompts, and the loss on their keys."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import MethodError, State
+from fedprompt.methods import MethodError
 from fedprompt.methods.components.prompts import cosines, select_top
 from fedprompt.methods.registry import create
 from tests import toy
@@ -18,13 +15,13 @@ from tests import toy
 SETTINGS = {"fedl2p": {"pool": 6, "chosen": 2, "tokens": 3}}
 
 
-def ready(**settings: Any) -> tuple[Simulator, Batch, State]:
+def ready(**settings):
     """One client's 21 images."""
     simulator = toy.simulator("fedl2p", of=toy.unequal(), settings={"fedl2p": {**SETTINGS["fedl2p"], **settings}})
     return simulator, *toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
 
 
-def test_the_entries_with_the_highest_scores_come_from_the_clients_own_pool() -> None:
+def test_the_entries_with_the_highest_scores_come_from_the_clients_own_pool():
     simulator = toy.simulator("fedl2p", of=toy.unequal())
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=2)
     scores = torch.tensor([[0.1, 0.9, 0.5], [0.9, 0.5, 0.1], [0.1, 0.2, 0.3], [0.3, -1.0, 0.2]])
@@ -33,7 +30,7 @@ def test_the_entries_with_the_highest_scores_come_from_the_clients_own_pool() ->
     assert torch.equal(select_top(batch, scores, pool, 2), torch.stack([torch.stack(rows) for rows in expected]))
 
 
-def test_similarity_is_the_cosine_with_the_keys_of_each_client() -> None:
+def test_similarity_is_the_cosine_with_the_keys_of_each_client():
     simulator = toy.simulator("fedl2p", of=toy.unequal())
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0, 1], 1), width=2)
     rng = np.random.default_rng(0)
@@ -42,7 +39,7 @@ def test_similarity_is_the_cosine_with_the_keys_of_each_client() -> None:
     torch.testing.assert_close(cosines(batch, query, keys), by_hand)
 
 
-def test_logits_are_those_of_a_forward_pass_with_the_prompts_of_the_nearest_keys() -> None:
+def test_logits_are_those_of_a_forward_pass_with_the_prompts_of_the_nearest_keys():
     """Against timm's own blocks, sample by sample."""
     simulator, batch, state = ready()
     model, logits = simulator.context.vit.model, simulator.context.method.logits(simulator.context.vit, batch, state)
@@ -60,7 +57,7 @@ def test_logits_are_those_of_a_forward_pass_with_the_prompts_of_the_nearest_keys
     assert len(choices) > 1
 
 
-def test_the_cosine_loss_moves_selected_keys_towards_samples_and_no_others() -> None:
+def test_the_cosine_loss_moves_selected_keys_towards_samples_and_no_others():
     simulator, batch, state = ready(pull=0.5)
     state["keys"][0, 0] = -simulator.context.train.features(batch.rows).mean(0)  # nearest to no sample
     before = state["keys"].clone()
@@ -76,7 +73,7 @@ def test_the_cosine_loss_moves_selected_keys_towards_samples_and_no_others() -> 
     assert torch.equal(after[0, ~used], before[0, ~used])
 
 
-def test_the_loss_is_cross_entropy_minus_the_weighted_cosines() -> None:
+def test_the_loss_is_cross_entropy_minus_the_weighted_cosines():
     simulator, batch, state = ready(pull=0.25)
     logits = simulator.context.method.logits(simulator.context.vit, batch, state)
     queries = simulator.context.train.features(batch.rows)
@@ -85,12 +82,12 @@ def test_the_loss_is_cross_entropy_minus_the_weighted_cosines() -> None:
     torch.testing.assert_close(simulator.context.method.loss(simulator.context.vit, batch, state), expected)
 
 
-def test_selecting_more_prompts_than_the_pool_has_is_refused() -> None:
+def test_selecting_more_prompts_than_the_pool_has_is_refused():
     with pytest.raises(MethodError, match=r"fedl2p.chosen=30: the pool has 20 prompts; raise fedl2p.pool"):
         toy.simulator("fedl2p", settings={"fedl2p": {"chosen": 30}})
 
 
-def test_the_head_may_read_the_mean_of_the_prompts_instead_of_cls() -> None:
+def test_the_head_may_read_the_mean_of_the_prompts_instead_of_cls():
     simulator, batch, state = ready()
     other = replace(create("fedl2p:read-prompts", SETTINGS).method)
     one, two = (method.logits(simulator.context.vit, batch, state) for method in (simulator.context.method, other))

@@ -1,7 +1,5 @@
 """FedNCM against class means of all clients' data in one place."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,22 +9,21 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.data.federation import Federation
 from fedprompt.methods import registry
 from tests import toy
 
 
-def fedncm(of: Federation | None = None, rounds: int = 2) -> Simulator:
+def fedncm(of=None, rounds=2):
     simulator = toy.simulator("fedncm", of=of or toy.unequal(), rounds=rounds)
     simulator.run()
     return simulator
 
 
-def seen_rows(of: Federation) -> np.ndarray:
+def seen_rows(of):
     return np.concatenate([of.clients[k].train for k in of.seen])
 
 
-def pooled(of: Federation) -> np.ndarray:
+def pooled(of):
     """Unit class means [C, D] of the frozen features of all seen clients' images, class by class."""
     model, rows = toy.vit().model, seen_rows(of)
     with torch.no_grad():
@@ -35,12 +32,12 @@ def pooled(of: Federation) -> np.ndarray:
     return normalize(np.stack([z[labels == c].mean(0) for c in np.unique(labels)]))
 
 
-def test_the_head_equals_the_normalised_class_means_of_the_pooled_data() -> None:
+def test_the_head_equals_the_normalised_class_means_of_the_pooled_data():
     simulator = fedncm()
     np.testing.assert_allclose(simulator.state.server["head.weight"], pooled(simulator.context.federation), atol=1e-5)
 
 
-def test_predictions_are_those_of_the_pooled_closed_form() -> None:
+def test_predictions_are_those_of_the_pooled_closed_form():
     simulator, of = fedncm(), toy.unequal()
     means = pooled(of)
     for row in simulator.outcome.clients:
@@ -51,14 +48,14 @@ def test_predictions_are_those_of_the_pooled_closed_form() -> None:
         assert row["accuracy"] == pytest.approx((found == toy.dataset().test_y[rows]).mean())
 
 
-def test_the_partition_does_not_change_the_head() -> None:
+def test_the_partition_does_not_change_the_head():
     rows = np.arange(60)
     one = fedncm(toy.deal([rows, []], [[0], [1]], held_out=[1]))
     many = fedncm(toy.deal([rows[k::7] for k in range(7)], [[0]] * 7))
     torch.testing.assert_close(one.state.server["head.weight"], many.state.server["head.weight"])
 
 
-def test_each_client_uploads_the_sums_and_counts_of_its_classes_once() -> None:
+def test_each_client_uploads_the_sums_and_counts_of_its_classes_once():
     """Three clients of 4, 2 and 3 classes; what comes down is the head of zeros that each starts from."""
     dim = toy.vit().dim
     for row in fedncm(rounds=3).outcome.rounds:
@@ -66,7 +63,7 @@ def test_each_client_uploads_the_sums_and_counts_of_its_classes_once() -> None:
         assert row["download_bytes"] == 4 * 3 * (4 * dim + 4)
 
 
-def test_a_class_without_training_samples_is_never_predicted() -> None:
+def test_a_class_without_training_samples_is_never_predicted():
     of = toy.deal([toy.rows_of(0, 2), toy.rows_of(2)], [toy.rows_of(1, 3, part="test")] * 2)
     simulator = fedncm(of)
     assert simulator.state.server["unseen"].tolist() == [0, -torch.inf, 0, -torch.inf]
@@ -77,13 +74,11 @@ def test_a_class_without_training_samples_is_never_predicted() -> None:
 
 
 @pytest.mark.parametrize("name", ["fedncm", "head"])
-def test_the_backbone_processes_each_image_once_and_none_in_a_second_run(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_backbone_processes_each_image_once_and_none_in_a_second_run(name, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     data, vit = toy.dataset(), toy.fresh_vit(identity="toy of seed 0")
 
-    def passes() -> float:
+    def passes():
         parts = (
             Samples(data.train_x, data.train_y, vit, identity="toy:train"),
             Samples(data.test_x, data.test_y, vit, identity="toy:test"),

@@ -9,19 +9,19 @@ from fedprompt.methods.fedpac import HEAD, FedPAC, combination_weights, minimise
 from tests import toy
 
 
-def expected_error(weights: np.ndarray, own: int, means: np.ndarray, variances: np.ndarray) -> float:
+def expected_error(weights, own, means, variances):
     """Squared bias and variance of a combination of means [K, C, D], written out."""
     bias = sum(a * (mean - means[own]) for a, mean in zip(weights, means, strict=True))
     return float((bias**2).sum() + (weights**2 * variances).sum())
 
 
-def problem(clients: int, spread: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def problem(clients, spread, seed):
     rng = np.random.default_rng(seed)
     means = rng.normal(size=(1, 3, 5)) + spread * rng.normal(size=(clients, 3, 5))
     return means, rng.uniform(0.1, 3, clients)
 
 
-def solved(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
+def solved(means, variances):
     flat = torch.from_numpy(means.reshape(len(means), -1))
     weights, unsolved = combination_weights(flat @ flat.T, torch.from_numpy(variances))
     assert unsolved == 0
@@ -29,7 +29,7 @@ def solved(means: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.2, 0.5, 3.0])
-def test_weights_of_two_clients_match_a_grid_search(spread: float) -> None:
+def test_weights_of_two_clients_match_a_grid_search(spread):
     for seed in range(5):
         means, variances = problem(2, spread, seed)
         weights = solved(means, variances)
@@ -40,7 +40,7 @@ def test_weights_of_two_clients_match_a_grid_search(spread: float) -> None:
             assert weights[own].sum() == pytest.approx(1)
 
 
-def test_no_sampled_point_of_the_simplex_is_better() -> None:
+def test_no_sampled_point_of_the_simplex_is_better():
     means, variances = problem(7, 0.3, 0)
     weights, rng = solved(means, variances), np.random.default_rng(1)
     assert (weights >= 0).all()
@@ -52,22 +52,20 @@ def test_no_sampled_point_of_the_simplex_is_better() -> None:
             assert expected_error(other, own, means, variances) >= best - 1e-12
 
 
-def test_similar_clients_are_weighted_by_inverse_variance_and_different_ones_keep_their_own_head() -> None:
+def test_similar_clients_are_weighted_by_inverse_variance_and_different_ones_keep_their_own_head():
     same, variances = np.ones((2, 1, 4)), np.array([1.0, 3.0])
     np.testing.assert_allclose(solved(same, variances), [[0.75, 0.25]] * 2)
     np.testing.assert_allclose(solved(same * [[[0.0]], [[1e4]]], variances), np.eye(2), atol=1e-6)
 
 
-def test_a_zero_matrix_has_a_solution() -> None:
+def test_a_zero_matrix_has_a_solution():
     weights = minimise_on_simplex(torch.zeros(3, 3, dtype=torch.float64))
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
 
 
-def test_a_client_keeps_its_own_head_if_the_solver_fails_and_the_record_counts_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fails(*_: object) -> None:
+def test_a_client_keeps_its_own_head_if_the_solver_fails_and_the_record_counts_it(monkeypatch):
+    def fails(*_):
         raise RuntimeError("Maximum number of iterations reached.")
 
     monkeypatch.setattr("scipy.optimize.nnls", fails)
@@ -80,17 +78,17 @@ def test_a_client_keeps_its_own_head_if_the_solver_fails_and_the_record_counts_i
         assert torch.equal(simulator.state.server[f"{update.client}.head.weight"], update.shared["head.weight"])
 
 
-def test_moments_match_a_direct_computation() -> None:
+def test_moments_match_a_direct_computation():
     """The variance of a mean, in numpy over the samples' one-hot (y) z^T themselves."""
     simulator = toy.simulator("fedpac", of=toy.unequal())
     updates = toy.learned(simulator, [0, 1, 2], 1)
     kept = []
     original = FedPAC.combine
     try:
-        FedPAC.combine = lambda self, server, uploads: kept.append(uploads) or original(self, server, uploads)  # type: ignore
+        FedPAC.combine = lambda self, server, uploads: kept.append(uploads) or original(self, server, uploads)
         simulator.run()
     finally:
-        FedPAC.combine = original  # type: ignore[method-assign]
+        FedPAC.combine = original
     products, variances = moments(kept[0])
     means = []
     for update in updates:
@@ -107,7 +105,7 @@ def test_moments_match_a_direct_computation() -> None:
     np.testing.assert_allclose(products, np.stack(means) @ np.stack(means).T, rtol=1e-4)
 
 
-def test_the_head_trains_before_the_prompts_and_only_the_prompts_use_prototypes() -> None:
+def test_the_head_trains_before_the_prompts_and_only_the_prompts_use_prototypes():
     simulator = toy.simulator("fedpac", of=toy.unequal(), settings={"fedpac": {"pull": 2.0}})
     method = simulator.context.method
     assert method.phases() == (Phase(HEAD, 1, None), Phase(("prompt",)))
@@ -120,12 +118,12 @@ def test_the_head_trains_before_the_prompts_and_only_the_prompts_use_prototypes(
     plain = torch.nn.functional.cross_entropy(
         method.logits(simulator.context.vit, batch, state), batch.labels, reduction="none"
     )
-    z = method.feature(simulator.context.vit, batch, state)  # type: ignore[attr-defined]
+    z = method.feature(simulator.context.vit, batch, state)
     torch.testing.assert_close(losses[0], plain)
     torch.testing.assert_close(losses[1] - plain, 2 * (z - 1).square().mean(1) * (batch.labels == 0))
 
 
-def test_a_client_has_its_combination_of_the_cohorts_heads_or_the_initial_head() -> None:
+def test_a_client_has_its_combination_of_the_cohorts_heads_or_the_initial_head():
     simulator = toy.simulator("fedpac", of=toy.unequal(), participation=2 / 3, rounds=1)
     initial = simulator.state.server["head.weight"].clone()
     cohort = simulator.sample_cohort(1).tolist()
@@ -145,7 +143,7 @@ def test_a_client_has_its_combination_of_the_cohorts_heads_or_the_initial_head()
     torch.testing.assert_close(held[3], (held[cohort[0]] + held[cohort[1]]) / 2)
 
 
-def test_heads_class_sums_and_squares_travel_in_addition_to_the_prompts() -> None:
+def test_heads_class_sums_and_squares_travel_in_addition_to_the_prompts():
     """Up: a sum and a count of each of the 4 + 2 + 3 classes held, and a sum of squares; down: every prototype."""
     outcome = toy.simulator("fedpac", of=toy.unequal(), rounds=1).run()
     model = 3 * (10 * 24 + 4 * 24 + 4)

@@ -13,7 +13,7 @@ LAYERS, TOKENS, WIDTH = 4, 3, 24
 SETTINGS = {"fedpr": {"tokens": TOKENS}}
 
 
-def along(step: np.ndarray, prompts: np.ndarray) -> float:
+def along(step, prompts):
     """The largest share, over layers, of a step [L, p, D] that lies in the span of prompts [L, p, D], by SVD."""
     shares = []
     for one, own in zip(step, prompts, strict=True):
@@ -23,7 +23,7 @@ def along(step: np.ndarray, prompts: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("client", [0, 1, 2])
-def test_a_clients_update_is_orthogonal_to_the_span_of_the_global_prompt_after_round_one(client: int) -> None:
+def test_a_clients_update_is_orthogonal_to_the_span_of_the_global_prompt_after_round_one(client):
     simulator = toy.simulator("fedpr", of=toy.unequal(), settings=SETTINGS, rounds=1)
     start = simulator.state.server["prompts"].numpy().copy()
     (first,) = toy.learned(simulator, [client], 1)
@@ -36,7 +36,7 @@ def test_a_clients_update_is_orthogonal_to_the_span_of_the_global_prompt_after_r
     assert along(step, received) < 1e-4
 
 
-def test_the_projected_gradient_is_a_least_squares_residual() -> None:
+def test_the_projected_gradient_is_a_least_squares_residual():
     rng = np.random.default_rng(0)
     prompts, gradient = rng.normal(size=(2, 2, LAYERS, TOKENS, WIDTH)).astype(np.float32)
     received = {"prompts": torch.from_numpy(prompts), "projecting": torch.ones(2)}
@@ -50,7 +50,7 @@ def test_the_projected_gradient_is_a_least_squares_residual() -> None:
             np.testing.assert_allclose(kept["prompts"][k, layer].numpy().T, residual, atol=1e-5)
 
 
-def test_the_official_scaling_divides_by_the_norm_of_the_projector() -> None:
+def test_the_official_scaling_divides_by_the_norm_of_the_projector():
     """Of the projector I - QQ' itself, written out."""
     rng = np.random.default_rng(1)
     prompts, gradient = (torch.from_numpy(rng.normal(size=(1, 1, TOKENS, WIDTH)).astype(np.float32)) for _ in range(2))
@@ -64,7 +64,7 @@ def test_the_official_scaling_divides_by_the_norm_of_the_projector() -> None:
     np.testing.assert_allclose(scaled, plain / np.linalg.norm(projector), rtol=1e-4, atol=1e-6)
 
 
-def test_round_one_equals_fedvpt_deep_except_for_weight_decay_of_prompts() -> None:
+def test_round_one_equals_fedvpt_deep_except_for_weight_decay_of_prompts():
     training = replace(toy.TRAINING, weight_decay=0.0)
     one, other = (toy.simulator(name, of=toy.unequal(), training=training) for name in ("fedpr", "fedvpt-deep"))
     for left, right in zip(toy.learned(one, [0, 1], 1), toy.learned(other, [0, 1], 1), strict=True):

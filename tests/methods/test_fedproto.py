@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import Uploads
 from fedprompt.methods.components.prototypes import nearest_head
 from fedprompt.methods.fedproto import FedProto
@@ -14,7 +13,7 @@ from tests import toy
 CLASSES, DIM = 4, 24
 
 
-def features(simulator: Simulator, client: int, prompt: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def features(simulator, client, prompt):
     """Features and labels of a client's training images under these prompts."""
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 9))
     assert isinstance(simulator.context.method, FedVPT)
@@ -22,7 +21,7 @@ def features(simulator: Simulator, client: int, prompt: torch.Tensor) -> tuple[n
     return z.double().numpy(), batch.labels.numpy()
 
 
-def test_prototypes_are_the_means_over_all_samples_of_a_class_under_each_clients_own_prompts() -> None:
+def test_prototypes_are_the_means_over_all_samples_of_a_class_under_each_clients_own_prompts():
     simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=1)
     updates = toy.learned(simulator, [0, 1, 2], 1)
     simulator.run()
@@ -33,7 +32,7 @@ def test_prototypes_are_the_means_over_all_samples_of_a_class_under_each_clients
     assert simulator.state.server["known"].tolist() == [1, 1, 1, 1]
 
 
-def test_a_class_without_samples_in_a_round_keeps_its_prototype() -> None:
+def test_a_class_without_samples_in_a_round_keeps_its_prototype():
     server = {"prototypes": torch.arange(6.0).view(3, 2), "known": torch.tensor([1.0, 1.0, 0.0])}
     sums = torch.tensor([[[8.0, 4.0], [0, 0], [0, 0]], [[0.0, 4.0], [0, 0], [0, 0]]])
     counts = torch.tensor([[[3.0], [0], [0]], [[1.0], [0], [0]]])
@@ -43,7 +42,7 @@ def test_a_class_without_samples_in_a_round_keeps_its_prototype() -> None:
     assert new["known"].tolist() == [1, 1, 0]
 
 
-def test_the_loss_adds_the_mean_squared_error_to_known_prototypes() -> None:
+def test_the_loss_adds_the_mean_squared_error_to_known_prototypes():
     simulator = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 3.0}})
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
     generator = torch.Generator().manual_seed(0)
@@ -59,7 +58,7 @@ def test_the_loss_adds_the_mean_squared_error_to_known_prototypes() -> None:
     torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(own, batch.labels, reduction="none"))
 
 
-def test_with_pull_zero_it_equals_local_exactly() -> None:
+def test_with_pull_zero_it_equals_local_exactly():
     alone = toy.simulator("local", of=toy.unequal())
     together = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 0.0}})
     one, other = alone.run(), together.run()
@@ -69,7 +68,7 @@ def test_with_pull_zero_it_equals_local_exactly() -> None:
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
 
 
-def test_the_prototype_loss_moves_features_towards_their_prototypes() -> None:
+def test_the_prototype_loss_moves_features_towards_their_prototypes():
     errors = []
     for pull in (0.0, 30.0):
         simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=3, settings={"fedproto": {"pull": pull}})
@@ -80,7 +79,7 @@ def test_the_prototype_loss_moves_features_towards_their_prototypes() -> None:
     assert errors[1] < 0.9 * errors[0]
 
 
-def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype() -> None:
+def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype():
     generator = torch.Generator().manual_seed(0)
     prototypes, z = torch.randn(7, DIM, generator=generator), torch.randn(200, DIM, generator=generator)
     known = torch.tensor([1.0, 1, 0, 1, 1, 0, 1])
@@ -92,7 +91,7 @@ def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype() -> No
 
 
 @pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
-def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(name: str) -> None:
+def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(name):
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([3]))
@@ -107,7 +106,7 @@ def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(
 
 
 @pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
-def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name: str) -> None:
+def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name):
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([2]))
@@ -125,7 +124,7 @@ def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name:
         assert logits.argmax(1).tolist() == distances.argmin(1).tolist()
 
 
-def test_only_class_sums_and_prototypes_travel() -> None:
+def test_only_class_sums_and_prototypes_travel():
     """Up: a sum and a count of each of the 4 + 2 + 3 classes held; down: every prototype, and whether it is one."""
     simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=1)
     outcome = simulator.run()

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from fedprompt.methods import State
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.registry import create
 from tests import toy
@@ -12,7 +11,7 @@ from tests import toy
 SHARED = ("prompt", "head.weight", "head.bias")
 
 
-def job_state(name: str, client: int, **settings: float) -> tuple[torch.Tensor, State, State]:
+def job_state(name, client, **settings):
     """The losses [B] of a client whose tensors are drawn at random, their gradients and the tensors."""
     simulator = toy.simulator(name, of=toy.unequal(), settings={"fedrod": settings} if settings else None)
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 1))
@@ -24,7 +23,7 @@ def job_state(name: str, client: int, **settings: float) -> tuple[torch.Tensor, 
     return losses.detach(), gradients, {key: value.detach() for key, value in state.items()}
 
 
-def features(client: int, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def features(client, state):
     """A client's features and labels, and its class counts."""
     simulator = toy.simulator("fedvpt", of=toy.unequal())
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 1))
@@ -33,7 +32,7 @@ def features(client: int, state: State) -> tuple[np.ndarray, np.ndarray, np.ndar
     return z.double().numpy(), batch.labels.numpy(), simulator.context.federation.counts[client].astype(float)
 
 
-def test_the_loss_is_balanced_softmax_and_the_cross_entropy_of_both_heads() -> None:
+def test_the_loss_is_balanced_softmax_and_the_cross_entropy_of_both_heads():
     """Over the two classes that the client holds, and over all four."""
     losses, _, state = job_state("fedrod", 1, gamma=0.5)
     z, labels, counts = features(1, state)
@@ -46,7 +45,7 @@ def test_the_loss_is_balanced_softmax_and_the_cross_entropy_of_both_heads() -> N
     np.testing.assert_allclose(losses, -balanced[rows, labels] - plain[rows, labels], rtol=1e-4, atol=1e-5)
 
 
-def test_balanced_softmax_weights_classes_by_their_counts() -> None:
+def test_balanced_softmax_weights_classes_by_their_counts():
     """A client of 0, 3, 6 and 6 samples: a class of half as many gets log 2 more of a lead than it needs."""
     losses, _, state = job_state("fedrod:generic", 2)
     z, labels, counts = features(2, state)
@@ -55,7 +54,7 @@ def test_balanced_softmax_weights_classes_by_their_counts() -> None:
     np.testing.assert_allclose(losses, -np.log(odds[np.arange(15), labels] / odds.sum(1)), rtol=1e-4, atol=1e-5)
 
 
-def test_the_personal_loss_trains_neither_prompts_nor_the_generic_head() -> None:
+def test_the_personal_loss_trains_neither_prompts_nor_the_generic_head():
     _, both, state = job_state("fedrod", 2)
     _, alone, same = job_state("fedrod:generic", 2)
     for key in SHARED:
@@ -70,7 +69,7 @@ def test_the_personal_loss_trains_neither_prompts_nor_the_generic_head() -> None
     np.testing.assert_allclose(both["personal.bias"][0], errors.mean(0), rtol=1e-3, atol=1e-5)
 
 
-def test_without_balance_and_personal_head_it_equals_fedvpt_exactly() -> None:
+def test_without_balance_and_personal_head_it_equals_fedvpt_exactly():
     plain = toy.simulator("fedvpt", of=toy.unequal())
     reduced = toy.simulator("fedrod:generic", of=toy.unequal(), settings={"fedrod": {"gamma": 0.0}})
     one, other = plain.run(), reduced.run()
@@ -80,7 +79,7 @@ def test_without_balance_and_personal_head_it_equals_fedvpt_exactly() -> None:
     assert [row["train_loss"] for row in one.rounds[1:]] == [row["train_loss"] for row in other.rounds[1:]]
 
 
-def test_personal_heads_do_not_change_averaged_tensors() -> None:
+def test_personal_heads_do_not_change_averaged_tensors():
     with_one, without = toy.simulator("fedrod", of=toy.unequal()), toy.simulator("fedrod:generic", of=toy.unequal())
     one, other = with_one.run(), without.run()
     assert all(torch.equal(with_one.state.server[key], value) for key, value in without.state.server.items())
@@ -88,7 +87,7 @@ def test_personal_heads_do_not_change_averaged_tensors() -> None:
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
-def test_seen_clients_add_their_personal_head_and_held_out_clients_add_none() -> None:
+def test_seen_clients_add_their_personal_head_and_held_out_clients_add_none():
     simulator = toy.simulator("fedrod", of=toy.unequal(), rounds=1)
     simulator.run()
     generic = create("fedrod:generic").method

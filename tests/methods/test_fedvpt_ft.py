@@ -8,7 +8,7 @@ from fedprompt.benchmark.simulation.tasks import LocalTraining
 from tests import toy
 
 
-def test_fine_tuning_does_not_change_the_server() -> None:
+def test_fine_tuning_does_not_change_the_server():
     tuned, plain = toy.simulator("fedvpt-ft", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
     one, other = tuned.run(), plain.run()
     assert all(torch.equal(tuned.state.server[key], value) for key, value in plain.state.server.items())
@@ -19,7 +19,7 @@ def test_fine_tuning_does_not_change_the_server() -> None:
     assert one.metrics["held_out"] == other.metrics["held_out"]
 
 
-def test_a_client_predicts_after_fine_tuning_on_its_own_data() -> None:
+def test_a_client_predicts_after_fine_tuning_on_its_own_data():
     """The same epochs by hand, as an update of fedvpt from the server's last state."""
     settings = {"fedvpt-ft": {"tune_epochs": 3}}
     tuned = toy.simulator("fedvpt-ft", of=toy.unequal(), settings=settings)

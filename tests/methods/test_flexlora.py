@@ -6,14 +6,14 @@ from fedprompt.methods.flexlora import best_approximation
 from tests import toy
 
 
-def numpy_approximation(a: np.ndarray, b: np.ndarray, weights: np.ndarray, rank: int) -> np.ndarray:
+def numpy_approximation(a, b, weights, rank):
     """The best approximation of that rank of sum_k w_k B_k A_k, by NumPy's SVD of the whole matrix."""
     u, s, vh = np.linalg.svd(np.einsum("k,kij->ij", weights, b @ a))
     return (u[:, :rank] * s[:rank]) @ vh[:rank]
 
 
 @pytest.mark.parametrize(("clients", "rank", "dim"), [(3, 2, 12), (1, 2, 12), (8, 4, 12)])
-def test_the_factors_give_the_truncated_svd_of_the_mean_product(clients: int, rank: int, dim: int) -> None:
+def test_the_factors_give_the_truncated_svd_of_the_mean_product(clients, rank, dim):
     """Eight clients of rank 4 fill all 12 dimensions; one client's product comes back as it was."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(clients, 2, rank, dim)), rng.normal(size=(clients, 2, dim, rank))
@@ -27,7 +27,7 @@ def test_the_factors_give_the_truncated_svd_of_the_mean_product(clients: int, ra
         np.testing.assert_allclose((found_a @ found_a.mT)[place], np.eye(rank), atol=1e-10)
 
 
-def test_clients_receive_the_mean_product_and_the_mean_head() -> None:
+def test_clients_receive_the_mean_product_and_the_mean_head():
     before, after = (toy.simulator("flexlora", of=toy.unequal(), rounds=rounds) for rounds in (0, 1))
     after.run()
     updates, shares = toy.learned(before, [0, 1, 2], 1), np.array([21, 10, 15]) / 46
@@ -41,6 +41,6 @@ def test_clients_receive_the_mean_product_and_the_mean_head() -> None:
         np.testing.assert_allclose(after.state.server[key], np.einsum("k,k...->...", shares, sent[key]), atol=1e-6)
 
 
-def test_zero_products_give_a_zero_product() -> None:
+def test_zero_products_give_a_zero_product():
     a, b = best_approximation(torch.ones(2, 1, 2, 6), torch.zeros(2, 1, 6, 2), torch.tensor([0.5, 0.5]), 2)
     assert torch.equal(b @ a, torch.zeros(1, 6, 6))

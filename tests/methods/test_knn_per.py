@@ -1,7 +1,6 @@
 """knn-per: the vote compared with scikit-learn, the mixture, the datastore and the choice of lam."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,22 +9,20 @@ from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier
 
 from fedprompt.benchmark.simulation.datastore import with_datastore
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.data.federation import Client, Federation
-from fedprompt.methods import State
+from fedprompt.data.federation import Client
 from fedprompt.methods.knn_per import GRID, KNNPer
 from tests import toy
 
 CLASSES, DIM = 4, 24
 
 
-def new(settings: dict[str, Any] | None = None, of: Federation | None = None, **changes: Any) -> Simulator:
+def new(settings=None, of=None, **changes):
     return toy.simulator(
         "knn-per", of=of or toy.unequal(), settings={"knn-per": settings} if settings else None, **changes
     )
 
 
-def validated() -> Federation:
+def validated():
     """The unequal clients, the first two and the held-out one with some training rows set aside."""
     whole = toy.unequal()
     aside = {0: 6, 1: 3, 3: 4}
@@ -37,16 +34,16 @@ def validated() -> Federation:
     return replace(whole, clients=tuple(clients), counts=counts)
 
 
-def states(simulator: Simulator, clients: list[int], held_out: bool = False) -> dict[int, State]:
+def states(simulator, clients, held_out=False):
     found = with_datastore(simulator.context, simulator.evaluator.tasks(simulator.state, np.array(clients)), held_out)
     return {subject.client: subject.state.tensors for subject in found}
 
 
-def of_one(state: State) -> State:
+def of_one(state):
     return {key: value[None] for key, value in state.items()}
 
 
-def logits_of(simulator: Simulator, client: int, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def logits_of(simulator, client, state):
     """Of a client's training images: logits, the plain model's, and features."""
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([client], 9))
     method, one = simulator.context.method, of_one(state)
@@ -57,7 +54,7 @@ def logits_of(simulator: Simulator, client: int, state: State) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize(("neighbours", "scale", "lam"), [(10, 1.0, 0.5), (3, 0.05, 0.9), (100, 0.3, 0.2)])
-def test_a_prediction_mixes_probabilities_with_scikit_learns_vote(neighbours: int, scale: float, lam: float) -> None:
+def test_a_prediction_mixes_probabilities_with_scikit_learns_vote(neighbours, scale, lam):
     simulator = new({"neighbours": neighbours, "scale": scale, "lam": lam}, rounds=1)
     simulator.run()
     state = states(simulator, [0])[0]
@@ -70,7 +67,7 @@ def test_a_prediction_mixes_probabilities_with_scikit_learns_vote(neighbours: in
     np.testing.assert_allclose(np.exp(logits), lam * vote + (1 - lam) * softmax(plain, 1), atol=1e-5)
 
 
-def test_the_vote_does_not_underflow_at_large_distances() -> None:
+def test_the_vote_does_not_underflow_at_large_distances():
     """The kernel itself underflows for all of them; the nearest, a tenth nearer than the others, has the vote."""
     state = {"remembered.feature": torch.tensor([[[1e3], [9e2]]]), "remembered.label": torch.tensor([[2, 1]])}
     batch, _ = toy.batch_of(KNNPer(), toy.simulator("fedvpt", of=toy.unequal()).make_tasks([0], 1), width=1)
@@ -78,7 +75,7 @@ def test_the_vote_does_not_underflow_at_large_distances() -> None:
     assert vote.tolist() == [[0, 1, 0, 0]]
 
 
-def test_with_lam_zero_it_equals_fedvpt_exactly() -> None:
+def test_with_lam_zero_it_equals_fedvpt_exactly():
     plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new({"lam": 0.0})
     one, other = plain.run(), mixed.run()
     assert one.metrics == {k: v for k, v in other.metrics.items() if k != "held_out_adapted"}
@@ -88,14 +85,14 @@ def test_with_lam_zero_it_equals_fedvpt_exactly() -> None:
     assert np.array_equal(logits, without)
 
 
-def test_training_and_traffic_are_fedvpts() -> None:
+def test_training_and_traffic_are_fedvpts():
     plain, mixed = toy.simulator("fedvpt", of=toy.unequal()), new()
     one, other = plain.run(), mixed.run()
     assert all(torch.equal(mixed.state.server[key], value) for key, value in plain.state.server.items())
     assert (one.upload_bytes, one.download_bytes) == (other.upload_bytes, other.download_bytes)
 
 
-def test_clients_with_datastores_of_different_sizes_predict_together_as_alone() -> None:
+def test_clients_with_datastores_of_different_sizes_predict_together_as_alone():
     simulator = new(rounds=1)
     simulator.run()
     jobs = simulator.make_tasks([0, 1, 2], 9)
@@ -109,7 +106,7 @@ def test_clients_with_datastores_of_different_sizes_predict_together_as_alone() 
         torch.testing.assert_close(logits[k, : len(alone)].exp(), alone.exp(), atol=1e-5, rtol=1e-4)
 
 
-def test_a_datastore_contains_exactly_the_clients_own_training_samples() -> None:
+def test_a_datastore_contains_exactly_the_clients_own_training_samples():
     simulator = new(of=validated(), rounds=1)
     simulator.run()
     for client, state in states(simulator, [0, 1, 2]).items():
@@ -119,7 +116,7 @@ def test_a_datastore_contains_exactly_the_clients_own_training_samples() -> None
         np.testing.assert_allclose(state["remembered.feature"][state["remembered"]], z, atol=1e-5)
 
 
-def test_the_weight_is_the_first_candidate_with_the_best_validation_accuracy() -> None:
+def test_the_weight_is_the_first_candidate_with_the_best_validation_accuracy():
     right = torch.tensor([[1, 2, 5, 5, 4, 0, 0, 0, 0, 0, 5, 6], [0] * 12, [0] * 11 + [3], [0] * 10 + [2, 3]])
     state = {"rehearsed": right, "remembered": torch.ones(4, 2, dtype=torch.bool)}
     shares = KNNPer(lam=0.3).vote_share(state)
@@ -128,7 +125,7 @@ def test_the_weight_is_the_first_candidate_with_the_best_validation_accuracy() -
     assert KNNPer(lam=0.3).vote_share(state)[3] == 0
 
 
-def test_candidates_are_evaluated_on_validation_samples_only() -> None:
+def test_candidates_are_evaluated_on_validation_samples_only():
     """Every candidate as a fixed share, scored by hand."""
     simulator = new(of=validated(), rounds=1)
     simulator.run()
@@ -147,17 +144,17 @@ def test_candidates_are_evaluated_on_validation_samples_only() -> None:
         assert found[client]["rehearsed"].tolist() == [*right, len(rows)]
 
 
-def test_the_weight_of_the_vote_is_recorded_per_client() -> None:
+def test_the_weight_of_the_vote_is_recorded_per_client():
     fixed = new({"lam": 0.7}, rounds=1).run()
     assert [row["test_knn_share"] for row in fixed.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
     simulator = new(of=validated(), rounds=1)
     chosen = simulator.run()
-    shares = [float(simulator.context.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]  # type: ignore
+    shares = [float(simulator.context.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]
     assert [row["test_knn_share"] for row in chosen.clients] == pytest.approx([*shares, 0])
     assert chosen.clients[2]["test_knn_share"] == pytest.approx(0.5)
 
 
-def test_the_choice_of_lam_does_not_depend_on_test_labels() -> None:
+def test_the_choice_of_lam_does_not_depend_on_test_labels():
     """Other test rows for every client leave shares and memories as they were."""
     of = validated()
     moved = replace(of, clients=tuple(replace(c, test=of.clients[k - 1].test) for k, c in enumerate(of.clients)))
@@ -169,7 +166,7 @@ def test_the_choice_of_lam_does_not_depend_on_test_labels() -> None:
     assert all(torch.equal(ends[0][k][key], ends[1][k][key]) for k in range(3) for key in ends[0][k])
 
 
-def test_a_held_out_client_is_evaluated_without_and_with_its_own_samples() -> None:
+def test_a_held_out_client_is_evaluated_without_and_with_its_own_samples():
     simulator, plain = new({"lam": 1.0}), toy.simulator("fedvpt", of=toy.unequal())
     outcome = simulator.run()
     assert outcome.metrics["held_out"] == plain.run().metrics["held_out"]
@@ -177,18 +174,18 @@ def test_a_held_out_client_is_evaluated_without_and_with_its_own_samples() -> No
     state = states(simulator, [3], held_out=True)[3]
     client: Client = simulator.context.federation.clients[3]
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([3], 9))
-    own = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
+    own = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()
     judge = KNeighborsClassifier(10, weights=lambda d: np.exp(-(d**2) / DIM))
     judge.fit(own, toy.dataset().train_y[client.train])
     batch.samples, batch.rows = toy.test_samples(), torch.from_numpy(client.test)
     batch.width = len(client.test)
-    tested = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()  # type: ignore[attr-defined]
+    tested = simulator.context.method.feature(simulator.context.vit, batch, of_one(state)).numpy()
     accuracy = judge.score(tested, toy.dataset().test_y[client.test])
     assert outcome.metrics["held_out_adapted"]["mean"] == pytest.approx(accuracy)
     assert "remembered" not in states(simulator, [3])[3]
 
 
-def test_a_client_without_labels_has_an_empty_datastore() -> None:
+def test_a_client_without_labels_has_an_empty_datastore():
     simulator = new(rounds=1)
     simulator.run()
     subjects = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
@@ -200,7 +197,7 @@ def test_a_client_without_labels_has_an_empty_datastore() -> None:
     assert np.array_equal(logits, plain)
 
 
-def test_the_capacity_counts_samples_and_the_drawn_samples_are_reproducible() -> None:
+def test_the_capacity_counts_samples_and_the_drawn_samples_are_reproducible():
     simulator = new({"capacity": 12}, rounds=1)
     simulator.run()
     first, second = states(simulator, [0, 1, 2]), states(simulator, [0, 1, 2])

@@ -18,7 +18,7 @@ PROMPT, HEAD = {"prompt"}, {"head.weight", "head.bias"}
         ("head", HEAD, set()),
     ],
 )
-def test_shared_and_local_tensors_are_as_declared(name: str, shared: set[str], local: set[str]) -> None:
+def test_shared_and_local_tensors_are_as_declared(name, shared, local):
     simulator = toy.simulator(name, of=toy.unequal(), rounds=1)
     outcome = simulator.run()
     assert set(simulator.state.server.tensors) == shared
@@ -29,14 +29,14 @@ def test_shared_and_local_tensors_are_as_declared(name: str, shared: set[str], l
     assert outcome.parameters == {"shared": sum(sizes[k] for k in shared), "local": sum(sizes[k] for k in local)}
 
 
-def test_all_methods_of_the_family_start_from_the_same_model() -> None:
+def test_all_methods_of_the_family_start_from_the_same_model():
     starts = [toy.simulator(name) for name in ("fedvpt", "fedper", "pvpt", "local")]
     states = [{**start.state.server.tensors, **start.state.initial_local} for start in starts]
     for state in states[1:]:
         assert all(torch.equal(state[key], states[0][key]) for key in PROMPT | HEAD)
 
 
-def test_local_clients_do_not_affect_each_other() -> None:
+def test_local_clients_do_not_affect_each_other():
     """A client of a federation ends where it would end in a federation of other clients."""
     mine, theirs, others = toy.rows_of(0, 1), toy.rows_of(2), toy.rows_of(3)
     ends = []
@@ -48,14 +48,14 @@ def test_local_clients_do_not_affect_each_other() -> None:
     assert not torch.equal(ends[0][1]["prompt"], ends[1][1]["prompt"])
 
 
-def test_a_held_out_client_has_no_model_if_nothing_is_shared() -> None:
+def test_a_held_out_client_has_no_model_if_nothing_is_shared():
     simulator = toy.simulator("local", of=toy.unequal(), rounds=1)
     outcome = simulator.run()
     assert outcome.metrics["held_out"] is None
     assert [row["accuracy"] == row["accuracy"] for row in outcome.clients] == [True, True, True, False]
 
 
-def test_a_client_outside_the_cohort_keeps_its_local_tensors() -> None:
+def test_a_client_outside_the_cohort_keeps_its_local_tensors():
     simulator = toy.simulator("pvpt", of=toy.unequal(), participation=1 / 3, rounds=1)
     simulator.run()
     (trained,) = simulator.state.local

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedprompt.benchmark.simulation.batch import Batch, Clients
+from fedprompt.benchmark.simulation.batch import Clients
 from fedprompt.benchmark.simulation.local_training import collect_statistics
 from fedprompt.benchmark.simulation.scoring import score
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
-from fedprompt.methods import MethodError, State, pep_fedpt, registry
+from fedprompt.benchmark.simulation.tasks import LocalTraining
+from fedprompt.methods import MethodError, pep_fedpt, registry
 from fedprompt.methods.components.prompts import insert_after_cls
 from tests import toy
 
@@ -20,9 +19,7 @@ TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_d
 ONE_STEP = LocalTraining(epochs=1, batch_size=60, lr=0.1, momentum=0.9, weight_decay=0.1)
 
 
-def pep(
-    variant: str = "", rounds: int = 0, training: LocalTraining = TRAINING, of: Any = None, **fields: Any
-) -> Simulator:
+def pep(variant="", rounds=0, training=TRAINING, of=None, **fields):
     """PEP-FedPT after so many rounds; none still gathers the first prototypes."""
     name = f"pep-fedpt:{variant}" if variant else "pep-fedpt"
     federation = of or toy.unequal()
@@ -31,16 +28,14 @@ def pep(
     return simulator
 
 
-def logits_and_state(
-    simulator: Simulator, jobs: list[ClientTask], names: tuple[str, ...]
-) -> tuple[Tensor, Batch, State]:
+def logits_and_state(simulator, jobs, names):
     """Logits of the jobs' clients on all their rows, and the state behind them, where `names` take gradients."""
     batch, state = toy.batch_of(simulator.context.method, jobs)
     state = {key: value.clone().requires_grad_(key in names) for key, value in state.items()}
     return simulator.context.method.logits(simulator.context.vit, batch, state), batch, state
 
 
-def gradient(simulator: Simulator, name: str, client: int) -> Tensor:
+def gradient(simulator, name, client):
     """The gradient of a client's mean loss in one of its tensors."""
     logits, batch, state = logits_and_state(simulator, simulator.make_tasks([client], 1), (name,))
     loss = functional.cross_entropy(logits, batch.labels)
@@ -48,11 +43,11 @@ def gradient(simulator: Simulator, name: str, client: int) -> Tensor:
 
 
 @pytest.fixture
-def mixed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+def mixed(monkeypatch):
     """Every prompt that is put in beside cls, in order: the shared and the mixed one in turns."""
     seen: list[Tensor] = []
 
-    def spy(x: Tensor, prompts: Tensor) -> Tensor:
+    def spy(x, prompts):
         seen.append(prompts.detach())
         return insert_after_cls(x, prompts)
 
@@ -61,25 +56,25 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("depth", "layer"), [(2, 2), (4, 3), (6, 4), (8, 5), (12, 7), (24, 13)])
-def test_the_mixed_prompt_enters_after_the_middle_layer(depth: int, layer: int) -> None:
+def test_the_mixed_prompt_enters_after_the_middle_layer(depth, layer):
     method = registry.create("pep-fedpt").method
     assert isinstance(method, pep_fedpt.PEPFedPT)
     assert method.insertion(toy.fresh_vit(depth)) == layer
 
 
 @pytest.mark.parametrize("layer", [5, 12])
-def test_a_layer_that_the_backbone_lacks_is_refused(layer: int) -> None:
+def test_a_layer_that_the_backbone_lacks_is_refused(layer):
     with pytest.raises(MethodError, match=rf"pep-fedpt\.layer={layer} is out of range: this backbone takes 2 to 4"):
         pep(layer=layer)
 
 
-def test_the_mixed_prompt_cannot_enter_the_first_layer() -> None:
+def test_the_mixed_prompt_cannot_enter_the_first_layer():
     with pytest.raises(MethodError, match=r"pep-fedpt\.layer=1 is out of range: it must be at least 2"):
         pep(layer=1)
 
 
 @pytest.mark.parametrize("layer", [2, 3, 4])
-def test_the_sequence_grows_by_the_class_tokens_at_the_layer_named(layer: int) -> None:
+def test_the_sequence_grows_by_the_class_tokens_at_the_layer_named(layer):
     simulator, lengths = pep(layer=layer, shared_tokens=5, class_tokens=2), list[int]()
     hooks = [
         block.norm1.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
@@ -91,7 +86,7 @@ def test_the_sequence_grows_by_the_class_tokens_at_the_layer_named(layer: int) -
     assert lengths == [17 + 5 if j < layer else 17 + 5 + 2 for j in (1, 2, 3, 4)]  # 16 patches and cls
 
 
-def test_a_client_of_one_class_always_gets_the_prompt_of_that_class(mixed: list[Tensor]) -> None:
+def test_a_client_of_one_class_always_gets_the_prompt_of_that_class(mixed):
     of = toy.deal([toy.rows_of(2), toy.rows_of(0, 1, 2, 3)], [[0], [1]])
     simulator = pep(of=of, class_tokens=2)
     logits_and_state(simulator, simulator.make_tasks([0], 1), ())
@@ -99,16 +94,14 @@ def test_a_client_of_one_class_always_gets_the_prompt_of_that_class(mixed: list[
     torch.testing.assert_close(mixed[-1], expected, atol=0, rtol=0)
 
 
-def test_a_uniform_prior_at_infinite_temperature_gives_the_plain_mean_of_the_class_prompts(
-    mixed: list[Tensor],
-) -> None:
+def test_a_uniform_prior_at_infinite_temperature_gives_the_plain_mean_of_the_class_prompts(mixed):
     simulator = pep(of=toy.deal([np.arange(60), np.arange(60)], [[0], [1]]), tau=1e8)
     logits_and_state(simulator, simulator.make_tasks([0], 1), ())
     mean = simulator.state.server["class_prompts"].mean(0)
     torch.testing.assert_close(mixed[-1], mean.expand(60, 1, DIM), atol=1e-6, rtol=0)
 
 
-def test_the_mixed_prompt_is_the_sum_of_class_prompts_by_their_weights(mixed: list[Tensor]) -> None:
+def test_the_mixed_prompt_is_the_sum_of_class_prompts_by_their_weights(mixed):
     simulator = pep(class_tokens=3)
     jobs = simulator.make_tasks([0, 1], 1)
     _, batch, state = logits_and_state(simulator, jobs, ())
@@ -122,9 +115,7 @@ def test_the_mixed_prompt_is_the_sum_of_class_prompts_by_their_weights(mixed: li
 
 @pytest.mark.parametrize("variant", ["", "hard", "prior", "cosine", "gaussian"])
 @pytest.mark.parametrize(("client", "present"), [(1, [0, 1]), (2, [1, 2, 3])])
-def test_a_client_receives_and_trains_only_the_prompts_of_its_own_classes(
-    variant: str, client: int, present: list[int]
-) -> None:
+def test_a_client_receives_and_trains_only_the_prompts_of_its_own_classes(variant, client, present):
     simulator = pep(variant)
     (job,) = simulator.make_tasks([client], 1)
     _, state = toy.batch_of(simulator.context.method, [job])
@@ -140,7 +131,7 @@ def test_a_client_receives_and_trains_only_the_prompts_of_its_own_classes(
     assert not torch.equal(update.shared["head.weight"], simulator.state.server["head.weight"])
 
 
-def test_prompts_of_classes_without_samples_in_the_cohort_are_unchanged() -> None:
+def test_prompts_of_classes_without_samples_in_the_cohort_are_unchanged():
     """Nor does weight decay shrink them; those of the others are averaged with what the rest left untouched."""
     of = toy.deal([toy.rows_of(0)[:5], toy.rows_of(0, 1), toy.rows_of(3)], [[0]] * 3, held_out=[2])
     start, simulator = pep(of=of).state.server.tensors, pep(of=of, rounds=1)
@@ -154,7 +145,7 @@ def test_prompts_of_classes_without_samples_in_the_cohort_are_unchanged() -> Non
     torch.testing.assert_close(after[1], weights[0] * before[1] + weights[1] * one)
 
 
-def dense_logits(simulator: Simulator, client: int) -> Tensor:
+def dense_logits(simulator, client):
     """What one client predicts by weights over all classes, as the paper's equations have them."""
     server, method = simulator.state.server.tensors, simulator.context.method
     assert isinstance(method, pep_fedpt.PEPFedPT)
@@ -184,7 +175,7 @@ def dense_logits(simulator: Simulator, client: int) -> Tensor:
 
 
 @pytest.mark.parametrize("variant", ["", "hard", "prior", "prototype", "uniform", "cosine", "gaussian"])
-def test_rows_of_the_clients_classes_give_the_same_logits_as_all_rows(variant: str) -> None:
+def test_rows_of_the_clients_classes_give_the_same_logits_as_all_rows(variant):
     simulator = pep(variant, rounds=1)
     logits, batch, _ = logits_and_state(simulator, simulator.make_tasks([0, 1, 2], 2), ())
     for client, (own, real) in enumerate(zip(logits.view(3, 21, -1), batch.mask.view(3, 21), strict=True)):
@@ -192,7 +183,7 @@ def test_rows_of_the_clients_classes_give_the_same_logits_as_all_rows(variant: s
 
 
 @pytest.mark.parametrize("variant", ["prototype", "uniform", "oracle"])
-def test_a_rule_that_does_not_read_the_prior_needs_the_rows_of_every_class(variant: str) -> None:
+def test_a_rule_that_does_not_read_the_prior_needs_the_rows_of_every_class(variant):
     simulator = pep(variant)
     (job,) = simulator.make_tasks([1], 1)
     _, state = toy.batch_of(simulator.context.method, [job])
@@ -201,20 +192,20 @@ def test_a_rule_that_does_not_read_the_prior_needs_the_rows_of_every_class(varia
     assert update.shared["class_prompts"].shape == (CLASSES, 1, DIM)
 
 
-def test_a_class_without_a_prototype_gets_no_weight_if_another_class_has_one() -> None:
+def test_a_class_without_a_prototype_gets_no_weight_if_another_class_has_one():
     simulator = pep()
     simulator.state.server = simulator.state.server.updated({"known": torch.tensor([1.0, 0.0, 1.0, 1.0])})
     rows = gradient(simulator, "class_prompts", 0).flatten(1)
     assert rows.ne(0).any(1).tolist() == [True, False, True, True]
 
 
-def test_gradients_flow_through_the_mixing_weights_only_if_enabled() -> None:
+def test_gradients_flow_through_the_mixing_weights_only_if_enabled():
     stopped, flowing = pep(), pep(weights_gradient=True)
     torch.testing.assert_close(gradient(stopped, "class_prompts", 0), gradient(flowing, "class_prompts", 0))
     assert not torch.allclose(gradient(stopped, "prompt", 0), gradient(flowing, "prompt", 0), rtol=1e-3, atol=0)
 
 
-def cls_entering(prompt: Tensor, rows: np.ndarray, layer: int, part: str = "train") -> Tensor:
+def cls_entering(prompt, rows, layer, part="train"):
     """The cls token entering `layer`, image by image through timm's own modules."""
     pixels = getattr(toy.dataset(), f"{part}_x")[rows]
     model, images = toy.vit().model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
@@ -228,7 +219,7 @@ def cls_entering(prompt: Tensor, rows: np.ndarray, layer: int, part: str = "trai
     return torch.stack(tokens)
 
 
-def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token() -> None:
+def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token():
     simulator = pep("gaussian", rounds=1)  # the shared prompt has been trained: it is the received one that counts
     sums = collect_statistics(
         simulator.context.recipe, simulator.context.vit, simulator.context.train, simulator.make_tasks([0, 1, 2], 2)
@@ -245,7 +236,7 @@ def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token() -
             np.testing.assert_allclose(sums[k]["prototype.square"][place], [(own**2).sum()], rtol=1e-4)
 
 
-def test_first_prototypes_are_the_class_means_over_all_seen_clients() -> None:
+def test_first_prototypes_are_the_class_means_over_all_seen_clients():
     simulator = pep()
     rows = np.concatenate([c.train for c in simulator.context.federation.clients[:3]])  # the last one is held out
     z, labels = cls_entering(simulator.state.server["prompt"], rows, layer=3), toy.dataset().train_y[rows]
@@ -254,13 +245,13 @@ def test_first_prototypes_are_the_class_means_over_all_seen_clients() -> None:
     assert simulator.state.server["known"].tolist() == [1, 1, 1, 1]
 
 
-def test_without_first_prototypes_nothing_travels_before_the_first_round_and_no_class_is_known() -> None:
+def test_without_first_prototypes_nothing_travels_before_the_first_round_and_no_class_is_known():
     simulator = pep(first_prototypes=False)
     assert simulator.outcome.upload_bytes == simulator.outcome.download_bytes == 0
     assert simulator.state.server["known"].tolist() == [0, 0, 0, 0]
 
 
-def test_the_first_class_mean_sets_a_prototype_and_later_ones_are_blended() -> None:
+def test_the_first_class_mean_sets_a_prototype_and_later_ones_are_blended():
     method = registry.create("pep-fedpt", {"pep-fedpt": {"beta": 0.75}}).method
     server = {"prototypes": torch.tensor([[4.0, 8.0], [0, 0], [1, 2]]), "known": torch.tensor([1.0, 0.0, 1.0])}
     sums = torch.tensor([[0.0, 8.0], [3.0, 6.0], [0, 0]])
@@ -271,7 +262,7 @@ def test_the_first_class_mean_sets_a_prototype_and_later_ones_are_blended() -> N
     assert folded["known"].tolist() == [1, 1, 1]
 
 
-def test_the_pooled_variance_is_the_mean_square_within_classes_and_blended_too() -> None:
+def test_the_pooled_variance_is_the_mean_square_within_classes_and_blended_too():
     method = registry.create("pep-fedpt:gaussian", {"pep-fedpt": {"beta": 0.75}}).method
     # Class 0 holds (0, 0) and (2, 4), so 1 + 1 + 4 + 4 about its mean; class 1 holds (5, 5) alone; class 2 nothing.
     statistics = {
@@ -289,18 +280,18 @@ def test_the_pooled_variance_is_the_mean_square_within_classes_and_blended_too()
 class Central:
     """PEP-FedPT as one model on one data set: timm's modules, torch's SGD, no client, no server."""
 
-    def __init__(self, start: State, rows: np.ndarray) -> None:
+    def __init__(self, start, rows):
         self.p = {key: start[key].clone().requires_grad_() for key in ("prompt", "class_prompts")}
         self.w, self.b = start["head.weight"].clone().requires_grad_(), start["head.bias"].clone().requires_grad_()
         self.rows, self.labels = rows, torch.from_numpy(toy.dataset().train_y[rows])
         self.shares = torch.bincount(self.labels, minlength=CLASSES) / len(rows)
         self.mu = self.means()
 
-    def means(self) -> Tensor:
+    def means(self):
         z = cls_entering(self.p["prompt"], self.rows, 3).detach()
         return torch.stack([z[self.labels == c].mean(0) for c in range(CLASSES)])
 
-    def logits(self) -> Tensor:
+    def logits(self):
         model = toy.vit().model
         images = torch.from_numpy(toy.dataset().train_x[self.rows]).permute(0, 3, 1, 2) / 127.5 - 1
         x = model._pos_embed(model.patch_embed(images))
@@ -314,7 +305,7 @@ class Central:
         x = model.blocks[3](model.blocks[2](torch.cat([x[:, :1], prompt, x[:, 1:]], dim=1)))
         return model.norm(x)[:, 0] @ self.w.T + self.b
 
-    def round(self) -> None:
+    def round(self):
         means = self.means()
         decayed: list[Tensor] = [self.p["prompt"], self.w, self.b]
         groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": 0.1}, {"params": [self.p["class_prompts"]]}]
@@ -325,7 +316,7 @@ class Central:
         self.mu = 0.5 * self.mu + 0.5 * means
 
 
-def test_clients_with_identical_data_equal_one_central_model() -> None:
+def test_clients_with_identical_data_equal_one_central_model():
     rows = np.concatenate([toy.rows_of(0, 1, 2), toy.rows_of(3)[:5]])
     of = toy.deal([rows] * 3, [[0]] * 3)
     central = Central(pep(of=of).state.server.tensors, rows)
@@ -337,7 +328,7 @@ def test_clients_with_identical_data_equal_one_central_model() -> None:
         torch.testing.assert_close(server[key], value.detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_the_prior_of_a_held_out_client_comes_from_its_training_labels(mixed: list[Tensor]) -> None:
+def test_the_prior_of_a_held_out_client_comes_from_its_training_labels(mixed):
     of = toy.deal([toy.rows_of(0, 1, 2), toy.rows_of(1, 3), toy.rows_of(2)], [[0], [1], [2, 3, 4, 5, 6]], held_out=[2])
     simulator = pep("prior", of=of)
     (labelled,) = simulator.evaluator.tasks(simulator.state, of.held_out)
@@ -349,13 +340,13 @@ def test_the_prior_of_a_held_out_client_comes_from_its_training_labels(mixed: li
         torch.testing.assert_close(mixed[-1], expected.expand(5, 1, DIM), atol=1e-7, rtol=0)
 
 
-def test_held_out_clients_without_labels_are_reported_separately() -> None:
+def test_held_out_clients_without_labels_are_reported_separately():
     metrics = pep(rounds=1).outcome.metrics
     assert set(metrics) == {"seen", "held_out", "held_out_unlabelled"}
     assert all(group is not None and group["clients"] for group in metrics.values())
 
 
-def test_a_client_without_labels_gets_the_rows_of_every_class(mixed: list[Tensor]) -> None:
+def test_a_client_without_labels_gets_the_rows_of_every_class(mixed):
     simulator = pep(rounds=1)
     (blind,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out, labelled=False)
     clients = Clients.of(blind.counts[None], simulator.context.vit.device)
@@ -370,7 +361,7 @@ def test_a_client_without_labels_gets_the_rows_of_every_class(mixed: list[Tensor
     torch.testing.assert_close(mixed[-1], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_no_tensor_is_personal() -> None:
+def test_no_tensor_is_personal():
     simulator = pep(rounds=1)
     assert not simulator.context.method.personalised
     assert simulator.outcome.parameters["local"] == 0

@@ -5,7 +5,7 @@ import torch
 from tests.methods.test_pep_fedpt import CLASSES, ONE_STEP, pep
 
 
-def test_entropy_and_accuracies_of_the_weights_are_logged() -> None:
+def test_entropy_and_accuracies_of_the_weights_are_logged():
     """With the prior as weights they follow from the class counts: 6, 5, 5, 5, then 5, 5, then 3, 6, 6."""
     simulator = pep("prior", rounds=1, training=ONE_STEP)
     row = simulator.outcome.rounds[1]
@@ -17,7 +17,7 @@ def test_entropy_and_accuracies_of_the_weights_are_logged() -> None:
 
 
 @pytest.mark.parametrize("mixing", ["prior", "uniform"])
-def test_the_weights_are_recorded_by_true_class_of_the_seen_clients_test_samples(mixing: str) -> None:
+def test_the_weights_are_recorded_by_true_class_of_the_seen_clients_test_samples(mixing):
     """A sample's weights are its client's class shares under `prior`, in the places of all classes."""
     simulator = pep(mixing, rounds=1, training=ONE_STEP)
     clients, counts = simulator.context.federation.clients, simulator.context.federation.counts
@@ -33,7 +33,7 @@ def test_the_weights_are_recorded_by_true_class_of_the_seen_clients_test_samples
         assert row == (mean if mean[0] is None else pytest.approx(mean, abs=6e-5))  # four places are kept
 
 
-def test_the_recorded_weights_are_those_of_the_last_evaluation() -> None:
+def test_the_recorded_weights_are_those_of_the_last_evaluation():
     """Under the oracle each class has its own weight alone, whatever was kept before."""
     simulator = pep("oracle", rounds=2)
     for label, row in enumerate(simulator.outcome.by_class["mix_weights"]):

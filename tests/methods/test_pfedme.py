@@ -16,7 +16,7 @@ from tests.methods.contract import COHORT, SIZES, close, same
 OUT = -1e4
 
 
-def test_inner_and_outer_steps_by_hand() -> None:
+def test_inner_and_outer_steps_by_hand():
     """Logits are biases (t, -t) of two classes, all labels the second: theta <- theta - lr (softmax + lambda (t - w)).
 
     Two batches of two steps each: the second pair is held near where the first left w_i.
@@ -44,7 +44,7 @@ def test_inner_and_outer_steps_by_hand() -> None:
     assert torch.equal(job.state.shared["head.bias"], head[1]), "what the server sent was moved in place"
 
 
-def test_every_tensor_of_w_moves_towards_theta_after_the_last_step_on_a_batch() -> None:
+def test_every_tensor_of_w_moves_towards_theta_after_the_last_step_on_a_batch():
     settings = {"strength": 2.0, "eta": 0.25}
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
     (job,) = simulator.make_tasks([0], 1)
@@ -56,7 +56,7 @@ def test_every_tensor_of_w_moves_towards_theta_after_the_last_step_on_a_batch() 
         )
 
 
-def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly() -> None:
+def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly():
     """And nothing draws w_i anywhere; the server's mean of equal tensors rounds."""
     arguments = {"of": toy.unequal(), "participation": 2 / 3, "rounds": 3}
     pfedme = toy.simulator("pfedme", settings={"pfedme": {"strength": 0.0, "inner_steps": 1}}, **arguments)
@@ -72,7 +72,7 @@ def test_with_strength_zero_and_one_inner_step_it_equals_local_exactly() -> None
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])
-def test_beta_weights_the_clients_mean_in_the_server_update(beta: float) -> None:
+def test_beta_weights_the_clients_mean_in_the_server_update(beta):
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": {"beta": beta}}, rounds=1)
     updates, before = toy.learned(simulator, COHORT, 1), dict(simulator.state.server.tensors)
     simulator.run()

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.methods import State, Uploads
+from fedprompt.methods import Uploads
 from fedprompt.methods.pfedpg import GENERATOR
 from fedprompt.methods.registry import create
 from tests import toy
 
 
-def uploads(clients: list[int], prompts: torch.Tensor) -> Uploads:
+def uploads(clients, prompts):
     return Uploads(clients, torch.ones(len(clients)), {"prompt": prompts}, {})
 
 
-def generated(server: State, client: int) -> torch.Tensor:
+def generated(server, client):
     return create("pfedpg").method.download(server, client)["prompt"]
 
 
-def test_prompts_are_base_prompts_and_one_vector_of_cross_attention() -> None:
+def test_prompts_are_base_prompts_and_one_vector_of_cross_attention():
     """The paper's equations written out in numpy."""
     server = toy.simulator("pfedpg").state.server.tensors
     base, query, key, value, out = (server[name].numpy().astype(np.float64) for name in GENERATOR)
@@ -30,7 +30,7 @@ def test_prompts_are_base_prompts_and_one_vector_of_cross_attention() -> None:
 
 
 @pytest.mark.parametrize("lr", [0.01, 1.0])
-def test_one_server_step_moves_the_generated_prompts_towards_the_upload(lr: float) -> None:
+def test_one_server_step_moves_the_generated_prompts_towards_the_upload(lr):
     server = toy.simulator("pfedpg").state.server.tensors
     method = replace(create("pfedpg").method, server_lr=lr)
     before = generated(server, 1)
@@ -40,7 +40,7 @@ def test_one_server_step_moves_the_generated_prompts_towards_the_upload(lr: floa
     assert ((after - before) * (updated - before)).sum() > 0
 
 
-def test_many_steps_fit_different_prompts_for_two_clients() -> None:
+def test_many_steps_fit_different_prompts_for_two_clients():
     server, targets, method = (
         toy.simulator("pfedpg").state.server.tensors,
         {},
@@ -56,14 +56,14 @@ def test_many_steps_fit_different_prompts_for_two_clients() -> None:
         assert (generated(server, client) - target).norm() < 0.25 * start[client]
 
 
-def test_the_server_step_minimises_half_the_squared_distance_to_the_uploads() -> None:
+def test_the_server_step_minimises_half_the_squared_distance_to_the_uploads():
     """Its gradient is carried back by autograd from the loss itself, and central differences check one number."""
     server, client = toy.simulator("pfedpg").state.server.tensors, 1
     method, step = replace(create("pfedpg").method, server_lr=1.0), 1e-2
     updated = generated(server, client) + 0.1
     new = method.combine(server, uploads([client], updated[None]))
 
-    def loss(change: float) -> float:
+    def loss(change):
         moved = server["base"].clone().double()
         moved[0, 0] += change
         return float((generated({**server, "base": moved.float()}, client) - updated).square().sum() / 2)
@@ -72,7 +72,7 @@ def test_the_server_step_minimises_half_the_squared_distance_to_the_uploads() ->
     assert float(new["base"][0, 0] - server["base"][0, 0]) == pytest.approx(-slope, rel=2e-2)
 
 
-def test_a_round_changes_only_the_descriptors_of_its_cohort() -> None:
+def test_a_round_changes_only_the_descriptors_of_its_cohort():
     server = toy.simulator("pfedpg").state.server.tensors
     sent = torch.stack([generated(server, k) + 0.1 for k in (0, 2)])
     new = create("pfedpg").method.combine(server, uploads([0, 2], sent))
@@ -81,7 +81,7 @@ def test_a_round_changes_only_the_descriptors_of_its_cohort() -> None:
     assert new["trained"].tolist() == [1, 0, 1, 0, 0]
 
 
-def test_clients_receive_only_their_own_prompts() -> None:
+def test_clients_receive_only_their_own_prompts():
     simulator = toy.simulator("pfedpg", of=toy.unequal())
     jobs = simulator.make_tasks([0, 1], 1)
     assert [set(job.state.shared) | set(job.state.memory) for job in jobs] == [{"prompt"}, {"prompt"}]
@@ -89,7 +89,7 @@ def test_clients_receive_only_their_own_prompts() -> None:
     assert simulator.outcome.download_bytes == 2 * 4 * 10 * 24
 
 
-def test_a_client_predicts_with_its_last_trained_prompts() -> None:
+def test_a_client_predicts_with_its_last_trained_prompts():
     simulator = toy.simulator("pfedpg", of=toy.unequal(), rounds=1)
     updates = toy.learned(simulator, [0, 1, 2], 1)
     simulator.run()
@@ -99,7 +99,7 @@ def test_a_client_predicts_with_its_last_trained_prompts() -> None:
 
 
 @pytest.mark.parametrize("name", ["pfedpg", "pfedpg:base"])
-def test_a_held_out_client_gets_the_mean_descriptors_prompts_or_the_base_prompts(name: str) -> None:
+def test_a_held_out_client_gets_the_mean_descriptors_prompts_or_the_base_prompts(name):
     simulator = toy.simulator(name, of=toy.unequal())
     simulator.run()
     (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)

@@ -11,7 +11,7 @@ HEAD = {"head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize(("width", "pixels"), [(1, 60), (3, 156), (8, 256)])
-def test_the_border_changes_exactly_the_border_pixels(width: int, pixels: int) -> None:
+def test_the_border_changes_exactly_the_border_pixels(width, pixels):
     """Of 16 x 16 pixels; 16^2 - (16 - 2 width)^2 of them are border."""
     simulator = toy.simulator("pfedpt", settings={"pfedpt": {"width": width}})
     assert simulator.state.initial_local["border"].shape == (3, pixels)
@@ -26,7 +26,7 @@ def test_the_border_changes_exactly_the_border_pixels(width: int, pixels: int) -
     assert torch.equal(image[image != 0], value.flatten())  # each of its numbers once, in reading order
 
 
-def test_a_border_is_added_to_the_pixels_that_the_backbone_sees() -> None:
+def test_a_border_is_added_to_the_pixels_that_the_backbone_sees():
     simulator = toy.simulator("pfedpt:head", of=toy.unequal())
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
     torch.manual_seed(0)
@@ -42,7 +42,7 @@ def test_a_border_is_added_to_the_pixels_that_the_backbone_sees() -> None:
 
 
 @pytest.mark.parametrize(("name", "model"), [("pfedpt", HEAD | {"prompt"}), ("pfedpt:head", HEAD)])
-def test_the_border_trains_first_and_then_the_model(name: str, model: set[str]) -> None:
+def test_the_border_trains_first_and_then_the_model(name, model):
     simulator = toy.simulator(name, of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     for phase, own in zip(simulator.context.method.phases(), ({"border"}, model), strict=True):
@@ -53,7 +53,7 @@ def test_the_border_trains_first_and_then_the_model(name: str, model: set[str]) 
         assert {key for key in before if not torch.equal(before[key], after[key])} == own
 
 
-def test_with_a_zero_border_it_equals_fedvpt() -> None:
+def test_with_a_zero_border_it_equals_fedvpt():
     one, other = toy.simulator("pfedpt", of=toy.unequal()), toy.simulator("fedvpt", of=toy.unequal())
     logits = [
         s.context.method.logits(s.context.vit, *toy.batch_of(s.context.method, s.make_tasks([0], 1)))
@@ -62,12 +62,12 @@ def test_with_a_zero_border_it_equals_fedvpt() -> None:
     torch.testing.assert_close(*logits, atol=1e-5, rtol=1e-5)
 
 
-def test_a_border_wider_than_half_the_image_is_refused() -> None:
+def test_a_border_wider_than_half_the_image_is_refused():
     with pytest.raises(MethodError, match=r"pfedpt.width=9: images are 16 pixels wide; use at most half of that"):
         toy.simulator("pfedpt", settings={"pfedpt": {"width": 9}})
 
 
-def test_borders_are_personal() -> None:
+def test_borders_are_personal():
     simulator = toy.simulator("pfedpt", of=toy.unequal())
     simulator.run()
     borders = [simulator.state.local[k]["border"] for k in range(3)]

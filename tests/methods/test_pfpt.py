@@ -9,7 +9,7 @@ from tests import toy
 SETTINGS = {"pfpt": {"pool": 8, "chosen": 3, "tokens": 2}}
 
 
-def test_prompts_are_selected_by_the_projected_feature() -> None:
+def test_prompts_are_selected_by_the_projected_feature():
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
     assert set(simulator.state.server.tensors) == {"pool", "projection", "head.weight", "head.bias"}
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
@@ -19,7 +19,7 @@ def test_prompts_are_selected_by_the_projected_feature() -> None:
     torch.testing.assert_close(simulator.context.method.similarity(simulator.context.vit, batch, state), expected)
 
 
-def test_a_client_reports_which_prompts_its_samples_selected() -> None:
+def test_a_client_reports_which_prompts_its_samples_selected():
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
     for update, size in zip(toy.learned(simulator, [0, 1, 2], 1), (21, 10, 15), strict=True):
         drawn = update.reports["drawn"]
@@ -27,7 +27,7 @@ def test_a_client_reports_which_prompts_its_samples_selected() -> None:
         assert drawn.max() <= size
 
 
-def test_the_new_pool_contains_only_used_prompts_averaged_over_their_users() -> None:
+def test_the_new_pool_contains_only_used_prompts_averaged_over_their_users():
     """Client 0 used prompts 0 and 1, client 1 prompts 1 and 2, each of which it moved; by hand."""
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
     server = simulator.state.server.tensors
@@ -43,7 +43,7 @@ def test_the_new_pool_contains_only_used_prompts_averaged_over_their_users() -> 
     torch.testing.assert_close(new["pool"], server["pool"][:3] + shifts)
 
 
-def test_clients_accept_a_pool_of_another_size() -> None:
+def test_clients_accept_a_pool_of_another_size():
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
     pool = torch.randn(5, 2, 24, generator=torch.Generator().manual_seed(0))
     simulator.state.server = simulator.state.server.updated({"pool": pool})

@@ -1,9 +1,7 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ class Mine(Method):
 
 
 @pytest.fixture(autouse=True)
-def own_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_tables(monkeypatch):
     """Undoes registrations and plug-in imports after each test."""
     discover()
     for table in ("METHODS", "OPTIMISERS", "BROKEN"):
@@ -34,13 +32,13 @@ def own_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Path:
+def plugin(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(PLUGIN.format(name="mine"))
     return path
 
 
-def refusal(call: Any, *arguments: Any) -> str:
+def refusal(call, *arguments):
     """The message of the `MethodError` that a call raises."""
     with pytest.raises(MethodError) as caught:
         call(*arguments)
@@ -49,20 +47,20 @@ def refusal(call: Any, *arguments: Any) -> str:
     return message
 
 
-def test_a_plain_name_gives_the_defaults() -> None:
+def test_a_plain_name_gives_the_defaults():
     recipe = create("fedvpt")
     assert (recipe.name, recipe.optimisers) == ("fedvpt", ())
     assert recipe.settings == {"fedvpt": {"tokens": 10}}
     assert recipe.versions == {"fedvpt": 1}
 
 
-def test_a_variant_is_a_set_of_field_values() -> None:
+def test_a_variant_is_a_set_of_field_values():
     assert create("pep-fedpt:gaussian").settings["pep-fedpt"]["similarity"] == "gaussian"
     assert create("pep-fedpt:no-shared").settings["pep-fedpt"]["shared_tokens"] == 0
     assert create("fedvpt-deep:append").settings["fedvpt-deep"]["mode"] == "append"
 
 
-def test_settings_override_defaults_of_methods_and_optimisers() -> None:
+def test_settings_override_defaults_of_methods_and_optimisers():
     settings: dict[str, dict[str, Any]] = {
         "pep-fedpt": {"tau": 0.5, "class_tokens": 2},
         "fedprox": {"mu": 0.3},
@@ -76,13 +74,13 @@ def test_settings_override_defaults_of_methods_and_optimisers() -> None:
     assert set(recipe.settings) == set(recipe.versions) == {"pep-fedpt", "fedprox", "fedavgm"}
 
 
-def test_a_field_fixed_by_a_variant_cannot_be_changed() -> None:
+def test_a_field_fixed_by_a_variant_cannot_be_changed():
     with pytest.raises(MethodError, match=r"pep-fedpt.mixing is fixed by the variant pep-fedpt:prior"):
         create("pep-fedpt:prior", {"pep-fedpt": {"mixing": "hard"}})
     assert create("pep-fedpt:prior", {"pep-fedpt": {"mixing": "prior"}}).settings["pep-fedpt"]["mixing"] == "prior"
 
 
-def test_a_file_corrected_after_a_failure_is_imported_again(tmp_path: Path) -> None:
+def test_a_file_corrected_after_a_failure_is_imported_again(tmp_path):
     text = """
 from fedprompt.methods import register
 from fedprompt.methods.fedvpt import FedVPT
@@ -118,7 +116,7 @@ class Mended(FedVPT):
         ("fedvpt+", ["unknown optimiser ''"]),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_available_ones(name: str, parts: list[str]) -> None:
+def test_an_unknown_name_is_refused_with_the_available_ones(name, parts):
     message = refusal(create, name)
     assert all(part in message for part in parts), message
 
@@ -135,11 +133,11 @@ def test_an_unknown_name_is_refused_with_the_available_ones(name: str, parts: li
         ("fedprox.mu=0", {"fedprox": {"mu": 0.0}}),
     ],
 )
-def test_an_assignment_is_parsed_and_typed(text: str, settings: dict[str, Any]) -> None:
+def test_an_assignment_is_parsed_and_typed(text, settings):
     assert parse_settings([text]) == settings
 
 
-def test_later_assignments_override_earlier_ones() -> None:
+def test_later_assignments_override_earlier_ones():
     texts = ["fedvpt.tokens=5", "pep-fedpt.tau=0.2", "pep-fedpt.beta=0", "fedvpt.tokens=6"]
     assert parse_settings(texts) == {"fedvpt": {"tokens": 6}, "pep-fedpt": {"tau": 0.2, "beta": 0.0}}
 
@@ -162,12 +160,12 @@ def test_later_assignments_override_earlier_ones() -> None:
         ("fedvpt.tokens=[", ["--set 'fedvpt.tokens=[': the value is not valid YAML."]),
     ],
 )
-def test_an_invalid_assignment_is_refused_with_the_limit(text: str, parts: list[str]) -> None:
+def test_an_invalid_assignment_is_refused_with_the_limit(text, parts):
     message = refusal(parse_settings, [text])
     assert all(part in message for part in parts), message
 
 
-def test_wildcards_select_methods_or_variants() -> None:
+def test_wildcards_select_methods_or_variants():
     methods = sorted(registry.METHODS)
     assert expand(["all"]) == methods
     assert expand(["fedvpt*"]) == [name for name in methods if name.startswith("fedvpt")]
@@ -178,7 +176,7 @@ def test_wildcards_select_methods_or_variants() -> None:
     assert expand(["fedvpt-d*:*+scaffold"]) == ["fedvpt-deep:append+scaffold"]
 
 
-def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits() -> None:
+def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits():
     methods = set(registry.METHODS)
     left_out = {
         optimiser: methods - {name.partition("+")[0] for name in expand([f"all+{optimiser}"])}
@@ -201,21 +199,21 @@ def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits() -> None:
         ("flexlora+fedprox+feddyn", ["feddyn keeps", "but flexlora factorises the mean", "; drop +feddyn, or"]),
     ],
 )
-def test_an_optimiser_that_does_not_fit_a_method_is_refused_with_the_reason(name: str, parts: list[str]) -> None:
+def test_an_optimiser_that_does_not_fit_a_method_is_refused_with_the_reason(name, parts):
     message = refusal(create, name)
     assert all(part in message for part in parts), message
 
 
-def test_expansion_keeps_the_order_and_drops_duplicates() -> None:
+def test_expansion_keeps_the_order_and_drops_duplicates():
     assert expand(["head", "fedvpt", "fedvp?", "head"]) == ["head", "fedvpt"]
 
 
 @pytest.mark.parametrize("pattern", ["nothing*", "fedvpt:*", "nosuch", "fedvpt*+nosuch"])
-def test_a_pattern_that_matches_nothing_is_refused(pattern: str) -> None:
+def test_a_pattern_that_matches_nothing_is_refused(pattern):
     refusal(expand, [pattern])
 
 
-def test_a_plugin_file_registers_its_method_once(plugin: Path) -> None:
+def test_a_plugin_file_registers_its_method_once(plugin):
     load_plugin(plugin)
     assert create("mine:wide").settings == {"mine": {"width": 7}}
     cls = registry.METHODS["mine"]
@@ -223,17 +221,17 @@ def test_a_plugin_file_registers_its_method_once(plugin: Path) -> None:
     assert registry.METHODS["mine"] is cls
 
 
-def test_a_plugin_file_that_is_absent_is_refused(tmp_path: Path) -> None:
+def test_a_plugin_file_that_is_absent_is_refused(tmp_path):
     assert refusal(load_plugin, tmp_path / "no.py").endswith("no.py: there is no such file.")
 
 
-def test_a_plugin_file_that_is_not_python_is_refused(tmp_path: Path) -> None:
+def test_a_plugin_file_that_is_not_python_is_refused(tmp_path):
     file = tmp_path / "mine.txt"
     file.touch()
     assert "its name must end in .py" in refusal(load_plugin, file)
 
 
-def test_a_failing_plugin_file_is_refused_with_the_reason_and_can_be_corrected(plugin: Path) -> None:
+def test_a_failing_plugin_file_is_refused_with_the_reason_and_can_be_corrected(plugin):
     content = plugin.read_text()
     plugin.write_text("import nothing_of_this_name\n")
     message = refusal(load_plugin, plugin)
@@ -243,13 +241,13 @@ def test_a_failing_plugin_file_is_refused_with_the_reason_and_can_be_corrected(p
     assert create("mine").name == "mine"
 
 
-def test_a_plugin_file_without_a_method_is_refused(plugin: Path) -> None:
+def test_a_plugin_file_without_a_method_is_refused(plugin):
     plugin.write_text("x = 1\n")
     assert "registers no method: decorate its class with @register(...)" in refusal(load_plugin, plugin)
 
 
 @pytest.mark.parametrize(("taken", "module"), [("fedvpt", "fedvpt"), ("fedprox", "optimisers.fedprox")])
-def test_a_plugin_cannot_use_a_registered_name(plugin: Path, taken: str, module: str) -> None:
+def test_a_plugin_cannot_use_a_registered_name(plugin, taken, module):
     before = dict(registry.METHODS)
     plugin.write_text(PLUGIN.format(name=taken))
     message = refusal(load_plugin, plugin)
@@ -258,13 +256,13 @@ def test_a_plugin_cannot_use_a_registered_name(plugin: Path, taken: str, module:
 
 
 @pytest.fixture
-def entry_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+def entry_points(monkeypatch, tmp_path):
     """Installs modules (entry point name -> source) in an entry-point group."""
     points: list[EntryPoint] = []
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry, "_entry_points", lambda: points)
 
-    def install(group: str, **sources: str) -> None:
+    def install(group, **sources):
         for name, source in sources.items():
             module = f"third_party_{len(points)}"
             (tmp_path / f"{module}.py").write_text(source)
@@ -276,7 +274,7 @@ def entry_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ca
 
 
 @pytest.mark.parametrize("group", ["fedprompt.methods", "bench.methods"])
-def test_a_broken_entry_point_is_reported_and_the_others_load(entry_points: Callable[..., None], group: str) -> None:
+def test_a_broken_entry_point_is_reported_and_the_others_load(entry_points, group):
     entry_points(group, broken="raise RuntimeError('no licence')\n", sound=PLUGIN.format(name="sound"))
     discover()
     assert create("sound").settings == {"sound": {"width": 3}}
@@ -284,7 +282,7 @@ def test_a_broken_entry_point_is_reported_and_the_others_load(entry_points: Call
     assert "comes from an entry point that failed to import: RuntimeError: no licence" in refusal(create, "broken")
 
 
-def test_of_an_entry_point_in_both_groups_the_one_in_the_new_group_loads(entry_points: Callable[..., None]) -> None:
+def test_of_an_entry_point_in_both_groups_the_one_in_the_new_group_loads(entry_points):
     entry_points("bench.methods", mine="from methods.base import Method", other=PLUGIN.format(name="other"))
     entry_points("fedprompt.methods", mine=PLUGIN.format(name="mine"))
     discover()
@@ -293,7 +291,7 @@ def test_of_an_entry_point_in_both_groups_the_one_in_the_new_group_loads(entry_p
     assert registry.BROKEN == {}
 
 
-def test_registration_sets_name_paper_year_and_family() -> None:
+def test_registration_sets_name_paper_year_and_family():
     @register("ours", paper="A paper", year=2020, family="a family")
     class Ours(Method):
         width: int = hyperparameter(3, "width", low=1)
@@ -305,33 +303,33 @@ def test_registration_sets_name_paper_year_and_family() -> None:
     assert (Ours.name, Ours.paper, Ours.year, Ours.family, Ours.variants) == ("ours", "A paper", 2020, "a family", {})
     assert create("ours+step").settings == {"ours": {"width": 3}, "step": {}}
     with pytest.raises(AttributeError):  # frozen
-        create("ours").method.width = 4  # type: ignore[attr-defined]
+        create("ours").method.width = 4
 
 
 @pytest.mark.parametrize("name", sorted(registry.METHODS) + sorted(registry.OPTIMISERS))
-def test_every_registered_class_has_a_paper_a_family_a_summary_and_documented_fields(name: str) -> None:
+def test_every_registered_class_has_a_paper_a_family_a_summary_and_documented_fields(name):
     cls = registry.METHODS.get(name) or registry.OPTIMISERS[name]
     assert cls.name == name
     assert cls.paper
     assert cls.family
     assert cls.__doc__
     assert 2016 <= cls.year <= 2030
-    assert all(field.metadata["meaning"] for field in dataclasses.fields(cls))  # type: ignore[arg-type]
+    assert all(field.metadata["meaning"] for field in dataclasses.fields(cls))
 
 
 @pytest.mark.parametrize("name", [f"{m}:{v}" for m, cls in registry.METHODS.items() for v in cls.variants])
-def test_every_variant_changes_the_method(name: str) -> None:
+def test_every_variant_changes_the_method(name):
     assert create(name).method != create(name.partition(":")[0]).method
 
 
-def test_importing_the_registry_does_not_scan_installed_packages() -> None:
+def test_importing_the_registry_does_not_scan_installed_packages():
     code = "import sys; before = {*sys.modules}; import fedprompt.methods; print(*{*sys.modules} - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "fedprompt.methods.registry" in done.stdout.split()
     assert not {"importlib.metadata", "pydantic"} & {*done.stdout.split()}
 
 
-def test_listing_methods_does_not_import_torch() -> None:
+def test_listing_methods_does_not_import_torch():
     code = "import sys; from fedprompt.methods.registry import discover, create; discover()"
     code += "; create('pep-fedpt:prior+fedprox')"
     heavy = "sys.exit(' '.join({'torch', 'timm', 'numpy', 'pandas', 'ray'} & set(sys.modules)))"

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -44,7 +43,7 @@ for file in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module", params=["alone", "shadowed"])
-def messages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def messages(request, tmp_path_factory):
     """Messages for all texts in `REFUSED`, in a folder without or with the user's own packages of the old names."""
     folder = tmp_path_factory.mktemp(request.param)
     for name in ("methods", "data", "results", "benchmark") if request.param == "shadowed" else ():
@@ -60,12 +59,12 @@ def messages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_an_old_import_is_refused_with_the_new_one(messages: dict[str, str], text: str) -> None:
+def test_an_old_import_is_refused_with_the_new_one(messages, text):
     assert messages[text].startswith("--plugin old")
     assert messages[text].endswith(f".py imports {REFUSED[text]}")
 
 
-def refusal(path: Path, text: str) -> str:
+def refusal(path, text):
     """The message with which a plug-in of this text is refused."""
     path.write_text(text)
     with pytest.raises(MethodError) as caught:
@@ -83,12 +82,12 @@ def refusal(path: Path, text: str) -> str:
         "import missing.methods",
     ],
 )
-def test_other_import_errors_keep_their_message(tmp_path: Path, text: str) -> None:
+def test_other_import_errors_keep_their_message(tmp_path, text):
     assert "new.py cannot be imported: " in refusal(tmp_path / "new.py", text)
 
 
 @pytest.mark.parametrize(("old", "new"), [("settle", "after_batch"), ("fold", "apply_statistics")])
-def test_a_hook_with_an_old_name_is_refused(tmp_path: Path, old: str, new: str) -> None:
+def test_a_hook_with_an_old_name_is_refused(tmp_path, old, new):
     text = f"""
 from fedprompt.methods import Method, register
 
@@ -100,7 +99,7 @@ class Mine(Method):
     assert refusal(tmp_path / "mine.py", text) == f"Mine.{old} has no effect: it is now called {new!r}."
 
 
-def test_a_hyperparameter_may_have_the_name_of_an_old_hook(tmp_path: Path) -> None:
+def test_a_hyperparameter_may_have_the_name_of_an_old_hook(tmp_path):
     text = """
 from fedprompt.methods import Method, hyperparameter, register
 

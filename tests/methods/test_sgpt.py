@@ -1,15 +1,11 @@
 """sgpt: assignment to groups, training phases, and weights of keys on the server."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch.nn import functional
 
-from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.local_training import train_clients
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import MethodError, State, Uploads
+from fedprompt.methods import MethodError, Uploads
 from fedprompt.methods.registry import create
 from tests import toy
 
@@ -17,26 +13,26 @@ HEAD = {"head.weight", "head.bias"}
 GROUPS = 5
 
 
-def ready(**settings: Any) -> tuple[Simulator, Batch, State]:
+def ready(**settings):
     """One client's 21 images."""
     simulator = toy.simulator("sgpt", of=toy.unequal(), settings={"sgpt": {"groups": GROUPS, **settings}})
     return simulator, *toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
 
 
-def cosine(simulator: Simulator, batch: Batch, keys: torch.Tensor) -> torch.Tensor:
+def cosine(simulator, batch, keys):
     """Cosines [B, G] with keys [G, D], the negative part of a feature cut off first."""
     queries = simulator.context.train.features(batch.rows).clamp_min(0)
     return functional.cosine_similarity(queries[:, None], keys[None], dim=-1)
 
 
-def test_a_sample_is_assigned_to_the_group_with_the_nearest_key() -> None:
+def test_a_sample_is_assigned_to_the_group_with_the_nearest_key():
     simulator, batch, state = ready()
     chosen = simulator.context.method.assign_groups(simulator.context.vit, batch, state)
     assert chosen.sum(1).eq(1).all()
     assert torch.equal(chosen.argmax(1), cosine(simulator, batch, state["keys"][0]).argmax(1))
 
 
-def test_frequently_used_groups_are_penalised_in_training_only() -> None:
+def test_frequently_used_groups_are_penalised_in_training_only():
     """(1 - cosine) (share of use + 0.0005) is least at the group chosen."""
     simulator, batch, state = ready()
     near = cosine(simulator, batch, state["keys"][0])
@@ -53,7 +49,7 @@ def test_frequently_used_groups_are_penalised_in_training_only() -> None:
     assert not (chosen == favourite).any()
 
 
-def test_shared_and_group_prompts_train_alternately_and_the_head_in_both_phases() -> None:
+def test_shared_and_group_prompts_train_alternately_and_the_head_in_both_phases():
     simulator = toy.simulator("sgpt", of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     for phase, own in zip(
@@ -65,7 +61,7 @@ def test_shared_and_group_prompts_train_alternately_and_the_head_in_both_phases(
         assert {key for key in job.state.shared if not torch.equal(job.state.shared[key], update.shared[key])} == own
 
 
-def test_the_first_phase_uses_neither_groups_nor_keys() -> None:
+def test_the_first_phase_uses_neither_groups_nor_keys():
     simulator, batch, state = ready()
     batch.phase = simulator.context.method.phases()[0]
     loss = simulator.context.method.loss(simulator.context.vit, batch, state)
@@ -75,7 +71,7 @@ def test_the_first_phase_uses_neither_groups_nor_keys() -> None:
     assert not torch.allclose(simulator.context.method.loss(simulator.context.vit, batch, other), loss, atol=1e-2)
 
 
-def test_the_loss_of_the_second_phase_is_cross_entropy_minus_the_cosine_with_the_key() -> None:
+def test_the_loss_of_the_second_phase_is_cross_entropy_minus_the_cosine_with_the_key():
     simulator, batch, state = ready(pull=0.5)
     batch.phase = simulator.context.method.phases()[1]
     near = cosine(simulator, batch, state["keys"][0])  # nothing is used yet, so that the nearest is chosen
@@ -84,7 +80,7 @@ def test_the_loss_of_the_second_phase_is_cross_entropy_minus_the_cosine_with_the
     torch.testing.assert_close(simulator.context.method.loss(simulator.context.vit, batch, state), expected)
 
 
-def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_put_in() -> None:
+def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_put_in():
     """Against timm's own blocks: shared tokens enter layers 1 and 2, group tokens 3 and 4, and all stay."""
     simulator, batch, state = ready(tokens=2, shared_layers=2, group_layers=2)
     torch.manual_seed(0)
@@ -101,7 +97,7 @@ def test_logits_are_those_of_the_plain_transformer_with_both_kinds_of_prompts_pu
     )
 
 
-def test_a_client_reports_the_number_of_samples_per_group() -> None:
+def test_a_client_reports_the_number_of_samples_per_group():
     simulator = toy.simulator("sgpt", of=toy.unequal(), settings={"sgpt": {"groups": GROUPS}})
     for update, size in zip(toy.learned(simulator, [0, 1, 2], 1), (21, 10, 15), strict=True):
         assert update.reports["drawn"].sum() == size
@@ -114,7 +110,7 @@ def test_a_client_reports_the_number_of_samples_per_group() -> None:
         assert torch.equal(update.reports["drawn"], torch.bincount(nearest, minlength=GROUPS).float())
 
 
-def combined(drawn: list[list[float]], **settings: Any) -> tuple[State, State]:
+def combined(drawn, **settings):
     """The server after clients of 30 and 10 samples send keys and group prompts of 1 and 5; before it has 0."""
     method = create("sgpt", {"sgpt": {"groups": 2, **settings}}).method
     names = ("shared", "group", "keys", *sorted(HEAD))
@@ -124,7 +120,7 @@ def combined(drawn: list[list[float]], **settings: Any) -> tuple[State, State]:
     return server, method.combine(server, uploads)
 
 
-def test_keys_are_averaged_by_assigned_samples_and_other_tensors_by_sample_counts() -> None:
+def test_keys_are_averaged_by_assigned_samples_and_other_tensors_by_sample_counts():
     """By hand: key 0 has 1/5 of client 0 and 4/5 of client 1, 4.2; key 1 drew too few, so 3; the others 2."""
     server, new = combined([[20.0, 10.0], [80.0, 0.0]], momentum=0.0, key_momentum=0.0, enough=50)
     torch.testing.assert_close(new["keys"], torch.tensor([[4.2], [3.0]]).expand(2, 3))
@@ -134,7 +130,7 @@ def test_keys_are_averaged_by_assigned_samples_and_other_tensors_by_sample_count
     assert server["usage"].tolist() == [4.0, 6.0]
 
 
-def test_momentum_keeps_a_share_of_old_keys_and_group_prompts() -> None:
+def test_momentum_keeps_a_share_of_old_keys_and_group_prompts():
     """From zero: half of 4.2, and three quarters of 2."""
     _, new = combined([[20.0, 10.0], [80.0, 0.0]], momentum=0.25, key_momentum=0.5)
     torch.testing.assert_close(new["keys"][0], torch.full((3,), 2.1))
@@ -142,11 +138,11 @@ def test_momentum_keeps_a_share_of_old_keys_and_group_prompts() -> None:
     torch.testing.assert_close(new["shared"], torch.full((2, 3), 2.0))
 
 
-def test_initial_keys_are_orthonormal() -> None:
+def test_initial_keys_are_orthonormal():
     keys = ready()[0].state.server["keys"]
     torch.testing.assert_close(keys @ keys.T, torch.eye(GROUPS), atol=1e-5, rtol=0)
 
 
-def test_more_prompted_layers_than_backbone_layers_are_refused() -> None:
+def test_more_prompted_layers_than_backbone_layers_are_refused():
     with pytest.raises(MethodError, match=r"shared_layers=4 and group_layers=1 exceed the backbone's 4 layers"):
         ready(shared_layers=4)

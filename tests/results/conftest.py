@@ -1,9 +1,6 @@
 """Writes small record directories with json and pandas only."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,33 +22,24 @@ CLIENTS = pd.DataFrame(
 )
 
 
-def split(mean: float) -> dict[str, float]:
+def split(mean):
     """The metrics of one group of clients for a mean accuracy."""
     return {"mean": mean, **MEASURES}
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
+def write(tmp_path):
     """Writes runs below the test's temporary folder."""
     return writer(tmp_path)
 
 
-def writer(tmp_path: Path) -> Callable[..., Path]:
+def writer(tmp_path):
     """A function that writes one run into `runs` and returns its folder; keywords replace parts of the record.
 
     `seen` and `held_out` are mean accuracies; `config` is added to the shared options; `error` makes a failed run.
     """
 
-    def run(
-        method: str = "fedvpt",
-        alpha: float | None = 0.05,
-        seed: int = 0,
-        seen: float = 0.5,
-        held_out: float | None = 0.4,
-        config: dict[str, Any] | None = None,
-        error: str | None = None,
-        **record: Any,
-    ) -> Path:
+    def run(method="fedvpt", alpha=0.05, seed=0, seen=0.5, held_out=0.4, config=None, error=None, **record):
         runs = tmp_path / "runs"
         run_id = f"r{len(list(runs.glob('*'))):03d}"
         folder = runs / run_id
@@ -89,11 +77,11 @@ def writer(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def generator() -> np.random.Generator:
+def generator():
     return np.random.default_rng(5)
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
+def runs(tmp_path):
     """The directory that `write` fills."""
     return tmp_path / "runs"

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ import torch
 from fedprompt.benchmark.backbone import activations
 from fedprompt.benchmark.backbone import samples as module
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.errors import ConfigError
 from tests import toy
 
@@ -19,26 +16,26 @@ ALL = torch.arange(60)
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path, monkeypatch):
     """Sets up an empty cache and returns its folder of activations."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     monkeypatch.delenv("BENCH_CACHE_GB", raising=False)
     return tmp_path / "activations"
 
 
-def split(vit: FrozenViT, normalize: str = "backbone", identity: str | None = "toy:train") -> Samples:
+def split(vit, normalize="backbone", identity="toy:train"):
     return Samples(toy.dataset().train_x, toy.dataset().train_y, vit, normalize, identity)
 
 
-def named(identity: str | None = "toy of seed 0") -> FrozenViT:
+def named(identity="toy of seed 0"):
     return toy.fresh_vit(identity=identity)
 
 
-def arrays(cache: Path) -> list[Path]:
+def arrays(cache):
     return sorted(cache.glob("*.npy"))
 
 
-def test_a_second_reader_of_a_split_does_not_run_the_backbone(cache: Path) -> None:
+def test_a_second_reader_of_a_split_does_not_run_the_backbone(cache):
     first, second = named(), named()
     tokens, features = (getattr(split(first), what)(ALL) for what in ("tokens", "features"))
     assert first.layers_run == 60 * first.depth
@@ -49,14 +46,14 @@ def test_a_second_reader_of_a_split_does_not_run_the_backbone(cache: Path) -> No
     assert len(arrays(cache)) == 2
 
 
-def read_in_process(folder: str, results: Any) -> None:
+def read_in_process(folder, results):
     os.environ["BENCH_CACHE"] = folder
     torch.set_num_threads(1)
     vit = named()
     results.put((split(vit).features(ALL).tolist(), vit.layers_run))
 
 
-def test_another_process_does_not_run_the_backbone(cache: Path) -> None:
+def test_another_process_does_not_run_the_backbone(cache):
     features = split(named()).features(ALL)
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
@@ -68,7 +65,7 @@ def test_another_process_does_not_run_the_backbone(cache: Path) -> None:
     assert layers == 0
 
 
-def test_cls_tokens_are_cached_per_layer(cache: Path) -> None:
+def test_cls_tokens_are_cached_per_layer(cache):
     vit = named()
     for _ in range(2):
         again = split(vit)
@@ -80,9 +77,7 @@ def test_cls_tokens_are_cached_per_layer(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["backbone", "normalization", "kernels", "split"])
-def test_a_change_of_anything_activations_depend_on_makes_another_file(
-    cache: Path, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_of_anything_activations_depend_on_makes_another_file(cache, change, monkeypatch):
     split(named()).features(ALL)
     if change == "kernels":
         monkeypatch.setattr(module, "kernels", lambda _: "torch 9.9 cpu OTHER")
@@ -94,7 +89,7 @@ def test_a_change_of_anything_activations_depend_on_makes_another_file(
 
 
 @pytest.mark.parametrize("which", ["backbone", "split"])
-def test_without_an_identity_nothing_is_written_to_disk(cache: Path, which: str) -> None:
+def test_without_an_identity_nothing_is_written_to_disk(cache, which):
     vit = named(None if which == "backbone" else "toy of seed 0")
     samples = split(vit, identity=None if which == "split" else "toy:train")
     for _ in range(2):
@@ -104,9 +99,7 @@ def test_without_an_identity_nothing_is_written_to_disk(cache: Path, which: str)
 
 
 @pytest.mark.parametrize("what", ["tokens", "features"])
-def test_the_number_of_threads_changes_no_bit(
-    cache: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_threads_changes_no_bit(cache, what, tmp_path, monkeypatch):
     monkeypatch.setattr(activations, "CHUNK", 7)
     values = []
     for threads in (1, 3):
@@ -118,28 +111,26 @@ def test_the_number_of_threads_changes_no_bit(
     assert torch.equal(*values)
 
 
-def make(name: str, images: int = 10) -> torch.Tensor:
+def make(name, images=10):
     """Caches activations of 25 values per image, each equal to the row number."""
     return activations.load_or_compute(name, (images, 25), lambda rows: rows.view(-1, 1).expand(-1, 25).double(), 1)
 
 
-def test_cached_rows_are_fp32_and_in_order(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_rows_are_fp32_and_in_order(cache, monkeypatch):
     monkeypatch.setattr(activations, "CHUNK", 4)
     values = make("a")
     assert values.dtype == torch.float32
     assert values[:, 24].tolist() == list(range(10))
 
 
-def test_the_limit_is_eight_gigabytes_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_eight_gigabytes_by_default(monkeypatch):
     monkeypatch.delenv("BENCH_CACHE_GB", raising=False)
     assert activations.cache_limit() == 8 * 10**9
     monkeypatch.setenv("BENCH_CACHE_GB", "0.5")
     assert activations.cache_limit() == 5 * 10**8
 
 
-def test_above_the_limit_the_least_recently_used_arrays_are_deleted(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_above_the_limit_the_least_recently_used_arrays_are_deleted(cache, monkeypatch):
     for age, name in ((300, "a"), (200, "b"), (100, "c")):
         before = set(arrays(cache))
         make(name)
@@ -152,7 +143,7 @@ def test_above_the_limit_the_least_recently_used_arrays_are_deleted(
     monkeypatch.setenv("BENCH_CACHE_GB", str((size + 500) / 1e9))
     ran: list[str] = []
 
-    def request(name: str) -> None:
+    def request(name):
         activations.load_or_compute(name, (10, 25), lambda rows: (ran.append(name), torch.zeros(len(rows), 25))[1], 1)
 
     request("d")
@@ -166,7 +157,7 @@ def test_above_the_limit_the_least_recently_used_arrays_are_deleted(
     assert ran == ["d", "b"]
 
 
-def test_a_mapping_stays_valid_after_its_file_is_deleted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapping_stays_valid_after_its_file_is_deleted(cache, monkeypatch):
     first = make("a")
     monkeypatch.setenv("BENCH_CACHE_GB", "0.000001")
     make("b")
@@ -175,9 +166,7 @@ def test_a_mapping_stays_valid_after_its_file_is_deleted(cache: Path, monkeypatc
 
 
 @pytest.mark.parametrize("room", [0, 1])
-def test_tokens_above_their_share_of_the_limit_are_not_cached(
-    cache: Path, room: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokens_above_their_share_of_the_limit_are_not_cached(cache, room, monkeypatch):
     """60 images of 17 tokens of width 24 in fp32 may take a quarter of the limit."""
     monkeypatch.setenv("BENCH_CACHE_GB", repr((4 * 60 * 17 * 24 * 4 + 4 * (room - 1)) / 1e9))
     vit = named()
@@ -192,7 +181,7 @@ def test_tokens_above_their_share_of_the_limit_are_not_cached(
 
 
 @pytest.mark.parametrize("text", ["much", "inf"])
-def test_a_limit_that_is_not_a_number_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_is_not_a_number_is_refused(text, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE_GB", text)
     with pytest.raises(ConfigError, match=f"BENCH_CACHE_GB={text}: need a number"):
         activations.cache_limit()

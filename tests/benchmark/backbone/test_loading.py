@@ -19,16 +19,16 @@ REAL_WEIGHTS = SHARED / "vit_tiny_patch16_224.in21k_in1k_tinyimagenet.backbone.f
 REAL_IMAGES = SHARED / "cifar10.subset-500train-100test.npz"
 
 
-def weights(image_size: int = 32, seed: int = 5, **changes: object) -> dict[str, torch.Tensor]:
+def weights(image_size=32, seed=5, **changes):
     torch.manual_seed(seed)
     return timm.create_model(TINY, img_size=image_size, **({"num_classes": 0} | changes)).state_dict()
 
 
-def loaded(path: Path, image_size: int = 32, patch_size: int | None = None) -> dict[str, torch.Tensor]:
+def loaded(path, image_size=32, patch_size=None):
     return backbone.load(TINY, 10, str(path), image_size, patch_size).model.state_dict()
 
 
-def message(path: Path, name: str = TINY) -> str:
+def message(path, name=TINY):
     with pytest.raises(ConfigError) as raised:
         backbone.load(name, 10, str(path), 32)
     text = str(raised.value)
@@ -37,7 +37,7 @@ def message(path: Path, name: str = TINY) -> str:
     return text
 
 
-def test_safetensors_and_torch_files_give_the_same_weights(tmp_path: Path) -> None:
+def test_safetensors_and_torch_files_give_the_same_weights(tmp_path):
     state = weights(num_classes=7)  # with a head, which is ignored
     save_file(state, tmp_path / "a.safetensors")
     torch.save(state, tmp_path / "a.pt")
@@ -49,7 +49,7 @@ def test_safetensors_and_torch_files_give_the_same_weights(tmp_path: Path) -> No
         assert all(torch.equal(value, state[key]) for key, value in tensors.items())
 
 
-def test_half_precision_weights_are_converted_to_fp32(tmp_path: Path) -> None:
+def test_half_precision_weights_are_converted_to_fp32(tmp_path):
     state = weights()
     torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pt")
     tensors = loaded(tmp_path / "half.pt")
@@ -57,7 +57,7 @@ def test_half_precision_weights_are_converted_to_fp32(tmp_path: Path) -> None:
     torch.testing.assert_close(tensors, {key: value.half().float() for key, value in state.items()})
 
 
-def test_another_image_size_resamples_only_the_positions(tmp_path: Path) -> None:
+def test_another_image_size_resamples_only_the_positions(tmp_path):
     state = weights(image_size=64)
     state["pos_embed"] = torch.cat([state["pos_embed"][:, :1], torch.full((1, 16, 64), 0.25)], dim=1)
     torch.save(state, tmp_path / "a.pt")
@@ -67,7 +67,7 @@ def test_another_image_size_resamples_only_the_positions(tmp_path: Path) -> None
     assert all(torch.equal(tensors[key], state[key]) for key in tensors if key != "pos_embed")
 
 
-def test_a_larger_patch_embeds_a_uniform_image_as_before(tmp_path: Path) -> None:
+def test_a_larger_patch_embeds_a_uniform_image_as_before(tmp_path):
     # FlexiViT's resampling is exact for images enlarged with the patches; an enlarged uniform image stays uniform.
     state = weights(image_size=32)
     torch.save(state, tmp_path / "a.pt")
@@ -78,7 +78,7 @@ def test_a_larger_patch_embeds_a_uniform_image_as_before(tmp_path: Path) -> None
     torch.testing.assert_close(patches, expected.expand(4, -1), rtol=1e-3, atol=1e-3)
 
 
-def test_the_embedded_weights_load_at_two_image_sizes() -> None:
+def test_the_embedded_weights_load_at_two_image_sizes():
     small = backbone.load(EMBEDDED, 10)
     assert (small.dim, small.depth, small.image_size, small.patch_size, small.tokens) == (96, 6, 32, 8, 17)
     wide = backbone.load(EMBEDDED, 10, image_size=64)
@@ -87,7 +87,7 @@ def test_the_embedded_weights_load_at_two_image_sizes() -> None:
     assert torch.equal(wide.model.blocks[0].attn.qkv.weight, small.model.blocks[0].attn.qkv.weight)
 
 
-def test_random_weights_need_a_request_and_are_the_same_each_time() -> None:
+def test_random_weights_need_a_request_and_are_the_same_each_time():
     trained = backbone.load(EMBEDDED, 10).model.blocks[0].attn.qkv.weight
     drawn = [backbone.load(EMBEDDED, classes, "random").model.blocks[0].attn.qkv.weight for classes in (10, 11)]
     assert torch.equal(drawn[0], drawn[1])
@@ -96,17 +96,17 @@ def test_random_weights_need_a_request_and_are_the_same_each_time() -> None:
     assert torch.equal(drawn[0], drawn[1])
 
 
-def test_a_backbone_is_loaded_once_per_process() -> None:
+def test_a_backbone_is_loaded_once_per_process():
     assert backbone.load(EMBEDDED, 10) is backbone.load(EMBEDDED, 10)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path):
     assert "no such file" in message(tmp_path / "absent.pt")
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.safetensors", "a.npz"])
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"\x80\x02}q\x00."[:4]])
-def test_an_invalid_file_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
+def test_an_invalid_file_is_refused(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     assert "neither a safetensors file nor a torch file" in message(tmp_path / name)
 
@@ -114,26 +114,26 @@ def test_an_invalid_file_is_refused(name: str, content: bytes, tmp_path: Path) -
 class Bomb:
     """Writes a file when it is unpickled."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target):
         self.target = target
 
-    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
-        return Path.touch, (self.target,)  # type: ignore[return-value]
+    def __reduce__(self):
+        return Path.touch, (self.target,)
 
 
-def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_refused_and_not_executed(tmp_path):
     torch.save({"weight": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pt")
     assert "save_file" in message(tmp_path / "bomb.pt")  # the remedy
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [torch.ones(3), [torch.ones(3)], {}, {"epoch": 3}, {"model": {"a": 1}}])
-def test_a_file_without_a_dictionary_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
+def test_a_file_without_a_dictionary_of_tensors_is_refused(content, tmp_path):
     torch.save(content, tmp_path / "a.pt")
     assert "no dictionary of tensors" in message(tmp_path / "a.pt")
 
 
-def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path: Path) -> None:
+def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path):
     state = weights()
     del state["norm.weight"]
     state["adapter.weight"] = torch.ones(2)
@@ -146,7 +146,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [TINY, EMBEDDED])
-def test_weights_of_another_architecture_are_refused_in_one_short_line(name: str, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused_in_one_short_line(name, tmp_path):
     other = embedded.build(32).state_dict() if name == TINY else weights()
     torch.save(other, tmp_path / "a.pt")
     text = message(tmp_path / "a.pt", name)
@@ -155,28 +155,28 @@ def test_weights_of_another_architecture_are_refused_in_one_short_line(name: str
     assert len(text) < 1000
 
 
-def test_unrelated_tensors_are_refused(tmp_path: Path) -> None:
+def test_unrelated_tensors_are_refused(tmp_path):
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "a.pt")
     for name in (TINY, EMBEDDED):
         assert "unexpected: fc.weight" in message(tmp_path / "a.pt", name)
 
 
 @pytest.mark.parametrize("key", ["pos_embed", "encoder"])
-def test_tensor_names_that_timm_treats_specially_are_refused_too(key: str, tmp_path: Path) -> None:
+def test_tensor_names_that_timm_treats_specially_are_refused_too(key, tmp_path):
     torch.save({key: torch.ones(7), "fc.weight": torch.ones(2, 2)}, tmp_path / "a.pt")
     assert "unexpected: " in message(tmp_path / "a.pt")
 
 
-def test_an_unknown_backbone_suggests_the_closest_name() -> None:
+def test_an_unknown_backbone_suggests_the_closest_name():
     with pytest.raises(ConfigError, match=r"unknown backbone 'vit_tiny_patch16_24' .*did you mean 'vit_tiny_patch16_2"):
         backbone.load("vit_tiny_patch16_24", 10)
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_small_patch14_reg4_dinov2.lvd142m", "resnet18"])
-def test_an_unsuitable_architecture_is_refused_before_any_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsuitable_architecture_is_refused_before_any_download(name, monkeypatch):
     create = timm.create_model
 
-    def no_download(*args: object, pretrained: bool = False, **kwargs: object) -> torch.nn.Module:
+    def no_download(*args, pretrained=False, **kwargs):
         assert not pretrained
         return create(*args, **kwargs)
 
@@ -186,10 +186,10 @@ def test_an_unsuitable_architecture_is_refused_before_any_download(name: str, mo
 
 
 @pytest.mark.parametrize("error", [OSError("no route to host"), ConnectionError("offline")])
-def test_a_failed_download_names_the_checkpoint_option(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_checkpoint_option(error, monkeypatch):
     create = timm.create_model
 
-    def offline(*args: object, pretrained: bool = False, **kwargs: object) -> torch.nn.Module:
+    def offline(*args, pretrained=False, **kwargs):
         if pretrained:
             raise error
         return create(*args, **kwargs)
@@ -199,30 +199,30 @@ def test_a_failed_download_names_the_checkpoint_option(error: OSError, monkeypat
         backbone.load(TINY, 10)
 
 
-def test_an_unknown_tag_is_not_reported_as_a_failed_download() -> None:
+def test_an_unknown_tag_is_not_reported_as_a_failed_download():
     with pytest.raises(ConfigError) as raised:
         backbone.load(f"{TINY}.no_such_tag", 10, "random")
     assert "downloaded" not in str(raised.value)
 
 
 @pytest.mark.parametrize(("image_size", "patch_size"), [(36, None), (None, 16)])
-def test_the_embedded_stem_requires_multiples_of_eight(image_size: int | None, patch_size: int | None) -> None:
+def test_the_embedded_stem_requires_multiples_of_eight(image_size, patch_size):
     with pytest.raises(ConfigError, match=r"embedded backbone.* of 8"):
         backbone.load(EMBEDDED, 10, None, image_size, patch_size)
 
 
 @pytest.mark.parametrize(("image_size", "patch_size"), [(30, None), (8, None), (32, 12), (16, 32)])
-def test_an_image_that_is_not_a_whole_number_of_patches_is_refused(image_size: int, patch_size: int | None) -> None:
+def test_an_image_that_is_not_a_whole_number_of_patches_is_refused(image_size, patch_size):
     with pytest.raises(ConfigError, match=str(image_size)):
         backbone.load(TINY, 10, "random", image_size, patch_size)
 
 
 @pytest.mark.skipif(not (REAL_WEIGHTS.exists() and REAL_IMAGES.exists()), reason="needs ../shared/data")
-def test_a_real_vit_at_another_size_separates_real_classes() -> None:
+def test_a_real_vit_at_another_size_separates_real_classes():
     vit = backbone.load("vit_tiny_patch16_224", 10, str(REAL_WEIGHTS), 64, 8)
     data = np.load(REAL_IMAGES)
 
-    def features(part: str, per_class: int) -> tuple[torch.Tensor, np.ndarray]:
+    def features(part, per_class):
         labels = data[f"{part}_y"]
         rows = np.concatenate([np.flatnonzero(labels == c)[:per_class] for c in range(5)])
         samples = Samples(data[f"{part}_x"][rows], labels[rows], vit)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -8,25 +6,24 @@ from PIL import Image
 from fedprompt.benchmark.backbone import activations
 from fedprompt.benchmark.backbone import samples as module
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.backbone.vit import FrozenViT
 from tests import toy
 
 
-def noise(count: int, height: int, width: int) -> np.ndarray:
+def noise(count, height, width):
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3)).astype(np.uint8)
 
 
-def samples(images: np.ndarray, vit: FrozenViT | None = None) -> Samples:
+def samples(images, vit=None):
     return Samples(images, np.zeros(len(images), np.int64), vit or toy.vit())
 
 
-def test_images_of_the_right_size_are_unchanged() -> None:
+def test_images_of_the_right_size_are_unchanged():
     images = noise(3, 16, 16)
     assert np.array_equal(samples(images).images.numpy(), images)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 40), (10, 24)])
-def test_other_sizes_are_stretched_to_a_square_as_by_pillow(height: int, width: int) -> None:
+def test_other_sizes_are_stretched_to_a_square_as_by_pillow(height, width):
     images = noise(2, height, width)
     resized = samples(images).images.numpy().astype(int)
     assert resized.shape == (2, 16, 16, 3)
@@ -34,18 +31,18 @@ def test_other_sizes_are_stretched_to_a_square_as_by_pillow(height: int, width: 
     assert np.abs(resized - np.stack(expected).astype(int)).max() <= 1
 
 
-def test_resizing_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resizing_in_chunks_changes_nothing(monkeypatch):
     whole = samples(noise(10, 8, 8)).images
     monkeypatch.setattr(module, "CHUNK", 3)
     assert torch.equal(samples(noise(10, 8, 8)).images, whole)
 
 
-def test_images_in_another_memory_order_are_read_correctly() -> None:
+def test_images_in_another_memory_order_are_read_correctly():
     images = noise(3, 8, 8)
     assert torch.equal(samples(images[::-1]).images, samples(images[::-1].copy()).images)
 
 
-def test_pixels_are_normalised_with_the_backbones_mean_and_standard_deviation() -> None:
+def test_pixels_are_normalised_with_the_backbones_mean_and_standard_deviation():
     vit = toy.fresh_vit()
     vit.mean, vit.std = (0.5, 0.25, 0.0), (0.5, 0.25, 1.0)
     images = np.broadcast_to(np.array([0, 255, 51], np.uint8), (1, 16, 16, 3)).copy()
@@ -55,7 +52,7 @@ def test_pixels_are_normalised_with_the_backbones_mean_and_standard_deviation() 
 
 
 @pytest.mark.parametrize("limit", [0, 10**9])
-def test_tokens_and_features_belong_to_the_requested_rows(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_and_features_belong_to_the_requested_rows(limit, monkeypatch):
     monkeypatch.setattr(activations, "cache_limit", lambda: 4 * limit)
     monkeypatch.setattr(activations, "CHUNK", 4)
     split = samples(noise(10, 16, 16))
@@ -67,7 +64,7 @@ def test_tokens_and_features_belong_to_the_requested_rows(limit: int, monkeypatc
     torch.testing.assert_close(split.features(rows), feature)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Samples, list[int]]:
+def counted(monkeypatch, limit):
     vit, seen = toy.fresh_vit(), []
     original = vit.tokens_of
     monkeypatch.setattr(vit, "tokens_of", lambda x: (seen.append(len(x)), original(x))[1])
@@ -76,9 +73,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, limit: int) -> tuple[Samples, list[
 
 
 @pytest.mark.parametrize(("missing", "expected"), [(0, [10]), (1, [1, 2])])
-def test_tokens_are_computed_once_if_they_fit_and_else_on_each_request(
-    missing: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokens_are_computed_once_if_they_fit_and_else_on_each_request(missing, expected, monkeypatch):
     split, seen = counted(monkeypatch, 10 * 17 * 24 * 4 - missing)  # images x tokens x width x bytes
     for rows in ([1], [2, 3]):
         split.tokens(torch.tensor(rows))
@@ -87,21 +82,21 @@ def test_tokens_are_computed_once_if_they_fit_and_else_on_each_request(
     assert (seen == expected) == (not missing)
 
 
-def test_features_are_cached_even_where_tokens_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_cached_even_where_tokens_do_not_fit(monkeypatch):
     split, seen = counted(monkeypatch, 10 * 24 * 4)  # images x width x bytes
     for row in (1, 2):
         split.features(torch.tensor([row]))
     assert sum(seen) == 10
 
 
-def test_frozen_activations_have_no_gradient() -> None:
+def test_frozen_activations_have_no_gradient():
     split = samples(noise(2, 16, 16))
     rows = torch.tensor([0, 1])
     assert not split.tokens(rows).requires_grad
     assert not split.features(rows).requires_grad
 
 
-def test_tokens_entering_a_layer_are_the_output_of_the_layers_before() -> None:
+def test_tokens_entering_a_layer_are_the_output_of_the_layers_before():
     split, rows, vit = samples(noise(10, 16, 16)), torch.tensor([7, 0, 7]), toy.vit()
     with torch.no_grad():
         x = vit.tokens_of(split.pixels(rows))
@@ -114,7 +109,7 @@ def test_tokens_entering_a_layer_are_the_output_of_the_layers_before() -> None:
         torch.testing.assert_close(split.features(rows), vit.encode(x))
 
 
-def test_large_resized_images_are_mapped_from_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_resized_images_are_mapped_from_one_file(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     images, labels = noise(10, 8, 8), np.zeros(10, np.int64)
     whole = Samples(images, labels, toy.vit(), identity="noise").images

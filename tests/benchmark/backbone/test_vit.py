@@ -12,14 +12,14 @@ from fedprompt.benchmark.errors import ConfigError
 from tests import toy
 
 
-def small(**changes: object) -> VisionTransformer:
+def small(**changes):
     plain = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 0}
     model = VisionTransformer(**(plain | changes))
     model.pretrained_cfg = {}  # as timm.create_model leaves it where nothing was trained
     return model
 
 
-def other_attention(**changes: object) -> VisionTransformer:
+def other_attention(**changes):
     model = small()
     for block in model.blocks:
         block.attn = Attention(24, num_heads=2, qkv_bias=True, **changes)
@@ -48,7 +48,7 @@ MODELS = {
 }
 
 
-def randomised(model: VisionTransformer) -> VisionTransformer:
+def randomised(model):
     """Returns the model with random parameters, so that every part has an effect (LayerScale starts near zero)."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -60,12 +60,12 @@ def randomised(model: VisionTransformer) -> VisionTransformer:
     return model.eval()
 
 
-def images(vit: FrozenViT, count: int = 3) -> torch.Tensor:
+def images(vit, count=3):
     return torch.randn(count, 3, vit.image_size, vit.image_size, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_without_prompts_the_feature_equals_timms(kind: str) -> None:
+def test_without_prompts_the_feature_equals_timms(kind):
     model = randomised(MODELS[kind]())
     require_plain_vit(kind, model)
     vit = FrozenViT(kind, model, classes=4)
@@ -75,7 +75,7 @@ def test_without_prompts_the_feature_equals_timms(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "parallel blocks"])
-def test_splitting_the_layers_changes_nothing(kind: str) -> None:
+def test_splitting_the_layers_changes_nothing(kind):
     vit = FrozenViT(kind, randomised(MODELS[kind]()), classes=4)
     x = vit.tokens_of(images(vit))
     whole = vit.encode(x)
@@ -83,7 +83,7 @@ def test_splitting_the_layers_changes_nothing(kind: str) -> None:
         assert torch.equal(vit.encode(vit.layers(x, 1, first - 1), first), whole)
 
 
-def test_layers_are_counted_from_one_and_both_bounds_are_inclusive() -> None:
+def test_layers_are_counted_from_one_and_both_bounds_are_inclusive():
     vit = FrozenViT("plain", randomised(small()), classes=4)
     x = vit.tokens_of(images(vit))
     second = vit.model.blocks[1](x)
@@ -92,7 +92,7 @@ def test_layers_are_counted_from_one_and_both_bounds_are_inclusive() -> None:
     assert torch.equal(vit.layers(x, 3, 2), x)
 
 
-def test_prompt_tokens_take_part_in_every_layer() -> None:
+def test_prompt_tokens_take_part_in_every_layer():
     vit = toy.vit()
     x = vit.tokens_of(images(vit))
     prompts = torch.randn(3, 2, vit.dim, generator=torch.Generator().manual_seed(2))
@@ -103,7 +103,7 @@ def test_prompt_tokens_take_part_in_every_layer() -> None:
     torch.testing.assert_close(vit.encode(prompted), vit.model.norm(expected)[:, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_only_the_input_receives_a_gradient() -> None:
+def test_only_the_input_receives_a_gradient():
     vit = toy.fresh_vit()
     x = vit.tokens_of(images(vit)).requires_grad_()
     (vit.encode(x) @ torch.arange(24.0)).sum().backward()  # a plain sum after the norm has gradient zero
@@ -112,7 +112,7 @@ def test_only_the_input_receives_a_gradient() -> None:
     assert all(weight.grad is None for weight in vit.model.parameters())
 
 
-def test_sizes_and_normalisation_are_those_of_the_model() -> None:
+def test_sizes_and_normalisation_are_those_of_the_model():
     model = timm.create_model("deit3_small_patch16_224", num_classes=0, img_size=48, depth=2)
     vit = FrozenViT("deit3", model, classes=7)
     assert (vit.dim, vit.depth, vit.patch_size, vit.image_size, vit.tokens) == (384, 2, 16, 48, 10)
@@ -131,7 +131,7 @@ def test_sizes_and_normalisation_are_those_of_the_model() -> None:
         ("eva02_tiny_patch14_224", "Eva"),
     ],
 )
-def test_an_unsuitable_architecture_is_refused_with_the_reason(name: str, reason: str) -> None:
+def test_an_unsuitable_architecture_is_refused_with_the_reason(name, reason):
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0)
     with pytest.raises(ConfigError) as raised:
@@ -141,7 +141,7 @@ def test_an_unsuitable_architecture_is_refused_with_the_reason(name: str, reason
     assert "vit_base_patch16_224" in str(raised.value)  # the suggested alternative
 
 
-def test_a_head_that_reads_another_token_is_refused() -> None:
+def test_a_head_that_reads_another_token_is_refused():
     with pytest.raises(ConfigError, match="'avg' pooling"):
         require_plain_vit("gap", small(global_pool="avg"))
     with pytest.raises(ConfigError, match="'map' pooling"):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from fedprompt.benchmark.runs import worker
@@ -11,7 +9,7 @@ from tests.benchmark.conftest import configs
 
 
 @pytest.fixture(scope="session")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory):
     """A directory of two methods with two seeds, whose last run failed. Read only."""
     store = Store(tmp_path_factory.mktemp("kept") / "runs")
     store.prepare()
@@ -24,13 +22,13 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_figures(monkeypatch):
     """Skips the figures of sweeps, which take longer than such small runs."""
     monkeypatch.setattr(drawing, "draw", lambda *_, **__: [])
 
 
 @pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def executed(monkeypatch):
     """Ids of the runs that are executed."""
     real, ids = worker.execute, list[str]()
     monkeypatch.setattr(worker, "execute", lambda run, *rest: (ids.append(run.run_id), real(run, *rest))[1])

@@ -1,12 +1,11 @@
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.benchmark.conftest import Bench, refused
+from tests.benchmark.conftest import refused
 
 
-def test_compare_pairs_the_runs_of_two_methods(bench: Bench, directory: Path) -> None:
+def test_compare_pairs_the_runs_of_two_methods(bench, directory):
     answer = bench("compare", directory, "head", "fedvpt")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith("head minus fedvpt, seen.mean, points; runs paired by setting and seed")
@@ -14,19 +13,19 @@ def test_compare_pairs_the_runs_of_two_methods(bench: Bench, directory: Path) ->
     assert (found["unit"], found["differences"][0]["n"]) == ("run", 1)  # the second seed of fedvpt failed
 
 
-def test_compare_pairs_clients_within_runs(bench: Bench, directory: Path) -> None:
+def test_compare_pairs_clients_within_runs(bench, directory):
     assert "clients paired within one run" in bench("compare", directory, "head", "fedvpt", "--clients").out
     rows = json.loads(bench("compare", directory, "head", "fedvpt", "--clients", "--json").out)
     assert {row["unit"] for row in rows} == {"client"}
 
 
-def test_compare_shows_published_and_measured_numbers(bench: Bench, directory: Path) -> None:
+def test_compare_shows_published_and_measured_numbers(bench, directory):
     assert "comparable? no" in bench("compare", directory, "--published").out
     rows = json.loads(bench("compare", directory, "--published", "--json").out)
     assert {row["measured"] for row in rows} == {None}
 
 
-def test_verify_checks_claims_against_the_runs(bench: Bench, directory: Path, tmp_path: Path) -> None:
+def test_verify_checks_claims_against_the_runs(bench, directory, tmp_path):
     answer = bench("verify", directory)
     assert (answer.code, answer.err) == (0, "")
     assert "pep-fedpt-surpasses-all: not tested" in answer.out
@@ -52,5 +51,5 @@ def test_verify_checks_claims_against_the_runs(bench: Bench, directory: Path, tm
         (["table", "DIR", "--reference", "hed"], "head"),
     ],
 )
-def test_invalid_comparison_is_refused_by_name(words: list[str], named: str, bench: Bench, directory: Path) -> None:
+def test_invalid_comparison_is_refused_by_name(words, named, bench, directory):
     refused(bench(*[str(directory) if word == "DIR" else word for word in words]), named)

@@ -1,23 +1,22 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fedprompt.methods import registry
-from tests.benchmark.conftest import SMALL, Bench, refused
+from tests.benchmark.conftest import SMALL, refused
 
 LINE = "        # x = prompts.insert_after_cls("
 
 
 @pytest.fixture(autouse=True)
-def _temporary_registry(plugin: Callable[..., Path]) -> None:
+def _temporary_registry(plugin):
     """What a test registers is removed after it."""
 
 
-def test_new_method_fails_the_check_until_its_marked_line_is_uncommented(bench: Bench, tmp_path: Path) -> None:
+def test_new_method_fails_the_check_until_its_marked_line_is_uncommented(bench, tmp_path):
     assert bench("new-method", "my-method").code == 0
     before = bench("check", "my_method.py")
     assert before.code == 1
@@ -35,7 +34,7 @@ def test_new_method_fails_the_check_until_its_marked_line_is_uncommented(bench: 
 
 
 @pytest.mark.parametrize("line", [LINE, LINE.replace("# ", "")])
-def test_new_method_passes_ruff(bench: Bench, tmp_path: Path, line: str) -> None:
+def test_new_method_passes_ruff(bench, tmp_path, line):
     bench("new-method", "a-rather-long-name-for-a-method")
     path, settings = tmp_path / "a_rather_long_name_for_a_method.py", Path(__file__).parents[3] / "pyproject.toml"
     path.write_text(path.read_text().replace(LINE, line))
@@ -45,28 +44,28 @@ def test_new_method_passes_ruff(bench: Bench, tmp_path: Path, line: str) -> None
         assert answer.returncode == 0, answer.stdout
 
 
-def test_new_method_does_not_overwrite_a_file(bench: Bench, tmp_path: Path) -> None:
+def test_new_method_does_not_overwrite_a_file(bench, tmp_path):
     (tmp_path / "mine.py").write_text("precious")
     refused(bench("new-method", "mine"), "mine.py already exists")
     assert (tmp_path / "mine.py").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["Mine", "two words", "1st", "a_b", "../up", "class", "-x-", ""])
-def test_new_method_refuses_an_invalid_name(bench: Bench, tmp_path: Path, name: str) -> None:
+def test_new_method_refuses_an_invalid_name(bench, tmp_path, name):
     refused(bench("new-method", "--", name), "lower-case letters, digits and hyphens")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["head", "fedprox"])
-def test_new_method_refuses_a_registered_name(bench: Bench, name: str) -> None:
+def test_new_method_refuses_a_registered_name(bench, name):
     refused(bench("new-method", name), "is taken")
 
 
-def test_new_method_names_a_missing_folder(bench: Bench) -> None:
+def test_new_method_names_a_missing_folder(bench):
     refused(bench("new-method", "mine", "--out", "nowhere"), "nowhere/mine.py cannot be written", "no such file")
 
 
-def test_check_takes_the_name_of_a_method(bench: Bench) -> None:
+def test_check_takes_the_name_of_a_method(bench):
     answer = bench("check", "head", "--json")
     assert answer.code == 0
     found = {row["check"]: row["state"] for row in json.loads(answer.out)["head"]}
@@ -74,7 +73,7 @@ def test_check_takes_the_name_of_a_method(bench: Bench) -> None:
     assert found["local_stays"] == "n/a"
 
 
-def test_check_covers_every_method_variant_and_optimiser_of_a_file(bench: Bench, tmp_path: Path) -> None:
+def test_check_covers_every_method_variant_and_optimiser_of_a_file(bench, tmp_path):
     text = """
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.head import Head
@@ -93,14 +92,14 @@ class Still(Optimiser):
     assert list(json.loads(answer.out)) == ["first", "first:same", "head+still"]
 
 
-def test_check_refuses_unknown_methods_and_invalid_files(bench: Bench, plugin: Callable[..., Path]) -> None:
+def test_check_refuses_unknown_methods_and_invalid_files(bench, plugin):
     refused(bench("check", "no-such"), "unknown method 'no-such'")
     refused(bench("check", "no_such.py"), "no_such.py: file not found")
     refused(bench("check", plugin("empty", text="x = 1")), "registers no method")
     refused(bench("check", plugin("broken", text="1 / 0")), "ZeroDivisionError")
 
 
-def test_check_does_not_change_the_registry(bench: Bench) -> None:
+def test_check_does_not_change_the_registry(bench):
     before = list(registry.METHODS)
     bench("check", "head")
     assert list(registry.METHODS) == before

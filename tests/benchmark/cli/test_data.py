@@ -1,22 +1,20 @@
 import json
-from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from tests.benchmark.conftest import Bench, refused
+from tests.benchmark.conftest import refused
 from tests.data.made import image, tiny
 
 
-def pets(root: Path) -> None:
+def pets(root):
     for d, domain in enumerate(("photo", "sketch")):
         for c, label in enumerate(("cat", "dog")):
             for k in range(20):
                 image(root / "pets" / domain / label / f"{k:02}.png", (120 * d, 120 * c, 10 * k))
 
 
-def test_list_shows_which_data_sets_are_installed(bench: Bench, tmp_path: Path) -> None:
+def test_list_shows_which_data_sets_are_installed(bench, tmp_path):
     tiny(tmp_path)
     answer = bench("data", "list", "--json", "--data-root", tmp_path)
     rows = {row["name"]: row for row in json.loads(answer.out)}
@@ -31,23 +29,21 @@ def test_list_shows_which_data_sets_are_installed(bench: Bench, tmp_path: Path) 
     assert "domainnet-345          absent   345 classes, 6 domains, 409,832 / 176,743 images, 17.5 GB" in text
 
 
-def test_data_root_can_be_set_by_environment_variable(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_root_can_be_set_by_environment_variable(bench, tmp_path, monkeypatch):
     tiny(tmp_path / "elsewhere")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "elsewhere"))
     rows = json.loads(bench("data", "list", "--json").out)
     assert [row["name"] for row in rows if row["present"]] == ["digits", "tiny-imagenet"]
 
 
-def test_absent_data_set_names_the_command_that_installs_it(bench: Bench) -> None:
+def test_absent_data_set_names_the_command_that_installs_it(bench):
     refused(bench("data", "verify", "cifar100"), "`bench data prepare cifar100`", "cifar-100-python.tar.gz")
     refused(bench("data", "show", "pacs", "--partition", "iid"), "`bench data prepare pacs`")
     refused(bench("data", "prepare", "pacs"), "PACS.zip has no download address")
     refused(bench("data", "verify", "pasc"), "did you mean 'pacs'")
 
 
-def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench: Bench, tmp_path: Path) -> None:
+def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench, tmp_path):
     pets(tmp_path)
     bad = tmp_path / "pets" / "photo" / "cat" / "03.png"
     bad.write_bytes(b"no image")
@@ -59,7 +55,7 @@ def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench: Bench
     assert list(json.loads(answer.out)["unreadable"]) == ["photo/cat/03.png"]
 
 
-def test_show_prints_a_table_and_draws_a_figure(bench: Bench, tmp_path: Path) -> None:
+def test_show_prints_a_table_and_draws_a_figure(bench, tmp_path):
     pets(tmp_path)
     words = ("--clients", 4, "--held-out", 1, "--alpha", 0.5, "--seeds", 3, "--data-root", tmp_path)
     answer = bench("data", "show", "imagefolder:pets", *words, "--out", tmp_path / "view" / "p.png")
@@ -75,7 +71,7 @@ def test_show_prints_a_table_and_draws_a_figure(bench: Bench, tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "view").iterdir()] == ["p.png"]
 
 
-def test_show_counts_test_samples_of_classes_without_training_samples(bench: Bench, tmp_path: Path) -> None:
+def test_show_counts_test_samples_of_classes_without_training_samples(bench, tmp_path):
     # Training samples of cats come before those of dogs, as do test samples; the last client has no cat.
     pets(tmp_path)
     (tmp_path / "f.json").write_text('{"train": [[0, 16], [17, 18]], "test": [[0], [1, 4]]}')
@@ -84,7 +80,7 @@ def test_show_counts_test_samples_of_classes_without_training_samples(bench: Ben
     assert "test samples of classes without training samples on their client: 1 of 3 (33.3%)" in answer.out
 
 
-def test_show_leaves_out_unreadable_images_with_skip_corrupt(bench: Bench, tmp_path: Path) -> None:
+def test_show_leaves_out_unreadable_images_with_skip_corrupt(bench, tmp_path):
     pets(tmp_path)
     (tmp_path / "pets" / "photo" / "cat" / "00.png").write_bytes(b"no image")
     words = ("imagefolder:pets", "--partition", "iid", "--clients", 2, "--data-root", tmp_path, "--out", "p.png")
@@ -94,16 +90,16 @@ def test_show_leaves_out_unreadable_images_with_skip_corrupt(bench: Bench, tmp_p
     assert "note: 1 unreadable images excluded" in answer.out
 
 
-def test_figure_is_named_after_data_set_and_partition(bench: Bench, tmp_path: Path) -> None:
+def test_figure_is_named_after_data_set_and_partition(bench, tmp_path):
     assert bench("data", "show", "digits", "--partition", "iid", "--clients", 3).code == 0
     assert [path.name for path in tmp_path.glob("*.png")] == ["digits-iid.png"]
 
 
-def test_show_draws_one_federation(bench: Bench) -> None:
+def test_show_draws_one_federation(bench):
     refused(bench("data", "show", "digits", "--alpha", "0.1,1"), "name one --alpha")
 
 
-def test_saved_federation_is_used_by_a_run(bench: Bench) -> None:
+def test_saved_federation_is_used_by_a_run(bench):
     assert bench("data", "show", "digits", "--alpha", "0.1", "--seed", "3", "--save", "fed.json").code == 0
     small = ("--method", "head", "--seed", "3", "--rounds", "1", "--json")
     drawn = json.loads(bench("run", *small, "--alpha", "0.1").out)
@@ -111,7 +107,7 @@ def test_saved_federation_is_used_by_a_run(bench: Bench) -> None:
     assert read["federation"]["hash"] == drawn["federation"]["hash"]
 
 
-def test_unwritable_federation_file_is_named(bench: Bench) -> None:
+def test_unwritable_federation_file_is_named(bench):
     answer = bench("data", "show", "digits", "--alpha", "0.1", "--save", "absent/fed.json")
     assert answer.code == 2
     assert "--save absent/fed.json cannot be written" in answer.err

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,9 +13,8 @@ import pytest
 
 from fedprompt.benchmark.runs import worker
 from fedprompt.benchmark.runs.driver_status import FOLDER
-from fedprompt.benchmark.runs.record import Record
 from fedprompt.benchmark.runs.store import CHECKPOINT
-from tests.benchmark.conftest import SMALL, Bench, config, refused
+from tests.benchmark.conftest import SMALL, config, refused
 from tests.chaos.processes import descendants, gone, start, until, untimed
 
 COUNTS = """def combine(self, server, uploads):
@@ -26,7 +24,7 @@ COUNTS = """def combine(self, server, uploads):
 """
 
 
-def fill(path: Path) -> None:
+def fill(path):
     """Writes a file until the disk is full."""
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
@@ -34,11 +32,11 @@ def fill(path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def small_disk(tmp_path):
     """Mounts a tmpfs with the options given."""
     mounted: list[Path] = []
 
-    def mount(options: str) -> Path:
+    def mount(options):
         place = tmp_path / f"disk{len(mounted)}"
         place.mkdir()
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True)
@@ -54,9 +52,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
-    plugin: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(plugin, tmp_path):
     witness = tmp_path / "witness"
     own = plugin(body=COUNTS.format(path=str(witness)))
     words = ("sweep", "--methods", "own", "--seeds", ",".join(map(str, range(8))), *SMALL, "--plugin", own)
@@ -74,7 +70,7 @@ def test_two_concurrent_sweeps_run_every_run_once_and_print_the_same_table(
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> None:
+def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path):
     runs = tmp_path / "runs"
     words = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000)
     process = start(*words, "--workers", 2, "--out", runs)
@@ -93,14 +89,14 @@ def test_sigterm_keeps_finished_runs_and_leaves_no_process(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_copied_directory_can_be_resumed(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copied_directory_can_be_resumed(bench, tmp_path, monkeypatch):
     words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out")
     execute = worker.execute
 
-    def copied(run: object, *rest: object) -> Record:
-        if run.seed == 1 and not (tmp_path / "copy").exists():  # type: ignore[attr-defined]
+    def copied(run, *rest):
+        if run.seed == 1 and not (tmp_path / "copy").exists():
             shutil.copytree(tmp_path / "runs", tmp_path / "copy")  # during a run, with its lock
-        return execute(run, *rest)  # type: ignore[arg-type]
+        return execute(run, *rest)
 
     monkeypatch.setattr(worker, "execute", copied)
     assert bench(*words, "runs").code == 0
@@ -112,16 +108,14 @@ def test_copied_directory_can_be_resumed(bench: Bench, tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_full_disk_ends_a_sweep_with_an_error_and_it_can_be_resumed(
-    bench: Bench, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_ends_a_sweep_with_an_error_and_it_can_be_resumed(bench, small_disk, monkeypatch):
     place, execute = small_disk("size=60m"), worker.execute
     words = ("sweep", "--methods", "head", "--seeds", "0,1,2", *SMALL, "--workers", 1, "--out", place / "runs")
 
-    def filled(run: object, *rest: object) -> Record:
-        if run.seed == 1:  # type: ignore[attr-defined]
+    def filled(run, *rest):
+        if run.seed == 1:
             fill(place / "filler")
-        return execute(run, *rest)  # type: ignore[arg-type]
+        return execute(run, *rest)
 
     with monkeypatch.context() as full:
         full.setattr(worker, "execute", filled)
@@ -133,13 +127,13 @@ def test_full_disk_ends_a_sweep_with_an_error_and_it_can_be_resumed(
     assert "3 runs, 1 already done" in answer.err
 
 
-def test_read_only_disk_is_named(bench: Bench, small_disk: Callable[[str], Path]) -> None:
+def test_read_only_disk_is_named(bench, small_disk):
     place = small_disk("size=60m,ro")
     refused(bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--out", place / "runs"), "cannot be written")
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_retry_repeats_failed_runs(bench: Bench, plugin: Callable[..., Path], tmp_path: Path) -> None:
+def test_retry_repeats_failed_runs(bench, plugin, tmp_path):
     fails = "def combine(self, server, uploads):\n        import os\n        "
     fails += f"if os.path.exists({str(tmp_path / 'broken')!r}): raise ArithmeticError('on purpose')\n"
     fails += "        return super().combine(server, uploads)"
@@ -168,7 +162,7 @@ def test_retry_repeats_failed_runs(bench: Bench, plugin: Callable[..., Path], tm
         (["--cpus-per-run", "100000"], "--cpus-per-run 100000"),
     ],
 )
-def test_impossible_scheduling_options_are_refused(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
+def test_impossible_scheduling_options_are_refused(words, named, bench, tmp_path):
     refused(bench("sweep", "--methods", "head", "--seed", 0, *words), named)
     assert not list(tmp_path.iterdir())
 
@@ -184,9 +178,7 @@ def test_impossible_scheduling_options_are_refused(words: list[str], named: str,
         ("clients.parquet", ("export", "runs", "all.csv", "--what", "clients")),
     ],
 )
-def test_truncated_record_is_named_and_can_be_deleted_and_repeated(
-    file: str, words: tuple[str, ...], bench: Bench, directory: Path, tmp_path: Path
-) -> None:
+def test_truncated_record_is_named_and_can_be_deleted_and_repeated(file, words, bench, directory, tmp_path):
     shutil.copytree(directory, tmp_path / "runs")
     grid = ("sweep", "--methods", "head", "--seeds", "0,1", *SMALL, "--workers", 1, "--out", "runs")
     before = untimed(bench("table", "runs", "--json").out)
@@ -200,9 +192,7 @@ def test_truncated_record_is_named_and_can_be_deleted_and_repeated(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_truncated_checkpoint_is_named_and_its_run_restarts(
-    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_truncated_checkpoint_is_named_and_its_run_restarts(bench, tmp_path, caplog):
     place = tmp_path / "runs" / config().run_id
     place.mkdir(parents=True)
     (place / CHECKPOINT).write_bytes(b"half a checkpo")

@@ -6,7 +6,7 @@ from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 
 
-def chosen(*words: str) -> Options:
+def chosen(*words):
     """The options that a command receives for these command-line words."""
     app, seen = typer.Typer(), list[Options]()
 
@@ -19,13 +19,13 @@ def chosen(*words: str) -> Options:
     return seen[0]
 
 
-def test_defaults_apply_without_options() -> None:
+def test_defaults_apply_without_options():
     assert chosen() == Options()
     assert chosen("--loud") == Options()  # the command's own option
 
 
 @pytest.mark.parametrize("name", sorted(Options.model_fields.keys() - {"skip_corrupt", *ONLY_IN_PRESETS}))
-def test_every_field_of_a_grid_has_an_option(name: str) -> None:
+def test_every_field_of_a_grid_has_an_option(name):
     values = {
         "normalize": "half",
         "partition": "iid",
@@ -40,27 +40,27 @@ def test_every_field_of_a_grid_has_an_option(name: str) -> None:
     assert str(found[0] if isinstance(found, tuple) else found).removesuffix(".0") == value
 
 
-def test_flag_takes_no_value() -> None:
+def test_flag_takes_no_value():
     assert chosen("--skip-corrupt").skip_corrupt
     assert not chosen().skip_corrupt
 
 
-def test_commas_and_repeated_options_make_one_list() -> None:
+def test_commas_and_repeated_options_make_one_list():
     assert chosen("--seeds", "3,1", "--seeds", "2").seeds == (3, 1, 2)
     assert chosen("--alpha", "0.05, 0.5,").alpha == (0.05, 0.5)
     assert chosen("--methods", "head,fedvpt").methods == ("head", "fedvpt")
 
 
-def test_singular_option_names_are_aliases() -> None:
+def test_singular_option_names_are_aliases():
     found = chosen("--method", "head", "--dataset", "digits", "--seed", "4")
     assert (found.methods, found.datasets, found.seeds) == (("head",), ("digits",), (4,))
 
 
-def test_value_of_set_may_contain_commas() -> None:
+def test_value_of_set_may_contain_commas():
     assert chosen("--set", "a.b=[1,2]", "--set", "c.d=3").set == ("a.b=[1,2]", "c.d=3")
 
 
-def test_command_line_takes_precedence_over_a_preset() -> None:
+def test_command_line_takes_precedence_over_a_preset():
     assert chosen("--preset", "quick").rounds == 2
     found = chosen("--preset", "quick", "--rounds", "5")
     assert (found.rounds, found.clients) == (5, 10)
@@ -74,7 +74,7 @@ def test_command_line_takes_precedence_over_a_preset() -> None:
         (["--methods", " , "], "--methods is empty"),
     ],
 )
-def test_invalid_list_is_named(words: list[str], text: str) -> None:
+def test_invalid_list_is_named(words, text):
     with pytest.raises(ConfigError) as raised:
         chosen(*words)
     assert text in str(raised.value)

@@ -5,12 +5,12 @@ import pytest
 
 from fedprompt.benchmark.backbone import pretrain as training
 from fedprompt.benchmark.cli import installation as machine
-from tests.benchmark.conftest import Bench, refused
+from tests.benchmark.conftest import refused
 
 
 # Importing Ray emits warnings about its own defaults.
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
-def test_doctor_checks_everything_that_a_run_needs(bench: Bench) -> None:
+def test_doctor_checks_everything_that_a_run_needs(bench):
     answer = bench("doctor", "--json")
     rows = {row["name"]: row for row in json.loads(answer.out)}
     assert rows.keys() == {"python", "torch", "cuda", "ray", "data", "backbone", "disk"}
@@ -20,7 +20,7 @@ def test_doctor_checks_everything_that_a_run_needs(bench: Bench) -> None:
 
 
 @pytest.fixture
-def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+def healthy(monkeypatch):
     """Every check succeeds."""
     for name in ("_python", "_torch", "_cuda", "_ray", "_backbone", "_disk"):
         monkeypatch.setattr(machine, name, lambda: "fine")
@@ -28,7 +28,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("healthy")
-def test_doctor_prints_ok_for_every_check_of_a_healthy_machine(bench: Bench) -> None:
+def test_doctor_prints_ok_for_every_check_of_a_healthy_machine(bench):
     answer = bench("doctor", "--data-root", "there")
     assert answer.code == 0
     assert [line.split()[0] for line in answer.out.splitlines()] == ["ok"] * 7
@@ -36,8 +36,8 @@ def test_doctor_prints_ok_for_every_check_of_a_healthy_machine(bench: Bench) -> 
 
 
 @pytest.mark.usefixtures("healthy")
-def test_doctor_reports_a_fault_and_continues(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> str:
+def test_doctor_reports_a_fault_and_continues(bench, monkeypatch):
+    def broken():
         raise ImportError("libcudart.so: no such file")
 
     monkeypatch.setattr(machine, "_torch", broken)
@@ -48,9 +48,7 @@ def test_doctor_reports_a_fault_and_continues(bench: Bench, monkeypatch: pytest.
     assert lines[1].split(maxsplit=2) == ["FAULT", "torch", "ImportError: libcudart.so: no such file"]
 
 
-def test_weights_that_do_not_match_their_model_card_are_a_fault(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_weights_that_do_not_match_their_model_card_are_a_fault(monkeypatch, tmp_path):
     from fedprompt.benchmark.backbone import weights
 
     card = tmp_path / "w.md"
@@ -62,10 +60,10 @@ def test_weights_that_do_not_match_their_model_card_are_a_fault(
     assert "model card" in str(row["says"])
 
 
-def test_pretrain_passes_its_options_on(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pretrain_passes_its_options_on(bench, monkeypatch, tmp_path):
     calls: list[tuple[object, ...]] = []
 
-    def pretrain(*arguments: object) -> dict[str, object]:
+    def pretrain(*arguments):
         calls.append(arguments)
         return {"weights": "w.safetensors", "bytes": 12, "sha256": "abc"}
 
@@ -78,7 +76,7 @@ def test_pretrain_passes_its_options_on(bench: Bench, monkeypatch: pytest.Monkey
     assert answer.out.split() == ["w/w.safetensors:", "12", "bytes,", "sha256", "abc"]
 
 
-def test_pretrain_names_missing_files(bench: Bench, tmp_path: Path) -> None:
+def test_pretrain_names_missing_files(bench, tmp_path):
     refused(bench("pretrain", "--data", "absent"), "absent")
     (tmp_path / "source").mkdir()
     refused(bench("pretrain", "--data", "source", "--probe", "absent.npz"), "absent.npz")
@@ -86,7 +84,7 @@ def test_pretrain_names_missing_files(bench: Bench, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_pretrain_on_other_data_leaves_no_folder_behind(bench: Bench, tmp_path: Path) -> None:
+def test_pretrain_on_other_data_leaves_no_folder_behind(bench, tmp_path):
     (tmp_path / "source").mkdir()
     refused(bench("pretrain", "--data", "source"), "has 0 classes")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

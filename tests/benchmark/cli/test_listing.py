@@ -1,22 +1,20 @@
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import timm
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.methods import registry
-from tests.benchmark.conftest import Bench, refused
+from tests.benchmark.conftest import refused
 
 
-def names(bench: Bench, *words: str) -> list[str]:
+def names(bench, *words):
     answer = bench("list", *words, "--json")
     assert answer.code == 0
     return [row["name"] for row in json.loads(answer.out)]
 
 
-def test_methods_are_listed_with_papers_fields_and_variants(bench: Bench) -> None:
+def test_methods_are_listed_with_papers_fields_and_variants(bench):
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "--json").out)}
     assert rows.keys() == set(registry.METHODS) | {f"+{name}" for name in registry.OPTIMISERS}
     tau = next(field for field in rows["pep-fedpt"]["fields"] if field["name"] == "tau")
@@ -34,7 +32,7 @@ def test_methods_are_listed_with_papers_fields_and_variants(bench: Bench) -> Non
     assert "fedvpt" not in text
 
 
-def test_method_rows_contain_facts_and_fields(bench: Bench) -> None:
+def test_method_rows_contain_facts_and_fields(bench):
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "fed*", "--json").out)}
     ncm, per = rows["fedncm"], rows["fedper"]
     assert (ncm["year"], ncm["family"], ncm["personalised"], ncm["trained"]) == (2023, "training-free", False, False)
@@ -50,38 +48,36 @@ def test_method_rows_contain_facts_and_fields(bench: Bench) -> None:
     ]
 
 
-def test_deviations_of_methods_and_optimisers_are_listed(bench: Bench) -> None:
+def test_deviations_of_methods_and_optimisers_are_listed(bench):
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "--json").out)}
     assert any("no official code is public" in text for text in rows["pep-fedpt"]["deviations"])
     assert any("the local SGD has momentum" in text for text in rows["+scaffold"]["deviations"])
     assert rows["+fedprox"]["deviations"] == []
 
 
-def test_wildcard_selects_names(bench: Bench) -> None:
+def test_wildcard_selects_names(bench):
     assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]
 
 
-def test_data_sets_are_listed_with_sizes(bench: Bench) -> None:
+def test_data_sets_are_listed_with_sizes(bench):
     answer = bench("list", "datasets").out
     assert "digits" in answer
     assert "10 classes, 1,437 / 360 images" in answer
     assert "npz:FILE" in answer
 
 
-def test_presets_and_figures_are_listed(bench: Bench) -> None:
+def test_presets_and_figures_are_listed(bench):
     assert "quick" in names(bench, "presets")
     assert "rounds=2" in bench("list", "presets").out
     assert "accuracy_by_alpha" in names(bench, "figures")
 
 
-def test_method_of_a_plugin_is_listed(bench: Bench, plugin: Callable[..., Path]) -> None:
+def test_method_of_a_plugin_is_listed(bench, plugin):
     assert names(bench, "methods", "own", "--plugin", str(plugin())) == ["own"]
 
 
-def test_broken_plugins_are_reported_and_other_methods_listed(
-    bench: Bench, plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_plugins_are_reported_and_other_methods_listed(bench, plugin, monkeypatch):
     monkeypatch.setitem(registry.BROKEN, "strange", "ImportError: no such thing")
     answer = bench("list", "methods", "--plugin", plugin(text="1 / 0"))
     assert "ZeroDivisionError" in answer.err
@@ -89,18 +85,18 @@ def test_broken_plugins_are_reported_and_other_methods_listed(
     assert "fedvpt" in answer.out
 
 
-def test_unknown_list_or_name_is_refused(bench: Bench) -> None:
+def test_unknown_list_or_name_is_refused(bench):
     refused(bench("list", "papers"), "papers", "methods, datasets")
     refused(bench("list", "methods", "nothing*"), "nothing*")
 
 
-def test_embedded_backbone_is_listed_without_timm(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_backbone_is_listed_without_timm(bench, monkeypatch):
     monkeypatch.setattr(timm, "list_models", None)
     assert names(bench, "backbones", "bench_*") == [EMBEDDED]
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def built(monkeypatch):
     """Replaces timm's architectures by four; returns the names of those that are built."""
     known = [
         "vit_tiny_patch16_224",
@@ -114,14 +110,14 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_only_supported_backbones_are_listed(bench: Bench, built: list[str]) -> None:
+def test_only_supported_backbones_are_listed(bench, built):
     assert names(bench, "backbones") == [EMBEDDED, "deit_tiny_patch16_224", "vit_tiny_patch16_224"]
 
 
-def test_only_matching_backbones_are_built(bench: Bench, built: list[str]) -> None:
+def test_only_matching_backbones_are_built(bench, built):
     assert names(bench, "backbones", "vit_tiny*") == ["vit_tiny_patch16_224"]
     assert built == ["vit_tiny_patch16_224"]
 
 
-def test_no_match_has_the_same_exit_code_with_json(bench: Bench) -> None:
+def test_no_match_has_the_same_exit_code_with_json(bench):
     assert bench("list", "methods", "nothing*", "--json").code == bench("list", "methods", "nothing*").code

@@ -27,16 +27,16 @@ print(*sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)
 """
 
 
-def python(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+def python(*words, **options):
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options
-    )  # type: ignore[call-overload, no-any-return]
+    )
 
 
 @pytest.mark.parametrize(
     "words", [["--help"], ["--version"], ["list", "methods"], ["list", "datasets", "--json"], ["sweep", "--help"]]
 )
-def test_help_and_lists_import_no_heavy_package(words: list[str]) -> None:
+def test_help_and_lists_import_no_heavy_package(words):
     heavy = {"torch", "torchvision", "ray", "timm", "pandas", "matplotlib", "sklearn", "scipy"}
     answer = python("-c", LOADED.format(words=words, heavy=heavy))
     assert answer.returncode == 0, answer.stderr
@@ -44,12 +44,12 @@ def test_help_and_lists_import_no_heavy_package(words: list[str]) -> None:
     assert answer.stdout
 
 
-def test_version_is_that_of_the_distribution(bench: Bench) -> None:
+def test_version_is_that_of_the_distribution(bench):
     answer = bench("--version")
     assert (answer.code, answer.out, answer.err) == (0, f"fedprompt-bench {version('fedprompt-bench')}\n", "")
 
 
-def test_package_runs_as_a_module() -> None:
+def test_package_runs_as_a_module():
     answer = python("-m", "fedprompt.benchmark", "list", "presets")
     assert answer.returncode == 0
     assert "quick" in answer.stdout
@@ -58,7 +58,7 @@ def test_package_runs_as_a_module() -> None:
     assert answer.stderr.startswith("error: ")
 
 
-def test_closed_pipe_is_no_error() -> None:
+def test_closed_pipe_is_no_error():
     with subprocess.Popen(
         [sys.executable, "-m", "fedprompt.benchmark", "list", "methods", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -80,14 +80,14 @@ def test_every_command_has_help(command: str, bench: Bench) -> None:
     assert f"bench {command}" in answer.out.replace("pytest", "bench").replace("__main__.py", "bench")
 
 
-def test_overview_lists_every_command(bench: Bench) -> None:
+def test_overview_lists_every_command(bench):
     answer = bench("--help")
     assert answer.code == 0
     for command in COMMANDS:
         assert f"\n  {command} " in answer.out
 
 
-def test_help_is_shown_without_a_command(bench: Bench) -> None:
+def test_help_is_shown_without_a_command(bench):
     assert not bench().err.startswith("error: Usage")
 
 
@@ -105,16 +105,14 @@ def test_help_is_shown_without_a_command(bench: Bench) -> None:
         (["status", "runs", "and", "more"], "and"),
     ],
 )
-def test_usage_error_is_one_line(words: list[str], named: str, bench: Bench, tmp_path: Path) -> None:
+def test_usage_error_is_one_line(words, named, bench, tmp_path):
     refused(bench(*words), named)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [ConfigError, DataError, MethodError, RecordError])
-def test_errors_of_every_package_are_plain_lines(
-    error: type[Exception], bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> None:
+def test_errors_of_every_package_are_plain_lines(error, bench, monkeypatch):
+    def fail():
         raise error("what is wrong, and what would be right.")
 
     monkeypatch.setattr(cli, "_invoke", lambda words: fail())
@@ -122,8 +120,8 @@ def test_errors_of_every_package_are_plain_lines(
     assert (answer.code, answer.err) == (2, "error: what is wrong, and what would be right.\n")
 
 
-def test_programming_error_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
+def test_programming_error_is_not_caught(monkeypatch):
+    def fail(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "_invoke", fail)
@@ -131,8 +129,8 @@ def test_programming_error_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> Non
         cli.main(["plan"])
 
 
-def test_ctrl_c_exits_with_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object, **__: object) -> None:
+def test_ctrl_c_exits_with_130(bench, monkeypatch):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_invoke", interrupt)
@@ -141,7 +139,7 @@ def test_ctrl_c_exits_with_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     assert answer.err == "interrupted. Finished runs are saved; run the same command again to resume.\n"
 
 
-def test_only_the_requested_command_is_imported() -> None:
+def test_only_the_requested_command_is_imported():
     absent = [info.callback for info in build("table").registered_commands if info.name != "table"]
     assert all(callback is cli._not_imported for callback in absent)
     assert len(absent) == len(COMMANDS) - 1

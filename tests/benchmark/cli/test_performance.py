@@ -1,24 +1,21 @@
 """`bench perf`. The measurements are tested in profiling."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from fedprompt.benchmark.profiling import throughput as perf
 from fedprompt.benchmark.profiling import whole_runs as perf_runs
 from fedprompt.benchmark.profiling.whole_runs import CacheGain, Scale
-from tests.benchmark.conftest import Bench, refused
+from tests.benchmark.conftest import refused
 from tests.benchmark.profiling.test_throughput_plots import example
 
 
-def test_throughput_is_printed_and_saved_as_json_table_and_plot(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_throughput_is_printed_and_saved_as_json_table_and_plot(bench, monkeypatch, tmp_path):
     calls: list[tuple[object, ...]] = []
 
-    def measure(vit: object, batches: list[int], cohorts: list[int], repeats: int) -> perf.Throughput:
-        calls.append((vit.precision, batches, cohorts, repeats))  # type: ignore[attr-defined]
+    def measure(vit, batches, cohorts, repeats):
+        calls.append((vit.precision, batches, cohorts, repeats))
         return example()
 
     monkeypatch.setattr(perf, "measure", measure)
@@ -34,7 +31,7 @@ def test_throughput_is_printed_and_saved_as_json_table_and_plot(
     assert json.loads((tmp_path / "s" / f"{name}.json").read_text())["limit"] == 400
 
 
-def test_cache_and_scale_are_selected_by_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_and_scale_are_selected_by_name(bench, monkeypatch):
     monkeypatch.setattr(perf_runs, "cache_gain", lambda: CacheGain("head", 60, first=2.0, next=0.5, forgetful=20.0))
     text = "2.00 s with empty caches, 10.0 times faster; 0.50 s with filled caches, 40.0 times faster"
     assert text in bench("perf", "--what", "cache").out
@@ -50,7 +47,7 @@ def test_cache_and_scale_are_selected_by_name(bench: Bench, monkeypatch: pytest.
     ]
 
 
-def test_overhead_of_a_sweep_is_a_share(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overhead_of_a_sweep_is_a_share(bench, monkeypatch):
     loss = perf_runs.SweepLoss(runs=60, workers=2, lost=0.034, wall=70.0, inside=100.0)
     monkeypatch.setattr(perf_runs, "sweep_loss", lambda: loss)
     answer = bench("perf", "--what", "sweep").out
@@ -59,15 +56,15 @@ def test_overhead_of_a_sweep_is_a_share(bench: Bench, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("words", [("--batches", "0"), ("--cohorts", "a"), ("--batches", ""), ("--what", "fun")])
-def test_invalid_measurement_is_refused(bench: Bench, words: tuple[str, ...]) -> None:
+def test_invalid_measurement_is_refused(bench, words):
     refused(bench("perf", *words), words[0])
 
 
-def test_missing_gpu_is_named(bench: Bench) -> None:
+def test_missing_gpu_is_named(bench):
     refused(bench("perf", "--device", "cuda"), "--device cuda", "--device cpu")
 
 
-def test_unwritable_folder_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unwritable_folder_is_named(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(perf_runs, "cache_gain", lambda: CacheGain("head", 60, 2.0, 0.5, 20.0))
     (tmp_path / "file").touch()
     answer = bench("perf", "--what", "cache", "--save", "file")

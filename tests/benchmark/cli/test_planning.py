@@ -1,34 +1,33 @@
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from fedprompt.benchmark.planning import estimate as estimates
 from fedprompt.benchmark.planning.estimate import Estimate
-from tests.benchmark.conftest import SMALL, Answer, Bench, config, refused
+from tests.benchmark.conftest import SMALL, Answer, config, refused
 
 
 @pytest.fixture
-def estimated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def estimated(monkeypatch):
     """Replaces estimates by 60 s, 2 MB up and 3 MB down; returns the methods that were estimated."""
     timed: list[str] = []
 
-    def estimate(run: object) -> Estimate:
-        timed.append(run.method)  # type: ignore[attr-defined]
+    def estimate(run):
+        timed.append(run.method)
         return Estimate(60.0, 2_000_000, 3_000_000)
 
     monkeypatch.setattr(estimates, "estimate", estimate)
     return timed
 
 
-def plan(bench: Bench, *words: object) -> dict[str, float]:
+def plan(bench, *words):
     answer: Answer = bench("plan", *SMALL, *words, "--json")
     assert answer.code == 0, answer.err
-    return json.loads(answer.out)  # type: ignore[no-any-return]
+    return json.loads(answer.out)
 
 
-def test_plan_sums_over_pending_runs(bench: Bench, estimated: list[str], tmp_path: Path) -> None:
+def test_plan_sums_over_pending_runs(bench, estimated, tmp_path):
     found = plan(bench, "--methods", "head,fedvpt", "--seeds", "0,1,2", "--alpha", "0.1,1", "--workers", 3)
     assert (found["runs"], found["done"], found["to_run"], found["workers"]) == (12, 0, 12, 3)
     assert found["seconds"] == pytest.approx(12 * 60 / 3)
@@ -38,13 +37,11 @@ def test_plan_sums_over_pending_runs(bench: Bench, estimated: list[str], tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_plan_has_at_most_one_worker_per_run(bench: Bench, estimated: list[str]) -> None:
+def test_plan_has_at_most_one_worker_per_run(bench, estimated):
     assert plan(bench, "--method", "head", "--seed", 0, "--workers", 8)["workers"] == 1
 
 
-def test_finished_runs_are_not_planned_and_give_the_time_of_others(
-    bench: Bench, estimated: list[str], directory: Path, tmp_path: Path
-) -> None:
+def test_finished_runs_are_not_planned_and_give_the_time_of_others(bench, estimated, directory, tmp_path):
     shutil.copytree(directory, tmp_path / "runs")
     for seed, seconds in ((0, 100.0), (1, 200.0)):
         path = tmp_path / "runs" / config(seeds=(seed,)).run_id / "result.json"
@@ -58,37 +55,37 @@ def test_finished_runs_are_not_planned_and_give_the_time_of_others(
     assert found["seconds"] == 60  # another workload: estimated
 
 
-def test_failed_run_is_planned_again(bench: Bench, estimated: list[str], directory: Path) -> None:
+def test_failed_run_is_planned_again(bench, estimated, directory):
     found = plan(bench, "--methods", "head,fedvpt", "--seeds", "0,1", "--out", directory)
     assert (found["done"], found["to_run"]) == (3, 1)
 
 
-def test_nothing_is_timed_if_all_runs_are_done(bench: Bench, estimated: list[str], directory: Path) -> None:
+def test_nothing_is_timed_if_all_runs_are_done(bench, estimated, directory):
     answer = bench("plan", *SMALL, "--method", "head", "--seeds", "0,1", "--out", directory)
     assert answer.out == "2 runs: 2 done, 0 to run\n"
     assert answer.err == ""
     assert estimated == []
 
 
-def test_plan_prints_time_and_traffic(bench: Bench, estimated: list[str]) -> None:
+def test_plan_prints_time_and_traffic(bench, estimated):
     answer = bench("plan", *SMALL, "--method", "head", "--seeds", "0,1,2", "--workers", 1)
     assert answer.out.startswith("3 runs: 0 done, 3 to run\nabout 3.0 min with 1 workers, ")
     assert "6.0 MB up and 9.0 MB down" in answer.out
 
 
-def test_plan_times_real_steps(bench: Bench) -> None:
+def test_plan_times_real_steps(bench):
     found = plan(bench, "--methods", "head,local", "--seed", 0)
     assert found["to_run"] == 2
     assert found["seconds"] > 0
 
 
-def test_plan_refuses_what_a_sweep_refuses(bench: Bench, tmp_path: Path) -> None:
+def test_plan_refuses_what_a_sweep_refuses(bench, tmp_path):
     refused(bench("plan", "--methods", "nonsense"), "nonsense")
     refused(bench("plan", "--clients", 4, "--held-out", 4), "--held-out 4")
     assert not list(tmp_path.iterdir())
 
 
-def test_paper_preset_is_planned_without_data_and_weights(bench: Bench, tmp_path: Path) -> None:
+def test_paper_preset_is_planned_without_data_and_weights(bench, tmp_path):
     small = ("--backbone", "vit_tiny_patch16_224", "--image-size", 32, "--data-root", tmp_path)
     answer = bench("plan", "--preset", "paper-cifar100", "--methods", "head,fedvpt", *small, "--workers", 1, "--json")
     assert answer.code == 0, answer.err

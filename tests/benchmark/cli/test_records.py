@@ -2,7 +2,6 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,25 +14,25 @@ from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.results.records.files import own_settings
 from fedprompt.results.report.command import command
-from tests.benchmark.conftest import SMALL, Bench, config, refused
+from tests.benchmark.conftest import SMALL, config, refused
 
 
 @pytest.fixture
-def runs(directory: Path, tmp_path: Path) -> Path:
+def runs(directory, tmp_path):
     """A writable copy of the directory of runs: three done, one failed."""
     return Path(shutil.copytree(directory, tmp_path / "runs"))
 
 
-def ids(place: Path) -> set[str]:
+def ids(place):
     return {path.name for path in place.iterdir() if not path.name.startswith(".")}
 
 
-def edit(place: Path, run_id: str, **change: object) -> None:
+def edit(place, run_id, **change):
     path = place / run_id / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
 
-def test_export_writes_one_file(bench: Bench, runs: Path, tmp_path: Path) -> None:
+def test_export_writes_one_file(bench, runs, tmp_path):
     assert bench("export", runs, "all.parquet").code == 0
     answer = bench("export", runs, "clients.csv", "--what", "clients")
     assert answer.err == f"60 clients of {runs} in clients.csv\n"
@@ -41,7 +40,7 @@ def test_export_writes_one_file(bench: Bench, runs: Path, tmp_path: Path) -> Non
     refused(bench("export", runs, "all.txt"), "all.txt")
 
 
-def test_merge_copies_identical_runs_once_and_replaces_failed_runs(bench: Bench, runs: Path, tmp_path: Path) -> None:
+def test_merge_copies_identical_runs_once_and_replaces_failed_runs(bench, runs, tmp_path):
     other = Path(shutil.copytree(runs, tmp_path / "other"))
     (failed,) = (entry.run_id for entry in Store(other).entries() if entry.status == "failed")
     edit(other, failed, status="done")
@@ -56,7 +55,7 @@ def test_merge_copies_identical_runs_once_and_replaces_failed_runs(bench: Bench,
     assert bench("merge", runs, other, "--out", "all").err == "0 runs copied into all, 8 already present\n"
 
 
-def test_merge_copies_which_runs_were_tuned(bench: Bench, runs: Path, tmp_path: Path) -> None:
+def test_merge_copies_which_runs_were_tuned(bench, runs, tmp_path):
     other = Path(shutil.copytree(runs, tmp_path / "other"))
     first, second, *_ = sorted(ids(runs))
     Store(runs).add_method_overrides({first: {"trials": 3}})
@@ -65,14 +64,14 @@ def test_merge_copies_which_runs_were_tuned(bench: Bench, runs: Path, tmp_path: 
     assert own_settings(tmp_path / "all") == {first: {"trials": 3}, second: {"trials": 5}}
 
 
-def test_merge_refuses_conflicting_runs_and_copies_nothing(bench: Bench, runs: Path, tmp_path: Path) -> None:
+def test_merge_refuses_conflicting_runs_and_copies_nothing(bench, runs, tmp_path):
     other, run_id = Path(shutil.copytree(runs, tmp_path / "other")), config().run_id
     edit(other, run_id, metrics={"seen": {"mean": 1.0}})
     refused(bench("merge", runs, other, "--out", "all"), run_id, str(other), str(runs))
     assert not (tmp_path / "all").exists()
 
 
-def test_merge_refuses_links(bench: Bench, runs: Path, tmp_path: Path) -> None:
+def test_merge_refuses_links(bench, runs, tmp_path):
     (tmp_path / "secret").write_text("not of this directory")
     log = runs / config().run_id / "log.txt"
     log.unlink()
@@ -80,7 +79,7 @@ def test_merge_refuses_links(bench: Bench, runs: Path, tmp_path: Path) -> None:
     refused(bench("merge", runs, "--out", "all"), str(log), "link")
 
 
-def test_prune_lists_before_it_deletes(bench: Bench, runs: Path) -> None:
+def test_prune_lists_before_it_deletes(bench, runs):
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     (runs / ".unfinished-1-abc").mkdir()
     before = sorted(os.listdir(runs))
@@ -97,7 +96,7 @@ def test_prune_lists_before_it_deletes(bench: Bench, runs: Path) -> None:
     assert bench("prune", runs).out == ""
 
 
-def test_prune_by_grid_and_by_commit_keeps_the_rest(bench: Bench, runs: Path) -> None:
+def test_prune_by_grid_and_by_commit_keeps_the_rest(bench, runs):
     kept = {config(seeds=(seed,)).run_id for seed in (0, 1)}
     assert (
         bench("prune", runs, "--outside", "--keep-failed", *SMALL, "--method", "head", "--seeds", "0,1", "--yes").code
@@ -110,13 +109,13 @@ def test_prune_by_grid_and_by_commit_keeps_the_rest(bench: Bench, runs: Path) ->
     assert len(answer.out.splitlines()) == 1
 
 
-def test_prune_deletes_interrupted_runs_only_with_unfinished(bench: Bench, runs: Path) -> None:
+def test_prune_deletes_interrupted_runs_only_with_unfinished(bench, runs):
     CheckpointFiles(Store(runs)).save("f" * 16, b"a checkpoint")
     assert "f" * 16 not in bench("prune", runs).out
     assert f"{runs / ('f' * 16)}: interrupted" in bench("prune", runs, "--unfinished").out
 
 
-def test_prune_keeps_what_an_active_sweep_uses(bench: Bench, runs: Path) -> None:
+def test_prune_keeps_what_an_active_sweep_uses(bench, runs):
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     CheckpointFiles(Store(runs)).save("f" * 16, b"a checkpoint")
     locks = Locks(runs / FOLDER)
@@ -132,7 +131,7 @@ def test_prune_keeps_what_an_active_sweep_uses(bench: Bench, runs: Path) -> None
     assert bench("prune", runs).out.startswith(f"{runs / failed}: failed")
 
 
-def test_prune_keeps_a_run_that_is_locked_or_written_after_listing(runs: Path) -> None:
+def test_prune_keeps_a_run_that_is_locked_or_written_after_listing(runs):
     (removable,) = prune.find(runs)
     locks = Locks(runs / FOLDER)
     assert locks.acquire(removable.path.name)
@@ -148,7 +147,7 @@ def test_prune_keeps_a_run_that_is_locked_or_written_after_listing(runs: Path) -
     assert not again.path.exists()
 
 
-def test_reproduce_repeats_a_run_bit_for_bit(bench: Bench, runs: Path) -> None:
+def test_reproduce_repeats_a_run_bit_for_bit(bench, runs):
     before = sorted(os.listdir(runs))
     answer = bench("reproduce", config().run_id, "--out", runs)
     assert answer.code == 0, answer.out
@@ -157,7 +156,7 @@ def test_reproduce_repeats_a_run_bit_for_bit(bench: Bench, runs: Path) -> None:
     assert sorted(os.listdir(runs)) == before
 
 
-def test_reproduce_lists_differences_of_numbers_and_environment(bench: Bench, runs: Path) -> None:
+def test_reproduce_lists_differences_of_numbers_and_environment(bench, runs):
     place = runs / config().run_id
     record = json.loads((place / "result.json").read_text())
     metrics = record["metrics"] | {"seen": record["metrics"]["seen"] | {"mean": 2.0}}
@@ -173,16 +172,14 @@ def test_reproduce_lists_differences_of_numbers_and_environment(bench: Bench, ru
     assert (answer.code, "1 numbers differ" in answer.out) == (1, True)
 
 
-def test_reproduce_refuses_unknown_and_failed_runs(bench: Bench, runs: Path) -> None:
+def test_reproduce_refuses_unknown_and_failed_runs(bench, runs):
     refused(bench("reproduce", runs / "0123456789abcdef"), "has no run 0123456789abcdef")
     refused(bench("reproduce", "../../etc/passwd"), "passwd", "not a run id")
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     refused(bench("reproduce", runs / failed), "failed")
 
 
-def test_reproduce_loads_only_plugins_named_by_the_user(
-    bench: Bench, plugin: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_reproduce_loads_only_plugins_named_by_the_user(bench, plugin, tmp_path):
     own = plugin("own")
     assert bench("run", "--method", "own", "--plugin", own, *SMALL, "--out", "own").code == 0
     (place,) = (tmp_path / "own").iterdir()
@@ -201,7 +198,7 @@ def test_reproduce_loads_only_plugins_named_by_the_user(
         {"partition": "pathological", "classes_per_client": 2, "skip_corrupt": True},
     ],
 )
-def test_command_of_a_run_defines_the_same_run(given: dict[str, object]) -> None:
+def test_command_of_a_run_defines_the_same_run(given):
     from fedprompt.benchmark.cli.grid_options import ALIASES, LISTS
     from fedprompt.benchmark.config.options import Options, options
 

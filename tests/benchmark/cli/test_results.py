@@ -14,7 +14,7 @@ from tests.benchmark.conftest import Bench, config, refused
 from tests.benchmark.runs.test_locks import abandon
 
 
-def test_status_counts_runs_and_shows_failures(bench: Bench, directory: Path) -> None:
+def test_status_counts_runs_and_shows_failures(bench, directory):
     answer = bench("status", directory)
     assert answer.code == 0
     assert answer.err == ""
@@ -26,7 +26,7 @@ def test_status_counts_runs_and_shows_failures(bench: Bench, directory: Path) ->
     assert len(lines) == 3
 
 
-def test_status_prints_json(bench: Bench, directory: Path) -> None:
+def test_status_prints_json(bench, directory):
     found = json.loads(bench("status", directory, "--json").out)
     run = config(methods=("fedvpt",), seeds=(1,))
     assert (found["done"], found["failed"]) == (3, 1)
@@ -46,7 +46,7 @@ def test_status_prints_json(bench: Bench, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "csv", "md", "latex", "json"])
-def test_table_of_every_format_names_every_method(kind: str, bench: Bench, directory: Path) -> None:
+def test_table_of_every_format_names_every_method(kind, bench, directory):
     answer = bench("table", directory, "--format", kind)
     assert answer.code == 0
     assert answer.err == ""
@@ -54,11 +54,11 @@ def test_table_of_every_format_names_every_method(kind: str, bench: Bench, direc
     assert "fedvpt" in answer.out
 
 
-def test_table_marks_failed_runs(bench: Bench, directory: Path) -> None:
+def test_table_marks_failed_runs(bench, directory):
     assert "failed" in bench("table", directory).out
 
 
-def test_table_in_json_contains_means_over_seeds(bench: Bench, directory: Path) -> None:
+def test_table_in_json_contains_means_over_seeds(bench, directory):
     answer = bench("table", directory, "--json")
     assert bench("table", directory, "--format", "json").out == answer.out
     means = [
@@ -70,13 +70,13 @@ def test_table_in_json_contains_means_over_seeds(bench: Bench, directory: Path) 
     assert (row["seeds"], row["failed"]) == (2, 0)
 
 
-def test_methods_of_one_sweep_share_their_setting(bench: Bench, directory: Path) -> None:
+def test_methods_of_one_sweep_share_their_setting(bench, directory):
     rows = list(csv.DictReader(io.StringIO(bench("table", directory, "--format", "csv").out)))
     assert {row["method"] for row in rows} == {"head", "fedvpt"}
     assert {row["setting"] for row in rows} - {"per run"} == {"digits dirichlet(0.5)"}
 
 
-def test_table_shows_the_chosen_metrics(bench: Bench, directory: Path) -> None:
+def test_table_shows_the_chosen_metrics(bench, directory):
     answer = bench("table", directory, "--metric", "seen.std", "--format", "csv")
     assert "seen.std" in answer.out
     assert "held_out.mean" not in answer.out
@@ -88,7 +88,7 @@ def test_table_shows_the_chosen_metrics(bench: Bench, directory: Path) -> None:
     assert "held_out.mean" in both.out
 
 
-def test_table_shows_prior_corrected_rows_families_and_differences(bench: Bench, directory: Path) -> None:
+def test_table_shows_prior_corrected_rows_families_and_differences(bench, directory):
     both = bench("table", directory, "--prior", "--metric", "seen.mean", "--group", "family")
     assert both.err == ""
     assert {"head:", "head+prior", "global prompts:"} <= {line.split("  ")[0].strip() for line in both.out.splitlines()}
@@ -96,7 +96,7 @@ def test_table_shows_prior_corrected_rows_families_and_differences(bench: Bench,
     assert {(row["method"], row["n"]) for row in rows} == {("fedvpt", 1)}
 
 
-def test_figures_are_drawn_in_the_given_folder(bench: Bench, directory: Path, tmp_path: Path) -> None:
+def test_figures_are_drawn_in_the_given_folder(bench, directory, tmp_path):
     answer = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
     assert answer.code == 0
     assert answer.err == ""
@@ -106,14 +106,14 @@ def test_figures_are_drawn_in_the_given_folder(bench: Bench, directory: Path, tm
     assert (tmp_path / "drawn" / "per_client.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_report_is_written_to_the_given_file(bench: Bench, directory: Path, tmp_path: Path) -> None:
+def test_report_is_written_to_the_given_file(bench, directory, tmp_path):
     answer = bench("report", directory, "--out", "out/report.html")
     assert (answer.code, answer.err) == (0, "")
     assert Path(answer.out.strip()) == Path("out/report.html")
     assert "<!doctype html>" in (tmp_path / "out" / "report.html").read_text()[:40]
 
 
-def test_drawn_figures_are_listed_in_json(bench: Bench, directory: Path) -> None:
+def test_drawn_figures_are_listed_in_json(bench, directory):
     answer = bench("figure", directory, "per_client", "--out", "drawn", "--json")
     assert answer.code == 0
     assert json.loads(answer.out)
@@ -136,9 +136,7 @@ def test_drawn_figures_are_listed_in_json(bench: Bench, directory: Path) -> None
         (["report", "absent"], "absent"),
     ],
 )
-def test_invalid_arguments_are_refused_by_name(
-    words: list[str], named: str, bench: Bench, directory: Path, tmp_path: Path
-) -> None:
+def test_invalid_arguments_are_refused_by_name(words, named, bench, directory, tmp_path):
     refused(bench(*(str(directory) if word == "DIR" else word for word in words)), named)
     assert not list(tmp_path.iterdir())
 
@@ -156,9 +154,7 @@ def test_invalid_record_is_named(
     refused(bench(command, "runs"), named, run_id)
 
 
-def test_status_shows_running_and_abandoned_runs_and_other_commits(
-    bench: Bench, directory: Path, tmp_path: Path
-) -> None:
+def test_status_shows_running_and_abandoned_runs_and_other_commits(bench, directory, tmp_path):
     shutil.copytree(directory, tmp_path / "runs")
     place = tmp_path / "runs" / config().run_id / "result.json"
     result = json.loads(place.read_text())
@@ -182,7 +178,7 @@ def test_status_shows_running_and_abandoned_runs_and_other_commits(
     assert found["other_commits"] == {"abc123": [config().run_id]}
 
 
-def test_status_follows_a_sweep_until_it_ends(bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_follows_a_sweep_until_it_ends(bench, directory, monkeypatch):
     now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
     told = [
         {"here:99": now},
@@ -197,7 +193,7 @@ def test_status_follows_a_sweep_until_it_ends(bench: Bench, directory: Path, mon
 
 
 @pytest.mark.parametrize("file", ["rounds.parquet", "clients.parquet"])
-def test_truncated_table_is_named_with_the_remedy(file: str, bench: Bench, directory: Path, tmp_path: Path) -> None:
+def test_truncated_table_is_named_with_the_remedy(file, bench, directory, tmp_path):
     shutil.copytree(directory, tmp_path / "runs")
     path = tmp_path / "runs" / config().run_id / file
     path.write_bytes(path.read_bytes()[:100])

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +15,24 @@ import torch
 
 from fedprompt.benchmark.backbone import embedded
 from fedprompt.benchmark.runs import worker
-from fedprompt.benchmark.runs.record import Record
 from tests.benchmark.conftest import SMALL, Bench, config, configs, refused
 
 SWEEP = ("sweep", *SMALL, "--workers", 1, "--out", "runs")
 RAISES = "def logits(self, vit, batch, state): raise ArithmeticError('on purpose')"
 
 
-def records(directory: Path) -> dict[str, dict[str, object]]:
+def records(directory):
     return {path.parent.name: json.loads(path.read_text()) for path in directory.glob("*/result.json")}
 
 
-def test_run_prints_a_summary_and_saves_the_record(bench: Bench, tmp_path: Path, executed: list[str]) -> None:
+def test_run_prints_a_summary_and_saves_the_record(bench, tmp_path, executed):
     words = ("run", "--method", "local", *SMALL, "--out", "runs")
     answer = bench(*words)
     assert answer.code == 0
     run = config(methods=("local",))
     (result,) = records(tmp_path / "runs").values()
     assert result["run_id"] == run.run_id
-    mean = result["metrics"]["seen"]["mean"]  # type: ignore[index]
+    mean = result["metrics"]["seen"]["mean"]
     assert f"runs/{run.run_id}" in answer.out
     assert f"seen: mean {100 * mean:.1f}%" in answer.out
     assert "held-out: n/a" in answer.out
@@ -44,16 +42,14 @@ def test_run_prints_a_summary_and_saves_the_record(bench: Bench, tmp_path: Path,
     assert executed == [run.run_id]
 
 
-def test_run_prints_its_record_as_json(bench: Bench, tmp_path: Path) -> None:
+def test_run_prints_its_record_as_json(bench, tmp_path):
     answer = bench("run", "--method", "head", *SMALL, "--seed", 3, "--json")
     (result,) = records(tmp_path / "runs" / "default").values()
     assert json.loads(answer.out) == result
     assert result["seed"] == 3
 
 
-def test_failed_run_prints_its_error_and_exits_with_1(
-    bench: Bench, plugin: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_failed_run_prints_its_error_and_exits_with_1(bench, plugin, tmp_path):
     answer = bench("run", "--method", "own", "--plugin", plugin(body=RAISES), *SMALL)
     assert answer.code == 1
     assert "ArithmeticError: on purpose" in answer.err
@@ -63,21 +59,19 @@ def test_failed_run_prints_its_error_and_exits_with_1(
     assert bench("run", "--method", "own", "--plugin", tmp_path / "own_plugin.py", *SMALL, "--json").code == 1
 
 
-def test_diverging_training_is_a_failed_run(bench: Bench) -> None:
+def test_diverging_training_is_a_failed_run(bench):
     answer = bench("run", "--method", "fedvpt", *SMALL, "--lr", "1e30", "--rounds", 2)
     assert answer.code == 1
     assert "is not finite; lower --lr" in answer.err
 
 
-def test_run_refuses_several_runs(bench: Bench, tmp_path: Path) -> None:
+def test_run_refuses_several_runs(bench, tmp_path):
     refused(bench("run", *SMALL), "bench sweep")
     refused(bench("run", "--method", "head", "--seeds", "0,1"), "one run, not 2")
     assert not list(tmp_path.iterdir())
 
 
-def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(
-    bench: Bench, tmp_path: Path, executed: list[str]
-) -> None:
+def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(bench, tmp_path, executed):
     words = (*SWEEP, "--methods", "head,fedvpt", "--seeds", "0,1")
     answer = bench(*words)
     assert answer.code == 0
@@ -99,7 +93,7 @@ def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_extended_sweep_runs_only_new_runs(bench: Bench, executed: list[str]) -> None:
+def test_extended_sweep_runs_only_new_runs(bench, executed):
     bench(*SWEEP, "--method", "head", "--seeds", "0")
     answer = bench(*SWEEP, "--methods", "head,fedncm", "--seeds", "0,1", "--alpha", "0.5,5")
     assert "8 runs, 1 already done" in answer.err
@@ -110,9 +104,7 @@ def test_extended_sweep_runs_only_new_runs(bench: Bench, executed: list[str]) ->
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_failing_method_does_not_stop_others_and_is_retried(
-    bench: Bench, plugin: Callable[..., Path], tmp_path: Path, executed: list[str]
-) -> None:
+def test_failing_method_does_not_stop_others_and_is_retried(bench, plugin, tmp_path, executed):
     words = (*SWEEP, "--methods", "own,head", "--seeds", "0,1", "--plugin", plugin(body=RAISES))
     answer = bench(*words)
     assert answer.code == 1
@@ -132,14 +124,14 @@ def test_failing_method_does_not_stop_others_and_is_retried(
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_table_is_printed_if_every_run_failed(bench: Bench, plugin: Callable[..., Path]) -> None:
+def test_table_is_printed_if_every_run_failed(bench, plugin):
     answer = bench(*SWEEP, "--method", "own", "--seed", 0, "--plugin", plugin(body=RAISES))
     assert answer.code == 1
     assert "failed" in answer.out
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_same_seed_gives_the_same_files_except_for_times(bench: Bench, tmp_path: Path, small_data) -> None:
+def test_same_seed_gives_the_same_files_except_for_times(bench, tmp_path, small_data):
     grid = ("--methods", "pep-fedpt,local", "--datasets", small_data, "--clients", 5, "--participation", 0.5)
     for out in ("one", "two"):
         assert bench(*SWEEP, *grid, "--seed", 0, "--out", out).code == 0
@@ -157,16 +149,14 @@ def test_same_seed_gives_the_same_files_except_for_times(bench: Bench, tmp_path:
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_ctrl_c_keeps_finished_runs_and_the_sweep_can_be_resumed(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_keeps_finished_runs_and_the_sweep_can_be_resumed(bench, tmp_path, monkeypatch):
     execute, ran = worker.execute, list[str]()
 
-    def interrupted(run: object, *rest: object) -> Record:
+    def interrupted(run, *rest):
         if len(ran) == 1:
             raise KeyboardInterrupt
-        ran.append(run.run_id)  # type: ignore[attr-defined]
-        return execute(run, *rest)  # type: ignore[arg-type]
+        ran.append(run.run_id)
+        return execute(run, *rest)
 
     words = (*SWEEP, "--method", "head", "--seeds", "0,1,2")
     with monkeypatch.context() as broken:
@@ -182,8 +172,8 @@ def test_ctrl_c_keeps_finished_runs_and_the_sweep_can_be_resumed(
     assert len(records(tmp_path / "runs")) == 3
 
 
-def test_ctrl_c_says_how_to_resume(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> Record:
+def test_ctrl_c_says_how_to_resume(bench, monkeypatch):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worker, "execute", interrupt)
@@ -200,7 +190,7 @@ main()
 
 
 @pytest.mark.slow
-def test_sigint_ends_a_process_with_130(tmp_path: Path) -> None:
+def test_sigint_ends_a_process_with_130(tmp_path):
     words = ("sweep", "--method", "head", "--rounds", "100000", "--seeds", "0,1", "--workers", "1")
     with subprocess.Popen(
         [sys.executable, "-c", LISTENING, *words, "--out", str(tmp_path / "runs")],
@@ -220,16 +210,16 @@ def test_sigint_ends_a_process_with_130(tmp_path: Path) -> None:
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def npz(path: Path, **changes: object) -> str:
+def npz(path, **changes):
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3)).astype(np.uint8)
     labels = np.arange(24) % 3
     arrays = {"train_x": images, "train_y": labels, "test_x": images, "test_y": labels} | changes
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})  # type: ignore[arg-type]
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     return f"npz:{path}"
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_own_images_can_be_swept_and_moved(bench: Bench, tmp_path: Path, executed: list[str]) -> None:
+def test_own_images_can_be_swept_and_moved(bench, tmp_path, executed):
     assert bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", npz(tmp_path / "own.npz")).code == 0
     (tmp_path / "own.npz").rename(tmp_path / "moved.npz")
     answer = bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", f"npz:{tmp_path / 'moved.npz'}")
@@ -286,15 +276,13 @@ def test_usage_error_is_reported_and_leaves_no_files(
         ({"train_y": np.full(24, "cat")}, "train_y"),
     ],
 )
-def test_invalid_npz_is_refused_by_array(changes: dict[str, object], named: str, bench: Bench, tmp_path: Path) -> None:
+def test_invalid_npz_is_refused_by_array(changes, named, bench, tmp_path):
     refused(bench("sweep", "--methods", "head", "--datasets", npz(tmp_path / "own.npz", **changes)), named, "own.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["own.npz"]
 
 
 @pytest.mark.parametrize("backbone", ["bench_vit_patch8_32", "test_vit"])
-def test_weights_of_another_architecture_are_refused_and_leave_no_files(
-    backbone: str, bench: Bench, tmp_path: Path
-) -> None:
+def test_weights_of_another_architecture_are_refused_and_leave_no_files(backbone, bench, tmp_path):
     state = embedded.build(32).state_dict()
     torch.save(state if backbone == "test_vit" else {"cls_token": state["cls_token"]}, tmp_path / "other.pt")
     words = ("--methods", "head", "--backbone", backbone, "--checkpoint", "other.pt")
@@ -311,14 +299,12 @@ def test_weights_of_another_architecture_are_refused_and_leave_no_files(
         ("x = 1", "registers no method"),
     ],
 )
-def test_broken_plugin_is_refused(
-    text: str, named: str, bench: Bench, plugin: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_broken_plugin_is_refused(text, named, bench, plugin, tmp_path):
     refused(bench("sweep", "--methods", "head", "--plugin", plugin(text=text)), named, "own_plugin.py")
     assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"own_plugin.py"}
 
 
-def test_file_in_place_of_the_directory_is_not_changed(bench: Bench, tmp_path: Path) -> None:
+def test_file_in_place_of_the_directory_is_not_changed(bench, tmp_path):
     (tmp_path / "taken").write_text("notes")
     for command in ("sweep", "run"):
         refused(
@@ -330,7 +316,7 @@ def test_file_in_place_of_the_directory_is_not_changed(bench: Bench, tmp_path: P
 @pytest.mark.parametrize(
     ("text", "named"), [('{"format": 2, "status": "done"}', "record format 2"), ("{", "delete its directory")]
 )
-def test_invalid_record_is_not_changed(text: str, named: str, bench: Bench, tmp_path: Path) -> None:
+def test_invalid_record_is_not_changed(text, named, bench, tmp_path):
     place = tmp_path / "runs" / config().run_id
     place.mkdir(parents=True)
     (place / "result.json").write_text(text)
@@ -342,9 +328,7 @@ def test_invalid_record_is_not_changed(text: str, named: str, bench: Bench, tmp_
 
 
 @pytest.mark.parametrize(("name", "value"), [("BENCH_CACHE_GB", "much"), ("BENCH_CACHE", "file/inside")])
-def test_invalid_cache_is_refused_before_anything_runs(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
-) -> None:
+def test_invalid_cache_is_refused_before_anything_runs(bench, monkeypatch, tmp_path, name, value):
     (tmp_path / "file").touch()
     monkeypatch.setenv(name, value)
     refused(bench("run", "--method", "head", *SMALL), name)

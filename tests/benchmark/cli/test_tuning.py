@@ -1,29 +1,23 @@
 """`bench tune`: its choice and its trials, resuming, failures, and usage errors."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs import worker
-from fedprompt.benchmark.runs.record import Record
 from fedprompt.results.figures import drawing as figures
-from tests.benchmark.conftest import SMALL, Bench, refused
+from tests.benchmark.conftest import SMALL, refused
 
 TUNE = ("tune", *SMALL, "--seed", 0, "--workers", 1)
 
 
-def content(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())  # type: ignore[no-any-return]
+def content(path):
+    return yaml.safe_load(path.read_text())
 
 
-def test_every_method_gets_the_same_trials_and_a_sweep_uses_the_best(
-    bench: Bench, tmp_path: Path, executed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_method_gets_the_same_trials_and_a_sweep_uses_the_best(bench, tmp_path, executed, monkeypatch):
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
     words = (*TUNE, "--methods", "head,fedvpt,fedncm", "--grid", "lr=0.00001,0.05", "--out", "runs")
     answer = bench(*words)
@@ -56,12 +50,12 @@ def test_every_method_gets_the_same_trials_and_a_sweep_uses_the_best(
     assert "head lr=0.3" in both
 
 
-def test_test_labels_do_not_affect_the_choice(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_test_labels_do_not_affect_the_choice(bench, tmp_path, monkeypatch):
     words = (*TUNE, "--method", "head", "--grid", "lr=0.001,0.05,5", "--partition", "iid")
     assert bench(*words, "--out", "one").code == 0
     whole = runner.dataset
 
-    def relabelled(config: Any) -> Any:
+    def relabelled(config):
         data = whole(config)
         return replace(data, test_y=(data.test_y + 1) % 10)
 
@@ -73,13 +67,11 @@ def test_test_labels_do_not_affect_the_choice(bench: Bench, tmp_path: Path, monk
     assert scores[0] != scores[1]  # the test scores did change
 
 
-def test_ctrl_c_keeps_finished_trials_and_tuning_can_be_resumed(
-    bench: Bench, tmp_path: Path, executed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_keeps_finished_trials_and_tuning_can_be_resumed(bench, tmp_path, executed, monkeypatch):
     words = (*TUNE, "--method", "head", "--grid", "lr=0.01,0.02,0.03", "--out", "runs")
     counted = worker.execute
 
-    def interrupted(run: Any, *rest: Any) -> Record:
+    def interrupted(run, *rest):
         if len(executed) == 2:
             raise KeyboardInterrupt
         return counted(run, *rest)
@@ -94,7 +86,7 @@ def test_ctrl_c_keeps_finished_trials_and_tuning_can_be_resumed(
     assert len(content(tmp_path / "runs" / "tuned.yaml")["tuning"]["trials"]["head"]) == 3
 
 
-def test_failed_trial_is_recorded_and_not_chosen(bench: Bench, tmp_path: Path, small_data) -> None:
+def test_failed_trial_is_recorded_and_not_chosen(bench, tmp_path, small_data):
     small = ("--datasets", small_data, "--clients", 5, "--rounds", 2)
     answer = bench(*TUNE, *small, "--method", "fedvpt", "--grid", "lr=1e30,0.01", "--out", "runs")
     assert answer.code == 0, answer.err
@@ -104,7 +96,7 @@ def test_failed_trial_is_recorded_and_not_chosen(bench: Bench, tmp_path: Path, s
     assert [t["failed"] for t in found["tuning"]["trials"]["fedvpt"]] == [1, 0]
 
 
-def test_method_whose_trials_all_fail_has_no_choice(bench: Bench, plugin: Callable[..., Path], tmp_path: Path) -> None:
+def test_method_whose_trials_all_fail_has_no_choice(bench, plugin, tmp_path):
     raises = plugin(body="def logits(self, vit, batch, state): raise ArithmeticError('on purpose')")
     answer = bench(*TUNE, "--methods", "own,head", "--plugin", raises, "--grid", "lr=0.1", "--out", "runs")
     assert answer.code == 1
@@ -114,7 +106,7 @@ def test_method_whose_trials_all_fail_has_no_choice(bench: Bench, plugin: Callab
     assert found["tuning"]["trials"]["own"][0]["validation"] is None
 
 
-def test_dry_run_counts_runs_and_runs_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_dry_run_counts_runs_and_runs_nothing(bench, tmp_path):
     grid = ("--grid", "lr=0.001..1:log", "--grid", "fedvpt.tokens=1..20", "--draws", 5)
     answer = bench(
         "tune", *SMALL, "--methods", "head,fedvpt,fedncm", "--seeds", "0,1", "--alpha", "0.1,1", *grid, "--dry-run"
@@ -135,8 +127,6 @@ def test_dry_run_counts_runs_and_runs_nothing(bench: Bench, tmp_path: Path) -> N
         (["--set", "fedvpt.tokens=3"], "--methods"),
     ],
 )
-def test_usage_error_is_reported_and_leaves_no_files(
-    words: list[str], named: str, bench: Bench, tmp_path: Path
-) -> None:
+def test_usage_error_is_reported_and_leaves_no_files(words, named, bench, tmp_path):
     refused(bench(*TUNE, "--method", "head", *words), named)
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,3 @@
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from fedprompt.benchmark.config.options import Options, options
@@ -11,7 +8,7 @@ from fedprompt.methods.errors import MethodError
 from tests.benchmark.conftest import configs
 
 
-def test_grid_is_ordered_by_setting_method_and_seed() -> None:
+def test_grid_is_ordered_by_setting_method_and_seed():
     runs = configs(methods=("head", "fedvpt"), alpha=(1.0, 0.1), seeds=(3, 1))
     assert [(r.alpha, r.method, r.seed) for r in runs] == [
         (alpha, method, seed) for alpha in (1.0, 0.1) for method in ("head", "fedvpt") for seed in (3, 1)
@@ -20,57 +17,57 @@ def test_grid_is_ordered_by_setting_method_and_seed() -> None:
 
 
 @pytest.mark.parametrize("twice", [{"seeds": (0, 0)}, {"alpha": (0.5, 0.5)}, {"datasets": ("digits", "digits")}])
-def test_repeated_value_is_run_once(twice: dict[str, Any]) -> None:
+def test_repeated_value_is_run_once(twice):
     assert len(configs(**twice)) == 1
 
 
-def test_all_selects_every_method_once() -> None:
+def test_all_selects_every_method_once():
     from fedprompt.methods import registry
 
     runs = configs(methods=("all",))
     assert sorted(run.method for run in runs) == sorted(registry.METHODS)
 
 
-def test_default_grid_is_every_method_on_digits_with_three_seeds() -> None:
+def test_default_grid_is_every_method_on_digits_with_three_seeds():
     runs = options({}).grid()
     assert {(run.dataset, run.alpha) for run in runs} == {("digits", 0.5)}
     assert {run.seed for run in runs} == {0, 1, 2}
 
 
-def test_partition_without_alpha_has_one_setting() -> None:
+def test_partition_without_alpha_has_one_setting():
     (run,) = configs(partition="iid")
     assert run.alpha is None
     assert run.federation.label == "iid"
 
 
-def refusal(error: type[Exception], **given: Any) -> str:
+def refusal(error, **given):
     with pytest.raises(error) as raised:
         configs(**given)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
-def test_alpha_without_effect_is_refused() -> None:
+def test_alpha_without_effect_is_refused():
     text = refusal(DataError, partition="iid", alpha=(0.1, 1.0))
     assert "--alpha 0.1 " in text
     assert "--partition iid" in text
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
-def test_alpha_out_of_range_is_refused(alpha: float) -> None:
+def test_alpha_out_of_range_is_refused(alpha):
     assert f"--alpha {alpha:g}" in refusal(DataError, alpha=(alpha,))
 
 
-def test_unknown_partition_is_refused() -> None:
+def test_unknown_partition_is_refused():
     assert "dirichlet" in refusal(DataError, partition="dirichlett")
 
 
 @pytest.mark.parametrize(("held_out", "clients"), [(4, 4), (9, 4), (0.99, 4)])
-def test_federation_without_training_clients_is_refused(held_out: float, clients: int) -> None:
+def test_federation_without_training_clients_is_refused(held_out, clients):
     assert f"at most {clients - 1}" in refusal(DataError, held_out=held_out, clients=clients)
 
 
-def test_fractional_number_of_held_out_clients_is_refused() -> None:
+def test_fractional_number_of_held_out_clients_is_refused():
     assert "--held-out 1.5" in refusal(DataError, held_out=1.5)
 
 
@@ -82,21 +79,21 @@ OUT_OF_RANGE = [
 
 
 @pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
-def test_option_out_of_range_is_named_with_its_value(name: str, value: object) -> None:
+def test_option_out_of_range_is_named_with_its_value(name, value):
     assert refusal(ConfigError, **{name: value}).startswith(f"--{name.replace('_', '-')} {value}: ")
 
 
 @pytest.mark.parametrize(("name", "value"), [("clients", 1), ("held_out", -0.1), ("held_out", float("nan"))])
-def test_partition_option_out_of_range_is_named_with_its_value(name: str, value: float) -> None:
+def test_partition_option_out_of_range_is_named_with_its_value(name, value):
     assert refusal(DataError, **{name: value}).startswith(f"--{name.replace('_', '-')} {value} ")
 
 
-def test_unknown_option_is_refused() -> None:
+def test_unknown_option_is_refused():
     with pytest.raises(ConfigError, match="--round"):
         options({"round": 3})
 
 
-def test_field_of_a_method_outside_the_grid_is_refused() -> None:
+def test_field_of_a_method_outside_the_grid_is_refused():
     text = refusal(ConfigError, methods=("head",), set=("fedvpt.tokens=5",))
     assert "--set fedvpt" in text
     assert "--methods" in text
@@ -105,29 +102,29 @@ def test_field_of_a_method_outside_the_grid_is_refused() -> None:
 @pytest.mark.parametrize(
     "text", ["fedvpt.token=5", "fedvpt.tokens", "fedvpt.tokens=many", "fedvpt.tokens=0", "tokens=5"]
 )
-def test_invalid_field_is_refused(text: str) -> None:
+def test_invalid_field_is_refused(text):
     refusal(MethodError, methods=("fedvpt",), set=(text,))
 
 
-def write(path: Path, text: str | bytes) -> str:
+def write(path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
 
 
-def test_command_line_precedes_preset_and_preset_precedes_defaults(tmp_path: Path) -> None:
+def test_command_line_precedes_preset_and_preset_precedes_defaults(tmp_path):
     preset = write(tmp_path / "p.yaml", "rounds: 7\nbatch-size: 9\n")
     chosen = options({"rounds": 3}, preset)
     assert (chosen.rounds, chosen.batch_size, chosen.lr) == (3, 9, options({}).lr)
 
 
-def test_preset_may_give_one_value_for_a_list(tmp_path: Path) -> None:
+def test_preset_may_give_one_value_for_a_list(tmp_path):
     preset = write(tmp_path / "p.yml", "methods: head\nseeds: 4\nalpha: 0.1\nset: fedvpt.tokens=5\n")
     chosen = options({}, preset)
     assert (chosen.methods, chosen.seeds, chosen.alpha, chosen.set) == (("head",), (4,), (0.1,), ("fedvpt.tokens=5",))
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_shipped_presets_set_what_they_contain(name: str) -> None:
+def test_shipped_presets_set_what_they_contain(name):
     assert options({}, name).model_fields_set == read_preset(name, Options.model_fields).keys()
 
 
@@ -144,7 +141,7 @@ def test_shipped_presets_set_what_they_contain(name: str) -> None:
         ("seeds: [0.5]", ["--seeds 0.5"]),
     ],
 )
-def test_invalid_preset_is_named_with_its_fault(text: str | bytes, words: list[str], tmp_path: Path) -> None:
+def test_invalid_preset_is_named_with_its_fault(text, words, tmp_path):
     with pytest.raises(ConfigError) as raised:
         options({}, write(tmp_path / "p.yaml", text))
     for word in words:
@@ -152,12 +149,12 @@ def test_invalid_preset_is_named_with_its_fault(text: str | bytes, words: list[s
     assert "\n" not in str(raised.value)
 
 
-def test_unknown_preset_lists_the_available_ones() -> None:
+def test_unknown_preset_lists_the_available_ones():
     with pytest.raises(ConfigError, match=r"unknown preset 'slow'; available: .*quick"):
         options({}, "slow")
 
 
-def test_error_of_a_command_line_value_does_not_name_the_preset() -> None:
+def test_error_of_a_command_line_value_does_not_name_the_preset():
     with pytest.raises(ConfigError) as raised:
         options({"rounds": 0}, "quick")
     assert "quick" not in str(raised.value)

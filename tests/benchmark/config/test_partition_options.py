@@ -1,7 +1,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,14 @@ from fedprompt.data.errors import DataError
 from tests.benchmark.conftest import config, configs
 
 
-def lists(path: Path, step: int = 4) -> str:
+def lists(path, step=4):
     """Index lists of 4 clients of the digits, in a file."""
     train, test = ([list(range(k, 40, step)) for k in range(4)] for _ in range(2))
     path.write_text(json.dumps({"train": train, "test": test}))
     return str(path)
 
 
-def test_run_has_the_defaults_of_its_partition_only() -> None:
+def test_run_has_the_defaults_of_its_partition_only():
     run = config()
     assert (run.partition, run.alpha, run.sizes, run.held_out) == ("dirichlet", 0.5, "equal", 0.2)
     assert (run.classes_per_client, run.min_samples, run.partition_hash) == (None, None, None)
@@ -29,7 +28,7 @@ def test_run_has_the_defaults_of_its_partition_only() -> None:
     assert (run.alpha, run.sizes, run.classes_per_client) == (None, None, 2)
 
 
-def test_explicit_defaults_keep_the_run_id() -> None:
+def test_explicit_defaults_keep_the_run_id():
     assert config().run_id == config(partition="dirichlet", sizes="equal", alpha=(0.5,), held_out="0.2").run_id
 
 
@@ -46,12 +45,12 @@ def test_explicit_defaults_keep_the_run_id() -> None:
         {"partition": "iid"},
     ],
 )
-def test_every_partition_option_changes_the_run_id(changed: dict[str, Any]) -> None:
+def test_every_partition_option_changes_the_run_id(changed):
     others = [{}, {"sizes": "lognormal", "size_sigma": 2.0}, {"partition": "dirichlet-class"}]
     assert config(**changed).run_id not in {config(**other).run_id for other in others}
 
 
-def test_held_out_is_a_number_or_a_domain() -> None:
+def test_held_out_is_a_number_or_a_domain():
     assert config(held_out="1").held_out == 1.0
     assert config(held_out="photo").held_out == "photo"
 
@@ -67,12 +66,12 @@ def test_held_out_is_a_number_or_a_domain() -> None:
         ({"partition": "dirichlt"}, "unknown partition 'dirichlt'; did you mean 'dirichlet'?"),
     ],
 )
-def test_option_without_effect_or_out_of_range_is_refused(given: dict[str, Any], message: str) -> None:
+def test_option_without_effect_or_out_of_range_is_refused(given, message):
     with pytest.raises(DataError, match=re.escape(message)):
         configs(**given)
 
 
-def test_partition_file_is_identified_by_its_content(tmp_path: Path) -> None:
+def test_partition_file_is_identified_by_its_content(tmp_path):
     first, moved = lists(tmp_path / "a.json"), lists(tmp_path / "b.json")
     given: dict[str, Any] = {"methods": ("head",), "seeds": (0,)}
     one, same, other = (
@@ -86,10 +85,10 @@ def test_partition_file_is_identified_by_its_content(tmp_path: Path) -> None:
         options(given | {"partition_file": first, "partition": "iid"}).grid()
 
 
-def test_other_partition_drops_the_partition_options_of_a_preset(tmp_path: Path) -> None:
+def test_other_partition_drops_the_partition_options_of_a_preset(tmp_path):
     (tmp_path / "p.yaml").write_text("alpha: [0.1]\nclients: 7\nsizes: lognormal\nrounds: 3\nvalidation: 0.1\n")
 
-    def chosen(**given: Any) -> Any:
+    def chosen(**given):
         return options({"methods": ("head",), "seeds": (0,)} | given, str(tmp_path / "p.yaml")).grid()[0]
 
     assert (chosen().alpha, chosen().clients, chosen().sizes) == (0.1, 7, "lognormal")
@@ -98,7 +97,7 @@ def test_other_partition_drops_the_partition_options_of_a_preset(tmp_path: Path)
     assert chosen(partition_file=lists(tmp_path / "a.json")).clients is None
 
 
-def test_clients_tested_on_training_images_are_scored_on_those(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_tested_on_training_images_are_scored_on_those(monkeypatch):
     digits = runner.dataset(config())
     owners = np.arange(len(digits.train_y)) % 6
     own = replace(digits, train_clients=owners, client_names=tuple("abcdef"))

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from fedprompt.benchmark.config.options import Options, options
+from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.config.preset_files import PRESETS, preset_names
 from fedprompt.data import registry
 
@@ -22,18 +22,18 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_preset_defines_a_grid_without_its_data(name: str) -> None:
+def test_published_preset_defines_a_grid_without_its_data(name):
     runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
     assert {run.method for run in runs} == PUBLISHED[name]
     assert len(runs) == 3 * len(PUBLISHED[name])
 
 
 @pytest.fixture(params=PAPER)
-def paper(request: pytest.FixtureRequest) -> tuple[str, Options]:
+def paper(request):
     return request.param, options({}, request.param)
 
 
-def test_every_preset_has_valid_options_for_its_partition() -> None:
+def test_every_preset_has_valid_options_for_its_partition():
     assert set(preset_names()) == {"quick", *PAPER, *PUBLISHED}
     for name in preset_names():
         chosen = options({}, name)
@@ -41,7 +41,7 @@ def test_every_preset_has_valid_options_for_its_partition() -> None:
             assert chosen.settings_at(alpha).kind == chosen.partition
 
 
-def test_paper_preset_has_the_protocol_of_the_paper(paper: tuple[str, Options]) -> None:
+def test_paper_preset_has_the_protocol_of_the_paper(paper):
     name, chosen = paper
     assert (*chosen.datasets, chosen.partition) == PAPER[name]
     assert chosen.datasets[0] in registry.names()
@@ -54,12 +54,12 @@ def test_paper_preset_has_the_protocol_of_the_paper(paper: tuple[str, Options]) 
 @pytest.mark.parametrize(
     ("name", "seen", "cohort"), [("paper-cifar100", 90, 4), ("paper-domainnet", 90, 9), ("paper-inaturalist", 8347, 10)]
 )
-def test_cohort_has_the_size_that_the_preset_documents(name: str, seen: int, cohort: int) -> None:
+def test_cohort_has_the_size_that_the_preset_documents(name, seen, cohort):
     assert round(options({}, name).participation * seen) == cohort
 
 
 @pytest.mark.parametrize("name", sorted(PAPER))
-def test_every_value_of_a_paper_preset_names_its_source(name: str) -> None:
+def test_every_value_of_a_paper_preset_names_its_source(name):
     lines = (PRESETS / f"{name}.yaml").read_text().splitlines()
     values = [line for line in lines if not line.startswith("#")]
     assert len(values) > 10
@@ -67,6 +67,6 @@ def test_every_value_of_a_paper_preset_names_its_source(name: str) -> None:
         assert re.search(r"# \[[PLR]\]", line), line
 
 
-def test_command_line_takes_precedence_over_a_preset() -> None:
+def test_command_line_takes_precedence_over_a_preset():
     assert options({"rounds": 3, "partition": "iid"}, "paper-cifar100").settings_at(None).label == "iid"
     assert options({"rounds": 3}, "paper-cifar100").rounds == 3

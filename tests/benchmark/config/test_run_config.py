@@ -1,6 +1,4 @@
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,23 +18,23 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_run_id_depends_on_everything_that_affects_the_result(change: dict[str, Any]) -> None:
+def test_run_id_depends_on_everything_that_affects_the_result(change):
     assert config(**change).run_id != config().run_id
 
 
-def test_field_of_a_method_changes_only_its_run_ids() -> None:
+def test_field_of_a_method_changes_only_its_run_ids():
     both = {"methods": ("fedvpt", "head")}
     plain, changed = configs(**both), configs(**both, set=("fedvpt.tokens=5",))
     assert plain[0].run_id != changed[0].run_id
     assert plain[1].run_id == changed[1].run_id
 
 
-def test_field_set_to_its_default_keeps_the_run_id() -> None:
+def test_field_set_to_its_default_keeps_the_run_id():
     plain, spelled = (config(methods=("fedvpt",), set=s) for s in ((), ("fedvpt.tokens=10",)))
     assert plain.run_id == spelled.run_id
 
 
-def test_variant_has_the_settings_of_its_fields() -> None:
+def test_variant_has_the_settings_of_its_fields():
     variant, by_hand = (
         config(methods=("pep-fedpt:prior",)),
         config(methods=("pep-fedpt",), set=("pep-fedpt.mixing=prior",)),
@@ -45,15 +43,15 @@ def test_variant_has_the_settings_of_its_fields() -> None:
 
 
 @pytest.mark.parametrize("change", [{"device": "cuda"}, {"executor": "fused"}, {"data_root": "."}])
-def test_run_id_does_not_depend_on_where_a_run_is_computed(change: dict[str, Any]) -> None:
+def test_run_id_does_not_depend_on_where_a_run_is_computed(change):
     assert config(**change).run_id == config().run_id
 
 
-def test_unused_plugin_keeps_the_run_id(plugin: Callable[..., Path]) -> None:
+def test_unused_plugin_keeps_the_run_id(plugin):
     assert config(plugin=(str(plugin()),)).run_id == config().run_id
 
 
-def test_version_of_a_method_changes_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_of_a_method_changes_the_run_id(monkeypatch):
     from fedprompt.methods.head import Head
 
     before = config().run_id
@@ -61,19 +59,19 @@ def test_version_of_a_method_changes_the_run_id(monkeypatch: pytest.MonkeyPatch)
     assert config().run_id != before
 
 
-def test_record_format_changes_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_format_changes_the_run_id(monkeypatch):
     before = config().run_id
     monkeypatch.setattr(module, "RECORD_FORMAT", 2)
     assert config().run_id != before
 
 
-def npz(path: Path, value: int = 7) -> str:
+def npz(path, value=7):
     images, labels = np.full((12, 4, 4, 3), value, np.uint8), np.arange(12) % 3
     np.savez(path, train_x=images, train_y=labels, test_x=images, test_y=labels)
     return f"npz:{path}"
 
 
-def test_run_id_depends_on_the_content_of_the_data_not_its_path(tmp_path: Path) -> None:
+def test_run_id_depends_on_the_content_of_the_data_not_its_path(tmp_path):
     here, there, other = (
         config(datasets=(npz(tmp_path / n, v),)) for n, v in (("a.npz", 7), ("b.npz", 7), ("c.npz", 8))
     )
@@ -81,7 +79,7 @@ def test_run_id_depends_on_the_content_of_the_data_not_its_path(tmp_path: Path) 
     assert here.run_id == there.run_id != other.run_id
 
 
-def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path: Path) -> None:
+def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path):
     ids = []
     for name, value in (("a.pt", 1.0), ("b.pt", 1.0), ("c.pt", 2.0)):
         torch.save({"w": torch.full((2,), value)}, tmp_path / "same-name.pt")
@@ -90,7 +88,7 @@ def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path: Pa
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_run_id_is_a_documented_hash() -> None:
+def test_run_id_is_a_documented_hash():
     import hashlib
 
     run = config(methods=("fedvpt",))
@@ -101,14 +99,14 @@ def test_run_id_is_a_documented_hash() -> None:
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_run_config_survives_json() -> None:
+def test_run_config_survives_json():
     for run in configs(methods=("pep-fedpt", "fedvpt+fedprox"), alpha=(0.1, 1.0)):
         again = RunConfig(**json.loads(json.dumps(run.model_dump(mode="json"))))
         assert again == run
         assert again.run_id == run.run_id
 
 
-def test_workload_key_ignores_seed_alpha_and_file_locations() -> None:
+def test_workload_key_ignores_seed_alpha_and_file_locations():
     first, second, other = configs(seeds=(0, 1)) + configs(alpha=(5.0,), data_root=".")
     assert first.workload_key() == second.workload_key() == other.workload_key()
     assert first.workload_key() == workload_key(first.model_dump(mode="json"))
@@ -117,7 +115,7 @@ def test_workload_key_ignores_seed_alpha_and_file_locations() -> None:
     assert first.workload_key("executor") == elsewhere.workload_key("executor")
 
 
-def test_copy_with_other_values_has_its_own_run_id_and_partition() -> None:
+def test_copy_with_other_values_has_its_own_run_id_and_partition():
     run = config()
     assert (run.run_id, run.federation.alpha) == (config().run_id, 0.5)
     copy = run.model_copy(update={"alpha": 5.0})

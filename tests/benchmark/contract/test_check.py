@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
 
 from fedprompt.benchmark.contract import check, toy
 from fedprompt.benchmark.contract.case import Case
-from fedprompt.benchmark.contract.check import CHECKS, FIRST, Finding
+from fedprompt.benchmark.contract.check import CHECKS, FIRST
 from fedprompt.methods import registry
-from fedprompt.methods.base import Backbone, Batch, Method, Phase, State, Streams, Uploads, hyperparameter
+from fedprompt.methods.base import Method, Phase, hyperparameter
 from fedprompt.methods.components.prompts import classify, insert_after_cls
 from fedprompt.methods.fedper import FedPer
 from fedprompt.methods.fedvpt import FedVPT
@@ -30,10 +29,10 @@ class Mistake:
 MISTAKES: list[Mistake] = []
 
 
-def detected_by(*checks: str, message: str):  # type: ignore[no-untyped-def]
+def detected_by(*checks, message):
     """Adds a broken method to `MISTAKES`."""
 
-    def add(cls: type[Method]) -> type[Method]:
+    def add(cls):
         cls.name, cls.paper, cls.year, cls.family = cls.__name__, "none", 2026, "broken"
         MISTAKES.append(Mistake(cls, set(checks), message))
         return cls
@@ -45,7 +44,7 @@ def detected_by(*checks: str, message: str):  # type: ignore[no-untyped-def]
 class NoLogits(Method):
     """Declares a tensor and nothing else."""
 
-    def shared(self, vit: Backbone, rng: Streams) -> State:
+    def shared(self, vit, rng):
         return {"prompt": torch.zeros(1, vit.dim)}
 
 
@@ -53,7 +52,7 @@ class NoLogits(Method):
 class UnusedPrompt(FedVPT):
     """Never inserts the prompt."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         return classify(batch, vit.features(batch), state)
 
 
@@ -61,7 +60,7 @@ class UnusedPrompt(FedVPT):
 class UntrainedHead(FedVPT):
     """No phase trains the shared head."""
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self):
         return (Phase(("prompt",)),)
 
 
@@ -69,10 +68,10 @@ class UntrainedHead(FedVPT):
 class Misspelt(FedVPT):
     """A phase names a tensor that does not exist."""
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self):
         return (Phase(("prompt", "promt", "head.weight", "head.bias")),)
 
-    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def loss(self, vit, batch, state):
         return super().loss(vit, batch, state)
 
 
@@ -80,7 +79,7 @@ class Misspelt(FedVPT):
 class LostTensors(FedVPT):
     """The server drops tensors."""
 
-    def combine(self, server: State, uploads: Uploads) -> State:
+    def combine(self, server, uploads):
         return {"prompt": uploads.mean("prompt")}
 
 
@@ -93,8 +92,8 @@ class Undescribed(FedVPT):
 class TunesTheNorm(FedVPT):
     """Changes the backbone."""
 
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
-        vit.model.norm.bias.fill_(0.5)  # type: ignore[attr-defined]
+    def statistics(self, vit, batch, state):
+        vit.model.norm.bias.fill_(0.5)
         return {}
 
 
@@ -102,7 +101,7 @@ class TunesTheNorm(FedVPT):
 class SkipsALayer(FedVPTDeep):
     """Detaches the prompts of the third layer."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         prompts = state["prompts"].clone()
         prompts[:, 2] = prompts[:, 2].detach()
         return super().logits(vit, batch, {**state, "prompts": prompts})
@@ -112,7 +111,7 @@ class SkipsALayer(FedVPTDeep):
 class FirstClientsPrompt(FedVPT):
     """Gives every sample the first client's prompt and head."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         prompt = state["prompt"] + state["head.bias"].mean(1).view(-1, 1, 1)
         first = prompt[:1].expand(len(batch.labels), -1, -1)
         weight = state["head.weight"][:1].expand_as(state["head.weight"])
@@ -124,7 +123,7 @@ class FirstClientsPrompt(FedVPT):
 class MeanOverTheCohort(FedVPT):
     """Scales each client's loss by the mean over all clients in the batch."""
 
-    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def loss(self, vit, batch, state):
         loss = super().loss(vit, batch, state)
         return loss * loss.detach().mean()
 
@@ -133,10 +132,10 @@ class MeanOverTheCohort(FedVPT):
 class ForgetsTheRound(FedVPT):
     """Sends the initial tensors in every round."""
 
-    def memory(self, vit: Backbone, rng: Streams) -> State:
+    def memory(self, vit, rng):
         return {f"first.{name}": value for name, value in self.shared(vit, rng).items()}
 
-    def download(self, server: State, client: int) -> State:
+    def download(self, server, client):
         return {**server, **{name: server[f"first.{name}"] for name in server if f"first.{name}" in server}}
 
 
@@ -144,7 +143,7 @@ class ForgetsTheRound(FedVPT):
 class SendsItsHead(FedPer):
     """Uploads the personal head as a statistic."""
 
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def statistics(self, vit, batch, state):
         return {"secret": state["head.weight"]}
 
 
@@ -152,10 +151,10 @@ class SendsItsHead(FedPer):
 class OverwritesTheMean(FedVPT):
     """Adds a statistic to an averaged tensor."""
 
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def statistics(self, vit, batch, state):
         return {"count": batch.class_sums(torch.ones(len(batch.labels), 1)).sum((1, 2))}
 
-    def apply_statistics(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server, statistics):
         return {"head.bias": server["head.bias"] + 0.01 * statistics["count"]}
 
 
@@ -163,7 +162,7 @@ class OverwritesTheMean(FedVPT):
 class Cheats(FedVPT):
     """Adds the correct answer to the logits."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         return super().logits(vit, batch, state) + 0.1 * torch.eye(vit.classes)[batch.labels]
 
 
@@ -171,7 +170,7 @@ class Cheats(FedVPT):
 class GlobalNoise(FedVPT):
     """Draws from torch's global generator."""
 
-    def shared(self, vit: Backbone, rng: Streams) -> State:
+    def shared(self, vit, rng):
         return {**super().shared(vit, rng), "prompt": torch.randn(self.tokens, vit.dim)}
 
 
@@ -179,7 +178,7 @@ class GlobalNoise(FedVPT):
 class AddsInPlace(FedVPT):
     """The server changes its tensor instead of returning a new one."""
 
-    def combine(self, server: State, uploads: Uploads) -> State:
+    def combine(self, server, uploads):
         averaged = super().combine(server, uploads)
         return {**averaged, "head.bias": server["head.bias"].mul_(0).add_(averaged["head.bias"])}
 
@@ -188,7 +187,7 @@ class AddsInPlace(FedVPT):
 class NanForHeldOut(FedVPT):
     """Predicts nan for the held-out client."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         held_out = batch.own(batch.counts == torch.tensor(toy.TRAIN[3])).all(1, keepdim=True)
         return super().logits(vit, batch, state).masked_fill(held_out, torch.nan)
 
@@ -197,52 +196,52 @@ class NanForHeldOut(FedVPT):
 class Unlearns(FedVPT):
     """Increases the loss instead of reducing it."""
 
-    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def loss(self, vit, batch, state):
         return -0.1 * super().loss(vit, batch, state)
 
 
-def broken(findings: list[Finding]) -> dict[str, str]:
+def broken(findings):
     """Returns the messages of the broken checks, by check."""
     return {finding.check: finding.why for finding in findings if finding.state == "broken"}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.cls.__name__)
-def test_a_mistake_is_detected_by_its_checks_and_by_no_other(mistake: Mistake) -> None:
+def test_a_mistake_is_detected_by_its_checks_and_by_no_other(mistake):
     messages = broken(check.check(Recipe(mistake.cls.name, mistake.cls())))
     assert messages.keys() == mistake.checks
     assert any(mistake.message in message for message in messages.values()), messages
 
 
-def test_every_check_has_a_mistake_that_it_detects() -> None:
+def test_every_check_has_a_mistake_that_it_detects():
     assert {check.__name__ for check in (*FIRST, *CHECKS)} == {name for mistake in MISTAKES for name in mistake.checks}
 
 
 @pytest.mark.parametrize("name", ["head", "fedvpt-deep", "fedper", "local", "fedncm", "pep-fedpt", "fedvpt+fedprox"])
-def test_correct_methods_pass(name: str) -> None:
+def test_correct_methods_pass(name):
     assert broken(check.check(registry.create(name))) == {}
 
 
-def test_a_check_that_does_not_apply_says_why() -> None:
+def test_a_check_that_does_not_apply_says_why():
     findings = {finding.check: finding for finding in check.check(registry.create("fedncm"))}
     assert findings["gradients"].state == "n/a"
     assert findings["gradients"].why == "nothing is trained"
     assert findings["learns"].state == "ok"
 
 
-def test_the_docstring_of_every_check_is_a_sentence() -> None:
+def test_the_docstring_of_every_check_is_a_sentence():
     for function in (*FIRST, *CHECKS):
         (line,) = (function.__doc__ or "").splitlines()
         assert line[0].isupper()
         assert line.endswith(".")
 
 
-def test_an_error_names_the_line_of_the_methods_file() -> None:
+def test_an_error_names_the_line_of_the_methods_file():
     message = broken(check.check(Recipe("LostTensors", LostTensors())))["runs"]
     assert "line " in message
     message = broken(check.check(Recipe("NoLogits", NoLogits())))["predicts"]
     assert "\n" not in message
 
 
-def test_the_toy_backbone_does_not_depend_on_the_global_generator() -> None:
+def test_the_toy_backbone_does_not_depend_on_the_global_generator():
     first, second = (Case(registry.create("head")).backbone for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
@@ -10,6 +8,6 @@ PLAN = Plan(EMBEDDED, images=6, tests=3, cohort=2, rounds=3, epochs=2, batch_siz
 
 
 @pytest.fixture(scope="session")
-def job_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def job_file(tmp_path_factory):
     """A job of four clients that trains in less than a second."""
     return build(PLAN, clients=4, seed=0, threads=1, folder=tmp_path_factory.mktemp("frameworks"))

@@ -1,5 +1,4 @@
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +12,10 @@ ENVIRONMENTS = environments.PROJECT / "runs" / "peers" / "environments"
 
 
 @pytest.mark.slow
-def test_a_framework_without_an_environment_is_reported_and_the_others_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_framework_without_an_environment_is_reported_and_the_others_run(tmp_path, monkeypatch):
     original = environments.python
 
-    def python(framework: str, folder: Path) -> Path:
+    def python(framework, folder):
         if framework == "flower":
             raise UnavailableError("no network")
         return original(framework, folder)
@@ -43,7 +40,7 @@ def test_a_failed_framework_is_reported_with_its_error_and_log(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_unreadable_job_is_reported(job_file: Path, tmp_path: Path) -> None:
+def test_an_unreadable_job_is_reported(job_file, tmp_path):
     broken = tmp_path / "job.json"
     broken.write_text(job_file.read_text().replace('"train_x', '"').replace('"lr": 0.05', '"lr": "fast"'))
     message = compare.measure("plain", environments.python("plain", tmp_path), broken, 4, 0, 1)
@@ -53,7 +50,7 @@ def test_an_unreadable_job_is_reported(job_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("framework", ["flower", "pfl"])
-def test_each_framework_learns_the_same_as_the_plain_loop(framework: str, job_file: Path) -> None:
+def test_each_framework_learns_the_same_as_the_plain_loop(framework, job_file):
     if not (ENVIRONMENTS / framework / environments.STAMP).is_file():
         pytest.skip(
             f"no environment of {framework} in runs/peers; `python -m fedprompt.benchmark.frameworks` creates it"
@@ -70,12 +67,10 @@ def test_each_framework_learns_the_same_as_the_plain_loop(framework: str, job_fi
         assert outcomes[framework].losses == pytest.approx(outcomes["plain"].losses, abs=1e-3)
 
 
-def test_all_seeds_run_at_the_first_number_of_clients_and_the_first_seed_at_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_seeds_run_at_the_first_number_of_clients_and_the_first_seed_at_the_others(tmp_path, monkeypatch):
     ran: list[tuple[int, int]] = []
 
-    def measure(framework: str, python: Path, job: Path, clients: int, seed: int, threads: int) -> str:
+    def measure(framework, python, job, clients, seed, threads):
         ran.append((clients, seed))
         return f"{framework} failed"
 

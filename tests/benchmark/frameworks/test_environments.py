@@ -16,12 +16,12 @@ def created(request, monkeypatch):
         monkeypatch.setattr(venv, "create", lambda path, with_pip: create(path))
 
 
-def test_a_framework_without_requirements_uses_this_interpreter(tmp_path: Path) -> None:
+def test_a_framework_without_requirements_uses_this_interpreter(tmp_path):
     assert environments.python("plain", tmp_path) == Path(sys.executable)
 
 
 @pytest.mark.usefixtures("created")
-def test_a_failed_installation_is_reported_and_leaves_no_stamp(tmp_path: Path) -> None:
+def test_a_failed_installation_is_reported_and_leaves_no_stamp(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("./no_such_package-1.0-py3-none-any.whl\n")
     with pytest.raises(environments.UnavailableError, match=r"environment of other in .*no_such_package") as caught:
@@ -30,7 +30,7 @@ def test_a_failed_installation_is_reported_and_leaves_no_stamp(tmp_path: Path) -
     assert not (tmp_path / "environments" / "other" / environments.STAMP).exists()
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("")
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("created")
-def test_an_environment_has_our_packages_after_its_own_and_is_created_once(tmp_path: Path) -> None:
+def test_an_environment_has_our_packages_after_its_own_and_is_created_once(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# no packages\n")
     python = environments.python("other", tmp_path, requirements)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,13 +10,13 @@ from fedprompt.benchmark.runs import execute as runner
 from .conftest import PLAN
 
 
-def test_a_job_is_read_as_it_was_written(job_file: Path, tmp_path: Path) -> None:
+def test_a_job_is_read_as_it_was_written(job_file, tmp_path):
     job = Job.read(job_file)
     job.write(tmp_path / "again.json")
     assert Job.read(tmp_path / "again.json") == job
 
 
-def test_clients_cohorts_and_initial_tensors_are_those_of_our_run(job_file: Path) -> None:
+def test_clients_cohorts_and_initial_tensors_are_those_of_our_run(job_file):
     job = Job.read(job_file)
     run = runner.simulator(options(job.options).grid()[0])
     assert [list(client.train) for client in run.context.federation.clients] == job.train
@@ -29,13 +27,13 @@ def test_clients_cohorts_and_initial_tensors_are_those_of_our_run(job_file: Path
     assert all(torch.equal(run.state.server[name], value) for name, value in initial.items())
 
 
-def test_the_arrays_of_a_job_are_those_of_our_data_set(job_file: Path) -> None:
+def test_the_arrays_of_a_job_are_those_of_our_data_set(job_file):
     job = Job.read(job_file)
     with np.load(options(job.options).grid()[0].dataset.removeprefix("npz:")) as archive:
         assert archive["train_x"].shape == (24, 32, 32, 3)
         assert all(np.array_equal(archive[name], job.array(name)) for name in archive.files)
 
 
-def test_a_cohort_larger_than_the_federation_is_refused(tmp_path: Path) -> None:
+def test_a_cohort_larger_than_the_federation_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="--cohort 2: there are 1 clients"):
         build(PLAN, clients=1, seed=0, threads=1, folder=tmp_path)

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from fedprompt.benchmark.frameworks import compare, environments
 from fedprompt.benchmark.frameworks.table import Row
 
 
-def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(*words, folder):
     command = [sys.executable, "-m", "fedprompt.benchmark.frameworks", *words, "--out", str(folder / "out")]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=environments.PROJECT)
 
@@ -38,7 +37,7 @@ def test_a_wrong_option_gives_one_line_and_exit_code_2(words, message, tmp_path,
 
 
 @pytest.mark.slow
-def test_the_table_is_printed_and_saved(tmp_path: Path) -> None:
+def test_the_table_is_printed_and_saved(tmp_path):
     small = ("--clients", "4", "--images", "6", "--tests", "3", "--cohort", "2", "--rounds", "2", "--seeds", "0")
     done = run(*small, "--frameworks", "plain", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -48,7 +47,7 @@ def test_the_table_is_printed_and_saved(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "out" / "peers.json").read_text()
 
 
-def test_publish_writes_both_files_under_the_published_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish_writes_both_files_under_the_published_tables(tmp_path, monkeypatch):
     row = Row("plain", 100, 0, 2.0, 4.0, 45.0, 1_000_000_000, 1_000_000_000, 0.62)
     monkeypatch.setattr(compare, "compare", lambda *_: compare.Comparison([row], ["flower failed"]))
     monkeypatch.setattr(command, "PUBLISHED", tmp_path / "published")

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -9,7 +7,7 @@ from fedprompt.benchmark.frameworks.model import PromptedViT, fit, load
 from fedprompt.methods.components.prompts import insert_after_cls
 
 
-def test_logits_equal_those_of_our_prompted_forward_pass(job_file: Path) -> None:
+def test_logits_equal_those_of_our_prompted_forward_pass(job_file):
     job = Job.read(job_file)
     state, vit = job.state(), backbone.load(job.backbone, job.classes, job.checkpoint, job.image_size)
     images = torch.from_numpy(np.array(job.array("test_x")[:5]))
@@ -20,7 +18,7 @@ def test_logits_equal_those_of_our_prompted_forward_pass(job_file: Path) -> None
     torch.testing.assert_close(load(job, PromptedViT)(images), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_training_changes_only_prompt_and_head(job_file: Path) -> None:
+def test_training_changes_only_prompt_and_head(job_file):
     job = Job.read(job_file)
     model = load(job, PromptedViT).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -10,11 +10,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def files(monkeypatch):
     """Contents of the system's files; a path that is not a key cannot be read."""
     contents: dict[str, str] = {}
 
-    def read(path: Path, *_: object, **__: object) -> str:
+    def read(path, *_, **__):
         if str(path) not in contents:
             raise FileNotFoundError(path)
         return contents[str(path)]
@@ -23,7 +23,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return contents
 
 
-def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processors_are_those_that_this_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
     assert devices.processors() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -41,15 +41,15 @@ def test_processors_are_those_that_this_process_may_use(monkeypatch: pytest.Monk
         ("fpu sse2 avx2 avx512f", False),
     ],
 )
-def test_bf16_is_read_from_the_processors_flags(files: dict[str, str], flags: str, expected: bool) -> None:
+def test_bf16_is_read_from_the_processors_flags(files, flags, expected):
     files["/proc/cpuinfo"] = f"processor : 0\nflags : {flags}\n"
     assert devices.has_bf16(CPU) is expected
 
 
-def test_an_unknown_processor_has_no_bf16(files: dict[str, str]) -> None:
+def test_an_unknown_processor_has_no_bf16(files):
     assert not devices.has_bf16(CPU)
 
 
-def test_kernels_name_torch_and_the_kind_of_device() -> None:
+def test_kernels_name_torch_and_the_kind_of_device():
     assert torch.__version__ in devices.kernels(CPU)
     assert torch.backends.cpu.get_cpu_capability() in devices.kernels(CPU)

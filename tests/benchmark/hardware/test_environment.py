@@ -1,6 +1,5 @@
 import platform
 import subprocess
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -10,29 +9,29 @@ from fedprompt.benchmark.hardware import environment
 
 
 @pytest.fixture(autouse=True)
-def clear_cache() -> Iterator[None]:
+def clear_cache():
     environment.describe.cache_clear()
     yield
     environment.describe.cache_clear()
 
 
-def test_versions_are_those_of_the_running_packages() -> None:
+def test_versions_are_those_of_the_running_packages():
     facts = environment.describe()
     assert facts["python"] == platform.python_version()
     assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
     assert facts["processor"]
 
 
-def test_a_missing_package_is_recorded_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    def raise_not_found(package: str) -> str:
+def test_a_missing_package_is_recorded_as_absent(monkeypatch):
+    def raise_not_found(package):
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(environment, "version", raise_not_found)
     assert environment.describe()["ray"] == "absent"
 
 
-def test_without_git_the_commit_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    def raise_not_found(*_: object, **__: object) -> None:
+def test_without_git_the_commit_is_empty(monkeypatch):
+    def raise_not_found(*_, **__):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", raise_not_found)

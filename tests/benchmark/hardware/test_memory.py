@@ -11,7 +11,7 @@ from tests import toy
 CPU = torch.device("cpu")
 
 
-def test_each_saved_tensor_is_counted_once() -> None:
+def test_each_saved_tensor_is_counted_once():
     x = torch.ones(3, 5, requires_grad=True)
     with SavedActivations(toy.vit().model) as saved:
         y = x.exp()  # saves its result
@@ -19,7 +19,7 @@ def test_each_saved_tensor_is_counted_once() -> None:
     assert saved.bytes == 3 * 5 * 4
 
 
-def test_frozen_weights_are_not_counted() -> None:
+def test_frozen_weights_are_not_counted():
     weight = toy.vit().model.blocks[0].mlp.fc1.weight
     x = torch.ones(2, weight.shape[1], requires_grad=True)
     for matrix, expected in ((weight, 0), (weight.clone(), weight.nbytes)):
@@ -28,7 +28,7 @@ def test_frozen_weights_are_not_counted() -> None:
         assert saved.bytes == expected
 
 
-def test_nothing_is_counted_outside_the_block() -> None:
+def test_nothing_is_counted_outside_the_block():
     x = torch.ones(4, requires_grad=True)
     with SavedActivations(toy.vit().model) as saved:
         pass
@@ -36,7 +36,7 @@ def test_nothing_is_counted_outside_the_block() -> None:
     assert saved.bytes == 0
 
 
-def test_gradients_are_the_same_inside_the_block() -> None:
+def test_gradients_are_the_same_inside_the_block():
     x = torch.arange(3.0, requires_grad=True)
     with SavedActivations(toy.vit().model):
         (x**3).sum().backward()
@@ -44,18 +44,18 @@ def test_gradients_are_the_same_inside_the_block() -> None:
     assert x.grad.tolist() == [0, 3, 12]
 
 
-def test_the_budget_is_a_share_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_is_a_share_of_the_free_memory(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     assert memory_budget(CPU) == 600
 
 
-def test_on_a_gpu_the_budget_is_a_share_of_its_own_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_budget_is_a_share_of_its_own_free_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 9000))
     assert memory_budget(torch.device("cuda")) == 1200
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="reads /proc/meminfo")
-def test_free_memory_is_what_linux_reports_as_available() -> None:
+def test_free_memory_is_what_linux_reports_as_available():
     with open("/proc/meminfo") as file:
         (kilobytes,) = (int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
     assert memory_budget(CPU) == pytest.approx(BUDGET_SHARE * 1024 * kilobytes, rel=0.2)  # other processes allocate
@@ -71,11 +71,11 @@ def test_free_memory_is_what_linux_reports_as_available() -> None:
         (ValueError("can't allocate memory"), False),
     ],
 )
-def test_only_out_of_memory_errors_are_recognised(error: Exception, expected: bool) -> None:
+def test_only_out_of_memory_errors_are_recognised(error, expected):
     assert is_out_of_memory(error) is expected
 
 
-def test_the_error_that_torch_raises_on_this_machine_is_recognised() -> None:
+def test_the_error_that_torch_raises_on_this_machine_is_recognised():
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)

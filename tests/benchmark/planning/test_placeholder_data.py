@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,19 +12,19 @@ from tests.toy import dataset, vit
 @pytest.mark.parametrize(
     ("name", "known"), [("cifar100", True), ("tiny-imagenet", False), ("domainnet-345", False), ("pacs", False)]
 )
-def test_absent_data_set_has_an_identity(tmp_path: Path, name: str, known: bool) -> None:
+def test_absent_data_set_has_an_identity(tmp_path, name, known):
     found = placeholder_data.identity(name, tmp_path)
     assert found == (loading.identity(name, tmp_path) if known else placeholder_data.ABSENT)
 
 
-def test_other_faults_are_not_taken_for_absence(tmp_path: Path) -> None:
+def test_other_faults_are_not_taken_for_absence(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         placeholder_data.identity("npz:none.npz", tmp_path)
     with pytest.raises(DataError, match="unknown data set"):
         placeholder_data.identity("cifar1000", tmp_path)
 
 
-def test_placeholder_has_the_published_numbers_of_samples_classes_and_clients(tmp_path: Path) -> None:
+def test_placeholder_has_the_published_numbers_of_samples_classes_and_clients(tmp_path):
     made = placeholder_data.placeholder(registry.source("cifar100", tmp_path))
     assert np.bincount(made.train_y).tolist() == [500] * 100
     assert np.bincount(made.test_y).tolist() == [100] * 100
@@ -39,12 +37,12 @@ def test_placeholder_has_the_published_numbers_of_samples_classes_and_clients(tm
     assert np.bincount(made.train_clients).max() == 2511  # the real client sizes
 
 
-def test_data_set_of_unknown_size_is_refused(tmp_path: Path) -> None:
+def test_data_set_of_unknown_size_is_refused(tmp_path):
     with pytest.raises(DataError, match="`bench data prepare domainnet-10` downloads it"):
         placeholder_data.placeholder(registry.source("domainnet-10", tmp_path))
 
 
-def test_blank_samples_have_the_shapes_and_sizes_of_real_ones() -> None:
+def test_blank_samples_have_the_shapes_and_sizes_of_real_ones():
     real, blank = (
         Samples(dataset().train_x, dataset().train_y, vit()),
         placeholder_data.BlankSamples(dataset(), "train", vit()),

@@ -12,7 +12,7 @@ from tests import toy
 
 
 @pytest.mark.parametrize("timm", [False, True])
-def test_the_bare_loop_and_the_simulator_end_with_the_same_tensors(timm: bool) -> None:
+def test_the_bare_loop_and_the_simulator_end_with_the_same_tensors(timm):
     run = toy.simulator("fedvpt")
     (task,) = run.make_tasks([1], 1)
     task = ClientTask(**{**vars(task), "client": 7, "rng": np.random.default_rng(7)})  # the bare loop uses this order
@@ -24,7 +24,7 @@ def test_the_bare_loop_and_the_simulator_end_with_the_same_tensors(timm: bool) -
         torch.testing.assert_close(value, update.shared[name], rtol=1e-4, atol=1e-5)
 
 
-def test_every_batch_and_cohort_is_measured_with_every_executor_and_loop() -> None:
+def test_every_batch_and_cohort_is_measured_with_every_executor_and_loop():
     result = measure(toy.vit(), [4, 8], [1, 3], repeats=1)
     cells = {(c.kind, c.batch, c.cohort) for c in result.cells}
     assert cells == {(kind, batch, cohort) for kind in perf.KINDS for batch in (4, 8) for cohort in (1, 3)}
@@ -36,7 +36,7 @@ def test_every_batch_and_cohort_is_measured_with_every_executor_and_loop() -> No
     assert result.as_json()["limit"] == max([*result.bare.values(), *result.bare_all.values()])
 
 
-def test_operations_match_a_count_by_hand() -> None:
+def test_operations_match_a_count_by_hand():
     """Width 24, 17 tokens and 10 prompts, 4 layers; the last computes only cls."""
     tokens, width = 27, 24
     qkv, proj, mlp = 3 * width * width, width * width, 8 * width * width

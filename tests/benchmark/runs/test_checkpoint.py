@@ -1,9 +1,7 @@
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ from safetensors.torch import load, save
 
 from fedprompt.benchmark.runs import checkpoint
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, CheckpointHeader, pack, restore, unpack
-from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import registry
 from tests import toy
 
@@ -19,26 +16,26 @@ EVERY = (*registry.expand(["all"]), "fedvpt+fedavgm", "fedvpt+scaffold", "fedvpt
 ROUNDS = 3
 
 
-def fresh(method: str, **given: Any) -> Simulator:
+def fresh(method, **given):
     return toy.simulator(method, rounds=ROUNDS, participation=0.5, executor="sequential", **given)
 
 
 @cache  # read only
-def undisturbed(method: str) -> tuple[Simulator, list[bytes]]:
+def undisturbed(method):
     """A run that went through, and its checkpoints after every round."""
     run, kept = fresh(method), list[bytes]()
     run.run(lambda _: kept.append(pack(run, "id", 1.0, [])))
     return run, kept
 
 
-def numbers(run: Simulator) -> Any:
+def numbers(run):
     """All that a run measured but its times; backbone passes depend on what the process holds already."""
     rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in run.outcome.rounds]
     aside = {"train_seconds", "eval_seconds", "backbone_passes"}
     return json.dumps({k: v for k, v in asdict(run.outcome).items() if k not in aside} | {"rounds": rounds})
 
 
-def states(run: Simulator) -> dict[str, torch.Tensor]:
+def states(run):
     return {**run.state.server.tensors, **run.state.tensors()}
 
 
@@ -46,12 +43,12 @@ class _StopError(Exception):
     pass
 
 
-def stop(_: int) -> None:
+def stop(_):
     raise _StopError
 
 
 @pytest.mark.parametrize("method", EVERY)
-def test_a_run_interrupted_after_every_round_is_as_if_it_never_was(method: str) -> None:
+def test_a_run_interrupted_after_every_round_is_as_if_it_never_was(method):
     whole, kept = undisturbed(method)
     assert len(kept) == ROUNDS + 1
     run = fresh(method)
@@ -69,7 +66,7 @@ def test_a_run_interrupted_after_every_round_is_as_if_it_never_was(method: str) 
     assert all(torch.equal(value, expected[name]) for name, value in states(run).items())
 
 
-def test_a_checkpoint_holds_what_training_moved_and_no_more() -> None:
+def test_a_checkpoint_holds_what_training_moved_and_no_more():
     run, kept = undisturbed("fedper")
     _, tensors = unpack(kept[1], "id")
     first = run.sample_cohort(1).tolist()
@@ -79,7 +76,7 @@ def test_a_checkpoint_holds_what_training_moved_and_no_more() -> None:
     assert nothing == {}
 
 
-def test_passes_and_the_choice_of_an_executor_go_on() -> None:
+def test_passes_and_the_choice_of_an_executor_go_on():
     run = toy.simulator("fedvpt", rounds=1, executor="fused")
     run.run()
     run.executor.width, passes = 2, run.outcome.backbone_passes
@@ -93,29 +90,29 @@ def test_passes_and_the_choice_of_an_executor_go_on() -> None:
     assert again.outcome.backbone_passes > passes > 0
 
 
-def content() -> bytes:
+def content():
     return undisturbed("fedper")[1][2]
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 100, 2000, -1])
-def test_a_truncated_checkpoint_is_told_of(length: int) -> None:
+def test_a_truncated_checkpoint_is_told_of(length):
     with pytest.raises(CheckpointError, match="truncated"):
         unpack(content()[:length], "id")
 
 
-def test_a_checkpoint_that_was_changed_is_told_of() -> None:
+def test_a_checkpoint_that_was_changed_is_told_of():
     whole = bytearray(content())
     whole[-1] ^= 1
     with pytest.raises(CheckpointError, match="was changed"):
         unpack(bytes(whole), "id")
 
 
-def test_a_foreign_checkpoint_is_told_of() -> None:
+def test_a_foreign_checkpoint_is_told_of():
     with pytest.raises(CheckpointError, match="belongs to another run, id"):
         unpack(content(), "other")
 
 
-def changed(edit: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> bytes:
+def changed(edit):
     """A checkpoint whose head and tensors were edited by someone who knows how it is made."""
     whole = content()
     tensors = load(whole)
@@ -126,7 +123,7 @@ def changed(edit: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> 
     return save(tensors, {"head": text, "digest": checkpoint._digest(text, tensors)})
 
 
-def test_another_format_is_told_of() -> None:
+def test_another_format_is_told_of():
     with pytest.raises(CheckpointError, match="has format 2"):
         unpack(changed(lambda head, _: head.update(format=2)), "id")
 
@@ -145,7 +142,7 @@ def test_another_format_is_told_of() -> None:
         (lambda head, tensors: head["outcome"].update(rounds=3), "no outcome"),
     ],
 )
-def test_what_does_not_fit_the_run_is_told_of_and_changes_nothing(edit: Any, reason: str) -> None:
+def test_what_does_not_fit_the_run_is_told_of_and_changes_nothing(edit, reason):
     run = fresh("fedper")
     before = states(run)
     with pytest.raises(CheckpointError, match=reason):
@@ -154,19 +151,19 @@ def test_what_does_not_fit_the_run_is_told_of_and_changes_nothing(edit: Any, rea
     assert all(run.state.server[name] is value for name, value in before.items())
 
 
-def test_a_head_with_more_or_less_than_it_should_hold_is_no_checkpoint() -> None:
+def test_a_head_with_more_or_less_than_it_should_hold_is_no_checkpoint():
     for edit in (lambda head, _: head.pop("notes"), lambda head, _: head.update(more=1)):
         with pytest.raises(CheckpointError, match="no checkpoint"):
             unpack(changed(edit), "id")
     assert set(CheckpointHeader.model_fields) > {"outcome", "rounds_trained"}
 
 
-def test_losses_that_are_no_numbers_come_back() -> None:
+def test_losses_that_are_no_numbers_come_back():
     head, _ = unpack(content(), "id")
     assert math.isnan(head.outcome["rounds"][0]["train_loss"])
 
 
-def test_the_last_checkpoint_holds_the_rows_by_class() -> None:
+def test_the_last_checkpoint_holds_the_rows_by_class():
     whole, kept = undisturbed("pep-fedpt")
     run = fresh("pep-fedpt")
     restore(run, *unpack(kept[-1], "id"))

@@ -1,19 +1,17 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.checkpoint import unpack
 from fedprompt.benchmark.runs.checkpoint_files import UNUSABLE, CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.execute import execute
-from fedprompt.benchmark.runs.record import Record, failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import CHECKPOINT, Store
 from tests.benchmark.conftest import config
 
@@ -36,22 +34,22 @@ def run(run_of):
     return run_of()
 
 
-def cut_after(number: int) -> Callable[[int, int], None]:
-    def progress(reached: int, _: int) -> None:
+def cut_after(number):
+    def progress(reached, _):
         if reached == number:
             raise _PowerCutError
 
     return progress
 
 
-def cut(run: RunConfig, store: Store, rounds: Sequence[int]) -> None:
+def cut(run, store, rounds):
     """Executes a run several times, interrupted after each of these rounds in turn."""
     for number in rounds:
         with pytest.raises(_PowerCutError):
             execute(run, 1, cut_after(number), checkpoints=CheckpointFiles(store, 0).of(run.run_id))
 
 
-def measured(record: Record) -> str:
+def measured(record):
     """Returns the content of a record without times and hosts."""
     aside = ("seconds", "when", "images_per_second", "backbone_passes")
     result = {key: value for key, value in record.result.items() if key not in aside}
@@ -60,17 +58,17 @@ def measured(record: Record) -> str:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     store = Store(tmp_path / "runs")
     store.prepare()
     return store
 
 
-def files(store: Store, run: RunConfig) -> list[str]:
+def files(store, run):
     return sorted(path.name for path in (store.directory / run.run_id).iterdir())
 
 
-def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrupted_one(run, store: Store) -> None:
+def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrupted_one(run, store):
     cut(run, store, (0, 1, 3))
     assert files(store, run) == [CHECKPOINT]
     assert store.entries() == []
@@ -82,7 +80,7 @@ def test_a_run_that_is_interrupted_several_times_has_the_record_of_an_uninterrup
     assert CHECKPOINT not in files(store, run)
 
 
-def test_a_copied_directory_can_be_resumed(run, store: Store, tmp_path: Path) -> None:
+def test_a_copied_directory_can_be_resumed(run, store, tmp_path):
     cut(run, store, (2,))
     shutil.copytree(store.directory, tmp_path / "else" / "where")
     other = CheckpointFiles(Store(tmp_path / "else" / "where"))
@@ -91,7 +89,7 @@ def test_a_copied_directory_can_be_resumed(run, store: Store, tmp_path: Path) ->
     assert measured(record) == measured(execute(run))
 
 
-def test_a_short_run_writes_no_checkpoint(run) -> None:
+def test_a_short_run_writes_no_checkpoint(run):
     kept: list[bytes] = []
     execute(run, 1, checkpoints=Checkpoints(None, kept.append, 3600))
     assert kept == []
@@ -99,7 +97,7 @@ def test_a_short_run_writes_no_checkpoint(run) -> None:
     assert [unpack(content, run.run_id)[0].round for content in kept] == [0, 1, 2, 3]  # the last is the record
 
 
-def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(run, store: Store) -> None:
+def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(run, store):
     cut(run, store, (1,))
     store.write(failed(run, "WorkerDied: killed"))
     assert CHECKPOINT in files(store, run)
@@ -107,7 +105,7 @@ def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(run, store
     assert [again["after_round"] for again in record.result["when"]["resumed"]] == [1]
 
 
-def test_a_late_checkpoint_of_a_finished_run_is_not_saved(run, store: Store) -> None:
+def test_a_late_checkpoint_of_a_finished_run_is_not_saved(run, store):
     store.write(execute(run))
     CheckpointFiles(store).save(run.run_id, b"late")
     assert CHECKPOINT not in files(store, run)
@@ -121,9 +119,7 @@ def test_a_late_checkpoint_of_a_finished_run_is_not_saved(run, store: Store) -> 
         (lambda whole: b"", "is truncated or no checkpoint"),
     ],
 )
-def test_a_damaged_checkpoint_is_logged_and_renamed(
-    spoil: Callable[[bytes], bytes], reason: str, run, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_checkpoint_is_logged_and_renamed(spoil, reason, run, store, caplog):
     cut(run, store, (1,))
     path = store.directory / run.run_id / CHECKPOINT
     path.write_bytes(spoil(path.read_bytes()))
@@ -133,7 +129,7 @@ def test_a_damaged_checkpoint_is_logged_and_renamed(
     assert files(store, run) == [UNUSABLE]
 
 
-def test_the_checkpoint_of_another_run_is_renamed(run, run_of, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_checkpoint_of_another_run_is_renamed(run, run_of, store, caplog):
     other = run_of(lr=0.1)
     cut(run, store, (1,))
     shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
@@ -141,9 +137,7 @@ def test_the_checkpoint_of_another_run_is_renamed(run, run_of, store: Store, cap
     assert f"belongs to another run, {run.run_id}" in caplog.text
 
 
-def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
-    run, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(run, store, caplog, monkeypatch):
     cut(run, store, (1,))
     monkeypatch.setattr("fedprompt.benchmark.runs.checkpoint.code_hash", lambda _: "changed")
     record = execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id))
@@ -151,10 +145,8 @@ def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(
     assert f"the checkpoint of run {run.run_id} was written by other code" in caplog.text
 
 
-def test_on_a_full_disk_a_run_continues_without_checkpoints(
-    run, store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
+def test_on_a_full_disk_a_run_continues_without_checkpoints(run, store, caplog, monkeypatch):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
@@ -164,7 +156,7 @@ def test_on_a_full_disk_a_run_continues_without_checkpoints(
     assert files(store, run) == []
 
 
-def test_the_rows_of_a_resumed_run_equal_those_of_an_uninterrupted_one(run, store: Store) -> None:
+def test_the_rows_of_a_resumed_run_equal_those_of_an_uninterrupted_one(run, store):
     cut(run, store, (2,))
     place = store.write(execute(run, 1, checkpoints=CheckpointFiles(store).of(run.run_id)))
     undisturbed = Store(store.directory.parent / "other")

@@ -1,5 +1,4 @@
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,18 @@ from tests.benchmark.runs.test_locks import DEAD, ELSEWHERE, HERE, abandon
 
 
 @pytest.fixture(autouse=True)
-def _report_often(monkeypatch: pytest.MonkeyPatch) -> None:
+def _report_often(monkeypatch):
     monkeypatch.setattr(module, "REPORT_EVERY", 0.01)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition, seconds=10):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_a_driver_reports_its_progress_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_driver_reports_its_progress_and_leaves_no_file(tmp_path):
     counts = iter(range(10**6))
     with DriverStatus(tmp_path, lambda: {"runs": next(counts)}) as held:
         held.acquire("run")
@@ -34,7 +33,7 @@ def test_a_driver_reports_its_progress_and_leaves_no_file(tmp_path: Path) -> Non
     assert active_drivers(tmp_path) == {}
 
 
-def test_a_driver_that_ends_leaves_the_locks_of_another(tmp_path: Path) -> None:
+def test_a_driver_that_ends_leaves_the_locks_of_another(tmp_path):
     other = Locks(tmp_path / FOLDER)
     other.acquire("theirs")
     with DriverStatus(tmp_path, dict) as held:
@@ -42,7 +41,7 @@ def test_a_driver_that_ends_leaves_the_locks_of_another(tmp_path: Path) -> None:
     assert [lock.name for lock in other.all()] == ["theirs"]
 
 
-def test_the_progress_of_a_killed_driver_is_ignored_and_deleted(tmp_path: Path) -> None:
+def test_the_progress_of_a_killed_driver_is_ignored_and_deleted(tmp_path):
     for name, driver in (("driver-a", DEAD), ("driver-b", ELSEWHERE)):
         abandon(tmp_path / FOLDER, name, **driver, progress={"runs": 3})
     (tmp_path / FOLDER / "driver-broken.lock").touch()
@@ -53,10 +52,10 @@ def test_the_progress_of_a_killed_driver_is_ignored_and_deleted(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_no_incomplete_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_incomplete_report(tmp_path, monkeypatch):
     tried: list[Path] = []
 
-    def full(path: Path, _: object) -> None:
+    def full(path, _):
         tried.append(path)
         raise OSError(28, "No space left on device")
 

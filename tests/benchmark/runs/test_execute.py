@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from fedprompt.benchmark.runs.record import failed
 from tests.benchmark.conftest import config
 
 
-def test_a_record_carries_what_readers_expect() -> None:
+def test_a_record_carries_what_readers_expect():
     run = config(methods=("fedper",), rounds=2)
     record = execute(run)
     result = json.loads(json.dumps(record.result))
@@ -44,20 +43,20 @@ def test_a_record_carries_what_readers_expect() -> None:
     assert [row["client"] for row in record.clients] == list(range(20))
 
 
-def test_every_method_of_a_seed_meets_the_same_federation() -> None:
+def test_every_method_of_a_seed_meets_the_same_federation():
     hashes = {runner.federation(config(methods=(name,), lr=lr)).hash for name, lr in (("head", 0.1), ("local", 0.2))}
     assert len(hashes) == 1
     assert runner.federation(config(seeds=(1,))).hash not in hashes
 
 
-def test_the_federation_of_a_run_is_that_of_its_record() -> None:
+def test_the_federation_of_a_run_is_that_of_its_record():
     record = execute(config())
     federation = runner.federation(config())
     assert record.result["federation"] == {"hash": federation.hash, **federation.summary()}
     assert [row["class_counts"] for row in record.clients] == federation.counts.tolist()
 
 
-def test_a_run_repeats_bit_for_bit_whatever_the_executor(small_data) -> None:
+def test_a_run_repeats_bit_for_bit_whatever_the_executor(small_data):
     small = {"methods": ("fedvpt",), "datasets": (small_data,), "clients": 5, "participation": 0.5}
     runs = [
         execute(config(**small, executor=executor), threads)
@@ -74,7 +73,7 @@ def test_a_run_repeats_bit_for_bit_whatever_the_executor(small_data) -> None:
     assert fused["executor"] == {"asked": "fused", "used": "fused", "fused_clients": 2, "notes": []}
 
 
-def test_a_failed_run_is_a_row_with_its_error() -> None:
+def test_a_failed_run_is_a_row_with_its_error():
     record = failed(config(), "ValueError: it broke")
     assert record.result["status"] == "failed"
     assert record.result["error"] == "ValueError: it broke"
@@ -82,13 +81,13 @@ def test_a_failed_run_is_a_row_with_its_error() -> None:
     assert record.rounds == record.clients == []
 
 
-def test_a_device_that_is_absent_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_absent_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"--device cuda:1: .*--device cpu"):
         runner.simulator(config(device="cuda:1"))
 
 
-def test_images_of_any_size_and_a_client_without_test_samples_run(tmp_path: Path) -> None:
+def test_images_of_any_size_and_a_client_without_test_samples_run(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 2
     images = rng.integers(0, 256, (40, 9, 13, 3)).astype(np.uint8)
@@ -100,7 +99,7 @@ def test_images_of_any_size_and_a_client_without_test_samples_run(tmp_path: Path
     assert sum(m["clients"] for m in record.result["metrics"].values() if m) == 3
 
 
-def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatch):
     import sys
 
     from fedprompt.methods import registry
@@ -112,7 +111,7 @@ def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatc
     assert execute(run).result["status"] == "done"
 
 
-def test_what_travels_by_rows_of_classes_is_shown_with_those_of_all() -> None:
+def test_what_travels_by_rows_of_classes_is_shown_with_those_of_all():
     """What a client of pep-fedpt+scaffold sends: shared tensors, control variates, and sums of its prototypes."""
     record = execute(config(methods=("pep-fedpt+scaffold",), rounds=1, alpha=(0.05,)))
     shared = {"prompt": [10, 96], "class_prompts": [10, 1, 96], "head.weight": [10, 96], "head.bias": [10]}
@@ -127,7 +126,7 @@ def pep_fedpt():
     return execute(config(methods=("pep-fedpt",)))
 
 
-def test_the_diagnostics_of_a_method_are_columns_of_its_rounds(pep_fedpt, small_data) -> None:
+def test_the_diagnostics_of_a_method_are_columns_of_its_rounds(pep_fedpt, small_data):
     record = pep_fedpt
     for name in ("mix_entropy", "mix_accuracy", "prior_accuracy"):
         assert record.rounds[-1][f"train_{name}"] >= 0
@@ -137,7 +136,7 @@ def test_the_diagnostics_of_a_method_are_columns_of_its_rounds(pep_fedpt, small_
     assert oracle.rounds[-1]["test_mix_entropy"] == 0
 
 
-def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone(pep_fedpt) -> None:
+def test_what_a_method_hands_over_by_true_class_is_in_its_record_alone(pep_fedpt):
     rows = json.loads(json.dumps(pep_fedpt.result, allow_nan=False))["by_class"]["mix_weights"]
     assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in rows if row[0] is not None)
     assert "by_class" not in execute(config()).result

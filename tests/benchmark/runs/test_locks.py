@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -23,18 +22,18 @@ HOLD = (
 
 
 @pytest.fixture
-def locks(tmp_path: Path) -> Locks:
+def locks(tmp_path):
     return Locks(tmp_path / "live")
 
 
-def abandon(folder: Path, name: str, **info: object) -> None:
+def abandon(folder, name, **info):
     """Creates the files that a killed driver leaves."""
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.lock").touch()
     (folder / f"{name}.json").write_text(json.dumps(info))
 
 
-def test_a_run_is_locked_by_one_driver_at_a_time(locks: Locks) -> None:
+def test_a_run_is_locked_by_one_driver_at_a_time(locks):
     assert locks.acquire("run")
     assert not Locks(locks.folder).acquire("run")
     assert Locks(locks.folder).acquire("other")
@@ -43,13 +42,13 @@ def test_a_run_is_locked_by_one_driver_at_a_time(locks: Locks) -> None:
 
 
 @pytest.mark.parametrize("abandoned", [False, True])
-def test_one_of_many_drivers_gets_a_run(abandoned: bool, locks: Locks) -> None:
+def test_one_of_many_drivers_gets_a_run(abandoned, locks):
     if abandoned:
         abandon(locks.folder, "run", **DEAD)
     drivers = [Locks(locks.folder) for _ in range(8)]
     barrier = threading.Barrier(len(drivers))
 
-    def contend(driver: Locks) -> None:
+    def contend(driver):
         barrier.wait()
         driver.acquire("run")
 
@@ -62,7 +61,7 @@ def test_one_of_many_drivers_gets_a_run(abandoned: bool, locks: Locks) -> None:
 
 
 @pytest.mark.parametrize("driver", [DEAD, HERE, ELSEWHERE])
-def test_an_abandoned_run_is_taken_over_at_once(driver: dict[str, object], locks: Locks) -> None:
+def test_an_abandoned_run_is_taken_over_at_once(driver, locks):
     abandon(locks.folder, "run", **driver)
     found = locks.get("run")
     assert found is not None
@@ -73,7 +72,7 @@ def test_an_abandoned_run_is_taken_over_at_once(driver: dict[str, object], locks
     assert (found.held, found.driver) == (True, f"{HERE['host']}:{HERE['pid']}")
 
 
-def test_the_run_of_a_killed_driver_is_free_even_while_the_process_is_a_zombie(locks: Locks) -> None:
+def test_the_run_of_a_killed_driver_is_free_even_while_the_process_is_a_zombie(locks):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(locks.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
@@ -89,7 +88,7 @@ def test_the_run_of_a_killed_driver_is_free_even_while_the_process_is_a_zombie(l
 
 
 @pytest.mark.parametrize("time", [5, 10**10])
-def test_wrong_clocks_do_not_matter(time: int, locks: Locks) -> None:
+def test_wrong_clocks_do_not_matter(time, locks):
     assert locks.acquire("held")
     abandon(locks.folder, "abandoned", **ELSEWHERE)
     for path in locks.folder.iterdir():
@@ -99,13 +98,13 @@ def test_wrong_clocks_do_not_matter(time: int, locks: Locks) -> None:
     assert other.acquire("abandoned")
 
 
-def test_a_lock_without_information_is_taken_over(locks: Locks) -> None:
+def test_a_lock_without_information_is_taken_over(locks):
     locks.folder.mkdir()
     (locks.folder / "run.lock").touch()
     assert locks.acquire("run")
 
 
-def test_a_copied_directory_holds_no_locks(locks: Locks) -> None:
+def test_a_copied_directory_holds_no_locks(locks):
     assert locks.acquire("run")
     copy = Locks(locks.folder.with_name("copy"))
     shutil.copytree(locks.folder, copy.folder)
@@ -114,7 +113,7 @@ def test_a_copied_directory_holds_no_locks(locks: Locks) -> None:
     assert not Locks(locks.folder).acquire("run")
 
 
-def test_files_of_an_older_version_are_ignored(locks: Locks) -> None:
+def test_files_of_an_older_version_are_ignored(locks):
     locks.folder.mkdir()
     for name in ("run.claim", f"{HERE['host']}-{HERE['pid']}.json"):
         (locks.folder / name).write_text(json.dumps({"host": "other-host", "pid": 1, "name": "run", "inode": 1}))
@@ -124,7 +123,7 @@ def test_files_of_an_older_version_are_ignored(locks: Locks) -> None:
     assert (locks.folder / "run.claim").exists()
 
 
-def test_abandoned_locks_are_deleted_and_held_ones_are_not(locks: Locks) -> None:
+def test_abandoned_locks_are_deleted_and_held_ones_are_not(locks):
     abandon(locks.folder, "abandoned", **DEAD)
     (locks.folder / ".abandoned.json.99").touch()  # its driver was killed while writing
     assert Locks(locks.folder).get("abandoned") is not None
@@ -135,23 +134,21 @@ def test_abandoned_locks_are_deleted_and_held_ones_are_not(locks: Locks) -> None
     assert not locks.folder.exists()
 
 
-def test_looking_at_a_lock_creates_no_file(locks: Locks) -> None:
+def test_looking_at_a_lock_creates_no_file(locks):
     assert locks.get("run") is None
     assert list(locks.all()) == []
     assert not locks.folder.exists()
 
 
-def test_the_information_of_a_held_lock_can_be_replaced(locks: Locks) -> None:
+def test_the_information_of_a_held_lock_can_be_replaced(locks):
     assert locks.acquire("run", progress=1)
     assert locks.acquire("run", progress=2)
     (found,) = Locks(locks.folder).all()
     assert found.info == {**HERE, "progress": 2}
 
 
-def test_a_lock_that_does_not_fit_on_the_disk_is_not_held_and_leaves_no_file(
-    locks: Locks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
+def test_a_lock_that_does_not_fit_on_the_disk_is_not_held_and_leaves_no_file(locks, monkeypatch):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.json_files, "write", full)

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,19 +10,19 @@ from tests.benchmark.conftest import config, configs
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     store = Store(tmp_path)
     store.write(failed(config(), "it broke"))
     return store
 
 
-def test_failed_runs_are_returned_with_their_configuration(store: Store) -> None:
+def test_failed_runs_are_returned_with_their_configuration(store):
     run = config(methods=("pep-fedpt+fedprox",), set=("fedprox.mu=0.5",))
     store.write(failed(run, "it broke"))
     assert sorted(failed_runs(store), key=lambda c: c.run_id) == sorted([run, config()], key=lambda c: c.run_id)
 
 
-def test_finished_runs_are_not_returned(store: Store) -> None:
+def test_finished_runs_are_not_returned(store):
     record = failed(configs(seeds=(7,))[0], "")
     record.result["status"] = "done"
     store.write(record)
@@ -31,7 +30,7 @@ def test_finished_runs_are_not_returned(store: Store) -> None:
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.123}, {"seed": 9}, {"versions": {"head": 99}}])
-def test_a_changed_configuration_is_rejected(change: dict[str, object], store: Store) -> None:
+def test_a_changed_configuration_is_rejected(change, store):
     path = store.directory / config().run_id / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ConfigError, match=f"{path} was changed"):
@@ -39,14 +38,14 @@ def test_a_changed_configuration_is_rejected(change: dict[str, object], store: S
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"lr": "word"}', '{"unknown": 1}'])
-def test_an_invalid_configuration_is_rejected(text: str, store: Store) -> None:
+def test_an_invalid_configuration_is_rejected(text, store):
     path = store.directory / config().run_id / "config.json"
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"{path} .*; delete its directory"):
         failed_runs(store)
 
 
-def test_a_plug_in_is_only_used_if_the_user_names_it(store: Store) -> None:
+def test_a_plug_in_is_only_used_if_the_user_names_it(store):
     path = store.directory / config().run_id / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"plugins": ["/theirs/own.py"]}))
     with pytest.raises(ConfigError, match=r"needs a plug-in: name it with --plugin /theirs/own\.py"):

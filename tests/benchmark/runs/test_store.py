@@ -13,7 +13,7 @@ import pytest
 
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.record import Record, failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import MIN_FREE_BYTES, Store
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.files import own_settings
@@ -22,7 +22,7 @@ from tests.benchmark.conftest import config, configs
 ROOT = Path(__file__).parents[3]
 
 
-def done(run: RunConfig) -> Record:
+def done(run):
     rounds = [{"round": 0, "seen_mean": 0.1}, {"round": 1, "seen_mean": 0.5}]
     clients = [{"client": 0, "domain": None, "class_counts": [1, 2]}]
     return replace(
@@ -34,17 +34,17 @@ def done(run: RunConfig) -> Record:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     store = Store(tmp_path / "runs" / "deep")
     store.prepare()
     return store
 
 
-def file_names(store: Store) -> list[str]:
+def file_names(store):
     return sorted(os.listdir(store.directory))
 
 
-def test_a_record_is_read_as_it_was_written(store: Store) -> None:
+def test_a_record_is_read_as_it_was_written(store):
     record = done(config())
     place = store.write(record, "the log")
     assert place == store.directory / record.config.run_id
@@ -59,7 +59,7 @@ def test_a_record_is_read_as_it_was_written(store: Store) -> None:
     assert (entry.status, entry.result) == ("done", record.result)
 
 
-def test_the_stored_configuration_has_the_id_of_its_run(store: Store) -> None:
+def test_the_stored_configuration_has_the_id_of_its_run(store):
     run = config(methods=("pep-fedpt+fedprox",), set=("fedprox.mu=0.5",))
     place = store.write(done(run))
     again = RunConfig(**json.loads((place / "config.json").read_text()))
@@ -67,7 +67,7 @@ def test_the_stored_configuration_has_the_id_of_its_run(store: Store) -> None:
     assert again.run_id == place.name
 
 
-def test_a_failed_run_is_pending_and_is_replaced(store: Store) -> None:
+def test_a_failed_run_is_pending_and_is_replaced(store):
     first, second = configs(seeds=(0, 1))
     store.write(failed(first, "it broke"), "traceback")
     assert store.pending([first, second]) == [first, second]
@@ -80,12 +80,12 @@ def test_a_failed_run_is_pending_and_is_replaced(store: Store) -> None:
     assert (store.directory / first.run_id / "log.txt").read_text() == ""
 
 
-def test_a_failed_run_leaves_no_rows(store: Store) -> None:
+def test_a_failed_run_leaves_no_rows(store):
     place = store.write(failed(config(), "it broke"))
     assert not list(place.glob("*.parquet"))
 
 
-def test_every_run_is_pending_if_the_directory_does_not_exist(tmp_path: Path) -> None:
+def test_every_run_is_pending_if_the_directory_does_not_exist(tmp_path):
     runs = configs(seeds=(0, 1))
     assert Store(tmp_path / "none").pending(runs) == runs
     assert not (tmp_path / "none").exists()
@@ -93,14 +93,12 @@ def test_every_run_is_pending_if_the_directory_does_not_exist(tmp_path: Path) ->
 
 @pytest.mark.parametrize("before", [False, True])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError()])
-def test_an_interrupted_write_leaves_no_partial_run(
-    before: bool, error: BaseException, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_write_leaves_no_partial_run(before, error, store, monkeypatch):
     run = config()
     if before:
         store.write(failed(run, "it broke"))
 
-    def full(*_: object, **__: object) -> None:
+    def full(*_, **__):
         raise error
 
     with monkeypatch.context() as broken:
@@ -115,8 +113,8 @@ def test_an_interrupted_write_leaves_no_partial_run(
     assert store.pending([run]) == []
 
 
-def test_a_full_disk_during_a_write_is_reported(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
+def test_a_full_disk_during_a_write_is_reported(store, monkeypatch):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
@@ -125,7 +123,7 @@ def test_a_full_disk_during_a_write_is_reported(store: Store, monkeypatch: pytes
     assert file_names(store) == []
 
 
-def test_temporary_folders_of_a_killed_driver_are_deleted(store: Store) -> None:
+def test_temporary_folders_of_a_killed_driver_are_deleted(store):
     leftover = store.directory / f".unfinished-{socket.gethostname()}-999999999-abc"  # no process has so high a number
     leftover.mkdir()
     (leftover / "result.json").write_text("{")
@@ -138,13 +136,13 @@ def test_temporary_folders_of_a_killed_driver_are_deleted(store: Store) -> None:
     ("name", "host", "pid"),
     [("node-1-77-abc", "node-1", "77"), ("1-abc", "", "1"), ("abc", "", "")],
 )
-def test_the_writer_of_a_temporary_folder_is_read_from_its_name(name: str, host: str, pid: str, store: Store) -> None:
+def test_the_writer_of_a_temporary_folder_is_read_from_its_name(name, host, pid, store):
     (store.directory / f".unfinished-{name}").mkdir()
     assert list(store.temporary_folders()) == [(store.directory / f".unfinished-{name}", host, pid)]
     store.prepare()
 
 
-def test_several_sweeps_can_add_method_overrides_at_once(store: Store) -> None:
+def test_several_sweeps_can_add_method_overrides_at_once(store):
     code = (
         "import sys; from fedprompt.benchmark.runs.store import Store\n"
         "store = Store(sys.argv[1]); sys.stdin.readline()\n"
@@ -162,7 +160,7 @@ def test_several_sweeps_can_add_method_overrides_at_once(store: Store) -> None:
     assert own_settings(store.directory) == expected
 
 
-def test_unreadable_method_overrides_are_reported_and_not_replaced(store: Store) -> None:
+def test_unreadable_method_overrides_are_reported_and_not_replaced(store):
     path = store.directory / "own_settings.json"
     path.write_text('{"one": ')
     with pytest.raises(RecordError, match=f"{path} is not valid JSON"):
@@ -170,7 +168,7 @@ def test_unreadable_method_overrides_are_reported_and_not_replaced(store: Store)
     assert path.read_text() == '{"one": '
 
 
-def test_a_directory_on_an_almost_full_disk_is_rejected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_on_an_almost_full_disk_is_rejected(store, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, MIN_FREE_BYTES - 1))
     with pytest.raises(ConfigError, match=r"49 MiB free; a sweep needs 50.*Free some space"):
@@ -180,15 +178,15 @@ def test_a_directory_on_an_almost_full_disk_is_rejected(store: Store, monkeypatc
 
 
 @pytest.mark.parametrize("below", ["", "deep/er"])
-def test_a_directory_that_cannot_be_created_is_reported(below: str, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_reported(below, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ConfigError, match=r"--out .*taken.* cannot be written: .*; choose another"):
         Store(tmp_path / "taken" / below).prepare()
     assert (tmp_path / "taken").read_text() == "a file"
 
 
-def test_a_directory_that_cannot_be_written_is_reported(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, *_: object, **__: object) -> None:
+def test_a_directory_that_cannot_be_written_is_reported(store, monkeypatch):
+    def refuse(path, *_, **__):
         if path.name.startswith(".unfinished"):
             raise PermissionError(13, "Permission denied")
 
@@ -206,7 +204,7 @@ def test_a_directory_that_cannot_be_written_is_reported(store: Store, monkeypatc
         ('{"format": 1}', "has no valid status; delete its directory"),
     ],
 )
-def test_an_invalid_record_is_reported_with_the_remedy(text: str, message: str, store: Store) -> None:
+def test_an_invalid_record_is_reported_with_the_remedy(text, message, store):
     path = store.write(done(config())) / "result.json"
     path.write_text(text)
     for read in (lambda: store.entry(config().run_id), store.entries, lambda: store.pending([config()])):
@@ -214,19 +212,19 @@ def test_an_invalid_record_is_reported_with_the_remedy(text: str, message: str, 
             read()
 
 
-def test_other_files_in_the_directory_are_ignored(store: Store) -> None:
+def test_other_files_in_the_directory_are_ignored(store):
     store.write(done(config()))
     (store.directory / "figures").mkdir()
     (store.directory / "table.txt").write_text("")
     assert [entry.run_id for entry in store.entries()] == [config().run_id]
 
 
-def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path):
     with pytest.raises(ConfigError, match=r"none is not a directory of runs; .*sweep --out"):
         Store(tmp_path / "none").entries()
 
 
-def test_temporary_folders_of_a_running_driver_are_not_deleted(store: Store) -> None:
+def test_temporary_folders_of_a_running_driver_are_not_deleted(store):
     folder = store.directory / f".unfinished-{socket.gethostname()}-{os.getppid()}-abc"
     folder.mkdir()
     store.prepare()

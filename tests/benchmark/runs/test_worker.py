@@ -19,10 +19,8 @@ from tests.benchmark.conftest import config
         (DataError("digits is missing"), failures.NO_DATA, "DataError: digits is missing"),
     ],
 )
-def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_the_log(
-    error: Exception, kind: str, line: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def breaks(*_: object) -> None:
+def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_the_log(error, kind, line, monkeypatch):
+    def breaks(*_):
         raise error
 
     monkeypatch.setattr(worker, "execute", breaks)
@@ -35,7 +33,7 @@ def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_t
     assert "in breaks" in failed.log
 
 
-def test_progress_reports_rounds_and_images() -> None:
+def test_progress_reports_rounds_and_images():
     reports: list[tuple[int, int]] = []
     run = config(rounds=2)
     record = run_task(RunTask(run), 1, lambda *report: reports.append(report)).record
@@ -46,7 +44,7 @@ def test_progress_reports_rounds_and_images() -> None:
     assert np.all(np.diff(images) > 0)
 
 
-def test_errors_of_ray_have_kinds() -> None:
+def test_errors_of_ray_have_kinds():
     from ray import exceptions
 
     assert failures.kind(exceptions.WorkerCrashedError()) == failures.WORKER_KILLED
@@ -55,7 +53,7 @@ def test_errors_of_ray_have_kinds() -> None:
     assert failures.kind(exceptions.LocalRayletDiedError()) == failures.NODE_LOST
 
 
-def test_each_out_of_memory_error_halves_the_fused_clients() -> None:
+def test_each_out_of_memory_error_halves_the_fused_clients():
     runs = [run_task(RunTask(config(participation=1.0, executor="fused"), 1, n), 1, lambda *_: None) for n in (0, 1, 9)]
     facts = [run.record.result["executor"] for run in runs]
     assert [fact["fused_clients"] for fact in facts] == [16, 8, 1]  # of 16 seen clients

@@ -10,12 +10,12 @@ from tests import toy
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_the_number_of_clients_per_group_does_not_change_scores(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_clients_per_group_does_not_change_scores(limit, monkeypatch):
     expected = toy.simulator("knn-per", rounds=1).run()
     monkeypatch.setattr(evaluator, "CLIENTS_AT_ONCE", limit)
     sizes = []
 
-    def with_datastore(context, tasks, held_out):  # type: ignore[no-untyped-def]
+    def with_datastore(context, tasks, held_out):
         sizes.append(len(tasks))
         return datastore.with_datastore(context, tasks, held_out)
 
@@ -28,7 +28,7 @@ def test_the_number_of_clients_per_group_does_not_change_scores(limit: int, monk
 
 
 @pytest.mark.parametrize("tokens", [0, 10**6])  # 16 samples per pass; all in one pass
-def test_the_datastore_does_not_depend_on_the_size_of_a_pass(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_datastore_does_not_depend_on_the_size_of_a_pass(tokens, monkeypatch):
     monkeypatch.setattr("fedprompt.benchmark.simulation.batch.TOKENS_PER_PASS", {"cpu": tokens})
     simulator = toy.simulator("knn-per", of=toy.unequal())
     context, tasks = simulator.context, simulator.evaluator.tasks(simulator.state, np.array([0]))
@@ -44,6 +44,6 @@ def test_the_datastore_does_not_depend_on_the_size_of_a_pass(tokens: int, monkey
     torch.testing.assert_close(stored[stored[:, 0].argsort()], expected[expected[:, 0].argsort()], atol=1e-5, rtol=1e-4)
 
 
-def test_only_methods_that_declare_a_datastore_have_one() -> None:
+def test_only_methods_that_declare_a_datastore_have_one():
     assert not datastore.has_datastore(toy.simulator("fedvpt").context.method)
     assert datastore.has_datastore(toy.simulator("knn-per").context.method)

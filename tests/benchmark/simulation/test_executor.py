@@ -1,19 +1,14 @@
 """All execution kinds give the same updates, and `auto` chooses the expected kind."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.simulation import executor as module
-from fedprompt.benchmark.simulation.executor import Executor, Kind
+from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_training import train_clients
-from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.benchmark.simulation.tasks import ClientUpdate
-from fedprompt.methods import Backbone, Method, State, Streams
+from fedprompt.methods import Method
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.registry import Recipe
 from tests import toy
@@ -30,45 +25,45 @@ class Unfusible(FedVPT):
 class LimitedMemory:
     """`train_clients` on a machine whose memory fits `limit` clients. Records the clients of each pass."""
 
-    def __init__(self, limit: int, error: Exception) -> None:
+    def __init__(self, limit, error):
         self.limit, self.error, self.passes = limit, error, list[list[int]]()
 
     @property
-    def sizes(self) -> list[int]:
+    def sizes(self):
         return [len(clients) for clients in self.passes]
 
-    def __call__(self, *arguments: Any) -> list[ClientUpdate]:
+    def __call__(self, *arguments):
         self.passes.append([task.client for task in arguments[3]])
         if self.sizes[-1] > self.limit:
             raise self.error
         return train_clients(*arguments)
 
 
-def limit_memory(monkeypatch: pytest.MonkeyPatch, limit: int, error: Exception | None = None) -> LimitedMemory:
+def limit_memory(monkeypatch, limit, error=None):
     monkeypatch.setattr(module, "train_clients", limited := LimitedMemory(limit, error or MemoryError("no more")))
     return limited
 
 
-def train(executor: Executor, simulator: Simulator, recipe: Recipe | None = None) -> list[ClientUpdate]:
+def train(executor, simulator, recipe=None):
     context, tasks = simulator.context, simulator.make_tasks(CLIENTS, 1)
     return executor.train(recipe or context.recipe, context.vit, context.train, tasks, toy.TRAINING)
 
 
-def paired_tensors(one: list[ClientUpdate], other: list[ClientUpdate]) -> list[tuple[Tensor, Tensor]]:
+def paired_tensors(one, other):
     """The tensors of both cohorts' updates in pairs; all four clients must be present, in order."""
     assert [update.client for update in one] == [update.client for update in other] == list(CLIENTS)
     first, second = ([{**u.shared, **u.local, **u.statistics} for u in updates] for updates in (one, other))
     return [(a[name], b[name]) for a, b in zip(first, second, strict=True) for name in a]
 
 
-def assert_close(one: list[ClientUpdate], other: list[ClientUpdate]) -> None:
+def assert_close(one, other):
     """Allows for float sums in a different order."""
     for a, b in paired_tensors(one, other):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["fedvpt", "pvpt", "pep-fedpt"])
-def test_threads_give_the_same_bits_in_the_same_order(name: str) -> None:
+def test_threads_give_the_same_bits_in_the_same_order(name):
     simulator = toy.simulator(name)
     one, many = train(Executor("sequential", 1), simulator), train(Executor("threaded", 3), simulator)
     assert all(torch.equal(a, b) for a, b in paired_tensors(one, many))
@@ -76,7 +71,7 @@ def test_threads_give_the_same_bits_in_the_same_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fedvpt", "pvpt", "pep-fedpt", "head+fedprox"])
-def test_a_fused_cohort_gives_the_same_updates_as_a_sequential_one(name: str) -> None:
+def test_a_fused_cohort_gives_the_same_updates_as_a_sequential_one(name):
     simulator, executor = toy.simulator(name), Executor("fused")
     one, fused = train(Executor("sequential"), simulator), train(executor, simulator)
     assert_close(one, fused)
@@ -94,21 +89,21 @@ def test_a_fused_cohort_gives_the_same_updates_as_a_sequential_one(name: str) ->
         ("pep-fedpt:no-shared", 3, "threaded"),
     ],
 )
-def test_auto_on_a_cpu_fuses_only_methods_without_backbone_passes(name: str, threads: int, used: str) -> None:
+def test_auto_on_a_cpu_fuses_only_methods_without_backbone_passes(name, threads, used):
     executor = Executor("auto", threads)
     train(executor, toy.simulator(name))
     assert (executor.kind, executor.used, executor.notes) == ("auto", used, [])
 
 
 @pytest.mark.parametrize("kind", ["sequential", "threaded", "fused"])
-def test_the_requested_kind_is_used(kind: Kind) -> None:
+def test_the_requested_kind_is_used(kind):
     executor = Executor(kind, 2)
     train(executor, toy.simulator("head"))
     assert executor.used == kind
 
 
 @pytest.mark.parametrize(("threads", "used"), [(1, "sequential"), (2, "threaded")])
-def test_a_method_that_cannot_be_fused_uses_another_kind_and_the_record_says_why(threads: int, used: str) -> None:
+def test_a_method_that_cannot_be_fused_uses_another_kind_and_the_record_says_why(threads, used):
     simulator, executor = toy.simulator("fedvpt"), Executor("fused", threads)
     updates = train(executor, simulator, Recipe("alone", Unfusible()))
     assert executor.used == used
@@ -116,7 +111,7 @@ def test_a_method_that_cannot_be_fused_uses_another_kind_and_the_record_says_why
     assert_close(updates, train(Executor("sequential"), simulator))
 
 
-def test_the_steps_that_choose_a_kind_do_not_change_the_batches_of_the_run() -> None:
+def test_the_steps_that_choose_a_kind_do_not_change_the_batches_of_the_run():
     simulator = toy.simulator("fedvpt")
     context, tasks = simulator.context, simulator.make_tasks(CLIENTS, 1)
     states = [task.rng.bit_generator.state for task in tasks]
@@ -134,9 +129,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_out_of_memory_halves_the_clients_per_pass_and_changes_no_result(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_halves_the_clients_per_pass_and_changes_no_result(error, monkeypatch):
     simulator, executor = toy.simulator("fedvpt"), Executor("fused")
     expected, limited = train(Executor("sequential"), simulator), limit_memory(monkeypatch, 1, error)
     assert_close(train(executor, simulator), expected)
@@ -148,7 +141,7 @@ def test_out_of_memory_halves_the_clients_per_pass_and_changes_no_result(
     assert limited.sizes == [1, 1, 1, 1]  # the width is kept
 
 
-def test_out_of_memory_with_one_client_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_with_one_client_is_raised(monkeypatch):
     executor = Executor("fused", width=4)
     limit_memory(monkeypatch, 0)
     with pytest.raises(MemoryError, match="no more"):
@@ -156,7 +149,7 @@ def test_out_of_memory_with_one_client_is_raised(monkeypatch: pytest.MonkeyPatch
     assert executor.width == 1
 
 
-def test_another_error_is_not_treated_as_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_is_not_treated_as_out_of_memory(monkeypatch):
     limited = limit_memory(monkeypatch, 0, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         train(Executor("fused", width=4), toy.simulator("fedvpt"))
@@ -164,9 +157,7 @@ def test_another_error_is_not_treated_as_out_of_memory(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("clients", "passes"), [(1, [1, 1, 1, 1]), (2.5, [2, 2]), (3, [3, 1]), (100, [4])])
-def test_a_pass_contains_as_many_clients_as_fit_into_memory(
-    clients: float, passes: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_contains_as_many_clients_as_fit_into_memory(clients, passes, monkeypatch):
     simulator = toy.simulator("fedvpt")
     context = simulator.context
     with memory.SavedActivations(context.vit.model) as saved:
@@ -178,7 +169,7 @@ def test_a_pass_contains_as_many_clients_as_fit_into_memory(
     assert limited.sizes == [1, *passes]
 
 
-def test_clients_with_equally_many_steps_are_fused_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_with_equally_many_steps_are_fused_together(monkeypatch):
     federation = toy.deal([np.arange(n) for n in (5, 30, 6, 28)], [[0]] * 4)
     limited = limit_memory(monkeypatch, 4)
     updates = train(Executor("fused", width=2), toy.simulator("head", of=federation))
@@ -186,14 +177,14 @@ def test_clients_with_equally_many_steps_are_fused_together(monkeypatch: pytest.
     assert [update.client for update in updates] == [0, 1, 2, 3]
 
 
-def test_memory_is_measured_with_a_full_batch_even_for_a_small_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_with_a_full_batch_even_for_a_small_client(monkeypatch):
     sizes: list[int] = []
 
     class Spy(Method):
-        def shared(self, vit: Backbone, rng: Streams) -> State:
+        def shared(self, vit, rng):
             return {"w": torch.zeros(toy.CLASSES)}
 
-        def logits(self, vit: Backbone, batch: Any, state: State) -> Tensor:
+        def logits(self, vit, batch, state):
             sizes.append(batch.width)
             return batch.own(state["w"])
 

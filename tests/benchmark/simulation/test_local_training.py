@@ -1,19 +1,16 @@
 """Compares local training with plain PyTorch, for one client and for several in one pass."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation import batch as batches
 from fedprompt.benchmark.simulation.local_training import collect_statistics, train_clients
-from fedprompt.benchmark.simulation.tasks import ClientState, ClientTask, ClientUpdate, LocalTraining
-from fedprompt.methods import Backbone, Batch, Method, Optimiser, Phase, State, Streams
+from fedprompt.benchmark.simulation.tasks import ClientState, ClientTask, LocalTraining
+from fedprompt.methods import Method, Phase
 from fedprompt.methods.optimisers.fedprox import FedProx
 from fedprompt.methods.registry import Recipe
 from tests import toy
@@ -30,7 +27,7 @@ class Linear(Method):
 
     no_decay = ("shift",)
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         logits = batch.linear(vit.features(batch), state["weight"], state["shift"])
         batch.log("top", logits.max(1).values)
         return logits
@@ -39,7 +36,7 @@ class Linear(Method):
 class Staged(Linear):
     """Trains the weight for two epochs, then the shift for three epochs with ten times the learning rate."""
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self):
         return (Phase(("weight",), epochs=2), Phase(("shift",), epochs=3, lr=1.0))
 
 
@@ -51,7 +48,7 @@ class Sums(Linear):
 
     class_rows = ("sum", "count")
 
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def statistics(self, vit, batch, state):
         features = vit.features(batch)
         return {"sum": batch.class_sums(features), "count": batch.class_sums(torch.ones(len(features), 1))}
 
@@ -61,15 +58,15 @@ class ClassBias(Linear):
 
     class_rows = ("bias", "sum")
 
-    def logits(self, vit: Backbone, batch: Any, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         logits = super().logits(vit, batch, state)
         return logits.scatter_add(1, batch.own(batch.classes), batch.own(state["bias"] * batch.info.valid))
 
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def statistics(self, vit, batch, state):
         return {"sum": batch.class_sums(vit.features(batch))}
 
 
-def task(client: int, rows: Sequence[int], seed: int | None = None) -> ClientTask:
+def task(client, rows, seed=None):
     rng = torch.Generator().manual_seed(client)
     shared = {"weight": torch.randn(toy.CLASSES, toy.vit().dim, generator=rng) / 5}
     local = {"shift": torch.randn(toy.CLASSES, generator=rng)}
@@ -82,20 +79,12 @@ def task(client: int, rows: Sequence[int], seed: int | None = None) -> ClientTas
     )
 
 
-def train(
-    method: Method,
-    *tasks: ClientTask,
-    training: LocalTraining = TRAINING,
-    phases: Sequence[Phase] | None = None,
-    optimisers: tuple[Optimiser, ...] = (),
-) -> list[ClientUpdate]:
+def train(method, *tasks, training=TRAINING, phases=None, optimisers=()):
     recipe = Recipe("toy", method, optimisers)
     return train_clients(recipe, toy.vit(), toy.train_samples(), tasks, training, phases)
 
 
-def reference(
-    task: ClientTask, *phases: TrainedPhase, mu: float = 0.0, clip: float | None = None, decay: float = 0.1
-) -> tuple[State, list[float]]:
+def reference(task, *phases, mu=0.0, clip=None, decay=0.1):
     """Trains in plain PyTorch; returns the tensors and the loss of each step. `mu` weights a FedProx penalty."""
     state = {name: value.clone().requires_grad_() for name, value in task.state.items()}
     bias, present = state.get("bias", torch.zeros(toy.CLASSES)), torch.from_numpy(task.counts > 0)
@@ -116,13 +105,13 @@ def reference(
     return {name: value.detach() for name, value in state.items()}, losses
 
 
-def assert_close(update: ClientUpdate, state: State, losses: list[float] | None = None) -> None:
+def assert_close(update, state, losses=None):
     torch.testing.assert_close(update.shared["weight"], state["weight"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(update.local["shift"], state["shift"], rtol=1e-4, atol=1e-5)
     assert losses is None or update.loss == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-def test_one_client_trains_like_torch_sgd() -> None:
+def test_one_client_trains_like_torch_sgd():
     client = task(0, TEN)  # batches of 4, 4 and 2
     (update,) = train(Linear(), client)
     assert_close(update, *reference(client, BOTH))
@@ -131,7 +120,7 @@ def test_one_client_trains_like_torch_sgd() -> None:
     assert update.classes.tolist() == sorted(set(toy.dataset().train_y[:10]))
 
 
-def test_clients_in_one_pass_train_as_each_does_alone() -> None:
+def test_clients_in_one_pass_train_as_each_does_alone():
     """A client that has finished no longer changes, in spite of its momentum and weight decay."""
     clients = [task(0, range(3)), task(1, range(5, 30)), task(2, range(40, 45))]
     updates = train(Linear(), *clients)
@@ -142,18 +131,18 @@ def test_clients_in_one_pass_train_as_each_does_alone() -> None:
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.5, 1e6])
-def test_the_gradient_of_each_client_is_clipped_by_its_norm_over_all_tensors(limit: float) -> None:
+def test_the_gradient_of_each_client_is_clipped_by_its_norm_over_all_tensors(limit):
     clients = [task(0, range(9)), task(1, range(20, 26))]
     updates = train(Linear(), *clients, training=replace(TRAINING, clip_norm=limit))
     for update, client in zip(updates, clients, strict=True):
         assert_close(update, reference(client, BOTH, clip=limit)[0])
 
 
-def test_clipping_bounds_the_length_of_a_step_and_keeps_shorter_steps() -> None:
+def test_clipping_bounds_the_length_of_a_step_and_keeps_shorter_steps():
     one_step = LocalTraining(epochs=1, batch_size=60, lr=0.5, momentum=0.9, weight_decay=0.0)
     client = task(0, range(20))
 
-    def gradient_norm(limit: float | None) -> float:
+    def gradient_norm(limit):
         (update,) = train(Linear(), client, training=replace(one_step, clip_norm=limit))
         after = {**update.shared, **update.local}
         moved = torch.cat([(after[name] - value).flatten() for name, value in client.state.items()])
@@ -164,15 +153,15 @@ def test_clipping_bounds_the_length_of_a_step_and_keeps_shorter_steps() -> None:
     assert gradient_norm(norm * 4) == pytest.approx(norm, rel=1e-6)
 
 
-def test_phases_set_the_trained_tensors_the_epochs_and_the_learning_rate() -> None:
+def test_phases_set_the_trained_tensors_the_epochs_and_the_learning_rate():
     (update,) = train(Staged(), task(0, TEN))
     assert_close(update, *reference(task(0, TEN), *STAGES))
     assert update.images == 5 * 10
 
 
-def test_a_tensor_that_no_phase_trains_keeps_its_bits() -> None:
+def test_a_tensor_that_no_phase_trains_keeps_its_bits():
     class ShiftOnly(Linear):
-        def phases(self) -> tuple[Phase, ...]:
+        def phases(self):
             return (Phase(("shift",)),)
 
     client = task(0, TEN)
@@ -181,9 +170,9 @@ def test_a_tensor_that_no_phase_trains_keeps_its_bits() -> None:
     assert not torch.equal(update.local["shift"], client.state["shift"])
 
 
-def test_a_phase_that_trains_an_unknown_tensor_is_an_error() -> None:
+def test_a_phase_that_trains_an_unknown_tensor_is_an_error():
     class Unknown(Linear):
-        def phases(self) -> tuple[Phase, ...]:
+        def phases(self):
             return (Phase(("prompt",)),)
 
     with pytest.raises(ValueError, match=r"prompt.*weight.*shift"):
@@ -191,14 +180,12 @@ def test_a_phase_that_trains_an_unknown_tensor_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("method", "phases"), [(Linear(), [BOTH]), (Staged(), STAGES)])
-def test_a_proximal_penalty_affects_only_training_and_only_shared_tensors(
-    method: Method, phases: Sequence[TrainedPhase]
-) -> None:
+def test_a_proximal_penalty_affects_only_training_and_only_shared_tensors(method, phases):
     (update,) = train(method, task(0, TEN), optimisers=(FedProx(mu=0.7),))
     assert_close(update, reference(task(0, TEN), *phases, mu=0.7)[0])
 
 
-def test_training_does_not_change_the_received_tensors() -> None:
+def test_training_does_not_change_the_received_tensors():
     client = task(0, TEN)
     before = {name: value.clone() for name, value in client.state.items()}
     train(Linear(), client)
@@ -207,7 +194,7 @@ def test_training_does_not_change_the_received_tensors() -> None:
         assert not value.requires_grad
 
 
-def test_training_does_not_change_the_generators_of_the_tasks() -> None:
+def test_training_does_not_change_the_generators_of_the_tasks():
     clients = [task(0, TEN), task(1, range(20, 23))]
     before = [client.rng.bit_generator.state for client in clients]
     first, again = train(Linear(), *clients), train(Linear(), *clients)
@@ -216,9 +203,9 @@ def test_training_does_not_change_the_generators_of_the_tasks() -> None:
         assert torch.equal(one.shared["weight"], other.shared["weight"])
 
 
-def test_a_loss_that_is_not_finite_raises_an_error_with_the_client_and_the_remedy() -> None:
+def test_a_loss_that_is_not_finite_raises_an_error_with_the_client_and_the_remedy():
     class Unstable(Linear):
-        def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        def loss(self, vit, batch, state):
             reds = batch.own(batch.counts)[:, 0]  # 0 * log 0 is not a number
             return super().loss(vit, batch, state) + 0 * reds.log()
 
@@ -226,9 +213,9 @@ def test_a_loss_that_is_not_finite_raises_an_error_with_the_client_and_the_remed
         train(Unstable(), task(3, toy.rows_of(0, 1)), task(7, toy.rows_of(1, 2)))
 
 
-def test_diagnostics_are_means_over_the_steps_of_each_client() -> None:
+def test_diagnostics_are_means_over_the_steps_of_each_client():
     class Constant(Linear):
-        def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        def logits(self, vit, batch, state):
             batch.log("share", batch.own(batch.prior)[:, 0])
             return super().logits(vit, batch, state)
 
@@ -238,9 +225,7 @@ def test_diagnostics_are_means_over_the_steps_of_each_client() -> None:
 
 
 @pytest.mark.parametrize("tokens", [10**6, 0])  # 0: sixteen samples per pass
-def test_statistics_include_all_samples_of_a_client_for_every_size_of_a_pass(
-    tokens: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_statistics_include_all_samples_of_a_client_for_every_size_of_a_pass(tokens, monkeypatch):
     monkeypatch.setattr(batches, "TOKENS_PER_PASS", {"cpu": tokens})
     clients, samples = [task(0, range(40)), task(1, [41, 45, 50])], toy.train_samples()
     statistics = collect_statistics(Recipe("toy", Sums()), toy.vit(), samples, clients)
@@ -252,9 +237,9 @@ def test_statistics_include_all_samples_of_a_client_for_every_size_of_a_pass(
             torch.testing.assert_close(value, samples.features(rows).sum(0), rtol=1e-4, atol=1e-4)
 
 
-def test_statistics_are_computed_before_training_and_sent_with_the_update() -> None:
+def test_statistics_are_computed_before_training_and_sent_with_the_update():
     class Weights(Linear):
-        def statistics(self, vit: Backbone, batch: Any, state: State) -> State:
+        def statistics(self, vit, batch, state):
             return {"seen": state["weight"] * batch.mask.view(batch.clients, -1).sum(1).view(-1, 1, 1)}
 
     client = task(0, TEN)
@@ -262,17 +247,17 @@ def test_statistics_are_computed_before_training_and_sent_with_the_update() -> N
     torch.testing.assert_close(update.statistics["seen"], 10 * client.state["weight"])
 
 
-def test_a_method_without_statistics_uploads_none() -> None:
+def test_a_method_without_statistics_uploads_none():
     assert collect_statistics(Recipe("toy", Linear()), toy.vit(), toy.train_samples(), [task(0, [0])]) == [{}]
 
 
-def test_the_batches_depend_only_on_the_generator_and_the_rows() -> None:
+def test_the_batches_depend_only_on_the_generator_and_the_rows():
     seen: dict[str, list[list[int]]] = {"a": [], "b": []}
 
     class Spy(Linear):
         key: str = "a"
 
-        def logits(self, vit: Backbone, batch: Any, state: State) -> Tensor:
+        def logits(self, vit, batch, state):
             seen[self.key].append(batch.rows.tolist())
             return super().logits(vit, batch, state)
 
@@ -284,12 +269,12 @@ def test_the_batches_depend_only_on_the_generator_and_the_rows() -> None:
         assert [len(batch) for batch in epoch] == [4, 4, 2]
 
 
-def test_server_memory_is_used_in_training_but_not_trained() -> None:
+def test_server_memory_is_used_in_training_but_not_trained():
     class Shifted(Linear):
-        def memory(self, vit: Backbone, rng: Streams) -> State:
+        def memory(self, vit, rng):
             return {"offset": torch.zeros(toy.CLASSES)}
 
-        def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        def logits(self, vit, batch, state):
             return super().logits(vit, batch, state) + batch.own(state["offset"])
 
     plain = task(0, TEN)
@@ -301,7 +286,7 @@ def test_server_memory_is_used_in_training_but_not_trained() -> None:
     assert "offset" not in update.shared.keys() | update.local.keys()
 
 
-def test_rows_of_a_clients_own_classes_train_as_in_a_full_table() -> None:
+def test_rows_of_a_clients_own_classes_train_as_in_a_full_table():
     """The reference is a full layer in plain PyTorch that masks the rows of absent classes."""
     clients = [task(0, toy.rows_of(1, 3)), task(1, toy.rows_of(0, 1, 2))]
     for client in clients:

@@ -5,9 +5,8 @@ from typing import ClassVar
 
 import pytest
 
-from fedprompt.benchmark.simulation.executor import Kind
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import ClientContext, Optimiser, State, registry
+from fedprompt.methods import Optimiser, State, registry
 from fedprompt.methods.registry import Recipe
 from tests import toy
 from tests.methods import quadratic
@@ -17,7 +16,7 @@ WITH_CLIENT_TENSORS = pytest.mark.parametrize("optimiser", ["scaffold", "feddyn"
 
 
 @WITH_CLIENT_TENSORS
-def test_only_clients_that_have_trained_keep_tensors(optimiser: str) -> None:
+def test_only_clients_that_have_trained_keep_tensors(optimiser):
     run = toy.simulator(f"head+{optimiser}", rounds=1, participation=0.5)
     assert run.state.optimiser_local == {}
     run.run()
@@ -25,7 +24,7 @@ def test_only_clients_that_have_trained_keep_tensors(optimiser: str) -> None:
 
 
 @WITH_CLIENT_TENSORS
-def test_a_client_receives_its_own_tensors_and_the_servers_current_ones(optimiser: str) -> None:
+def test_a_client_receives_its_own_tensors_and_the_servers_current_ones(optimiser):
     run = ran(f"fedvpt+{optimiser}").simulator
     tasks = run.make_tasks(COHORT, ROUNDS + 1)
     for task in tasks:
@@ -36,7 +35,7 @@ def test_a_client_receives_its_own_tensors_and_the_servers_current_ones(optimise
 
 
 @WITH_CLIENT_TENSORS
-def test_the_tensors_of_a_client_do_not_depend_on_other_clients(optimiser: str) -> None:
+def test_the_tensors_of_a_client_do_not_depend_on_other_clients(optimiser):
     """No two tensors share memory, and other data of another client does not change them."""
     tests = [toy.rows_of(0, 1, part="test")] * 2
     ends: list[State] = []
@@ -54,7 +53,7 @@ def test_the_tensors_of_a_client_do_not_depend_on_other_clients(optimiser: str) 
 
 
 @pytest.mark.parametrize("kind", ["fused", "threaded"])
-def test_every_execution_kind_gives_the_same_tensors(kind: Kind) -> None:
+def test_every_execution_kind_gives_the_same_tensors(kind):
     ends = []
     for executor in (kind, "sequential"):
         run = toy.simulator("pep-fedpt+scaffold+feddyn", of=toy.unequal(), executor=executor, threads=2)
@@ -65,7 +64,7 @@ def test_every_execution_kind_gives_the_same_tensors(kind: Kind) -> None:
         close(ends[0][client], ends[1][client], tolerance=1e-4)
 
 
-def test_the_tensors_of_two_optimisers_have_different_names() -> None:
+def test_the_tensors_of_two_optimisers_have_different_names():
     run = toy.simulator("head+scaffold+feddyn", rounds=1)
     run.run()
     tensors = next(iter(run.state.optimiser_local.values()))
@@ -73,7 +72,7 @@ def test_the_tensors_of_two_optimisers_have_different_names() -> None:
 
 
 @WITH_CLIENT_TENSORS
-def test_class_rows_of_optimiser_tensors_contain_only_the_clients_classes(optimiser: str) -> None:
+def test_class_rows_of_optimiser_tensors_contain_only_the_clients_classes(optimiser):
     """Client 1 has classes 0 and 1: training returns their rows, and the stored table has zeros for the others."""
     run = ran(f"pep-fedpt+{optimiser}").simulator
     (update,) = toy.learned(run, [1], ROUNDS + 1)
@@ -91,12 +90,12 @@ class Spy(Optimiser):
     name = "spy"
     seen: ClassVar[list[tuple[set[str], set[str]]]] = []
 
-    def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
+    def adjust_gradients(self, gradients, state, visit):
         Spy.seen.append((set(gradients), set(visit.received)))
         return gradients
 
 
-def test_optimisers_receive_only_shared_tensors() -> None:
+def test_optimisers_receive_only_shared_tensors():
     method = registry.create("fedrep").method  # heads are local and train in their own phase
     context = toy.simulator("fedrep").context
     data, settings = (context.train, context.test, context.federation), replace(context.settings, rounds=1)
@@ -106,12 +105,12 @@ def test_optimisers_receive_only_shared_tensors() -> None:
     assert all(received == {"prompt"} for _, received in Spy.seen)
 
 
-def test_optimiser_tensors_are_not_sent_with_the_initial_statistics() -> None:
+def test_optimiser_tensors_are_not_sent_with_the_initial_statistics():
     plain, optimised = (toy.simulator(name, rounds=1).run().rounds[0] for name in ("pep-fedpt", "pep-fedpt+scaffold"))
     assert plain["download_bytes"] == optimised["download_bytes"]
 
 
-def test_the_quadratic_model_approaches_the_mean_of_the_clients_targets() -> None:
+def test_the_quadratic_model_approaches_the_mean_of_the_clients_targets():
     """Checks the helper of the tests by hand: each step of 1/2 halves the distance, so two leave a quarter."""
     run = quadratic.simulator(Spy(), rounds=1)
     run.run()

@@ -1,13 +1,12 @@
 """Phases of local training: their batches, the repeats of a batch, and `after_batch`."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.tasks import ClientUpdate, LocalTraining
-from fedprompt.methods import Phase, State
+from fedprompt.benchmark.simulation.tasks import LocalTraining
+from fedprompt.methods import Phase
 from tests import toy
 from tests.benchmark.simulation.test_local_training import Linear, task, train
 from tests.methods.contract import same
@@ -16,7 +15,7 @@ TRAINING = LocalTraining(epochs=2, batch_size=4, lr=0.1, momentum=0.9, weight_de
 ROWS = range(10)
 
 
-def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: Sequence[int] = ROWS) -> ClientUpdate:
+def trained(phases, training=TRAINING, rows=ROWS):
     (update,) = train(Linear(), task(0, rows), training=training, phases=phases)
     return update
 
@@ -35,20 +34,20 @@ def trained(phases: Sequence[Phase], training: LocalTraining = TRAINING, rows: S
         ([], 0),
     ],
 )
-def test_the_number_of_training_images_is_known_before_training(phases: list[Phase], images: int) -> None:
+def test_the_number_of_training_images_is_known_before_training(phases, images):
     """Ten samples in batches of 4, 4 and 2, for two epochs."""
     assert TRAINING.images(phases, 10) == images
     assert trained(phases).images == images
 
 
-def test_a_phase_of_one_batch_trains_only_on_the_first_rows_of_the_clients_order() -> None:
+def test_a_phase_of_one_batch_trains_only_on_the_first_rows_of_the_clients_order():
     first = task(0, ROWS).rng.permutation(ROWS)[:4].tolist()
     one, alone = trained([Phase(batches=1)]), trained([Phase(epochs=1)], rows=first)
     torch.testing.assert_close(one.shared, alone.shared)
     assert not torch.equal(one.shared["weight"], trained([Phase(batches=2)]).shared["weight"])
 
 
-def test_repeats_take_consecutive_steps_on_each_batch() -> None:
+def test_repeats_take_consecutive_steps_on_each_batch():
     """Three steps on a batch of all rows equal three epochs."""
     training = replace(TRAINING, batch_size=16)
     repeated, epochs = trained([Phase(epochs=1, repeats=3)], training), trained([Phase(epochs=3)], training)
@@ -56,7 +55,7 @@ def test_repeats_take_consecutive_steps_on_each_batch() -> None:
     assert repeated.images == epochs.images == 30
 
 
-def test_a_phase_that_rewinds_starts_from_the_first_batch_of_the_round() -> None:
+def test_a_phase_that_rewinds_starts_from_the_first_batch_of_the_round():
     """After a first phase with learning rate 0, a rewound phase gives the same result as alone."""
     weight = trained([Phase(("weight",))]).shared["weight"]
     no_change = Phase(("shift",), lr=0.0)
@@ -67,15 +66,15 @@ def test_a_phase_that_rewinds_starts_from_the_first_batch_of_the_round() -> None
 class Counting(Linear):
     """Trains only the shift; adds one to the weight after every batch."""
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self):
         return (Phase(("shift",), repeats=3),)
 
-    def after_batch(self, state: State) -> State:
+    def after_batch(self, state):
         return {"weight": state["weight"] + 1}
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_after_batch_runs_once_per_batch_for_clients_with_batches_left(together: bool) -> None:
+def test_after_batch_runs_once_per_batch_for_clients_with_batches_left(together):
     """Clients of 10, 3 and 7 samples have 6, 2 and 4 batches. They receive the same tensors, which do not change."""
     tasks = [task(0, ROWS), task(1, range(20, 23)), task(2, range(30, 37))]
     shared, shift = tasks[0].state.shared, tasks[0].state["shift"]
@@ -92,11 +91,11 @@ def test_after_batch_runs_once_per_batch_for_clients_with_batches_left(together:
 class Clamped(Linear):
     """Keeps the trained shift between -0.1 and 0.1."""
 
-    def after_batch(self, state: State) -> State:
+    def after_batch(self, state):
         return {"shift": state["shift"].clamp(-0.1, 0.1)}
 
 
-def test_training_continues_from_a_tensor_changed_by_after_batch() -> None:
+def test_training_continues_from_a_tensor_changed_by_after_batch():
     """Some of the four values are within the limits after one batch, and differ after the next."""
     one, two = (
         train(Clamped(), task(0, ROWS), training=TRAINING, phases=[Phase(("shift",), batches=n)])[0].local["shift"]
@@ -108,7 +107,7 @@ def test_training_continues_from_a_tensor_changed_by_after_batch() -> None:
 
 
 @pytest.mark.parametrize("name", ["fedrep", "ditto", "apfl", "pfedme"])
-def test_a_run_announces_the_number_of_training_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_announces_the_number_of_training_reads(name, monkeypatch):
     """The samples use the number to decide what to cache."""
     simulator = toy.simulator(name, of=toy.unequal(), participation=2 / 3)
     announced: list[int] = []

@@ -4,13 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fedprompt.benchmark.simulation import batch as batches
 from fedprompt.benchmark.simulation import scoring
 from fedprompt.benchmark.simulation.scoring import ScoringTask, joined, score, summary
 from fedprompt.benchmark.simulation.tasks import ClientState
-from fedprompt.methods import Backbone, Batch, Method, State
+from fedprompt.methods import Method
 from fedprompt.methods.registry import Recipe
 from tests import toy
 
@@ -20,7 +19,7 @@ ONE_EACH = [1, 1, 1, 1]
 class Fixed(Method):
     """The logits of every sample are its client's state."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         batch.log("label", batch.labels)
         batch.log_by_class("table", batch.own(state["logits"]))
         return batch.own(state["logits"])
@@ -35,20 +34,20 @@ class Margins(Fixed):
 class Probe(Method):
     """A linear head on the frozen feature."""
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         return batch.linear(vit.features(batch), state["weight"], state["bias"])
 
 
-def task(client: int, rows: list[int], counts: list[int], logits: list[float]) -> ScoringTask:
+def task(client, rows, counts, logits):
     state = ClientState({"logits": torch.tensor(logits)}, {}, {})
     return ScoringTask(client, np.array(rows, np.int64), np.array(counts), state)
 
 
-def scored(method: Method, *tasks: ScoringTask, threads: int = 1):  # type: ignore[no-untyped-def]
+def scored(method, *tasks, threads=1):
     return score(Recipe("toy", method), toy.vit(), toy.test_samples(), tasks, threads)
 
 
-def rows(*classes: int) -> list[int]:
+def rows(*classes):
     """One test row per given class; the next row of a class if it is given again."""
     unused = {c: iter(toy.rows_of(c, part="test").tolist()) for c in set(classes)}
     return [next(unused[c]) for c in classes]
@@ -58,7 +57,7 @@ def rows(*classes: int) -> list[int]:
 CORRECTED = 0, rows(0, 1, 1, 2, 2, 2), [1, 7, 0, 0], [1.0, 0.0, 5.0, 0.0]
 
 
-def test_plain_and_prior_corrected_accuracy_match_values_computed_by_hand() -> None:
+def test_plain_and_prior_corrected_accuracy_match_values_computed_by_hand():
     scores = scored(Fixed(), task(*CORRECTED))
     assert scores.total.tolist() == [6]
     assert scores.right.tolist() == [3]
@@ -67,37 +66,37 @@ def test_plain_and_prior_corrected_accuracy_match_values_computed_by_hand() -> N
     assert scores.accuracy_prior.tolist() == [pytest.approx(1 / 3)]
 
 
-def test_the_correction_of_scores_that_are_not_log_odds_only_masks_absent_classes() -> None:
+def test_the_correction_of_scores_that_are_not_log_odds_only_masks_absent_classes():
     scores = scored(Margins(), task(*CORRECTED))
     assert scores.right.tolist() == [3]  # class 2
     assert scores.right_prior.tolist() == [1]  # class 0, although the prior of class 1 is seven times as large
 
 
-def test_the_correction_adds_exactly_the_log_prior() -> None:
+def test_the_correction_adds_exactly_the_log_prior():
     gap = math.log(3)  # prior 3/4 against 1/4
     margins = (gap - 0.01, gap + 0.01)
     tasks = [task(k, rows(0, 1, 1), [3, 1, 0, 0], [0.0, margin, 0.0, 0.0]) for k, margin in enumerate(margins)]
     assert scored(Fixed(), *tasks).right_prior.tolist() == [1, 2]
 
 
-def test_without_known_labels_the_correction_changes_nothing() -> None:
+def test_without_known_labels_the_correction_changes_nothing():
     scores = scored(Fixed(), task(0, rows(2, 2, 1), [0, 0, 0, 0], [0.0, 1.0, 5.0, 0.0]))
     assert scores.right.tolist() == scores.right_prior.tolist() == [2]
 
 
-def test_a_client_without_test_samples_has_no_accuracy() -> None:
+def test_a_client_without_test_samples_has_no_accuracy():
     scores = scored(Fixed(), *(task(k, rows(0)[:k], [1, 0, 0, 0], [float(k), 0, 0, 0]) for k in (0, 1)))
     assert scores.total.tolist() == [0, 1]
     assert math.isnan(scores.accuracy[0])
     assert scores.accuracy[1] == 1
 
 
-def test_diagnostics_are_summed_over_the_rows_of_each_client() -> None:
+def test_diagnostics_are_summed_over_the_rows_of_each_client():
     tasks = [task(k, own, ONE_EACH, [0.0] * 4) for k, own in enumerate((rows(3, 2, 1), rows(1)))]
     assert scored(Fixed(), *tasks).notes["label"].tolist() == [6, 1]
 
 
-def test_rows_by_class_are_means_over_the_samples_of_each_true_class() -> None:
+def test_rows_by_class_are_means_over_the_samples_of_each_true_class():
     first = task(0, rows(0, 0, 2), ONE_EACH, [0.5, 0, 0, 0.25])
     second = task(1, rows(0), ONE_EACH, [0.0, 1, 0, 0])  # shorter, so it is padded
     none = [None] * 4
@@ -105,18 +104,18 @@ def test_rows_by_class_are_means_over_the_samples_of_each_true_class() -> None:
     assert table == [[0.3333, 0.3333, 0, 0.1667], none, [0.5, 0, 0, 0.25], none]
 
 
-def test_rows_by_class_exclude_held_out_clients() -> None:
+def test_rows_by_class_exclude_held_out_clients():
     seen = task(0, rows(0), ONE_EACH, [1.0, 0, 0, 0])
     held_out = replace(task(1, rows(0, 1), ONE_EACH, [0.0, 1, 0, 0]), held_out=True)
     assert scored(Fixed(), seen, held_out).means_by_class()["table"] == [[1, 0, 0, 0], *[[None] * 4] * 3]
 
 
-def test_rows_by_class_of_several_groups_are_combined() -> None:
+def test_rows_by_class_of_several_groups_are_combined():
     parts = [scored(Fixed(), task(k, rows(k), ONE_EACH, [k + 1.0, 0, 0, 0])) for k in (0, 1)]
     assert joined(parts).means_by_class()["table"][:2] == [[1, 0, 0, 0], [2, 0, 0, 0]]
 
 
-def test_rows_by_class_are_omitted_when_there_are_too_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_by_class_are_omitted_when_there_are_too_many_classes(monkeypatch):
     one = task(0, rows(0), ONE_EACH, [1.0, 0, 0, 0])
     monkeypatch.setattr(scoring, "MOST_CLASSES", 4)
     assert scored(Fixed(), one).means_by_class()
@@ -124,7 +123,7 @@ def test_rows_by_class_are_omitted_when_there_are_too_many_classes(monkeypatch: 
     assert scored(Fixed(), one).means_by_class() == {}
 
 
-def test_the_number_of_threads_changes_no_bit_of_the_rows_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_changes_no_bit_of_the_rows_by_class(monkeypatch):
     monkeypatch.setattr(batches, "TOKENS_PER_PASS", {"cpu": 0})  # many passes
     rng = np.random.default_rng(0)
     tasks = [task(k, rng.permutation(30)[: 3 * k].tolist(), ONE_EACH, rng.random(4).tolist()) for k in range(9)]
@@ -133,7 +132,7 @@ def test_the_number_of_threads_changes_no_bit_of_the_rows_by_class(monkeypatch: 
 
 
 @pytest.mark.parametrize("tokens", [0, 17 * 20, 10**6])  # 16, 20 and all samples per pass
-def test_the_size_of_a_pass_changes_no_score(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_pass_changes_no_score(tokens, monkeypatch):
     monkeypatch.setattr(batches, "TOKENS_PER_PASS", {"cpu": tokens})
     rng, samples, sizes = np.random.default_rng(0), toy.test_samples(), [30, 0, 1, 17, 5, 16, 30, 2]
     weights = [torch.randn(4, toy.vit().dim, generator=torch.Generator().manual_seed(k)) for k in range(len(sizes))]
@@ -151,7 +150,7 @@ def test_the_size_of_a_pass_changes_no_score(tokens: int, monkeypatch: pytest.Mo
     assert scores.total.tolist() == sizes
 
 
-def test_the_summary_matches_values_computed_by_hand() -> None:
+def test_the_summary_matches_values_computed_by_hand():
     # The client without test samples is ignored.
     assert summary(np.array([0.5, 1.0, np.nan, 0.0, 0.5]), np.array([10, 2, 0, 4, 4])) == {
         "mean": 0.5,
@@ -163,13 +162,13 @@ def test_the_summary_matches_values_computed_by_hand() -> None:
     }
 
 
-def test_the_bottom_decile_is_the_mean_of_the_lowest_tenth() -> None:
+def test_the_bottom_decile_is_the_mean_of_the_lowest_tenth():
     result = summary(np.linspace(0, 1, 30)[::-1], np.ones(30))
     assert result is not None
     assert result["bottom_decile"] == pytest.approx((0 + 1 + 2) / 29 / 3)
     assert result["worst"] == 0
 
 
-def test_without_test_samples_there_is_no_summary() -> None:
+def test_without_test_samples_there_is_no_summary():
     assert summary(np.array([np.nan, np.nan]), np.zeros(2)) is None
     assert summary(np.array([]), np.array([])) is None

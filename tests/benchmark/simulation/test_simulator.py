@@ -2,21 +2,17 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fedprompt.benchmark.simulation.context import RoundSettings
-from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.outcome import Outcome
+from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
-from fedprompt.data.federation import Federation
-from fedprompt.methods import Backbone, Batch, Method, State, Streams, hyperparameter
+from fedprompt.methods import Method, hyperparameter
 from fedprompt.methods.registry import Recipe
 from tests import toy
 
@@ -30,14 +26,14 @@ class Pull(Method):
     Predicts class 0 if the first parameter is larger, else class 1, for every image.
     """
 
-    def shared(self, vit: Backbone, rng: Streams) -> State:
+    def shared(self, vit, rng):
         return {"w": torch.tensor([0.5, 0.0])}
 
-    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def loss(self, vit, batch, state):
         target = torch.from_numpy(TARGETS).float()[batch.labels]
         return (batch.own(state["w"]) - target).square().sum(1) / 2
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         w = batch.own(state["w"])
         return torch.cat([w, torch.full_like(w, -100)], dim=1)
 
@@ -48,10 +44,10 @@ class LocalPull(Pull):
     personalised = True
     shift: float = hyperparameter(0.0, "initial value of the first parameter")
 
-    def shared(self, vit: Backbone, rng: Streams) -> State:
+    def shared(self, vit, rng):
         return {}
 
-    def local(self, vit: Backbone, rng: Streams) -> State:
+    def local(self, vit, rng):
         return {"w": torch.tensor([self.shift, 0.0])}
 
 
@@ -64,22 +60,13 @@ class SeenOnly(LocalPull):
 ONE_STEP = LocalTraining(epochs=2, batch_size=100, lr=0.2, momentum=0.5, weight_decay=0.1)
 
 
-def simulate(
-    method: Method,
-    federation: Federation,
-    rounds: int = 2,
-    participation: float = 1.0,
-    eval_every: int = 1,
-    training: LocalTraining = ONE_STEP,
-    seed: int = 0,
-    executor: Kind = "auto",
-) -> Simulator:
+def simulate(method, federation, rounds=2, participation=1.0, eval_every=1, training=ONE_STEP, seed=0, executor="auto"):
     data, streams = (toy.train_samples(), toy.test_samples()), RandomStreams("toy", "toy", seed)
     settings = RoundSettings(rounds, participation, eval_every, training)
     return Simulator(Recipe("toy", method), toy.vit(), *data, federation, streams, settings, Executor(executor))
 
 
-def pulled(w: np.ndarray, rows: np.ndarray, training: LocalTraining = ONE_STEP) -> tuple[np.ndarray, list[float]]:
+def pulled(w, rows, training=ONE_STEP):
     """Parameters and losses of a client's local training, with one step on all of its samples per epoch."""
     targets, velocity, losses = TARGETS[toy.dataset().train_y[rows]], np.zeros(2), []
     for _ in range(training.epochs):
@@ -89,19 +76,19 @@ def pulled(w: np.ndarray, rows: np.ndarray, training: LocalTraining = ONE_STEP) 
     return w, losses
 
 
-def three_clients() -> Federation:
+def three_clients():
     """Seen clients with 8, 4 and 8 training samples of class 0, of classes 1 and 2, and of class 2."""
     reds, greens, blues = (toy.rows_of(c) for c in range(3))
     tests = [toy.rows_of(*classes, part="test") for classes in ([0], [0, 1], [2])]
     return toy.deal([reds[:8], np.concatenate([greens[:2], blues[:2]]), blues[2:10]], tests)
 
 
-def shares_of_class_0() -> list[float]:
+def shares_of_class_0():
     """Accuracy of each of the three clients if class 0 is predicted for every sample."""
     return [float((toy.dataset().test_y[client.test] == 0).mean()) for client in three_clients().clients]
 
 
-def test_rounds_match_federated_averaging_computed_by_hand() -> None:
+def test_rounds_match_federated_averaging_computed_by_hand():
     federation = three_clients()
     outcome = (run := simulate(Pull(), federation)).run()
     w, expected_loss = np.array([0.5, 0.0]), []
@@ -118,7 +105,7 @@ def test_rounds_match_federated_averaging_computed_by_hand() -> None:
     assert outcome.images == 2 * 2 * 20
 
 
-def test_local_tensors_stay_with_their_clients() -> None:
+def test_local_tensors_stay_with_their_clients():
     federation = three_clients()
     outcome = (run := simulate(LocalPull(), federation)).run()
     for k, client in enumerate(federation.clients):
@@ -130,7 +117,7 @@ def test_local_tensors_stay_with_their_clients() -> None:
     assert outcome.parameters == {"shared": 0, "local": 2}
 
 
-def test_a_held_out_client_predicts_with_the_mean_of_the_trained_local_tensors() -> None:
+def test_a_held_out_client_predicts_with_the_mean_of_the_trained_local_tensors():
     trains = [toy.rows_of(0)[:4], toy.rows_of(1)[:4], toy.rows_of(2)]
     federation = toy.deal(trains, [toy.rows_of(0, 1, part="test")] * 3, held_out=[2])
     run = simulate(LocalPull(), federation, rounds=1)
@@ -140,13 +127,13 @@ def test_a_held_out_client_predicts_with_the_mean_of_the_trained_local_tensors()
     np.testing.assert_allclose(task.state["w"].numpy(), np.mean(ends, axis=0), rtol=1e-5)
 
 
-def test_before_training_every_client_predicts_with_the_initial_tensors() -> None:
+def test_before_training_every_client_predicts_with_the_initial_tensors():
     run = simulate(LocalPull(shift=5.0), three_clients())
     for task in run.evaluator.tasks(run.state, np.arange(3)):
         assert task.state["w"].tolist() == [5, 0]
 
 
-def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
+def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors():
     run = simulate(LocalPull(shift=5.0), three_clients(), rounds=1, participation=0.1)
     run.run()
     (trained,) = run.sample_cohort(1)
@@ -158,25 +145,23 @@ def test_a_seen_client_that_has_not_trained_keeps_its_initial_tensors() -> None:
     ("rounds", "eval_every", "evaluated"),
     [(5, 2, [0, 2, 4, 5]), (4, 2, [0, 2, 4]), (3, 10, [3]), (3, 3, [3]), (2, 1, [0, 1, 2])],
 )
-def test_clients_are_evaluated_before_training_every_k_rounds_and_at_the_end(
-    rounds: int, eval_every: int, evaluated: list[int]
-) -> None:
+def test_clients_are_evaluated_before_training_every_k_rounds_and_at_the_end(rounds, eval_every, evaluated):
     reported: list[int] = []
     outcome = simulate(Pull(), three_clients(), rounds, eval_every=eval_every).run(reported.append)
     assert reported == [row["round"] for row in outcome.rounds] == list(range(rounds + 1))
     assert [row["round"] for row in outcome.rounds if "seen_mean" in row] == evaluated
     assert math.isnan(outcome.rounds[0]["train_loss"])
-    assert outcome.rounds[-1]["seen_mean"] == outcome.metrics["seen"]["mean"]  # type: ignore[index]
+    assert outcome.rounds[-1]["seen_mean"] == outcome.metrics["seen"]["mean"]
 
 
-def test_the_first_evaluation_uses_the_initial_state() -> None:
+def test_the_first_evaluation_uses_the_initial_state():
     first = simulate(Pull(), three_clients(), rounds=2, eval_every=1).run().rounds[0]
     assert first["seen_mean"] == pytest.approx(np.mean(shares_of_class_0()))  # all predictions are class 0
     assert first["upload_bytes"] == 0
 
 
 @pytest.mark.parametrize(("participation", "size"), [(0.01, 1), (0.25, 2), (0.5, 4), (0.8, 6), (1.0, 8)])
-def test_a_cohort_is_the_requested_share_of_the_seen_clients_and_at_least_one(participation: float, size: int) -> None:
+def test_a_cohort_is_the_requested_share_of_the_seen_clients_and_at_least_one(participation, size):
     federation = toy.federation(clients=10, held_out=2)
     run = simulate(Pull(), federation, participation=participation)
     cohorts = [run.sample_cohort(number).tolist() for number in range(1, 40)]
@@ -187,7 +172,7 @@ def test_a_cohort_is_the_requested_share_of_the_seen_clients_and_at_least_one(pa
     assert {k for cohort in cohorts for k in cohort} == set(federation.seen.tolist())  # 39 rounds sample every client
 
 
-def test_held_out_clients_never_train() -> None:
+def test_held_out_clients_never_train():
     federation = toy.federation(clients=6, held_out=2)
     outcome = simulate(Pull(), federation, rounds=4, participation=0.5).run()
     for row in outcome.clients:
@@ -197,30 +182,30 @@ def test_held_out_clients_never_train() -> None:
     assert sum(row["rounds_trained"] for row in outcome.clients) == 4 * 2
 
 
-def test_never_trained_is_the_share_of_seen_clients_that_no_round_sampled() -> None:
+def test_never_trained_is_the_share_of_seen_clients_that_no_round_sampled():
     run = simulate(Pull(), toy.federation(clients=9, held_out=1), rounds=2, participation=0.25)
     sampled = {*run.sample_cohort(1), *run.sample_cohort(2)}
     assert run.run().never_trained == pytest.approx((8 - len(sampled)) / 8)
     assert run.outcome.never_trained > 0
 
 
-def test_held_out_clients_have_no_results_if_the_method_has_no_model_for_them() -> None:
+def test_held_out_clients_have_no_results_if_the_method_has_no_model_for_them():
     outcome = simulate(SeenOnly(), toy.federation(clients=6, held_out=2), rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert outcome.metrics_prior["held_out"] is None
-    assert outcome.metrics["seen"]["clients"] == 4  # type: ignore[index]
+    assert outcome.metrics["seen"]["clients"] == 4
     assert math.isnan(outcome.rounds[-1]["held_out_mean"])
     for row in outcome.clients:
         assert math.isnan(row["accuracy"]) == row["held_out"]
 
 
-def test_local_prompts_have_no_model_for_held_out_clients() -> None:
+def test_local_prompts_have_no_model_for_held_out_clients():
     outcome = toy.simulator("local", rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert outcome.metrics["seen"] is not None
 
 
-def test_a_client_without_test_samples_is_excluded_from_the_averages() -> None:
+def test_a_client_without_test_samples_is_excluded_from_the_averages():
     federation = three_clients()
     accuracy = [row["accuracy"] for row in simulate(Pull(), federation, rounds=1).run().clients]
     clients = (replace(federation.clients[0], test=np.empty(0, np.int64)), *federation.clients[1:])
@@ -233,7 +218,7 @@ def test_a_client_without_test_samples_is_excluded_from_the_averages() -> None:
     assert outcome.clients[0]["test_samples"] == 0
 
 
-def test_traffic_is_the_size_of_the_tensors_sent() -> None:
+def test_traffic_is_the_size_of_the_tensors_sent():
     # fedper: 10 prompt tokens of 24 floats are averaged, the head (4 x 24 + 4) is local; 2 of 4 seen clients per round.
     outcome = toy.simulator("fedper", rounds=3, participation=0.5).run()
     assert outcome.upload_bytes == outcome.download_bytes == 3 * 2 * 10 * 24 * 4
@@ -241,7 +226,7 @@ def test_traffic_is_the_size_of_the_tensors_sent() -> None:
     assert [row["upload_bytes"] for row in outcome.rounds] == [n * 2 * 960 for n in range(4)]
 
 
-def test_traffic_includes_statistics_and_memory_and_only_the_class_rows_of_a_client() -> None:
+def test_traffic_includes_statistics_and_memory_and_only_the_class_rows_of_a_client():
     # pep-fedpt: 10 prompt tokens and the head are shared, and one prompt token per class of the client. Download adds
     # the centre [24], and a prototype [24] and a flag [1] per class; upload adds a sum [24] and a count [1] per class.
     # All seen clients upload statistics once before round 1; then two clients train per round.
@@ -264,12 +249,12 @@ class RecordsBatches(Pull):
     rate: float = hyperparameter(1.0, "scale of the loss")
     log: tuple[list[list[int]], ...] = ([],)
 
-    def loss(self, vit: Backbone, batch: Any, state: State) -> Tensor:
+    def loss(self, vit, batch, state):
         self.log[0].append(batch.rows.tolist())
         return self.rate * super().loss(vit, batch, state)
 
 
-def test_cohorts_and_batches_depend_on_the_seed_but_not_on_the_method() -> None:
+def test_cohorts_and_batches_depend_on_the_seed_but_not_on_the_method():
     federation, training = toy.federation(clients=8, held_out=1), replace(ONE_STEP, batch_size=3)
     logs = []
     for rate, seed in ((1.0, 0), (0.3, 0), (1.0, 1)):
@@ -280,7 +265,7 @@ def test_cohorts_and_batches_depend_on_the_seed_but_not_on_the_method() -> None:
     assert logs[0] != logs[2]
 
 
-def test_registered_methods_have_the_same_cohorts_and_initial_heads() -> None:
+def test_registered_methods_have_the_same_cohorts_and_initial_heads():
     runs = [toy.simulator(name, participation=0.5) for name in ("fedvpt", "pep-fedpt", "head")]
     for number in (1, 2, 3):
         assert len({tuple(run.sample_cohort(number)) for run in runs}) == 1
@@ -288,12 +273,12 @@ def test_registered_methods_have_the_same_cohorts_and_initial_heads() -> None:
         assert torch.equal(run.state.server["head.weight"], runs[0].state.server["head.weight"])
 
 
-def rows_without_time(outcome: Outcome) -> list[str]:
+def rows_without_time(outcome):
     return [repr({k: v for k, v in row.items() if k != "seconds"}) for row in outcome.rounds]
 
 
 @pytest.mark.parametrize("method", ["pep-fedpt", "fedper", "fedvpt+fedavgm"])
-def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(method: str) -> None:
+def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(method):
     outcomes = [toy.simulator(method, seed=1, participation=0.75, threads=threads).run() for threads in (1, 1, 3)]
     for other in outcomes[1:]:
         assert rows_without_time(other) == rows_without_time(outcomes[0])
@@ -301,17 +286,17 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_threads(method:
         assert other.metrics == outcomes[0].metrics
 
 
-def test_another_seed_gives_other_numbers() -> None:
+def test_another_seed_gives_other_numbers():
     losses = {toy.simulator("fedvpt", seed=seed, participation=0.5).run().rounds[-1]["train_loss"] for seed in (0, 1)}
     assert len(losses) == 2
 
 
-def test_only_a_method_that_uses_the_prior_is_also_scored_without_labels() -> None:
+def test_only_a_method_that_uses_the_prior_is_also_scored_without_labels():
     assert toy.simulator("pep-fedpt", rounds=1).run().metrics["held_out_unlabelled"] is not None
     assert "held_out_unlabelled" not in toy.simulator("fedvpt", rounds=1).run().metrics
 
 
-def test_the_class_counts_of_an_unlabelled_client_are_zero() -> None:
+def test_the_class_counts_of_an_unlabelled_client_are_zero():
     run = toy.simulator("pep-fedpt")
     federation = run.context.federation
     for task in run.evaluator.tasks(run.state, federation.held_out, labelled=False):
@@ -320,7 +305,7 @@ def test_the_class_counts_of_an_unlabelled_client_are_zero() -> None:
         assert task.counts.tolist() == federation.counts[task.client].tolist()
 
 
-def test_a_federation_without_held_out_clients_has_no_held_out_metrics() -> None:
+def test_a_federation_without_held_out_clients_has_no_held_out_metrics():
     outcome = simulate(Pull(), three_clients(), rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert math.isnan(outcome.rounds[-1]["held_out_worst"])

@@ -6,16 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation import evaluator
 from fedprompt.benchmark.simulation.context import RoundSettings
-from fedprompt.benchmark.simulation.executor import Kind
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import Backbone, Batch, Phase, State, Streams, registry
+from fedprompt.methods import registry
 from tests import toy
 from tests.benchmark.simulation.test_simulator import ONE_STEP, TARGETS, LocalPull, Pull, simulate, three_clients
 
@@ -26,29 +24,29 @@ class Table(Pull):
     class_rows = ("table", "sum")
     initial_statistics = True
 
-    def shared(self, vit: Backbone, rng: Streams) -> State:
+    def shared(self, vit, rng):
         return {"table": torch.zeros(4, 2)}
 
-    def memory(self, vit: Backbone, rng: Streams) -> State:
+    def memory(self, vit, rng):
         return {"total": torch.zeros(4, 1)}
 
-    def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def loss(self, vit, batch, state):
         place = (batch.own(batch.classes) == batch.labels.unsqueeze(1)).float().argmax(1)
         rows = batch.own(state["table"])[torch.arange(len(place)), place]
         return (rows - torch.from_numpy(TARGETS).float()[batch.labels]).square().sum(1) / 2
 
-    def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+    def logits(self, vit, batch, state):
         return torch.zeros(len(batch.labels), 4)
 
-    def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+    def statistics(self, vit, batch, state):
         return {"sum": batch.class_sums(torch.ones(len(batch.labels), 1))}
 
-    def apply_statistics(self, server: State, statistics: State) -> State:
+    def apply_statistics(self, server, statistics):
         return {"total": server["total"] + statistics["sum"]}
 
 
 @pytest.mark.parametrize("executor", ["sequential", "fused"])
-def test_averaging_class_rows_uses_the_servers_rows_for_clients_without_the_class(executor: Kind) -> None:
+def test_averaging_class_rows_uses_the_servers_rows_for_clients_without_the_class(executor):
     """The reference averages full tables in NumPy; a client leaves the rows of absent classes unchanged."""
     federation, training = three_clients(), replace(ONE_STEP, weight_decay=0.0)
     run = simulate(Table(), federation, rounds=2, training=training, executor=executor)
@@ -74,11 +72,11 @@ def test_averaging_class_rows_uses_the_servers_rows_for_clients_without_the_clas
 class TrainingFree(LocalPull):
     """LocalPull without training."""
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self):
         return ()
 
 
-def test_rounds_of_a_training_free_method_change_and_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_of_a_training_free_method_change_and_cost_nothing(monkeypatch):
     run = simulate(TrainingFree(shift=5.0), three_clients(), rounds=3)
     calls: list[int] = []
     monkeypatch.setattr(evaluator, "score", lambda *a: (calls.append(1), score(*a))[1])
@@ -92,7 +90,7 @@ def test_rounds_of_a_training_free_method_change_and_cost_nothing(monkeypatch: p
     assert run.executor.summary()["used"] == "none: nothing is trained"
 
 
-def test_backbone_passes_are_counted_in_whole_images() -> None:
+def test_backbone_passes_are_counted_in_whole_images():
     """`head` computes the frozen feature of each of 60 training and 30 test images once, in any number of rounds."""
     vit, data = toy.fresh_vit(), toy.dataset()
     train, test = Samples(data.train_x, data.train_y, vit), Samples(data.test_x, data.test_y, vit)

@@ -1,35 +1,34 @@
 from typing import Any
 
-from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.sweep.order import longest_first
 from tests.benchmark.conftest import config, configs
 
 
-def finished(run: RunConfig, seconds: float, status: str = "done") -> Entry:
+def finished(run, seconds, status="done"):
     result: dict[str, Any] = {"config": run.model_dump(mode="json"), "seconds": {"total": seconds}}
     return Entry(run.run_id, status, result)
 
 
-def test_runs_of_equal_length_keep_their_order() -> None:
+def test_runs_of_equal_length_keep_their_order():
     runs = configs(methods=("head", "fedvpt"), seeds=(0, 1))
     assert longest_first(runs) == runs
 
 
-def test_more_rounds_epochs_or_clients_per_round_take_longer() -> None:
+def test_more_rounds_epochs_or_clients_per_round_take_longer():
     base = config(rounds=2)
     runs = [config(rounds=1), base, config(rounds=3), config(rounds=2, epochs=5), config(rounds=2, participation=0.9)]
     assert longest_first(runs) == [runs[4], runs[3], runs[2], runs[1], runs[0]]  # 1.8, 1.0, 0.3, 0.2, 0.1
 
 
-def test_the_slower_method_starts_first() -> None:
+def test_the_slower_method_starts_first():
     head, prompts = configs(methods=("head", "fedvpt"), seeds=(1,))
     known = configs(methods=("head", "fedvpt"), seeds=(0,))
     assert longest_first([head, prompts], [finished(known[0], 1), finished(known[1], 5)]) == [prompts, head]
     assert longest_first([prompts, head], [finished(known[0], 5), finished(known[1], 1)]) == [head, prompts]
 
 
-def test_a_method_without_finished_runs_has_the_mean_rate_of_the_others() -> None:
+def test_a_method_without_finished_runs_has_the_mean_rate_of_the_others():
     known = configs(methods=("head", "fedvpt"), seeds=(0,))
     runs = configs(methods=("head", "fedvpt", "fedper"), seeds=(1,))
     assert [r.method for r in longest_first(runs, [finished(known[0], 1), finished(known[1], 5)])] == [
@@ -37,6 +36,6 @@ def test_a_method_without_finished_runs_has_the_mean_rate_of_the_others() -> Non
     ]  # fmt: skip
 
 
-def test_the_duration_of_failed_runs_is_ignored() -> None:
+def test_the_duration_of_failed_runs_is_ignored():
     head, prompts = configs(methods=("head", "fedvpt"), seeds=(1,))
     assert longest_first([head, prompts], [finished(config(methods=("fedvpt",)), 99, "failed")]) == [head, prompts]

@@ -1,5 +1,4 @@
 import json
-from typing import Any
 
 import pytest
 
@@ -14,23 +13,23 @@ class Clock:
 
     now = 100.0
 
-    def monotonic(self) -> float:
+    def monotonic(self):
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
     return clock
 
 
-def done(seed: int) -> tuple[str, dict[str, Any]]:
+def done(seed):
     run = config(seeds=(seed,))
     return run.run_id, failed(run, "").result | {"status": "done"}
 
 
-def test_the_time_left_follows_from_finished_runs_and_rounds(clock: Clock) -> None:
+def test_the_time_left_follows_from_finished_runs_and_rounds(clock):
     runs = configs(seeds=(0, 1, 2, 3), rounds=10)
     console = ConsoleProgress(runs)
     assert console.seconds_left() is None
@@ -40,7 +39,7 @@ def test_the_time_left_follows_from_finished_runs_and_rounds(clock: Clock) -> No
     assert console.seconds_left() == pytest.approx(50)
 
 
-def test_a_finished_run_counts_once(clock: Clock) -> None:
+def test_a_finished_run_counts_once(clock):
     runs = configs(seeds=(0, 1))
     console = ConsoleProgress(runs)
     clock.now += 10
@@ -50,9 +49,7 @@ def test_a_finished_run_counts_once(clock: Clock) -> None:
     assert console.seconds_left() == pytest.approx(10)
 
 
-def test_without_a_terminal_a_line_is_printed_every_ten_seconds(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_terminal_a_line_is_printed_every_ten_seconds(clock, capsys):
     runs = configs(seeds=(0, 1), rounds=4)
     with ConsoleProgress(runs) as console:
         console.round_done(runs[0].run_id, 1)
@@ -66,7 +63,7 @@ def test_without_a_terminal_a_line_is_printed_every_ten_seconds(
         assert capsys.readouterr().err == ""
 
 
-def test_the_last_line_is_always_printed(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_is_always_printed(clock, capsys):
     with ConsoleProgress(configs(seeds=(0, 1))) as console:
         console.run_done(*done(0))
         assert capsys.readouterr().err == ""
@@ -75,14 +72,14 @@ def test_the_last_line_is_always_printed(clock: Clock, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.startswith("2/2 runs")
 
 
-def test_a_failure_is_printed_at_once_and_verbatim(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_printed_at_once_and_verbatim(clock, capsys):
     with ConsoleProgress(configs(seeds=(0, 1))) as console:
         console.run_done(config().run_id, failed(config(), "ValueError: [red] brackets " + "and length " * 20).result)
     printed = capsys.readouterr().err
     assert "failed: head dirichlet(0.5) seed 0: ValueError: [red] brackets " + "and length " * 20 in printed
 
 
-def test_long_durations_are_printed_in_minutes(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_durations_are_printed_in_minutes(clock, capsys):
     runs = configs(seeds=(0, 1))
     with ConsoleProgress(runs) as console:
         clock.now += 120
@@ -90,14 +87,14 @@ def test_long_durations_are_printed_in_minutes(clock: Clock, capsys: pytest.Capt
     assert "about 2 min left" in capsys.readouterr().err
 
 
-def test_another_thread_can_report_meanwhile() -> None:
+def test_another_thread_can_report_meanwhile():
     runs = configs(seeds=(0, 1))
     console = ConsoleProgress(runs)
     console.round_done(runs[0].run_id, 1)
     console.round_done(runs[1].run_id, 1)
 
     class Meanwhile(dict[str, int]):
-        def __getitem__(self, key: str) -> int:
+        def __getitem__(self, key):
             console.reached.pop(runs[1].run_id, None)  # another thread has just reported the end of this run
             return super().__getitem__(key)
 
@@ -105,7 +102,7 @@ def test_another_thread_can_report_meanwhile() -> None:
     assert console.seconds_left() is not None
 
 
-def test_images_per_second_count_all_runs_from_the_start(clock: Clock) -> None:
+def test_images_per_second_count_all_runs_from_the_start(clock):
     runs = configs(seeds=(0, 1, 2), rounds=10)
     console = ConsoleProgress(runs)
     clock.now += 10

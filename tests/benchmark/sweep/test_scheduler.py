@@ -2,21 +2,17 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.runs import locks, worker
 from fedprompt.benchmark.runs import store as store_module
 from fedprompt.benchmark.runs.driver_status import FOLDER
 from fedprompt.benchmark.runs.locks import Locks
-from fedprompt.benchmark.runs.record import Record, failed
+from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
 from fedprompt.benchmark.sweep import scheduler as module
@@ -24,27 +20,27 @@ from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.scheduler import SweepSummary, preflight, run_all
 from fedprompt.results.figures import drawing as figures
-from tests.benchmark.conftest import SMALL, Bench, configs
+from tests.benchmark.conftest import SMALL, configs
 
 
 class Recorder(ProgressListener):
     """Records what is reported to it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store):
         self.store, self.rounds, self.runs, self.notes = store, list[tuple[str, int, int]](), list[str](), list[str]()
 
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+    def round_done(self, run_id, number, images=0, worker=""):
         self.rounds.append((run_id, number, images))
 
-    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
+    def run_done(self, run_id, result):
         assert self.store.entry(run_id) is not None, "a run is reported before it is in the store"
         self.runs.append(run_id)
 
-    def note(self, text: str) -> None:
+    def note(self, text):
         self.notes.append(text)
 
 
-def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], *_: object) -> Record:
+def fake(config, threads, progress, *_):
     """Replaces the execution of a run; the run of seed 1 fails."""
     progress(1, 32)
     if config.seed == 1:
@@ -53,20 +49,20 @@ def fake(config: RunConfig, threads: int, progress: Callable[[int, int], None], 
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     store = Store(tmp_path)
     store.prepare()
     return store
 
 
-def stored(store: Store, run: RunConfig) -> dict[str, Any]:
+def stored(store, run):
     """Returns the result of a run in the store."""
     entry = store.entry(run.run_id)
     assert entry is not None
     return entry.result
 
 
-def test_a_failed_run_is_stored_and_the_others_continue(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_is_stored_and_the_others_continue(store, monkeypatch):
     monkeypatch.setattr(worker, "execute", fake)
     runs = configs(seeds=(0, 1, 2))
     recorder = Recorder(store)
@@ -82,10 +78,10 @@ def test_a_failed_run_is_stored_and_the_others_continue(store: Store, monkeypatc
     assert store.pending(runs) == [runs[1]]
 
 
-def test_each_run_is_stored_as_soon_as_it_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_run_is_stored_as_soon_as_it_ends(store, monkeypatch):
     seen: list[int] = []
 
-    def peek(config: RunConfig, *rest: Any) -> Record:
+    def peek(config, *rest):
         seen.append(len(store.entries()))
         return fake(config, *rest)
 
@@ -94,8 +90,8 @@ def test_each_run_is_stored_as_soon_as_it_ends(store: Store, monkeypatch: pytest
     assert seen == [0, 1, 2]
 
 
-def test_an_interruption_is_not_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> Record:
+def test_an_interruption_is_not_a_failed_run(monkeypatch):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worker, "execute", interrupt)
@@ -103,26 +99,26 @@ def test_an_interruption_is_not_a_failed_run(monkeypatch: pytest.MonkeyPatch) ->
         run_task(RunTask(configs()[0]), 1, lambda *_: None)
 
 
-def test_each_distinct_run_is_set_up_once_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_distinct_run_is_set_up_once_before_anything_runs(monkeypatch):
     tried: list[tuple[str, float | None]] = []
     monkeypatch.setattr(module, "simulator", lambda config: tried.append((config.method, config.alpha)))
     preflight(configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1, 2)))
     assert sorted(tried) == [("fedvpt", 0.1), ("fedvpt", 1.0), ("head", 0.1), ("head", 1.0)]
 
 
-def test_an_error_in_the_last_run_shows_before_the_first_one_starts() -> None:
+def test_an_error_in_the_last_run_shows_before_the_first_one_starts():
     with pytest.raises(ConfigError, match="no such file"):
         preflight([*configs(), configs()[0].model_copy(update={"method": "fedvpt", "checkpoint": "absent.pt"})])
 
 
-def test_a_run_of_another_driver_is_waited_for_and_not_repeated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_another_driver_is_waited_for_and_not_repeated(store, monkeypatch):
     runs = configs(seeds=(0, 2, 3))
     ran: list[int] = []
     other = Locks(store.directory / FOLDER)
     assert other.acquire(runs[0].run_id)
     assert other.acquire(runs[1].run_id)
 
-    def during(config: RunConfig, *rest: Any) -> Record:
+    def during(config, *rest):
         ran.append(config.seed)
         if config.seed == 3:  # meanwhile the other driver finishes one run, and releases the other unfinished
             theirs = fake(runs[0], 1, lambda *_: None, 0)
@@ -141,15 +137,13 @@ def test_a_run_of_another_driver_is_waited_for_and_not_repeated(store: Store, mo
     assert not (store.directory / FOLDER).exists()
 
 
-def test_a_run_that_fails_in_another_driver_is_counted_and_not_retried(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_fails_in_another_driver_is_counted_and_not_retried(store, monkeypatch):
     runs = configs(seeds=(0, 2))
     store.write(failed(runs[1], "before"))  # an earlier failure is run again
     other = Locks(store.directory / FOLDER)
     assert other.acquire(runs[1].run_id)
 
-    def during(config: RunConfig, *rest: Any) -> Record:
+    def during(config, *rest):
         assert config.seed == 0
         store.write(failed(runs[1], "meanwhile"))
         other.release(runs[1].run_id)
@@ -160,10 +154,10 @@ def test_a_run_that_fails_in_another_driver_is_counted_and_not_retried(
     assert run_all(runs, store, SweepOptions(1), Recorder(store)) == SweepSummary(failed=1)
 
 
-def test_a_record_written_by_another_driver_meanwhile_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_written_by_another_driver_meanwhile_is_kept(store, monkeypatch):
     (run,) = configs()
 
-    def overtaken(config: RunConfig, *rest: Any) -> Record:
+    def overtaken(config, *rest):
         record = fake(config, *rest)
         store.write(replace(record, result=record.result | {"by": "another driver"}))
         return record
@@ -173,12 +167,10 @@ def test_a_record_written_by_another_driver_meanwhile_is_kept(store: Store, monk
     assert stored(store, run)["by"] == "another driver"
 
 
-def test_an_out_of_memory_error_is_logged_and_retried_with_half_the_clients(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_out_of_memory_error_is_logged_and_retried_with_half_the_clients(store, monkeypatch):
     halvings: list[int] = []
 
-    def short(config: RunConfig, threads: int, progress: Callable[[int, int], None], halved: int, *_: object) -> Record:
+    def short(config, threads, progress, halved, *_):
         halvings.append(halved)
         if halved < 2:
             raise MemoryError("short")
@@ -199,7 +191,7 @@ def test_an_out_of_memory_error_is_logged_and_retried_with_half_the_clients(
     assert "--- attempt 3 ---" in log
 
 
-def test_no_run_starts_after_the_failure_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_run_starts_after_the_failure_limit(store, monkeypatch):
     monkeypatch.setattr(worker, "execute", fake)
     runs = configs(seeds=(0, 1, 2, 3))  # the second fails
     recorder = Recorder(store)
@@ -209,10 +201,8 @@ def test_no_run_starts_after_the_failure_limit(store: Store, monkeypatch: pytest
     assert run_all(runs[2:], store, SweepOptions(1, max_failures=1), recorder) == SweepSummary()
 
 
-def test_a_full_disk_ends_the_sweep_with_a_message_and_leaves_no_lock(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
+def test_a_full_disk_ends_the_sweep_with_a_message_and_leaves_no_lock(store, monkeypatch):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(worker, "execute", fake)
@@ -230,7 +220,7 @@ def test_a_full_disk_ends_the_sweep_with_a_message_and_leaves_no_lock(
 
 
 @pytest.fixture
-def sigint() -> Iterator[None]:
+def sigint():
     """Restores the default SIGINT handler: shells let background processes ignore the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -239,12 +229,10 @@ def sigint() -> Iterator[None]:
 
 @pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_ends_the_sweep_after_the_current_record_is_written(
-    number: signal.Signals, raised: type[BaseException], store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_ends_the_sweep_after_the_current_record_is_written(number, raised, store, monkeypatch):
     write, before = store.write, signal.getsignal(number)
 
-    def signalled(*record: Any) -> Path:
+    def signalled(*record):
         os.kill(os.getpid(), number)
         return write(*record)
 
@@ -258,8 +246,8 @@ def test_a_signal_ends_the_sweep_after_the_current_record_is_written(
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_interrupts_a_run_in_the_driver(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def signalled(*_: object) -> Record:
+def test_a_signal_interrupts_a_run_in_the_driver(store, monkeypatch):
+    def signalled(*_):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the run went on")
 
@@ -280,8 +268,8 @@ BODY = """def logits(self, vit, batch, state):
 @pytest.mark.serial
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
 def test_ray_workers_have_the_results_of_this_process_and_a_killed_one_is_a_failed_run(
-    bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    bench, plugin, tmp_path, monkeypatch
+):
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # slow, and not tested here
     raises = plugin("raises", BODY.format(action="print('about to raise'); raise ArithmeticError('on purpose')"))
     dies = plugin("dies", BODY.format(action="import os; os._exit(1)"))
@@ -341,9 +329,7 @@ ONCE = """def logits(self, vit, batch, state):
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
-def test_a_run_whose_worker_was_killed_resumes_from_its_last_round(
-    bench: Bench, plugin: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_whose_worker_was_killed_resumes_from_its_last_round(bench, plugin, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
     steps = tmp_path / "steps"
     own = plugin("dies-once", ONCE.format(steps=steps, dies_at=10_000))

@@ -14,7 +14,7 @@ RAISES = "raise ImportError('a file of the user was imported')\n"
 
 
 @pytest.fixture(params=[True, False], ids=["packages", "folders"])
-def hostile_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def hostile_folder(request, tmp_path):
     """A folder with a module `methods.py` and folders named like the packages of this project, which must not load."""
     folder = tmp_path / "hostile"
     for name in PACKAGES:
@@ -24,7 +24,7 @@ def hostile_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-def python(*words: object, cwd: Path, path: object = "") -> subprocess.CompletedProcess[str]:
+def python(*words, cwd, path=""):
     environment = os.environ | {"PYTHONPATH": str(path)}
     command = [sys.executable, *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=480)
@@ -32,7 +32,7 @@ def python(*words: object, cwd: Path, path: object = "") -> subprocess.Completed
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_ray_workers_import_no_folder_of_the_user(hostile_folder: Path) -> None:
+def test_ray_workers_import_no_folder_of_the_user(hostile_folder):
     grid = ("--methods", "head", "--seeds", "0,1", *SMALL, "--retries", 0, "--workers", 2, "--out", "runs")
     done = python("-c", BENCH, "sweep", *grid, cwd=hostile_folder)
     assert done.returncode == 0, done.stderr
@@ -40,7 +40,7 @@ def test_ray_workers_import_no_folder_of_the_user(hostile_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_code_is_one_package_and_is_preferred_to_others(hostile_folder: Path, tmp_path: Path) -> None:
+def test_the_shipped_code_is_one_package_and_is_preferred_to_others(hostile_folder, tmp_path):
     plugin = tmp_path / "plugin.py"
     plugin.write_text("x = 1")
     shipped = tmp_path / "shipped"

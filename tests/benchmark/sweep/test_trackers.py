@@ -1,21 +1,20 @@
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.benchmark.conftest import SMALL, Bench, refused
+from tests.benchmark.conftest import SMALL, refused
 
 RUN = ("run", "--method", "head", *SMALL, "--rounds", 2, "--out", "runs")
 
 
-def rounds(runs: Path) -> pd.DataFrame:
+def rounds(runs):
     (path,) = runs.glob("*/rounds.parquet")
     return pd.read_parquet(path)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path) -> None:
+def test_tensorboard_receives_the_curves_of_a_run(bench, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -31,7 +30,7 @@ def test_tensorboard_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_mlflow_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_receives_the_curves_of_a_run(bench, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     said = bench(*RUN, "--tracker", "mlflow")
@@ -45,19 +44,17 @@ def test_mlflow_receives_the_curves_of_a_run(bench: Bench, tmp_path: Path, monke
     assert run.data.params["rounds"] == "2"
 
 
-def test_a_missing_or_unknown_tracker_is_reported_before_anything_runs(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_or_unknown_tracker_is_reported_before_anything_runs(bench, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     refused(bench(*RUN, "--tracker", "wandb"), "wandb", "pip install 'fedprompt-bench[wandb]'")
     refused(bench(*RUN, "--tracker", "paper"), "--tracker paper", "tensorboard")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_failing_tracker_loses_no_run(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_tracker_loses_no_run(bench, tmp_path, monkeypatch):
     from fedprompt.benchmark.sweep import trackers
 
-    def down(*_: object) -> None:
+    def down(*_):
         raise ConnectionError("it is down")
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", ("json", lambda _: down))

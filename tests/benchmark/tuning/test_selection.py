@@ -1,13 +1,10 @@
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from fedprompt.benchmark.config.method_overrides import MethodOverrides
 from fedprompt.benchmark.config.options import options
-from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
@@ -24,13 +21,13 @@ from tests.benchmark.conftest import configs
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     store = Store(tmp_path / "runs")
     store.prepare()
     return store
 
 
-def keep(store: Store, run: RunConfig, *validation: float, test: float = 0.5) -> None:
+def keep(store, run, *validation, test=0.5):
     """Stores a finished run with these validation accuracies per evaluation, or a failed run without any."""
     record = failed(run, "ArithmeticError")
     rounds = [{"round": k, "seen_mean": test, "validation_mean": value} for k, value in enumerate(validation)]
@@ -40,7 +37,7 @@ def keep(store: Store, run: RunConfig, *validation: float, test: float = 0.5) ->
 NAN = float("nan")
 
 
-def test_score_is_the_mean_of_the_last_evaluations_of_all_runs(store: Store) -> None:
+def test_score_is_the_mean_of_the_last_evaluations_of_all_runs(store):
     runs = configs(seeds=(0, 1))
     keep(store, runs[0], 0.9, NAN, 0.5, NAN, 0.3)
     keep(store, runs[1], 0.9, NAN, 0.6, NAN, 0.8)
@@ -48,7 +45,7 @@ def test_score_is_the_mean_of_the_last_evaluations_of_all_runs(store: Store) -> 
     assert evaluate_trial(store, MethodOverrides(), runs, last=2).score == pytest.approx((0.4 + 0.7) / 2)
 
 
-def test_trial_with_a_failed_or_missing_run_has_no_score(store: Store) -> None:
+def test_trial_with_a_failed_or_missing_run_has_no_score(store):
     runs = configs(seeds=(0, 1, 2))
     keep(store, runs[0], 0.9)
     keep(store, runs[1])
@@ -56,18 +53,18 @@ def test_trial_with_a_failed_or_missing_run_has_no_score(store: Store) -> None:
     assert (found.score, found.failed) == (None, 2)
 
 
-def test_missing_validation_samples_are_refused(store: Store) -> None:
+def test_missing_validation_samples_are_refused(store):
     (run,) = configs()
     keep(store, run, NAN)
     with pytest.raises(ConfigError, match="--validation"):
         evaluate_trial(store, MethodOverrides(), [run], last=1)
 
 
-def trial(score: float | None, **overrides: Any) -> Trial:
+def trial(score, **overrides):
     return Trial(MethodOverrides(**overrides), ("id",), int(score is None), score)
 
 
-def test_best_is_the_first_of_equal_trials_and_never_a_failed_one() -> None:
+def test_best_is_the_first_of_equal_trials_and_never_a_failed_one():
     found = best([trial(0.2, lr=1), trial(None, lr=2), trial(0.7, lr=3), trial(0.7, lr=4)])
     assert found is not None
     assert found.overrides.lr == 3
@@ -75,7 +72,7 @@ def test_best_is_the_first_of_equal_trials_and_never_a_failed_one() -> None:
     assert best([trial(None), trial(None)]) is None
 
 
-def test_runs_of_a_trial_are_those_of_the_grid_with_its_overrides() -> None:
+def test_runs_of_a_trial_are_those_of_the_grid_with_its_overrides():
     settings = configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(0, 1), set=("fedvpt.tokens=4",))
     overrides = MethodOverrides(lr=0.7, set=("fedvpt.tokens=2",))
     (runs,) = trial_runs(settings, {"fedvpt": [overrides]})["fedvpt"]
@@ -92,13 +89,13 @@ TRIALS = {
 }
 
 
-def written(tmp_path: Path, **given: Any) -> Path:
+def written(tmp_path, **given):
     chosen = options({"methods": ("all",), "rounds": 3, "alpha": (0.1, 1.0), "seeds": (5,), "validation": 0.3} | given)
     write_preset(tmp_path / "deep" / "tuned.yaml", preset(chosen, TRIALS, {"last": 1}))
     return tmp_path / "deep" / "tuned.yaml"
 
 
-def test_preset_is_a_grid_with_the_choice_of_each_method(tmp_path: Path) -> None:
+def test_preset_is_a_grid_with_the_choice_of_each_method(tmp_path):
     path = written(tmp_path)
     found = options({}, str(path))
     assert (found.rounds, found.alpha, found.methods) == (3, (0.1, 1.0), ("head", "fedvpt", "local"))
@@ -110,7 +107,7 @@ def test_preset_is_a_grid_with_the_choice_of_each_method(tmp_path: Path) -> None
     assert "local" not in found.per_method
 
 
-def test_preset_records_all_trials(tmp_path: Path) -> None:
+def test_preset_records_all_trials(tmp_path):
     kept = yaml.safe_load(written(tmp_path).read_text())["tuning"]
     assert kept["last"] == 1
     assert kept["trials"]["fedvpt"] == [
@@ -120,7 +117,7 @@ def test_preset_records_all_trials(tmp_path: Path) -> None:
     assert len(kept["trials"]["local"]) == 2
 
 
-def test_only_presets_of_bench_tune_are_replaced(tmp_path: Path) -> None:
+def test_only_presets_of_bench_tune_are_replaced(tmp_path):
     check_target(written(tmp_path))
     check_target(tmp_path / "new.yaml")
     (tmp_path / "own.yaml").write_text("rounds: 3\n")
@@ -130,11 +127,11 @@ def test_only_presets_of_bench_tune_are_replaced(tmp_path: Path) -> None:
         check_target(tmp_path / "tuned.json")
 
 
-def test_failed_write_keeps_the_former_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_keeps_the_former_preset(tmp_path, monkeypatch):
     path = written(tmp_path)
     before = path.read_text()
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)

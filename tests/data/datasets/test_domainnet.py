@@ -1,5 +1,4 @@
 import re
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ TWO = {
 }
 
 
-def whole(root: Path, classes: int = 345) -> Path:
+def whole(root, classes=345):
     """All lists of DomainNet, with one class a line; the ten known classes are among the first."""
     things = [*TEN, *(f"thing_{i}" for i in range(10, classes))]
     folder = root / "domainnet"
@@ -28,7 +27,7 @@ def whole(root: Path, classes: int = 345) -> Path:
     return listed(folder, lines)
 
 
-def test_custom_lists_select_images_classes_and_domains(tmp_path: Path) -> None:
+def test_custom_lists_select_images_classes_and_domains(tmp_path):
     listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     dataset = loading.load("domainnet:lists", tmp_path)
     assert dataset.classes == ("dog", "cat")  # in the order of their labels 2 and 7, which close up
@@ -39,7 +38,7 @@ def test_custom_lists_select_images_classes_and_domains(tmp_path: Path) -> None:
     assert dataset.test_x.paths == ["clipart/cat/d.jpg", "real/dog/f.jpg"]
 
 
-def test_the_ten_classes_are_selected_and_renumbered(tmp_path: Path) -> None:
+def test_the_ten_classes_are_selected_and_renumbered(tmp_path):
     whole(tmp_path)
     dataset = loading.load("domainnet-10", tmp_path)
     assert dataset.classes == TEN
@@ -48,7 +47,7 @@ def test_the_ten_classes_are_selected_and_renumbered(tmp_path: Path) -> None:
     assert loading.identity("domainnet-10", tmp_path) != loading.identity("domainnet-345", tmp_path)
 
 
-def test_lists_with_fewer_than_345_classes_are_refused(tmp_path: Path) -> None:
+def test_lists_with_fewer_than_345_classes_are_refused(tmp_path):
     whole(tmp_path, classes=100)
     with pytest.raises(
         DataError, match=r"contain 100 classes, not 345\nput the published lists there; .*domainnet:FOLDER"
@@ -56,7 +55,7 @@ def test_lists_with_fewer_than_345_classes_are_refused(tmp_path: Path) -> None:
         loading.load("domainnet-345", tmp_path)
 
 
-def test_a_list_that_names_absent_files_is_refused_with_their_count(tmp_path: Path) -> None:
+def test_a_list_that_names_absent_files_is_refused_with_their_count(tmp_path):
     listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     for name in ("clipart/dog/b.jpg", "clipart/dog/c.jpg"):
         (tmp_path / "domainnet" / name).unlink()
@@ -78,7 +77,7 @@ def test_a_list_that_names_absent_files_is_refused_with_their_count(tmp_path: Pa
         ("clipart/cat/a.jpg", "line 1: need DOMAIN/CLASS/FILE LABEL, not 'clipart/cat/a.jpg'"),
     ],
 )
-def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+def test_an_invalid_line_is_named(tmp_path, line, message):
     listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     rest = TWO["clipart_train"][1:]
     (tmp_path / "lists" / "clipart_train.txt").write_text("\n".join([line, *rest]))
@@ -86,21 +85,21 @@ def test_an_invalid_line_is_named(tmp_path: Path, line: str, message: str) -> No
         loading.load("domainnet:lists", tmp_path)
 
 
-def test_a_label_beyond_the_345_classes_is_out_of_range(tmp_path: Path) -> None:
+def test_a_label_beyond_the_345_classes_is_out_of_range(tmp_path):
     path = whole(tmp_path) / "clipart_train.txt"
     path.write_text(path.read_text().replace("thing_344/0.jpg 344", "thing_344/0.jpg 345"))
     with pytest.raises(DataError, match="the label '345' of class thing_344 is out of range; need 0 to 344"):
         loading.load("domainnet-345", tmp_path)
 
 
-def test_a_folder_without_lists_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_lists_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"folder not found: .*none; it needs files DOMAIN_train.txt"):
         loading.load("domainnet:none", tmp_path)
     with pytest.raises(DataError, match=r"contains no lists; need DOMAIN_train.txt and DOMAIN_test.txt"):
         loading.load(f"domainnet:{tmp_path}", tmp_path)
 
 
-def test_lists_that_are_not_text_are_refused_by_name(tmp_path: Path) -> None:
+def test_lists_that_are_not_text_are_refused_by_name(tmp_path):
     lists = listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     (lists / "clipart_train.txt").write_bytes(b"clipart/caf\xe9/a.jpg 0\n")
     with pytest.raises(DataError, match=r"clipart_train.txt is not a readable list: .*utf-8"):
@@ -111,7 +110,7 @@ def test_lists_that_are_not_text_are_refused_by_name(tmp_path: Path) -> None:
         loading.load("domainnet:lists", tmp_path)
 
 
-def test_an_image_for_training_and_for_testing_is_refused(tmp_path: Path) -> None:
+def test_an_image_for_training_and_for_testing_is_refused(tmp_path):
     both = TWO["clipart_train"][0]
     lists = listed(tmp_path / "lists", TWO, tmp_path / "domainnet")
     with (lists / "clipart_test.txt").open("a") as file:
@@ -120,14 +119,14 @@ def test_an_image_for_training_and_for_testing_is_refused(tmp_path: Path) -> Non
         loading.load("domainnet:lists", tmp_path)
 
 
-def test_missing_lists_are_named_if_the_images_are_present(tmp_path: Path) -> None:
+def test_missing_lists_are_named_if_the_images_are_present(tmp_path):
     for domain in IMAGES:
         (tmp_path / "domainnet" / domain).mkdir(parents=True)
     with pytest.raises(DataError, match=r"first put clipart_train.txt, .* into "):
         loading.load("domainnet-10", tmp_path)
 
 
-def test_the_real_lists_of_100_classes_fit_images_at_their_paths(tmp_path: Path) -> None:
+def test_the_real_lists_of_100_classes_fit_images_at_their_paths(tmp_path):
     source = shared("lists/DN4IL")
     lists = {path.stem: path.read_text().splitlines()[::500] for path in source.glob("*.txt")}
     listed(tmp_path / "DN4IL", lists, tmp_path / "domainnet")
@@ -140,7 +139,7 @@ def test_the_real_lists_of_100_classes_fit_images_at_their_paths(tmp_path: Path)
     assert dataset.classes[dataset.train_y[0]] == first.split("/")[1]
 
 
-def test_all_missing_images_of_the_real_lists_are_counted(tmp_path: Path) -> None:
+def test_all_missing_images_of_the_real_lists_are_counted(tmp_path):
     source = shared("lists/DN4IL")
     (tmp_path / "domainnet").mkdir()
     count = len((source / "clipart_test.txt").read_text().splitlines())

@@ -1,5 +1,4 @@
 import re
-from pathlib import Path
 
 import pytest
 
@@ -8,14 +7,14 @@ from fedprompt.data.errors import DataError
 from tests.data.made import image
 
 
-def folder(root: Path, *tops: str, count: int = 5) -> Path:
+def folder(root, *tops, count=5):
     for top in tops:
         for k in range(count):
             image(root / "own" / top / f"{k}.png", size=(6 + k, 7))
     return root / "own"
 
 
-def test_folders_are_classes_and_every_fifth_image_is_a_test_image(tmp_path: Path) -> None:
+def test_folders_are_classes_and_every_fifth_image_is_a_test_image(tmp_path):
     folder(tmp_path, "cat", "dog")
     dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.classes == ("cat", "dog")
@@ -24,7 +23,7 @@ def test_folders_are_classes_and_every_fifth_image_is_a_test_image(tmp_path: Pat
     assert dataset.train_y.tolist() == [0] * 4 + [1] * 4
 
 
-def test_two_levels_are_domains_and_classes(tmp_path: Path) -> None:
+def test_two_levels_are_domains_and_classes(tmp_path):
     folder(tmp_path, "photo/cat", "photo/dog", "sketch/cat")
     dataset = loading.load("imagefolder:own", tmp_path)
     assert (dataset.domains, dataset.classes) == (("photo", "sketch"), ("cat", "dog"))
@@ -34,7 +33,7 @@ def test_two_levels_are_domains_and_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("domain", ["", "photo/"])
-def test_train_and_test_folders_are_the_split(tmp_path: Path, domain: str) -> None:
+def test_train_and_test_folders_are_the_split(tmp_path, domain):
     folder(tmp_path, f"train/{domain}cat", f"test/{domain}cat", f"test/{domain}cow", count=2)
     dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.classes == ("cat", "cow")
@@ -42,7 +41,7 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path, domain: str) -> No
     assert dataset.test_y.tolist() == [0, 0, 1, 1]
 
 
-def test_a_csv_file_names_the_clients(tmp_path: Path) -> None:
+def test_a_csv_file_names_the_clients(tmp_path):
     root = folder(tmp_path, "cat")
     lines = [f"{'b' if k < 2 else 'a'},cat/{k}.png" for k in range(5)]
     (root / "clients.csv").write_text("\n".join(["client,path", *lines]))
@@ -54,7 +53,7 @@ def test_a_csv_file_names_the_clients(tmp_path: Path) -> None:
     assert dataset.test_clients.tolist() == [0]
 
 
-def test_images_in_a_test_folder_need_no_client(tmp_path: Path) -> None:
+def test_images_in_a_test_folder_need_no_client(tmp_path):
     root = folder(tmp_path, "train/cat", "test/cat", count=1)
     (root / "clients.csv").write_text("path,client\ntrain/cat/0.png,ann\n")
     assert loading.load("imagefolder:own", tmp_path).test_clients is None
@@ -70,19 +69,19 @@ def test_images_in_a_test_folder_need_no_client(tmp_path: Path) -> None:
         (["path,client", "../x.png,a"], "the path '../x.png' is not inside"),
     ],
 )
-def test_a_csv_file_that_does_not_fit_the_images_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_a_csv_file_that_does_not_fit_the_images_is_refused(tmp_path, lines, message):
     (folder(tmp_path, "cat") / "clients.csv").write_text("\n".join(lines))
     with pytest.raises(DataError, match=re.escape(message)):
         loading.load("imagefolder:own", tmp_path)
 
 
-def test_images_and_folders_of_images_side_by_side_are_refused(tmp_path: Path) -> None:
+def test_images_and_folders_of_images_side_by_side_are_refused(tmp_path):
     folder(tmp_path, "photo", "photo/cat")
     with pytest.raises(DataError, match="contains both images and folders of images"):
         loading.load("imagefolder:own", tmp_path)
 
 
-def test_a_folder_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_absent_or_empty_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"folder not found: .*own; it needs a subfolder per class"):
         loading.load("imagefolder:own", tmp_path)
     (tmp_path / "own" / "cat").mkdir(parents=True)
@@ -90,13 +89,13 @@ def test_a_folder_that_is_absent_or_empty_is_refused(tmp_path: Path) -> None:
         loading.load("imagefolder:own", tmp_path)
 
 
-def test_too_few_images_to_test_on_are_refused(tmp_path: Path) -> None:
+def test_too_few_images_to_test_on_are_refused(tmp_path):
     folder(tmp_path, "cat", count=2)
     with pytest.raises(DataError, match=r"no test images in .*; need at least one"):
         loading.load("imagefolder:own", tmp_path)
 
 
-def test_an_image_that_changed_gives_a_new_identity(tmp_path: Path) -> None:
+def test_an_image_that_changed_gives_a_new_identity(tmp_path):
     path = folder(tmp_path, "cat")
     before = loading.identity("imagefolder:own", tmp_path)
     image(path / "cat" / "0.png", size=(90, 90))

@@ -1,5 +1,4 @@
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests.data.made import inaturalist, shared
 ROWS = [("7", "a1", "Ara ara", 0), ("12", "a2", "Bufo bufo", 1), ("7", "a3", "Bufo bufo", 1), ("3", "a4", "Ara ara", 0)]
 
 
-def test_photographers_are_clients_and_columns_are_found_by_header(tmp_path: Path) -> None:
+def test_photographers_are_clients_and_columns_are_found_by_header(tmp_path):
     inaturalist(tmp_path, ROWS)
     dataset = loading.load("inaturalist-user-120k", tmp_path)
     assert dataset.client_names == ("3", "7", "12")  # numbers in order of number
@@ -25,7 +24,7 @@ def test_photographers_are_clients_and_columns_are_found_by_header(tmp_path: Pat
 
 
 @pytest.mark.parametrize("split", ["100", "300", "1k", "3k", "10k"])
-def test_each_size_of_cell_has_its_own_file(tmp_path: Path, split: str) -> None:
+def test_each_size_of_cell_has_its_own_file(tmp_path, split):
     for size in ("100", "300", "1k", "3k", "10k", "30k"):
         inaturalist(tmp_path, [(f"cell {size}", *row[1:]) for row in ROWS], f"geo_{size}")
     assert loading.load(f"inaturalist-geo-{split}", tmp_path).client_names == (f"cell {split}",)
@@ -43,25 +42,25 @@ def test_each_size_of_cell_has_its_own_file(tmp_path: Path, split: str) -> None:
         ("test.csv", "image_id,class,label\nt0,Canis lupus,5\n", r"lists 1 files .*: \?/Canis lupus/t0.jpg"),
     ],
 )
-def test_a_csv_file_that_does_not_fit_is_refused(tmp_path: Path, file: str, content: str, message: str) -> None:
+def test_a_csv_file_that_does_not_fit_is_refused(tmp_path, file, content, message):
     (inaturalist(tmp_path, ROWS) / file).write_text(content)
     with pytest.raises(DataError, match=message):
         loading.load("inaturalist-user-120k", tmp_path)
 
 
-def test_for_an_archive_without_the_split_the_error_lists_its_files(tmp_path: Path) -> None:
+def test_for_an_archive_without_the_split_the_error_lists_its_files(tmp_path):
     inaturalist(tmp_path, ROWS, "geo_1k")
     with pytest.raises(DataError, match=r"no CSV file in .* ends in .*; found: federated_train_geo_1k.csv, test.csv"):
         loading.load("inaturalist-geo-100", tmp_path)
 
 
 @pytest.mark.parametrize("split", ["user-120k", "geo-100", "geo-1k", "geo-3k"])
-def test_the_listed_numbers_of_clients_are_the_real_ones(split: str) -> None:
+def test_the_listed_numbers_of_clients_are_the_real_ones(split):
     lines = shared(f"lists/inat_fl_client_sizes/inaturalist_{split.replace('-', '_')}_client_sizes.csv").read_text()
     assert registry.source(f"inaturalist-{split}").clients == len(lines.splitlines()) - 1
 
 
-def test_real_client_sizes_are_read_from_generated_files(tmp_path: Path) -> None:
+def test_real_client_sizes_are_read_from_generated_files(tmp_path):
     lines = shared("lists/inat_fl_client_sizes/inaturalist_geo_3k_client_sizes.csv").read_text().splitlines()[1:]
     sizes = {client: 1 + int(count) // 200 for client, count in (line.split(",") for line in lines)}
     rows = [(client, f"i{client}_{k}", "Ara ara", 0) for client, size in sizes.items() for k in range(size)]

@@ -1,6 +1,4 @@
 import re
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from fedprompt.data.errors import DataError
 from tests.data.made import shared
 
 
-def arrays(**changes: Any) -> dict[str, Any]:
+def arrays(**changes):
     good = {
         "train_x": np.zeros((4, 2, 2, 3), np.uint8),
         "train_y": np.array([0, 1, 0, 1], np.uint8),
@@ -20,28 +18,28 @@ def arrays(**changes: Any) -> dict[str, Any]:
     return good | changes
 
 
-def write(path: Path, **changes: Any) -> str:
+def write(path, **changes):
     np.savez(path, **{name: array for name, array in arrays(**changes).items() if array is not None})
     return f"npz:{path}"
 
 
-def test_labels_of_any_integer_type_become_int64(tmp_path: Path) -> None:
+def test_labels_of_any_integer_type_become_int64(tmp_path):
     dataset = loading.load(write(tmp_path / "a.npz"))
     assert dataset.train_y.dtype == dataset.test_y.dtype == np.int64
     assert dataset.train_y.tolist() == [0, 1, 0, 1]
     assert dataset.classes == ("0", "1")
 
 
-def test_a_test_label_absent_from_training_is_a_class(tmp_path: Path) -> None:
+def test_a_test_label_absent_from_training_is_a_class(tmp_path):
     assert len(loading.load(write(tmp_path / "a.npz", test_y=np.array([0, 4]))).classes) == 5
 
 
-def test_a_relative_path_is_relative_to_the_data_root(tmp_path: Path) -> None:
+def test_a_relative_path_is_relative_to_the_data_root(tmp_path):
     write(tmp_path / "a.npz")
     assert loading.load("npz:a.npz", tmp_path).name == "npz:a.npz"
 
 
-def test_a_file_that_changed_has_a_new_identity_and_is_read_again(tmp_path: Path) -> None:
+def test_a_file_that_changed_has_a_new_identity_and_is_read_again(tmp_path):
     name = write(tmp_path / "a.npz")
     before = loading.load(name)
     assert before.identity == loading.identity(name)
@@ -66,30 +64,30 @@ def test_a_file_that_changed_has_a_new_identity_and_is_read_again(tmp_path: Path
         ({"train_y": np.array([0, 1, 0, None])}, "train_y is damaged or contains Python objects; need numbers"),
     ],
 )
-def test_a_wrong_array_is_named_with_what_is_needed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_wrong_array_is_named_with_what_is_needed(tmp_path, changes, message):
     name = write(tmp_path / "a.npz", **changes)
     with pytest.raises(DataError, match=re.escape(f"{name}: {message}")):
         loading.load(name)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=re.escape(f"cannot read {tmp_path / 'none.npz'}: no such file or directory")):
         loading.load(f"npz:{tmp_path / 'none.npz'}")
 
 
-def test_a_folder_is_not_a_data_set(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_data_set(tmp_path):
     with pytest.raises(DataError, match="cannot read"):
         loading.load(f"npz:{tmp_path}")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut"])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DataError, match=re.escape("not an .npz file, or truncated")):
         loading.load(f"npz:{tmp_path / 'a.npz'}")
 
 
-def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path):
     write(tmp_path / "whole.npz")
     whole = (tmp_path / "whole.npz").read_bytes()
     for length in range(0, len(whole), 97):
@@ -98,7 +96,7 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(tmp_path: Path) -> None
             loading.load(f"npz:{tmp_path / 'cut.npz'}")
 
 
-def test_flipped_bytes_inside_an_array_are_noticed(tmp_path: Path) -> None:
+def test_flipped_bytes_inside_an_array_are_noticed(tmp_path):
     write(tmp_path / "a.npz", train_x=np.full((4, 2, 2, 3), 77, np.uint8))
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(content.replace(bytes([77] * 48), bytes([78] * 48)))
@@ -106,13 +104,13 @@ def test_flipped_bytes_inside_an_array_are_noticed(tmp_path: Path) -> None:
         loading.load(f"npz:{tmp_path / 'a.npz'}")
 
 
-def test_a_single_array_is_not_a_data_set(tmp_path: Path) -> None:
+def test_a_single_array_is_not_a_data_set(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     with pytest.raises(DataError, match=re.escape("a single array (.npy); need an .npz with train_x")):
         loading.load(f"npz:{tmp_path / 'a.npy'}")
 
 
-def test_real_images_load_as_they_are() -> None:
+def test_real_images_load_as_they_are():
     dataset = loading.load(f"npz:{shared('cifar10.subset-500train-100test.npz')}")
     assert dataset.train_x.shape == (5000, 32, 32, 3)
     assert np.bincount(dataset.train_y).tolist() == [500] * 10

@@ -1,5 +1,4 @@
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from fedprompt.data.files.archive import unpack
 from tests.data.made import image, shared
 
 
-def pacs(root: Path, count: int) -> Path:
+def pacs(root, count):
     for d, domain in enumerate(DOMAINS):
         for label in CLASSES:
             for k in range(count):
@@ -19,7 +18,7 @@ def pacs(root: Path, count: int) -> Path:
     return root / "PACS"
 
 
-def test_every_fifth_image_per_domain_and_class_is_a_test_image(tmp_path: Path) -> None:
+def test_every_fifth_image_per_domain_and_class_is_a_test_image(tmp_path):
     pacs(tmp_path, 6)
     dataset = loading.load("pacs", tmp_path)
     assert dataset.classes == CLASSES
@@ -33,7 +32,7 @@ def test_every_fifth_image_per_domain_and_class_is_a_test_image(tmp_path: Path) 
         assert said == [path.rpartition("/")[0] for path in paths.paths]
 
 
-def test_the_listed_counts_follow_from_the_published_class_sizes() -> None:
+def test_the_listed_counts_follow_from_the_published_class_sizes():
     # images of each class, dog to person, of the full set; the 3rd, 8th, ... of n images are (n + 2) // 5
     sizes = {
         "art_painting": (379, 255, 285, 184, 201, 295, 449),
@@ -47,13 +46,13 @@ def test_the_listed_counts_follow_from_the_published_class_sizes() -> None:
     assert (source.train, source.test) == (9991 - tested, tested)
 
 
-def test_an_absent_folder_is_named(tmp_path: Path) -> None:
+def test_an_absent_folder_is_named(tmp_path):
     (pacs(tmp_path, 3) / "photo").rename(tmp_path / "away")
     with pytest.raises(DataError, match=r"folder not found: .*photo/dog; .* contains art_painting, cartoon, sketch"):
         loading.load("pacs", tmp_path)
 
 
-def test_the_real_subset_has_four_domains_of_equal_shares(tmp_path: Path) -> None:
+def test_the_real_subset_has_four_domains_of_equal_shares(tmp_path):
     unpack(shared("PACS.subset-60.zip"), tmp_path / "PACS")
     dataset = loading.load("pacs", tmp_path)
     for part, count in (("train", 48), ("test", 12)):

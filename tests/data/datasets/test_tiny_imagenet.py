@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -8,7 +6,7 @@ from fedprompt.data.errors import DataError
 from tests.data.made import image, tiny
 
 
-def test_training_folders_are_the_classes_and_the_validation_split_is_test_data(tmp_path: Path) -> None:
+def test_training_folders_are_the_classes_and_the_validation_split_is_test_data(tmp_path):
     tiny(tmp_path, classes=3, train=2, test=2)
     dataset = loading.load("tiny-imagenet", tmp_path)
     assert dataset.classes == ("n00000000", "n00000001", "n00000002")
@@ -17,21 +15,21 @@ def test_training_folders_are_the_classes_and_the_validation_split_is_test_data(
     assert abs(int(dataset.train_x[4][0, 0, 0]) - 80) < 3  # an image of class 2, up to JPEG
 
 
-def test_classes_without_training_images_are_excluded_and_counted(tmp_path: Path) -> None:
+def test_classes_without_training_images_are_excluded_and_counted(tmp_path):
     tiny(tmp_path, classes=3, train=1, test=2)
     assert loading.load("tiny-imagenet", tmp_path).notes == (
         "2 of 8 validation images excluded: their classes have no training images",
     )
 
 
-def test_grey_images_have_three_channels(tmp_path: Path) -> None:
+def test_grey_images_have_three_channels(tmp_path):
     tiny(tmp_path)
     grey = loading.load("tiny-imagenet", tmp_path).test_x[1]
     assert grey.shape == (64, 64, 3)
     assert (np.abs(grey.astype(int) - 31) < 3).all()
 
 
-def test_an_added_file_changes_the_identity(tmp_path: Path) -> None:
+def test_an_added_file_changes_the_identity(tmp_path):
     folder = tiny(tmp_path)
     before = loading.load("tiny-imagenet", tmp_path)
     image(folder / "train/n00000001/images/n00000001_99.JPEG")
@@ -40,28 +38,28 @@ def test_an_added_file_changes_the_identity(tmp_path: Path) -> None:
     assert len(after.train_y) == len(before.train_y) + 1
 
 
-def test_two_copies_have_one_identity(tmp_path: Path) -> None:
+def test_two_copies_have_one_identity(tmp_path):
     tiny(tmp_path / "a")
     tiny(tmp_path / "b")
     assert loading.identity("tiny-imagenet", tmp_path / "a") == loading.identity("tiny-imagenet", tmp_path / "b")
 
 
 @pytest.mark.parametrize("part", ["train", "val/val_annotations.txt", "val/images"])
-def test_an_absent_part_is_named(tmp_path: Path, part: str) -> None:
+def test_an_absent_part_is_named(tmp_path, part):
     path = tiny(tmp_path) / part
     path.rename(tmp_path / "away")
     with pytest.raises(DataError, match=f"{part} is missing\n.*bench data prepare tiny-imagenet"):
         loading.load("tiny-imagenet", tmp_path)
 
 
-def test_annotations_of_absent_images_are_refused(tmp_path: Path) -> None:
+def test_annotations_of_absent_images_are_refused(tmp_path):
     folder = tiny(tmp_path)
     (folder / "val" / "images" / "val_0.JPEG").unlink()
     with pytest.raises(DataError, match=r"val_annotations.txt lists 1 files that are not in .*: val/images/val_0.JPEG"):
         loading.load("tiny-imagenet", tmp_path)
 
 
-def test_annotations_in_another_format_are_refused(tmp_path: Path) -> None:
+def test_annotations_in_another_format_are_refused(tmp_path):
     folder = tiny(tmp_path)
     (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n00000000\n")
     with pytest.raises(DataError, match=r"need FILE tab WNID, not 'val_0.JPEG n00000000'"):

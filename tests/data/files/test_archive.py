@@ -20,7 +20,7 @@ from fedprompt.data.files.archive import unpack
 CONTENT = {"pets/cat/1.jpg": b"meow" * 300, "pets/dog/2.jpg": np.random.default_rng(0).bytes(5000), "pets/empty": b""}
 
 
-def tar(path: Path, content: dict[str, bytes], wrap: Callable[[bytes], bytes] = lambda data: data) -> Path:
+def tar(path, content, wrap=lambda data: data):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as file:
         for name, data in content.items():
@@ -31,7 +31,7 @@ def tar(path: Path, content: dict[str, bytes], wrap: Callable[[bytes], bytes] = 
     return path
 
 
-def zipped(path: Path, content: dict[str, bytes]) -> Path:
+def zipped(path, content):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in content.items():
             file.writestr(name, data)
@@ -48,17 +48,17 @@ MAKERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
 every_kind = pytest.mark.parametrize("kind", list(MAKERS))
 
 
-def files(folder: Path) -> dict[str, bytes]:
+def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @every_kind
-def test_the_content_becomes_the_target_without_its_wrapper(tmp_path: Path, kind: str) -> None:
+def test_the_content_becomes_the_target_without_its_wrapper(tmp_path, kind):
     unpack(MAKERS[kind](tmp_path / kind, CONTENT), tmp_path / "root" / "animals")
     assert files(tmp_path / "root") == {name.replace("pets", "animals", 1): data for name, data in CONTENT.items()}
 
 
-def test_several_folders_at_the_top_all_stay(tmp_path: Path) -> None:
+def test_several_folders_at_the_top_all_stay(tmp_path):
     path = zipped(tmp_path / "a.zip", {"cat/1.jpg": b"1", "dog/2.jpg": b"2", "__MACOSX/._1.jpg": b"x"})
     unpack(path, tmp_path / "pets")
     assert files(tmp_path / "pets") == {"cat/1.jpg": b"1", "dog/2.jpg": b"2"}
@@ -66,7 +66,7 @@ def test_several_folders_at_the_top_all_stay(tmp_path: Path) -> None:
 
 @every_kind
 @pytest.mark.parametrize("name", ["../out.jpg", "pets/../../out.jpg", "/tmp/out.jpg", "pets\\..\\out.jpg"])
-def test_nothing_is_written_outside_the_target(tmp_path: Path, kind: str, name: str) -> None:
+def test_nothing_is_written_outside_the_target(tmp_path, kind, name):
     path = MAKERS[kind](tmp_path / kind, CONTENT | {name: b"bad"})
     with pytest.raises(DataError, match="would be written outside the target folder"):
         unpack(path, tmp_path / "root" / "pets")
@@ -75,7 +75,7 @@ def test_nothing_is_written_outside_the_target(tmp_path: Path, kind: str, name: 
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
-def test_a_tar_with_a_link_or_device_is_refused(tmp_path: Path, kind: bytes) -> None:
+def test_a_tar_with_a_link_or_device_is_refused(tmp_path, kind):
     with tarfile.open(tmp_path / "a.tar", "w") as file:
         member = tarfile.TarInfo("pets/link")
         member.type, member.linkname = kind, "/etc/passwd"
@@ -85,7 +85,7 @@ def test_a_tar_with_a_link_or_device_is_refused(tmp_path: Path, kind: bytes) -> 
     assert list((tmp_path / "root").iterdir()) == []
 
 
-def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_zip_with_a_link_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         member = zipfile.ZipInfo("pets/link")
         member.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -95,7 +95,7 @@ def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
 
 
 @every_kind
-def test_a_truncated_archive_is_reported_as_such_wherever_it_was_cut(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_archive_is_reported_as_such_wherever_it_was_cut(tmp_path, kind):
     whole = MAKERS[kind](tmp_path / kind, CONTENT).read_bytes()
     last = len(whole) - 10 if kind != "a.tar" else 3 * 512 + 2 * 512 + 10 * 512  # up to the end of the last member
     for length in {600, last // 3, last // 2, last - 5, last}:
@@ -106,7 +106,7 @@ def test_a_truncated_archive_is_reported_as_such_wherever_it_was_cut(tmp_path: P
 
 
 @every_kind
-def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_damaged_archive_is_refused(tmp_path, kind):
     path = MAKERS[kind](tmp_path / kind, CONTENT)
     data = bytearray(path.read_bytes())
     middle = 512 * 4 + 100 if kind == "a.tar" else len(data) // 2  # in a plain tar only headers have a checksum
@@ -118,20 +118,20 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive" * 100])
-def test_a_file_that_is_not_an_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.zip is not a zip or tar archive"):
         unpack(tmp_path / "a.zip", tmp_path / "pets")
 
 
-def test_an_existing_target_is_never_overwritten(tmp_path: Path) -> None:
+def test_an_existing_target_is_never_overwritten(tmp_path):
     (tmp_path / "pets").mkdir()
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'pets'} already exists: delete it")):
         unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "pets")
 
 
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)

@@ -3,9 +3,6 @@
 import errno
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,28 +16,28 @@ SHAPE = (5, 3)
 WHOLE = np.arange(15, dtype=np.float32).reshape(SHAPE)
 
 
-def array(folder: Path, shape: tuple[int, ...] = SHAPE, dtype: type = np.float32, **origin: Any) -> MappedArray:
+def array(folder, shape=SHAPE, dtype=np.float32, **origin):
     return MappedArray(folder / "cache" / "a.npy", "numbers", shape, np.dtype(dtype), origin or {"of": "one"})
 
 
 class Maker:
     """Yields blocks of an array and counts its calls."""
 
-    def __init__(self, values: np.ndarray = WHOLE) -> None:
+    def __init__(self, values=WHOLE):
         self.values, self.calls = values, 0
 
-    def __call__(self) -> Iterator[np.ndarray]:
+    def __call__(self):
         self.calls += 1
         yield self.values[:2]
         yield self.values[2:]
 
 
-def left(folder: Path) -> list[str]:
+def left(folder):
     """The files in the cache except the lock."""
     return sorted(path.name for path in (folder / "cache").iterdir() if path.suffix != ".lock")
 
 
-def test_blocks_are_written_in_order_and_memory_mapped(tmp_path: Path) -> None:
+def test_blocks_are_written_in_order_and_memory_mapped(tmp_path):
     found = array(tmp_path).get(Maker())
     assert isinstance(found, np.memmap)
     np.testing.assert_array_equal(found, WHOLE)
@@ -48,14 +45,14 @@ def test_blocks_are_written_in_order_and_memory_mapped(tmp_path: Path) -> None:
     assert array(tmp_path).nbytes == 5 * 3 * 4
 
 
-def test_the_array_is_computed_once(tmp_path: Path) -> None:
+def test_the_array_is_computed_once(tmp_path):
     maker = Maker()
     for _ in range(3):
         np.testing.assert_array_equal(array(tmp_path).get(maker), WHOLE)
     assert maker.calls == 1
 
 
-def test_writes_do_not_change_the_file(tmp_path: Path) -> None:
+def test_writes_do_not_change_the_file(tmp_path):
     array(tmp_path).get(Maker())[:] = -1
     np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
 
@@ -63,7 +60,7 @@ def test_writes_do_not_change_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"of": "another"}, {"of": "one", "more": 1}, {"shape": (3, 5)}, {"dtype": np.int32}]
 )
-def test_another_origin_shape_or_type_recomputes_the_array(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_another_origin_shape_or_type_recomputes_the_array(tmp_path, change):
     array(tmp_path).get(Maker())
     asked = array(tmp_path, **change)
     other = Maker(np.zeros(asked.shape, asked.dtype))
@@ -74,7 +71,7 @@ def test_another_origin_shape_or_type_recomputes_the_array(tmp_path: Path, chang
 
 
 @pytest.mark.parametrize("part", ["a.npy", "a.json"])
-def test_a_deleted_file_is_recomputed(tmp_path: Path, part: str) -> None:
+def test_a_deleted_file_is_recomputed(tmp_path, part):
     array(tmp_path).get(Maker())
     (tmp_path / "cache" / part).unlink()
     maker = Maker()
@@ -83,8 +80,8 @@ def test_a_deleted_file_is_recomputed(tmp_path: Path, part: str) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("two images cannot be read")])
-def test_an_error_during_computation_leaves_no_file_and_propagates(tmp_path: Path, error: BaseException) -> None:
-    def broken() -> Iterator[np.ndarray]:
+def test_an_error_during_computation_leaves_no_file_and_propagates(tmp_path, error):
+    def broken():
         yield WHOLE[:2]
         raise error
 
@@ -94,10 +91,10 @@ def test_an_error_during_computation_leaves_no_file_and_propagates(tmp_path: Pat
     np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
 
 
-def test_an_interrupted_recomputation_keeps_the_old_array(tmp_path: Path) -> None:
+def test_an_interrupted_recomputation_keeps_the_old_array(tmp_path):
     array(tmp_path).get(Maker())
 
-    def broken() -> Iterator[np.ndarray]:
+    def broken():
         raise KeyboardInterrupt
         yield WHOLE
 
@@ -106,19 +103,19 @@ def test_an_interrupted_recomputation_keeps_the_old_array(tmp_path: Path) -> Non
     np.testing.assert_array_equal(array(tmp_path).get(Maker()), WHOLE)
 
 
-def test_without_space_nothing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 41, 59))  # type: ignore[attr-defined]
+def test_without_space_nothing_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 41, 59))
     maker = Maker()
     message = "cannot be written (no space): numbers needs 0 MiB, 0 MiB are free; set BENCH_CACHE"
     with pytest.raises(DataError, match=re.escape(message)):
         array(tmp_path).get(maker)
     assert maker.calls == 0
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 40, 60))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 40, 60))
     assert array(tmp_path).get(maker).shape == SHAPE
 
 
-def test_a_disk_that_becomes_full_leaves_no_file(tmp_path: Path) -> None:
-    def full() -> Iterator[np.ndarray]:
+def test_a_disk_that_becomes_full_leaves_no_file(tmp_path):
+    def full():
         yield WHOLE[:2]
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -127,10 +124,10 @@ def test_a_disk_that_becomes_full_leaves_no_file(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_a_folder_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_locks_is_named(tmp_path, monkeypatch):
     import fcntl
 
-    def refuse(*_: object) -> None:
+    def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
@@ -138,18 +135,18 @@ def test_a_folder_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         array(tmp_path).get(Maker())
 
 
-def counted(root: Path, start: Any, answers: Any) -> None:
+def counted(root, start, answers):
     maker = Maker()
     start.wait()
     total = float(array(root).get(maker).sum())
     answers.put((total, maker.calls))
 
 
-def test_of_two_concurrent_processes_one_computes_and_both_read(tmp_path: Path) -> None:
+def test_of_two_concurrent_processes_one_computes_and_both_read(tmp_path):
     assert sorted(in_two_processes(counted, tmp_path)) == [(105.0, 0), (105.0, 1)]
 
 
-def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
         mapped.prepare(tmp_path / "file" / "cache")

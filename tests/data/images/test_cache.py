@@ -3,20 +3,19 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
 from fedprompt.data.images import cache
-from fedprompt.data.images.decoding import ImageFiles, train_test_files
+from fedprompt.data.images.decoding import train_test_files
 from tests.data.made import image, in_two_processes
 
 COLOURS = [(10 * i, 0, 255 - 10 * i) for i in range(6)]
 
 
-def pictures(root: Path) -> tuple[ImageFiles, ImageFiles]:
+def pictures(root):
     """Four training and two test images of several sizes, image i in COLOURS[i]."""
     paths = [f"{i}.png" for i in range(6)]
     for i, path in enumerate(paths):
@@ -25,17 +24,17 @@ def pictures(root: Path) -> tuple[ImageFiles, ImageFiles]:
     return train_test_files(root, paths[:4], paths[4:], "toy", "v1")
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def counted(monkeypatch):
     """The images that were decoded, in the order of decoding."""
     decoded: list[Path] = []
     real = cache.decode
 
-    def decode(path: Path, *arguments: Any) -> np.ndarray:
+    def decode(path, *arguments):
         decoded.append(path)
         return real(path, *arguments)
 
@@ -43,7 +42,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return decoded
 
 
-def test_both_parts_come_from_one_file_in_the_order_of_their_paths(tmp_path: Path, counted: list[Path]) -> None:
+def test_both_parts_come_from_one_file_in_the_order_of_their_paths(tmp_path, counted):
     train, test = pictures(tmp_path / "images")
     first, second = (cache.load_decoded(part, 4, folder=tmp_path / "cache") for part in (train, test))
     assert first.shape == (4, 4, 4, 3)
@@ -55,22 +54,22 @@ def test_both_parts_come_from_one_file_in_the_order_of_their_paths(tmp_path: Pat
     assert suffixes == [".json", ".json", ".lock", ".npy"]
 
 
-def test_images_are_memory_mapped(tmp_path: Path) -> None:
+def test_images_are_memory_mapped(tmp_path):
     part = cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache")
     assert isinstance(part, np.memmap)
     part[:] = 0  # a reader's own copy
     assert cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "cache").any()
 
 
-def test_each_size_and_rule_has_its_own_file(tmp_path: Path, counted: list[Path]) -> None:
+def test_each_size_and_rule_has_its_own_file(tmp_path, counted):
     train, _ = pictures(tmp_path / "images")
     for size, rule in ((4, "stretch"), (5, "stretch"), (4, "crop"), (4, "stretch")):
-        cache.load_decoded(train, size, rule, tmp_path / "cache")  # type: ignore[arg-type]
+        cache.load_decoded(train, size, rule, tmp_path / "cache")
     assert len(counted) == 3 * 6
 
 
 @pytest.mark.parametrize("change", ["content", "time", "identity"])
-def test_a_source_that_changed_is_decoded_again(tmp_path: Path, change: str, counted: list[Path]) -> None:
+def test_a_source_that_changed_is_decoded_again(tmp_path, change, counted):
     train, _ = pictures(tmp_path / "images")
     cache.load_decoded(train, 4, folder=tmp_path / "cache")
     if change == "content":
@@ -84,7 +83,7 @@ def test_a_source_that_changed_is_decoded_again(tmp_path: Path, change: str, cou
     assert tuple(again[1, 0, 0]) == ((1, 2, 3) if change == "content" else COLOURS[1])
 
 
-def test_a_truncated_cache_file_is_recomputed(tmp_path: Path) -> None:
+def test_a_truncated_cache_file_is_recomputed(tmp_path):
     train, _ = pictures(tmp_path / "images")
     cache.load_decoded(train, 4, folder=tmp_path / "cache")
     (data,) = (tmp_path / "cache").glob("*.npy")
@@ -92,7 +91,7 @@ def test_a_truncated_cache_file_is_recomputed(tmp_path: Path) -> None:
     assert tuple(cache.load_decoded(train, 4, folder=tmp_path / "cache")[1, 0, 0]) == COLOURS[1]
 
 
-def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path: Path) -> None:
+def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path):
     train, _ = pictures(tmp_path / "images")
     (tmp_path / "images" / "1.png").write_bytes(b"no image")
     (tmp_path / "images" / "5.png").unlink()
@@ -105,7 +104,7 @@ def test_unreadable_images_are_counted_and_named_and_leave_no_cache(tmp_path: Pa
     assert sorted(cache.find_unreadable(train, tmp_path / "cache")) == ["1.png", "5.png"]
 
 
-def test_unreadable_images_are_stored_until_a_file_changes(tmp_path: Path, counted: list[Path]) -> None:
+def test_unreadable_images_are_stored_until_a_file_changes(tmp_path, counted):
     train, _ = pictures(tmp_path / "images")
     (tmp_path / "images" / "1.png").write_bytes(b"no image")
     for _ in range(2):
@@ -118,47 +117,45 @@ def test_unreadable_images_are_stored_until_a_file_changes(tmp_path: Path, count
     assert len(counted) == 18
 
 
-def test_a_full_disk_is_reported_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: list[Path]
-) -> None:
+def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch, counted):
     train, _ = pictures(tmp_path / "images")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
     with pytest.raises(DataError, match=re.escape("cannot be written (no space): toy at 4 px needs 0 MiB")):
         cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert counted == []
 
 
-def test_a_disk_that_fills_up_leaves_no_half_written_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_leaves_no_half_written_cache(tmp_path, monkeypatch):
     train, _ = pictures(tmp_path / "images")
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "replace", full)  # type: ignore[attr-defined]
+    monkeypatch.setattr(cache.os, "replace", full)
     with pytest.raises(DataError, match=r"cannot be written \(no space left on device\).*BENCH_CACHE"):
         cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert [name for name in names(tmp_path / "cache") if not name.endswith(".lock")] == []
 
 
-def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot create the cache folder .*BENCH_CACHE"):
         cache.load_decoded(pictures(tmp_path / "images")[0], 4, folder=tmp_path / "file" / "cache")
 
 
-def build(root: Path, start: Any, results: Any) -> None:
+def build(root, start, results):
     start.wait()
     results.put(int(cache.load_decoded(pictures(root / "images")[0], 4, folder=root / "cache").sum()))
 
 
-def test_two_concurrent_processes_create_one_valid_cache(tmp_path: Path) -> None:
+def test_two_concurrent_processes_create_one_valid_cache(tmp_path):
     train, _ = pictures(tmp_path / "images")
     sums = in_two_processes(build, tmp_path)
     assert sums == [int(cache.load_decoded(train, 4, folder=tmp_path / "elsewhere").sum())] * 2
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 
 
-def test_files_of_a_killed_process_do_not_block_others(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_do_not_block_others(tmp_path):
     train, _ = pictures(tmp_path / "images")
     cache.load_decoded(train, 4, folder=tmp_path / "cache")
     (data,) = (tmp_path / "cache").glob("*.npy")
@@ -169,7 +166,7 @@ def test_files_of_a_killed_process_do_not_block_others(tmp_path: Path) -> None:
     assert not [name for name in names(tmp_path / "cache") if name.startswith(".")]
 
 
-def test_the_cache_folder_is_configurable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_is_configurable(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     assert cache.default_folder() == tmp_path
     monkeypatch.delenv("BENCH_CACHE")

@@ -1,5 +1,4 @@
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,21 +13,21 @@ from tests.data.made import image
     ("mode", "colour", "expected"),
     [("RGB", (9, 8, 7), (9, 8, 7)), ("L", 77, (77,) * 3), ("RGBA", (9, 8, 7, 0), (9, 8, 7)), ("1", 1, (255,) * 3)],
 )
-def test_every_8_bit_image_becomes_three_channels(tmp_path: Path, mode: str, colour: object, expected: object) -> None:
+def test_every_8_bit_image_becomes_three_channels(tmp_path, mode, colour, expected):
     array = decode(image(tmp_path / "a.png", colour, (5, 4), mode))
     assert array.shape == (4, 5, 3)
     assert array.dtype == np.uint8
     assert (array == expected).all()
 
 
-def test_a_palette_with_a_transparent_colour_keeps_its_colours(tmp_path: Path) -> None:
+def test_a_palette_with_a_transparent_colour_keeps_its_colours(tmp_path):
     picture = Image.new("P", (2, 2), 1)
     picture.putpalette([0, 0, 0, 10, 20, 30])
     picture.save(tmp_path / "a.png", transparency=b"\x00\x80")
     assert (decode(tmp_path / "a.png") == (10, 20, 30)).all()
 
 
-def halves(path: Path) -> Path:
+def halves(path):
     """40 x 20 pixels: the left quarter and the right one white, the middle black."""
     pixels = np.zeros((20, 40, 3), np.uint8)
     pixels[:, :10] = pixels[:, 30:] = 255
@@ -36,7 +35,7 @@ def halves(path: Path) -> Path:
     return path
 
 
-def test_stretching_keeps_the_sides_and_cropping_the_centre(tmp_path: Path) -> None:
+def test_stretching_keeps_the_sides_and_cropping_the_centre(tmp_path):
     path = halves(tmp_path / "a.png")
     stretched, cropped = decode(path, 20), decode(path, 20, "crop")
     assert stretched.shape == cropped.shape == (20, 20, 3)
@@ -45,13 +44,13 @@ def test_stretching_keeps_the_sides_and_cropping_the_centre(tmp_path: Path) -> N
     assert (cropped < 5).all()
 
 
-def test_an_image_of_the_right_size_is_unchanged(tmp_path: Path) -> None:
+def test_an_image_of_the_right_size_is_unchanged(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert (decode(tmp_path / "a.png", 16) == pixels).all()
 
 
-def test_a_large_image_is_resized_with_antialiasing(tmp_path: Path) -> None:
+def test_a_large_image_is_resized_with_antialiasing(tmp_path):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[::2] = 255  # stripes of one pixel: without antialiasing the small image would be black or white
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -61,9 +60,7 @@ def test_a_large_image_is_resized_with_antialiasing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "unknown format"), (b"no image", "unknown format"), (None, "file not found")]
 )
-def test_a_file_that_is_not_an_image_is_named_with_the_reason(
-    tmp_path: Path, content: bytes | None, reason: str
-) -> None:
+def test_a_file_that_is_not_an_image_is_named_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "a.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -71,7 +68,7 @@ def test_a_file_that_is_not_an_image_is_named_with_the_reason(
         decode(path)
 
 
-def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
@@ -80,13 +77,13 @@ def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
         decode(tmp_path / "a.jpg")
 
 
-def test_a_16_bit_image_is_refused_rather_than_clipped(tmp_path: Path) -> None:
+def test_a_16_bit_image_is_refused_rather_than_clipped(tmp_path):
     Image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="is not an 8-bit image"):
         decode(tmp_path / "a.png")
 
 
-def test_training_and_test_files_are_views_of_one_collection(tmp_path: Path) -> None:
+def test_training_and_test_files_are_views_of_one_collection(tmp_path):
     for i in range(5):
         image(tmp_path / f"{i}.png", (i, i, i), (3, 2 + i))
     train, test = train_test_files(tmp_path, ["0.png", "1.png", "2.png"], ["3.png", "4.png"], "toy", "v1")

@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ from tests.data.toy import balanced, owned, stream, toy
 TRAIN, TEST = [[5, 0, 2], [1, 3], [4, 7]], [[1], [0, 3], []]
 
 
-def named(path: Path, content: object, **given: object) -> PartitionSettings:
+def named(path, content, **given):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return PartitionSettings("file", partition_file=str(path), **given)  # type: ignore[arg-type]
+    return PartitionSettings("file", partition_file=str(path), **given)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +24,7 @@ def named(path: Path, content: object, **given: object) -> PartitionSettings:
         {"test": TEST, "train": {"2": TRAIN[2], "0": TRAIN[0], "1": TRAIN[1]}},
     ],
 )
-def test_index_lists_are_the_clients_in_any_form(tmp_path: Path, content: object) -> None:
+def test_index_lists_are_the_clients_in_any_form(tmp_path, content):
     federation = build(balanced(8, 4, 2), named(tmp_path / "p.json", content, held_out=1), stream(0))
     assert [client.train.tolist() for client in federation.clients] == [[0, 2, 5], [1, 3], [4, 7]]
     assert [client.test.tolist() for client in federation.clients] == [[1], [0, 3], []]
@@ -33,13 +32,13 @@ def test_index_lists_are_the_clients_in_any_form(tmp_path: Path, content: object
     assert len(federation.held_out) == 1
 
 
-def test_the_tenth_client_comes_after_the_ninth(tmp_path: Path) -> None:
+def test_the_tenth_client_comes_after_the_ninth(tmp_path):
     content = {str(k): [k] for k in (10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)}
     federation = build(balanced(11, 11, 2), named(tmp_path / "p.json", content), stream(0))
     assert [client.train.tolist() for client in federation.clients] == [[k] for k in range(11)]
 
 
-def test_without_test_lists_the_test_split_follows_the_training_lists_in_size_and_classes(tmp_path: Path) -> None:
+def test_without_test_lists_the_test_split_follows_the_training_lists_in_size_and_classes(tmp_path):
     # Client 0 trains on 6 of class 0, client 1 on 2 of class 1: of 12 test samples they get 9 and 3.
     dataset = toy([0] * 6 + [1] * 6, [0] * 6 + [1] * 6, 2)
     federation = build(dataset, named(tmp_path / "p.json", [[0, 1, 2, 3, 4, 5], [6, 7]]), stream(0))
@@ -47,7 +46,7 @@ def test_without_test_lists_the_test_split_follows_the_training_lists_in_size_an
     assert federation.test_counts.tolist() == [[6, 3], [0, 3]]  # client 0 wants 9 of class 0, and there are 6
 
 
-def test_a_saved_federation_is_that_federation(tmp_path: Path) -> None:
+def test_a_saved_federation_is_that_federation(tmp_path):
     for dataset, asked in (
         (balanced(60, 20, 4), PartitionSettings(clients=5, held_out=2, validation=0.2)),
         (owned([5, 1, 9]), PartitionSettings("natural", held_out=1, min_samples=2)),
@@ -60,7 +59,7 @@ def test_a_saved_federation_is_that_federation(tmp_path: Path) -> None:
         assert again.summary() == saved.summary()
 
 
-def test_a_federation_of_index_lists_can_be_saved_and_loaded(tmp_path: Path) -> None:
+def test_a_federation_of_index_lists_can_be_saved_and_loaded(tmp_path):
     dataset = balanced(8, 4, 2)
     built = build(dataset, named(tmp_path / "p.json", {"train": TRAIN, "test": TEST}), stream(0))
     built.save(tmp_path / "f.json")
@@ -79,40 +78,40 @@ def test_a_federation_of_index_lists_can_be_saved_and_loaded(tmp_path: Path) -> 
         ({"train": [[0], [1]], "test": [[0], [0]]}, "test sample 0 is assigned 2 times"),
     ],
 )
-def test_lists_that_do_not_fit_the_data_are_refused(tmp_path: Path, content: object, message: str) -> None:
+def test_lists_that_do_not_fit_the_data_are_refused(tmp_path, content, message):
     with pytest.raises(DataError, match=re.escape(message)) as error:
         build(balanced(8, 4, 2), named(tmp_path / "p.json", content), stream(0))
     assert "p.json" in str(error.value)
 
 
-def test_a_saved_federation_of_another_data_set_is_refused(tmp_path: Path) -> None:
+def test_a_saved_federation_of_another_data_set_is_refused(tmp_path):
     build(balanced(60, 20, 4), PartitionSettings(clients=5), stream(0)).save(tmp_path / "f.json")
     with pytest.raises(DataError, match=r"is for toy .*, not toy .*: build it again"):
         build(balanced(60, 20, 3), PartitionSettings("file", partition_file=str(tmp_path / "f.json")), stream(0))
 
 
 @pytest.mark.parametrize("given", [{"held_out": 1}, {"validation": 0.1}])
-def test_options_that_a_saved_federation_defines_are_refused(tmp_path: Path, given: dict[str, float]) -> None:
+def test_options_that_a_saved_federation_defines_are_refused(tmp_path, given):
     dataset, path = balanced(60, 20, 4), tmp_path / "f.json"
     build(dataset, PartitionSettings(clients=5), stream(0)).save(path)
     option = "--" + next(iter(given)).replace("_", "-")
     with pytest.raises(DataError, match=f"{option} has no effect with .*f.json: the file defines it"):
-        build(dataset, PartitionSettings("file", partition_file=str(path), **given), stream(0))  # type: ignore[arg-type]
+        build(dataset, PartitionSettings("file", partition_file=str(path), **given), stream(0))
 
 
-def test_a_file_that_changed_after_configuration_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_changed_after_configuration_is_refused(tmp_path):
     asked = named(tmp_path / "p.json", TRAIN)
     named(tmp_path / "p.json", TRAIN[::-1])
     with pytest.raises(DataError, match=r"p\.json has changed since this run was configured"):
         build(balanced(8, 4, 2), asked, stream(0))
 
 
-def test_settings_without_the_file_cannot_be_built_again() -> None:
+def test_settings_without_the_file_cannot_be_built_again():
     with pytest.raises(DataError, match="--partition file needs a --partition-file"):
         build(balanced(8, 4, 2), PartitionSettings("file", partition_hash="00"), stream(0))
 
 
-def test_a_validation_share_is_taken_from_listed_clients(tmp_path: Path) -> None:
+def test_a_validation_share_is_taken_from_listed_clients(tmp_path):
     federation = build(balanced(8, 4, 2), named(tmp_path / "p.json", TRAIN, validation=0.34), stream(0))
     for client, own in zip(federation.clients, TRAIN, strict=True):
         assert len(client.validation) == 1

@@ -1,6 +1,5 @@
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from fedprompt.data.partitions.partition_files import IndexLists, SavedFederatio
 from tests.data.toy import balanced, stream
 
 
-def test_federations_and_index_lists_are_distinguished(tmp_path: Path) -> None:
+def test_federations_and_index_lists_are_distinguished(tmp_path):
     build(balanced(60, 20, 4), PartitionSettings(clients=5), stream(0)).save(tmp_path / "f.json")
     saved = read(tmp_path / "f.json")
     assert isinstance(saved, SavedFederation)
@@ -43,7 +42,7 @@ def test_federations_and_index_lists_are_distinguished(tmp_path: Path) -> None:
         ('{"format": "federation", "version": 2}', "has format version 2; this program reads 1"),
     ],
 )
-def test_an_invalid_partition_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_partition_file_is_refused_in_one_line(tmp_path, text, message):
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(DataError, match=re.escape(message)) as error:
         read(tmp_path / "p.json")
@@ -51,12 +50,12 @@ def test_an_invalid_partition_file_is_refused_in_one_line(tmp_path: Path, text: 
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_is_not_a_partition_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_partition_file(tmp_path):
     with pytest.raises(DataError, match="is not a readable partition file"):
         read(tmp_path)
 
 
-def test_the_file_contains_the_partition_settings(tmp_path: Path) -> None:
+def test_the_file_contains_the_partition_settings(tmp_path):
     build(balanced(60, 20, 4), PartitionSettings("pathological", clients=5), stream(0)).save(tmp_path / "f.json")
     settings = json.loads((tmp_path / "f.json").read_text())["settings"]
     assert settings == {

@@ -1,9 +1,6 @@
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
-from fedprompt.data.dataset import DataSet
 from fedprompt.data.errors import DataError
 from fedprompt.data.federation import PartitionSettings, build
 from fedprompt.data.partitions import registry as partition_kinds
@@ -13,9 +10,9 @@ from tests.data.toy import balanced, stream
 
 
 @pytest.fixture
-def _halves() -> Iterator[None]:
+def _halves():
     @partition("halves", extra_options={})
-    def halves(dataset: DataSet, rng: np.random.Generator, *, min_samples: int, alpha: float = 3.0) -> Assignment:
+    def halves(dataset, rng, *, min_samples, alpha=3.0):
         """The first half and the second."""
         assert (min_samples, alpha) == (2, 3.0)
         train, test = (np.array_split(np.arange(len(y)), 2) for y in (dataset.train_y, dataset.test_y))
@@ -26,7 +23,7 @@ def _halves() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_halves")
-def test_a_decorated_function_is_a_partition_and_its_keywords_are_its_options() -> None:
+def test_a_decorated_function_is_a_partition_and_its_keywords_are_its_options():
     with pytest.raises(DataError, match="--min-samples is missing: --partition halves needs it"):
         PartitionSettings("halves")
     settings = PartitionSettings("halves", min_samples=2)

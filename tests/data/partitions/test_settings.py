@@ -1,6 +1,4 @@
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -62,7 +60,7 @@ KINDS = {
         ({"held_out": 1.5}, "--held-out 1.5 is not a whole number"),
     ],
 )
-def test_impossible_settings_are_refused_with_the_limit(settings: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_refused_with_the_limit(settings, message):
     with pytest.raises(DataError, match=re.escape(message)):
         PartitionSettings(**settings)
 
@@ -70,7 +68,7 @@ def test_impossible_settings_are_refused_with_the_limit(settings: dict[str, Any]
 @pytest.mark.parametrize(
     ("held_out", "clients", "expected"), [(0, 20, 0), (0.1, 20, 2), (0.1, 3, 1), (0.01, 100, 1), (1, 20, 1), (7, 20, 7)]
 )
-def test_held_out_is_a_share_below_one_and_a_number_from_one_on(held_out: float, clients: int, expected: int) -> None:
+def test_held_out_is_a_share_below_one_and_a_number_from_one_on(held_out, clients, expected):
     assert PartitionSettings(clients=clients, held_out=held_out).held_out_clients(clients) == expected
 
 
@@ -88,17 +86,17 @@ def test_held_out_is_a_share_below_one_and_a_number_from_one_on(held_out: float,
         ({"kind": "file", "partition_hash": "0123456789abcdef"}, "file(01234567)"),
     ],
 )
-def test_the_label_names_the_kind_and_what_shapes_its_clients(settings: dict[str, Any], label: str) -> None:
+def test_the_label_names_the_kind_and_what_shapes_its_clients(settings, label):
     assert PartitionSettings(**settings).label == label
 
 
-def test_settings_that_mean_the_same_are_equal() -> None:
+def test_settings_that_mean_the_same_are_equal():
     assert PartitionSettings() == PartitionSettings("dirichlet", 0.5, 20, 0.2, sizes="equal")
     assert PartitionSettings(alpha=1, clients=20, held_out=2) == PartitionSettings(alpha=1.0, clients=20, held_out=2.0)
     assert PartitionSettings("domain") == PartitionSettings("domain", clients_per_domain=1)
 
 
-def test_a_partition_file_is_identified_by_content_not_by_path(tmp_path: Path) -> None:
+def test_a_partition_file_is_identified_by_content_not_by_path(tmp_path):
     for name, text in (("a", "[[0], [1]]"), ("b", "[[0], [1]]"), ("c", "[[1], [0]]")):
         (tmp_path / name).write_text(text)
     one, same, other = (PartitionSettings("file", partition_file=str(tmp_path / name)) for name in "abc")
@@ -111,7 +109,7 @@ def test_a_partition_file_is_identified_by_content_not_by_path(tmp_path: Path) -
     assert one != other
 
 
-def test_every_partition_has_a_one_line_description() -> None:
+def test_every_partition_has_a_one_line_description():
     assert set(registry.names()) == KINDS
     lines = {registry.find(name).description for name in KINDS}
     assert len(lines) == len(KINDS)

@@ -10,14 +10,14 @@ from fedprompt.benchmark.cli import COMMANDS, build, main
 PAGES = {page.path: page.text for page in commands.pages()}
 
 
-def test_the_index_links_every_command_in_the_order_of_help() -> None:
+def test_the_index_links_every_command_in_the_order_of_help():
     assert list(PAGES) == ["commands/index.md", *(f"commands/{name}.md" for name in COMMANDS)]
     for name in COMMANDS:
         assert f"[`bench {name}`]({name}.md)" in PAGES["commands/index.md"]
 
 
 @pytest.mark.parametrize("words", [("sweep",), ("prune",), ("check",), ("data", "show")], ids=" ".join)
-def test_a_page_lists_every_option_that_help_lists(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+def test_a_page_lists_every_option_that_help_lists(capsys, words):
     with pytest.raises(SystemExit):
         main([*words, "--help"])
     words_of_help = capsys.readouterr().out.split()
@@ -27,16 +27,16 @@ def test_a_page_lists_every_option_that_help_lists(capsys: pytest.CaptureFixture
     assert {option for option in options if option not in text} == set()
 
 
-def test_a_page_shows_usage_help_text_and_options() -> None:
+def test_a_page_shows_usage_help_text_and_options():
     text = PAGES["commands/table.md"]
     assert text.startswith("# bench table\n\n```text\nbench table [OPTIONS]")
-    command: Any = typer.main.get_command(build("table")).commands["table"]  # type: ignore[attr-defined]
+    command: Any = typer.main.get_command(build("table")).commands["table"]
     assert escape(command.help) in text
     (reference,) = [option for option in command.params if option.name == "reference"]
     assert f"`--reference <str>`\n:   {escape(reference.help)}" in text
 
 
-def test_the_page_of_a_group_has_a_section_per_command() -> None:
+def test_the_page_of_a_group_has_a_section_per_command():
     text = PAGES["commands/data.md"]
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## bench data list",
@@ -46,7 +46,7 @@ def test_the_page_of_a_group_has_a_section_per_command() -> None:
     ]
 
 
-def test_options_of_the_grid_have_their_own_section() -> None:
+def test_options_of_the_grid_have_their_own_section():
     other, grid = PAGES["commands/sweep.md"].split("## Options of the grid")
     assert "`--workers" in other
     assert "`--alpha" in grid

@@ -1,6 +1,5 @@
 import base64
 import json
-from pathlib import Path
 
 import pandas as pd
 
@@ -9,7 +8,7 @@ from docs.pages import notebook
 IMAGE = b"bytes of an image"
 
 
-def test_a_notebook_becomes_a_page_with_its_code_outputs_and_images(tmp_path: Path) -> None:
+def test_a_notebook_becomes_a_page_with_its_code_outputs_and_images(tmp_path):
     frame = pd.DataFrame({"accuracy": [0.5]})._repr_html_()
     outputs = [
         {"output_type": "execute_result", "metadata": {}, "execution_count": 1, "data": {"text/html": frame}},

@@ -1,12 +1,10 @@
-from pathlib import Path
-
 import pytest
 
 from docs.pages import repository
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path):
     """A repository with a README, a page of docs, two folders of measured tables, and a source file."""
     for name in ("README.md", "docs/page.md", "results/published/README.md", "results/published/a/README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +20,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_readme_and_the_measured_tables_are_on_the_site(root: Path) -> None:
+def test_the_readme_and_the_measured_tables_are_on_the_site(root):
     assert repository.files(root) == {
         "README.md": "readme.md",
         "results/published/README.md": "published/README.md",
@@ -33,12 +31,12 @@ def test_the_readme_and_the_measured_tables_are_on_the_site(root: Path) -> None:
     }
 
 
-def test_every_measured_folder_is_in_the_navigation(root: Path) -> None:
+def test_every_measured_folder_is_in_the_navigation(root):
     measured = repository.measured(repository.files(root))
     assert measured == ["published/README.md", {"a": "published/a/README.md"}, {"b": "published/b/table.md"}]
 
 
-def test_the_navigation_prefers_a_readme_to_a_table(root: Path) -> None:
+def test_the_navigation_prefers_a_readme_to_a_table(root):
     (root / "results/published/b/README.md").write_text("")
     assert {"b": "published/b/README.md"} in repository.measured(repository.files(root))
 
@@ -60,5 +58,5 @@ def test_the_navigation_prefers_a_readme_to_a_table(root: Path) -> None:
         ("README.md", "```\n[p](docs/page.md)\n```", "```\n[p](docs/page.md)\n```"),
     ],
 )
-def test_a_link_to_a_file_becomes_a_link_to_its_page(root: Path, source: str, link: str, rewritten: str) -> None:
+def test_a_link_to_a_file_becomes_a_link_to_its_page(root, source, link, rewritten):
     assert repository.relink(link, source, repository.files(root), root) == rewritten

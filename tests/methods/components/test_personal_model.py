@@ -39,7 +39,7 @@ def test_adaptation_of_a_held_out_client_changes_only_its_personal_model(ran):
 
 
 @every_name
-def test_a_client_never_sampled_predicts_with_the_initial_model(name: str) -> None:
+def test_a_client_never_sampled_predicts_with_the_initial_model(name):
     simulator = toy.simulator(name, of=toy.unequal(), participation=1 / 3, rounds=1)
     simulator.run()
     (trained,) = simulator.state.local
@@ -51,7 +51,7 @@ def test_a_client_never_sampled_predicts_with_the_initial_model(name: str) -> No
 
 @every_name
 @pytest.mark.parametrize("kind", ["fused", "threaded", "sequential"])
-def test_the_first_round_of_a_client_does_not_depend_on_other_clients(name: str, kind: str) -> None:
+def test_the_first_round_of_a_client_does_not_depend_on_other_clients(name, kind):
     mine, ends = toy.rows_of(0, 1), []
     for others in (toy.rows_of(2), toy.rows_of(3)):
         simulator = toy.simulator(name, of=toy.deal([mine, others], [[0], [1]]), executor=kind, threads=2)
@@ -63,7 +63,7 @@ def test_the_first_round_of_a_client_does_not_depend_on_other_clients(name: str,
         assert same(*ends)
 
 
-def test_the_distance_covers_all_tensors_per_client() -> None:
+def test_the_distance_covers_all_tensors_per_client():
     w = {"prompt": torch.zeros(2, 1, 2), "head.weight": torch.ones(2, 2, 2), "head.bias": torch.zeros(2, 2)}
     v = {key: value + torch.tensor([1.0, 3.0]).view(2, *[1] * (value.dim() - 1)) for key, value in w.items()}
     own = dict(zip(PERSONAL, v.values(), strict=True))

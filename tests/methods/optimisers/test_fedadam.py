@@ -12,7 +12,7 @@ from tests import toy
 from tests.methods.contract import COHORT, copy, same
 
 
-def test_two_rounds_by_hand() -> None:
+def test_two_rounds_by_hand():
     server = FedAdam(lr=2.0, beta1=0.5, beta2=0.5, tau=1.0)
     start = {"w": torch.tensor([0.0])}
     after, memory = server.server_step(start, {"w": torch.tensor([1.0])}, server.memory(start))
@@ -22,7 +22,7 @@ def test_two_rounds_by_hand() -> None:
 
 
 @pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])
-def test_clients_receive_the_result_of_the_server_step(plugin: str) -> None:
+def test_clients_receive_the_result_of_the_server_step(plugin):
     """Not the average, which clients would receive if the server kept its step to itself."""
     run, plain = (toy.simulator(name, of=toy.unequal(), rounds=2) for name in (f"head+{plugin}", "head"))
     run.run()
@@ -32,7 +32,7 @@ def test_clients_receive_the_result_of_the_server_step(plugin: str) -> None:
         assert not any(torch.equal(value, plain.state.server[name]) for name, value in job.state.shared.items())
 
 
-def test_the_server_step_starts_from_the_previous_model_and_uses_moments() -> None:
+def test_the_server_step_starts_from_the_previous_model_and_uses_moments():
     run = toy.simulator("head+fedadam", rounds=1)
     before = copy(run.state.server.tensors)
     plain = toy.simulator("head", rounds=1)
@@ -45,7 +45,7 @@ def test_the_server_step_starts_from_the_previous_model_and_uses_moments() -> No
 
 
 @pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])
-def test_the_head_may_have_its_own_learning_rate(plugin: str) -> None:
+def test_the_head_may_have_its_own_learning_rate(plugin):
     settings = {plugin: {"head_lr": 0.0}}
     run, same_rate = (toy.simulator(f"fedvpt+{plugin}", rounds=1, settings=s) for s in (settings, None))
     before = copy(run.state.server.tensors)
@@ -59,7 +59,7 @@ def test_the_head_may_have_its_own_learning_rate(plugin: str) -> None:
 
 
 @pytest.mark.parametrize("optimiser", ["fedadam", "fedyogi", "fedavgm", "feddyn"])
-def test_the_servers_memory_is_not_communicated(optimiser: str) -> None:
+def test_the_servers_memory_is_not_communicated(optimiser):
     plain, other = (toy.simulator(name, rounds=2).run() for name in ("head", f"head+{optimiser}"))
     assert (other.upload_bytes, other.download_bytes) == (plain.upload_bytes, plain.download_bytes)
     assert other.parameters == plain.parameters

@@ -4,7 +4,7 @@ from fedprompt.methods.optimisers.fedavgm import FedAvgM
 from tests import toy
 
 
-def test_two_rounds_by_hand() -> None:
+def test_two_rounds_by_hand():
     """beta 1/2, lr 2. Round 1: delta 1, v 1, w 10 - 2 = 8. Round 2: clients reach 5, delta 3, v 3.5, w 8 - 7 = 1."""
     server = FedAvgM(beta=0.5, lr=2.0)
     memory = server.memory({"w": torch.tensor([10.0, 0.0])})
@@ -15,12 +15,12 @@ def test_two_rounds_by_hand() -> None:
     assert memory["w"].tolist() == [3.5, -0.5]
 
 
-def test_momentum_starts_at_zero_for_every_shared_tensor() -> None:
+def test_momentum_starts_at_zero_for_every_shared_tensor():
     memory = FedAvgM(beta=0.9, lr=1.0).memory({"a": torch.ones(2, 3), "b": torch.ones(())})
     assert {key: (value.shape, float(value.sum())) for key, value in memory.items()} == {"a": ((2, 3), 0), "b": ((), 0)}
 
 
-def test_the_first_round_is_plain_averaging_and_stores_its_update_as_momentum() -> None:
+def test_the_first_round_is_plain_averaging_and_stores_its_update_as_momentum():
     simulator = toy.simulator("head+fedavgm", rounds=1)
     start = simulator.state.server["head.weight"].clone()
     simulator.run()
@@ -32,7 +32,7 @@ def test_the_first_round_is_plain_averaging_and_stores_its_update_as_momentum() 
     )
 
 
-def test_momentum_changes_the_second_round() -> None:
+def test_momentum_changes_the_second_round():
     plain, momentum = (toy.simulator(name, rounds=2) for name in ("head", "head+fedavgm"))
     plain.run()
     momentum.run()

@@ -14,7 +14,7 @@ from fedprompt.methods.optimisers.feddyn import FedDyn
 from tests.methods import quadratic
 
 
-def test_the_duals_and_the_server_after_one_round() -> None:
+def test_the_duals_and_the_server_after_one_round():
     run = quadratic.simulator(FedDyn(alpha=0.5), rounds=1)
     run.run()
     assert run.state.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-1.25, 0])
@@ -23,7 +23,7 @@ def test_the_duals_and_the_server_after_one_round() -> None:
     assert run.state.server["w"].tolist() == pytest.approx([2.5, 5])
 
 
-def test_the_duals_and_the_server_after_two_rounds() -> None:
+def test_the_duals_and_the_server_after_two_rounds():
     run = quadratic.simulator(FedDyn(alpha=0.5), rounds=2)
     run.run()
     assert run.state.optimiser_local[0]["feddyn.w"].tolist() == pytest.approx([-1.328125, 1.5625])
@@ -32,7 +32,7 @@ def test_the_duals_and_the_server_after_two_rounds() -> None:
     assert run.state.server["w"].tolist() == pytest.approx([1.796875 + 0.546875, 3.59375 + 1.09375])
 
 
-def test_it_converges_to_the_minimum_of_the_global_loss() -> None:
+def test_it_converges_to_the_minimum_of_the_global_loss():
     """At the mean of the targets, where no client is at its own."""
     run = quadratic.simulator(FedDyn(alpha=0.5), rounds=60)
     run.run()

@@ -10,7 +10,7 @@ import torch
 from fedprompt.methods.optimisers.fedyogi import FedYogi
 
 
-def test_two_rounds_by_hand() -> None:
+def test_two_rounds_by_hand():
     server = FedYogi(lr=2.0, beta1=0.5, beta2=0.5, tau=1.0)
     start = {"w": torch.tensor([0.0])}
     after, memory = server.server_step(start, {"w": torch.tensor([4.0])}, server.memory(start))
@@ -20,7 +20,7 @@ def test_two_rounds_by_hand() -> None:
     assert after["w"].item() == pytest.approx(1 + 2 * 2 / (7**0.5 + 1))
 
 
-def test_a_second_moment_equal_to_the_squared_update_is_unchanged() -> None:
+def test_a_second_moment_equal_to_the_squared_update_is_unchanged():
     server = FedYogi(lr=1.0, tau=1.0)
     start = {"w": torch.tensor([0.0])}
     _, memory = server.server_step(start, {"w": torch.tensor([-1.0])}, server.memory(start))

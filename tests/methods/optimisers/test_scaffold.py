@@ -18,7 +18,7 @@ from tests.methods import quadratic
 from tests.methods.contract import OPTIMISED, new, ran, same
 
 
-def test_the_control_variates_of_the_first_round_are_mean_gradients() -> None:
+def test_the_control_variates_of_the_first_round_are_mean_gradients():
     run = quadratic.simulator(Scaffold(), rounds=1)
     run.run()
     assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-3, 0])
@@ -27,7 +27,7 @@ def test_the_control_variates_of_the_first_round_are_mean_gradients() -> None:
     assert run.state.server["w"].tolist() == pytest.approx([1.5, 3])
 
 
-def test_the_control_variates_correct_the_second_round() -> None:
+def test_the_control_variates_correct_the_second_round():
     run = quadratic.simulator(Scaffold(), rounds=2)
     run.run()
     assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-2.25, 3])
@@ -36,7 +36,7 @@ def test_the_control_variates_correct_the_second_round() -> None:
     assert run.state.server["w"].tolist() == pytest.approx([1.875, 3.75])
 
 
-def test_with_momentum_a_control_variate_is_a_weighted_mean_of_gradients() -> None:
+def test_with_momentum_a_control_variate_is_a_weighted_mean_of_gradients():
     """Momentum 1/2: gradient -4 moves w to 2; then -2 with velocity -4 to 4. The first counts 1 + 1/2, the second 1."""
     run = quadratic.simulator(Scaffold(), rounds=1, momentum=0.5)
     run.run()
@@ -44,7 +44,7 @@ def test_with_momentum_a_control_variate_is_a_weighted_mean_of_gradients() -> No
 
 
 @pytest.mark.parametrize(("momentum", "moved"), [(0.0, 3 * 0.1), (0.5, 0.1 * (1 + 1.5 + 1.75)), (0.9, 0.1 * 5.61)])
-def test_the_reach_is_the_distance_of_sgd_under_a_constant_gradient_of_one(momentum: float, moved: float) -> None:
+def test_the_reach_is_the_distance_of_sgd_under_a_constant_gradient_of_one(momentum, moved):
     w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     sgd = torch.optim.SGD([w], lr=0.1, momentum=momentum)
     for _ in range(3):
@@ -55,14 +55,14 @@ def test_the_reach_is_the_distance_of_sgd_under_a_constant_gradient_of_one(momen
 
 
 @pytest.mark.parametrize("name", OPTIMISED)
-def test_the_first_round_equals_the_method_without_it_exactly(name: str) -> None:
+def test_the_first_round_equals_the_method_without_it_exactly(name):
     once, parent = new(f"{name}+scaffold", rounds=1), new(name, rounds=1)
     once.run()
     parent.run()
     assert same(once.state.server.tensors, parent.state.server.tensors)
 
 
-def test_the_servers_control_variate_is_the_mean_over_all_clients() -> None:
+def test_the_servers_control_variate_is_the_mean_over_all_clients():
     """Of all that train, those not sampled yet holding zero; so it was for classes that a client does not hold."""
     run = toy.simulator("pep-fedpt+scaffold", of=toy.unequal(), rounds=3, participation=0.34)
     run.run()
@@ -72,7 +72,7 @@ def test_the_servers_control_variate_is_the_mean_over_all_clients() -> None:
         np.testing.assert_allclose(value, total / 3, atol=1e-6)
 
 
-def test_control_variates_of_classes_without_samples_are_zero() -> None:
+def test_control_variates_of_classes_without_samples_are_zero():
     run = ran("pep-fedpt+scaffold").simulator
     moved = run.state.optimiser_local[1]["scaffold.class_prompts"].flatten(1).ne(0).any(1)
     assert moved.tolist() == [True, True, False, False]
@@ -81,11 +81,11 @@ def test_control_variates_of_classes_without_samples_are_zero() -> None:
 class Slow(quadratic.Quadratic):
     """A step at half the rate before a step at the run's."""
 
-    def phases(self) -> tuple[Phase, ...]:
+    def phases(self):
         return Phase(epochs=1, lr=0.25), Phase(epochs=1)
 
 
-def test_the_steps_of_a_phase_use_its_own_learning_rate() -> None:
+def test_the_steps_of_a_phase_use_its_own_learning_rate():
     """At client 0 gradient -4 moves w to 1 and gradient -3 to 2.5; the first counts a quarter, the second a half."""
     run = quadratic.simulator(Scaffold(), rounds=1, method=Slow())
     run.run()

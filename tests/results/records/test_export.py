@@ -15,7 +15,7 @@ Write = Callable[..., Path]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_run_has_one_row_with_its_metrics_and_options(suffix: str, write: Write, runs: Path, tmp_path: Path) -> None:
+def test_a_run_has_one_row_with_its_metrics_and_options(suffix, write, runs, tmp_path):
     write(seen=0.75, config={"lr": 0.5, "settings": {"fedvpt": {"tokens": 3}}})
     write(seed=1, error="it broke")
     path = tmp_path / f"all.{suffix}"
@@ -29,7 +29,7 @@ def test_a_run_has_one_row_with_its_metrics_and_options(suffix: str, write: Writ
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "runs"]
 
 
-def test_rounds_and_clients_have_one_row_each(write: Write, runs: Path, tmp_path: Path) -> None:
+def test_rounds_and_clients_have_one_row_each(write, runs, tmp_path):
     write()
     assert export(runs, tmp_path / "rounds.csv", "rounds") == 3
     assert pd.read_csv(tmp_path / "rounds.csv")["round"].tolist() == [0, 1, 2]
@@ -38,7 +38,7 @@ def test_rounds_and_clients_have_one_row_each(write: Write, runs: Path, tmp_path
     assert counts == [[4, 0, 0], [1, 2, 0], [0, 0, 5], [1, 0, 1]]
 
 
-def test_options_are_joined_to_their_own_runs_in_any_order(write: Write, runs: Path, tmp_path: Path) -> None:
+def test_options_are_joined_to_their_own_runs_in_any_order(write, runs, tmp_path):
     for seed in (2, 0, 1):
         write(seed=seed, config={"lr": 10.0 + seed})
     export(runs, tmp_path / "all.csv")
@@ -47,9 +47,7 @@ def test_options_are_joined_to_their_own_runs_in_any_order(write: Write, runs: P
     assert (frame["config.lr"] == 10 + frame["seed"]).all()
 
 
-def test_a_failed_export_leaves_the_old_file_and_no_temporary_file(
-    write: Write, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_export_leaves_the_old_file_and_no_temporary_file(write, runs, tmp_path, monkeypatch):
     write()
     (path := tmp_path / "all.csv").write_text("old")
     monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(28, "No space left on device")))
@@ -59,7 +57,7 @@ def test_a_failed_export_leaves_the_old_file_and_no_temporary_file(
     assert {p.name for p in tmp_path.iterdir()} == {"all.csv", "runs"}
 
 
-def test_an_invalid_export_is_refused_with_the_reason(write: Write, runs: Path, tmp_path: Path) -> None:
+def test_an_invalid_export_is_refused_with_the_reason(write, runs, tmp_path):
     write()
     with pytest.raises(RecordError, match=r"neither \.parquet nor \.csv"):
         export(runs, tmp_path / "all.xlsx")

@@ -1,7 +1,5 @@
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +13,7 @@ from tests.benchmark.conftest import config
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Path:
+def record(tmp_path):
     """The result.json of a run, written by the program."""
     store = Store(tmp_path / "runs")
     store.prepare()
@@ -42,9 +40,7 @@ def record(tmp_path: Path) -> Path:
         ({"by_class": {"gate": [[0.5], 3]}}, "contains something other than numbers in by_class"),
     ],
 )
-def test_a_changed_record_is_refused_with_its_path_and_the_reason(
-    change: dict[str, Any], reason: str, record: Path
-) -> None:
+def test_a_changed_record_is_refused_with_its_path_and_the_reason(change, reason, record):
     whole = json.loads(record.read_text())
     if isinstance(change.get("config"), dict):
         merged = whole["config"] | change["config"]
@@ -56,13 +52,13 @@ def test_a_changed_record_is_refused_with_its_path_and_the_reason(
         records.load(record.parents[1])
 
 
-def test_a_record_in_the_directory_of_another_run_is_refused(record: Path) -> None:
+def test_a_record_in_the_directory_of_another_run_is_refused(record):
     record.parent.rename(record.parent.with_name("f" * 16))
     with pytest.raises(ConfigError, match=r"f{16}.result\.json was changed"):
         Store(record.parents[1]).entries()
 
 
-def test_options_that_do_not_affect_the_result_may_differ(record: Path) -> None:
+def test_options_that_do_not_affect_the_result_may_differ(record):
     whole = json.loads(record.read_text())
     whole["config"] |= {"device": "cuda", "executor": "fused", "data_root": "/else/where"}
     assert contradiction(whole, record.parent.name) is None

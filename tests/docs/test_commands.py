@@ -73,7 +73,7 @@ def test_every_command_in_a_file_is_valid(file):
         ("sweep --rounds many", "--rounds"),
     ],
 )
-def test_an_invalid_command_is_found(line: str, message: str) -> None:
+def test_an_invalid_command_is_found(line, message):
     found = fault(line.split())
     assert message in found
     assert bool(found) == bool(message)

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -115,9 +114,7 @@ def opened(request):
 @pytest.mark.parametrize(
     "name", ["index", "tutorial", "protocol", "methods/index", "methods/pep-fedpt", "commands/sweep"]
 )
-def test_a_browser_shows_a_page_from_the_folder_without_network_or_horizontal_scrolling(
-    site: Path, opened, name: str
-) -> None:
+def test_a_browser_shows_a_page_from_the_folder_without_network_or_horizontal_scrolling(site, opened, name):
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("request", lambda asked: None if asked.url.startswith("file:") else complaints.append(asked.url))

@@ -10,13 +10,12 @@ import pytest
 from fedprompt.benchmark.cli import results
 from fedprompt.benchmark.runs import driver_status as live
 from fedprompt.benchmark.runs.driver_status import DriverStatus, active_drivers
-from tests.benchmark.conftest import Bench, config, refused
+from tests.benchmark.conftest import config, refused
 from tests.benchmark.runs.test_locks import abandon
 
 
 def test_status_counts_runs_and_shows_failures(bench, directory):
-    answer = bench("status", directory)
-    assert answer.code == 0
+    answer = bench.ok("status", directory)
     assert answer.err == ""
     lines = answer.out.splitlines()
     assert lines[0] == f"{directory}: 3 done, 1 failed"
@@ -47,8 +46,7 @@ def test_status_prints_json(bench, directory):
 
 @pytest.mark.parametrize("kind", ["text", "csv", "md", "latex", "json"])
 def test_table_of_every_format_names_every_method(kind, bench, directory):
-    answer = bench("table", directory, "--format", kind)
-    assert answer.code == 0
+    answer = bench.ok("table", directory, "--format", kind)
     assert answer.err == ""
     assert "head" in answer.out
     assert "fedvpt" in answer.out
@@ -97,8 +95,9 @@ def test_table_shows_prior_corrected_rows_families_and_differences(bench, direct
 
 
 def test_figures_are_drawn_in_the_given_folder(bench, directory, tmp_path):
-    answer = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
-    assert answer.code == 0
+    answer = bench.ok(
+        "figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn"
+    )
     assert answer.err == ""
     names = {f"{n}.{kind}" for n in ("accuracy_over_rounds", "per_client") for kind in ("png", "svg", "csv")}
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
@@ -114,8 +113,7 @@ def test_report_is_written_to_the_given_file(bench, directory, tmp_path):
 
 
 def test_drawn_figures_are_listed_in_json(bench, directory):
-    answer = bench("figure", directory, "per_client", "--out", "drawn", "--json")
-    assert answer.code == 0
+    answer = bench.ok("figure", directory, "per_client", "--out", "drawn", "--json")
     assert json.loads(answer.out)
 
 
@@ -145,9 +143,7 @@ def test_invalid_arguments_are_refused_by_name(words, named, bench, directory, t
 @pytest.mark.parametrize(
     ("text", "named"), [('{"format": 2}', "record format 2"), ("{", "result.json"), ('{"format": 1}', "result.json")]
 )
-def test_invalid_record_is_named(
-    command: str, text: str, named: str, bench: Bench, directory: Path, tmp_path: Path
-) -> None:
+def test_invalid_record_is_named(command, text, named, bench, directory, tmp_path):
     run_id = config().run_id
     shutil.copytree(directory / run_id, tmp_path / "runs" / run_id)
     (tmp_path / "runs" / run_id / "result.json").write_text(text)

@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
@@ -20,10 +22,7 @@ from tests.benchmark.conftest import config
     ],
 )
 def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_the_log(error, kind, line, monkeypatch):
-    def breaks(*_):
-        raise error
-
-    monkeypatch.setattr(worker, "execute", breaks)
+    monkeypatch.setattr(worker, "execute", Mock(side_effect=error))
     failed = run_task(RunTask(config()), 1, lambda *_: None)
     result = failed.record.result
     assert (result["status"], result["error_kind"]) == ("failed", kind)

@@ -34,9 +34,7 @@ def test_unreadable_images_are_excluded_with_their_labels_and_clients(tmp_path, 
     assert dataset.train_x.paths == [p for p in whole.train_x.paths if p != "photo/cat/0.png"]
     assert dataset.test_x.paths == ["photo/cat/2.png"]
     assert dataset.train_y.tolist() == [0] * 3 + [1] * 4
-    assert dataset.train_clients is not None
     assert dataset.train_clients.tolist() == [1, 3, 4, 0, 1, 3, 4]
-    assert dataset.train_domains is not None
     assert len(dataset.train_domains) == 7
     assert dataset.notes == ("2 unreadable images excluded",)
     assert "2 unreadable images excluded" in caplog.text

@@ -107,7 +107,6 @@ def test_only_the_input_receives_a_gradient():
     vit = toy.fresh_vit()
     x = vit.tokens_of(images(vit)).requires_grad_()
     (vit.encode(x) @ torch.arange(24.0)).sum().backward()  # a plain sum after the norm has gradient zero
-    assert x.grad is not None
     assert bool((x.grad.abs().sum((0, 2)) > 0).all())
     assert all(weight.grad is None for weight in vit.model.parameters())
 

@@ -40,7 +40,6 @@ def test_gradients_are_the_same_inside_the_block():
     x = torch.arange(3.0, requires_grad=True)
     with SavedActivations(toy.vit().model):
         (x**3).sum().backward()
-    assert x.grad is not None
     assert x.grad.tolist() == [0, 3, 12]
 
 

@@ -65,11 +65,9 @@ def test_one_of_many_drivers_gets_a_run(abandoned, locks):
 def test_an_abandoned_run_is_taken_over_at_once(driver, locks):
     abandon(locks.folder, "run", **driver)
     found = locks.get("run")
-    assert found is not None
     assert (found.held, found.driver) == (False, f"{driver['host']}:{driver['pid']}")
     assert locks.acquire("run")
     found = locks.get("run")
-    assert found is not None
     assert (found.held, found.driver) == (True, f"{HERE['host']}:{HERE['pid']}")
 
 
@@ -77,7 +75,6 @@ def test_the_run_of_a_killed_driver_is_free_even_while_the_process_is_a_zombie(l
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(locks.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
-        assert child.stdout is not None
         assert child.stdout.readline() == b"locked\n"
         assert not locks.acquire("run")
         (found,) = locks.all()

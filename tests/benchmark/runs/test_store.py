@@ -56,7 +56,6 @@ def test_a_record_is_read_as_it_was_written(store):
     (client,) = pd.read_parquet(place / "clients.parquet").to_dict("records")
     assert client["class_counts"].tolist() == [1, 2]
     entry = store.entry(record.config.run_id)
-    assert entry is not None
     assert (entry.status, entry.result) == ("done", record.result)
 
 
@@ -73,7 +72,6 @@ def test_a_failed_run_is_pending_and_is_replaced(store):
     store.write(failed(first, "it broke"), "traceback")
     assert store.pending([first, second]) == [first, second]
     entry = store.entry(first.run_id)
-    assert entry is not None
     assert (entry.status, entry.result["error"]) == ("failed", "it broke")
     store.write(done(first))
     assert store.pending([first, second]) == [second]
@@ -148,7 +146,6 @@ def test_several_sweeps_can_add_method_overrides_at_once(store):
         for name in ("one", "other")
     ]
     for process in both:
-        assert process.stdin is not None
         process.stdin.close()  # both processes start now
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     expected = {f"{name}-{n}": {"trials": n} for name in ("one", "other") for n in range(100)}

@@ -15,7 +15,6 @@ HERE = {"python": "3.11.7", "torch": "2.4.0+cpu", "torchvision": "0.19", "timm":
 )
 def test_another_version_on_a_node_is_reported_with_the_remedy(change, message):
     error = difference("10.0.0.7", HERE | change, HERE)
-    assert error is not None
     assert error.startswith(message)
 
 

@@ -58,9 +58,7 @@ def store(tmp_path):
 
 def stored(store, run):
     """Returns the result of a run in the store."""
-    entry = store.entry(run.run_id)
-    assert entry is not None
-    return entry.result
+    return store.entry(run.run_id).result
 
 
 def test_a_failed_run_is_stored_and_the_others_continue(store, monkeypatch):

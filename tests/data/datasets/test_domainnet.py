@@ -33,7 +33,6 @@ def test_custom_lists_select_images_classes_and_domains(tmp_path):
     assert dataset.classes == ("dog", "cat")  # in the order of their labels 2 and 7, which close up
     assert dataset.domains == ("clipart", "real")
     assert dataset.train_y.tolist() == [1, 0, 0, 0]
-    assert dataset.train_domains is not None
     assert dataset.train_domains.tolist() == [0, 0, 0, 1]
     assert dataset.test_x.paths == ["clipart/cat/d.jpg", "real/dog/f.jpg"]
 

@@ -49,7 +49,6 @@ def test_actual_shares_are_close_to_the_targets_with_many_clients_and_samples():
     # With many clients the priors add up to nearly the stock, so that little has to bend.
     dataset = balanced(80_000, 4_000, 4)
     dealt = assign(dataset, alpha=1.0, clients=400)
-    assert dealt.target_shares is not None
     got = counts(dataset.train_y, dealt.train, 4) / 200
     assert np.abs(got - dealt.target_shares).sum(axis=1).mean() / 2 < 0.05
 

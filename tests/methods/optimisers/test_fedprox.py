@@ -10,14 +10,12 @@ def test_the_penalty_is_half_mu_times_the_squared_distance_of_each_client():
     received = {"a": torch.tensor([[1.0], [1.0]]), "b": torch.tensor([[0.0], [2.0]])}
     state = {"a": torch.tensor([[4.0], [1.0]]), "b": torch.tensor([[4.0], [3.0]])}
     penalty = FedProx(mu=0.5).penalty(state, received)
-    assert penalty is not None
     assert penalty.tolist() == [0.25 * (9 + 16), 0.25 * (0 + 1)]
 
 
 def test_the_gradient_points_away_from_the_received_weights():
     w = torch.tensor([[4.0, -1.0]], requires_grad=True)
     penalty = FedProx(mu=0.5).penalty({"w": w}, {"w": torch.tensor([[1.0, 1.0]])})
-    assert penalty is not None
     (gradient,) = torch.autograd.grad(penalty.sum(), w)
     assert gradient.tolist() == [[0.5 * 3, 0.5 * -2]]
 

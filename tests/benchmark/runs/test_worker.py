@@ -1,5 +1,3 @@
-from unittest.mock import Mock
-
 import numpy as np
 import pytest
 
@@ -22,7 +20,10 @@ from tests.benchmark.conftest import config
     ],
 )
 def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_the_log(error, kind, line, monkeypatch):
-    monkeypatch.setattr(worker, "execute", Mock(side_effect=error))
+    def breaks(*_):
+        raise error
+
+    monkeypatch.setattr(worker, "execute", breaks)
     failed = run_task(RunTask(config()), 1, lambda *_: None)
     result = failed.record.result
     assert (result["status"], result["error_kind"]) == ("failed", kind)

@@ -14,7 +14,7 @@ from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.class_rows import ClassRows
 from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor, Kind
-from fedprompt.benchmark.simulation.local_training import client_info
+from fedprompt.benchmark.simulation.local_training import client_info, train_clients
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
@@ -22,7 +22,7 @@ from fedprompt.data import federation as federations
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
-from fedprompt.methods import Method, State, registry
+from fedprompt.methods import Method, Phase, State, registry
 
 CLASSES, SIDE = 4, 16
 COLOURS = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [190, 190, 60]])
@@ -133,6 +133,24 @@ def simulator(
     streams, recipe = RandomStreams(dataset().identity, "toy", seed), registry.create(method, settings)
     data = train_samples(), test_samples()
     return Simulator(recipe, vit(), *data, of or federation(), streams, protocol, Executor(executor, threads))
+
+
+def ran(method: str, **given: Any) -> Simulator:
+    """`simulator(...)` after its run."""
+    run = simulator(method, **given)
+    run.run()
+    return run
+
+
+def train(
+    simulator: Simulator,
+    tasks: Sequence[ClientTask],
+    training: LocalTraining = TRAINING,
+    phases: Sequence[Phase] | None = None,
+) -> list[ClientUpdate]:
+    """The clients' updates after training together from the states in their tasks."""
+    context = simulator.context
+    return train_clients(context.recipe, context.vit, context.train, tasks, training, phases)
 
 
 def batch_of(method: Method, tasks: Sequence[ClientTask], width: int = 60) -> tuple[Batch, State]:

@@ -1,7 +1,6 @@
 """The `bench` command in this process, temporary plug-ins, and the configurations of small runs."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from fedprompt.benchmark.cli import main
 from fedprompt.benchmark.config.options import options
+from fedprompt.benchmark.runs.store import Store
 from fedprompt.methods import registry
 from tests import toy
 
@@ -25,23 +25,40 @@ class Answer:
     err: str
 
 
-Bench = Callable[..., Answer]
+class Bench:
+    """Runs `bench WORDS...` in this process."""
+
+    def __init__(self, capsys):
+        self.capsys = capsys
+
+    def __call__(self, *words):
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as exited:
+            main([str(word) for word in words])
+        output = self.capsys.readouterr()
+        assert isinstance(exited.value.code, int)
+        return Answer(exited.value.code, output.out, output.err)
+
+    def ok(self, *words):
+        """Asserts that the command succeeds."""
+        answer = self(*words)
+        assert answer.code == 0, answer.err
+        return answer
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
-    """Runs `bench WORDS...` in this process, in an empty directory."""
+    """Runs `bench` in an empty directory."""
     monkeypatch.chdir(tmp_path)
+    return Bench(capsys)
 
-    def call(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exited:
-            main([str(word) for word in words])
-        output = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return Answer(exited.value.code, output.out, output.err)
 
-    return call
+@pytest.fixture
+def store(tmp_path):
+    """An empty directory of runs."""
+    store = Store(tmp_path / "runs")
+    store.prepare()
+    return store
 
 
 def refused(answer, *words):

@@ -2,6 +2,7 @@ import json
 import re
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -217,10 +218,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     federation = build(balanced(60, 20, 4), PartitionSettings(clients=4), stream(0))
     (tmp_path / "f.json").write_text("old")
 
-    def full(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         federation.save(tmp_path / "f.json")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -10,7 +10,6 @@ from math import log, sqrt
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
 from tests import toy
@@ -31,9 +30,7 @@ def by_hand(**settings):
 
 def trained(simulator, job, phase, training=ONE_STEP):
     phases = simulator.context.method.phases()[phase : phase + 1]
-    (update,) = train_clients(
-        simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training, phases
-    )
+    (update,) = toy.train(simulator, [job], training, phases)
     return update
 
 
@@ -103,8 +100,7 @@ def test_with_alpha_one_a_client_trains_like_local():
 
 
 def test_each_client_has_its_own_alpha_and_a_held_out_client_the_initial_one():
-    simulator = toy.simulator("apfl", of=toy.unequal())
-    simulator.run()
+    simulator = toy.ran("apfl", of=toy.unequal())
     shares = {simulator.state.local[client]["alpha"].item() for client in range(3)}
     assert len(shares) == 3
     assert all(0 <= share <= 1 for share in shares)

@@ -13,7 +13,6 @@ import torch
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import Method, registry
 from tests import toy
@@ -245,9 +244,9 @@ def test_training_does_not_modify_its_inputs(name):
     ]
     before = [copy(state) for state in [*held, simulator.state.server.tensors]]
     generators = [job.rng.bit_generator.state for job in jobs]
-    train_clients(simulator.context.recipe, simulator.context.vit, simulator.context.train, jobs[:1], TRAINING)
+    toy.train(simulator, jobs[:1], TRAINING)
     if not simulator.context.recipe.not_fusible:
-        train_clients(simulator.context.recipe, simulator.context.vit, simulator.context.train, jobs[1:], TRAINING)
+        toy.train(simulator, jobs[1:], TRAINING)
     assert all(map(same, [*held, simulator.state.server.tensors], before))
     assert [job.rng.bit_generator.state for job in jobs] == generators
 

@@ -21,10 +21,8 @@ def test_the_proximal_step_by_hand():
         simulator = toy.simulator("ditto", of=toy.unequal(), settings={"ditto": {"strength": strength}})
         (job,) = simulator.make_tasks([0], 1)
         v = {key: value + 0.1 for key, value in job.state.local.items()}
-        (update,) = train_clients(
-            simulator.context.recipe,
-            simulator.context.vit,
-            simulator.context.train,
+        (update,) = toy.train(
+            simulator,
             [replace(job, state=replace(job.state, local=v))],
             training,
         )

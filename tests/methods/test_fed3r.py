@@ -8,9 +8,7 @@ from tests import toy
 def ran(of=None, **fields):
     """Fed3R after its only exchange."""
     federation = toy.unequal() if of is None else of
-    simulator = toy.simulator("fed3r", of=federation, rounds=1, settings={"fed3r": fields})
-    simulator.run()
-    return simulator
+    return toy.ran("fed3r", of=federation, rounds=1, settings={"fed3r": fields})
 
 
 def pooled(simulator):

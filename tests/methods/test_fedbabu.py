@@ -21,8 +21,7 @@ def test_the_head_is_neither_trained_in_rounds_nor_communicated():
 
 
 def test_a_client_predicts_with_its_fine_tuned_head_and_the_averaged_prompts():
-    simulator = toy.simulator("fedbabu", of=toy.unequal())
-    simulator.run()
+    simulator = toy.ran("fedbabu", of=toy.unequal())
     plain = simulator.evaluator.tasks(simulator.state, np.array([0, 1]))
     tuned, _ = simulator.evaluator.tuned(plain, simulator.evaluator.fine_tuning())
     for subject in tuned:

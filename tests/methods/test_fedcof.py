@@ -16,9 +16,7 @@ def method(**fields):
 
 def ran(of=None, **fields):
     """FedCOF after its only exchange."""
-    simulator = toy.simulator("fedcof", of=of or toy.unequal(), rounds=1, settings={"fedcof": fields})
-    simulator.run()
-    return simulator
+    return toy.ran("fedcof", of=of or toy.unequal(), rounds=1, settings={"fedcof": fields})
 
 
 def by_hand(simulator, gamma, ridge):

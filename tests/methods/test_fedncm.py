@@ -14,9 +14,7 @@ from tests import toy
 
 
 def fedncm(of=None, rounds=2):
-    simulator = toy.simulator("fedncm", of=of or toy.unequal(), rounds=rounds)
-    simulator.run()
-    return simulator
+    return toy.ran("fedncm", of=of or toy.unequal(), rounds=rounds)
 
 
 def seen_rows(of):

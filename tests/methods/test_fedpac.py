@@ -1,5 +1,7 @@
 """fedpac: the quadratic programme for combining heads, its inputs, and the heads of each client."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -65,10 +67,7 @@ def test_a_zero_matrix_has_a_solution():
 
 
 def test_a_client_keeps_its_own_head_if_the_solver_fails_and_the_record_counts_it(monkeypatch):
-    def fails(*_):
-        raise RuntimeError("Maximum number of iterations reached.")
-
-    monkeypatch.setattr("scipy.optimize.nnls", fails)
+    monkeypatch.setattr("scipy.optimize.nnls", Mock(side_effect=RuntimeError("Maximum number of iterations reached.")))
     simulator = toy.simulator("fedpac", of=toy.unequal(), rounds=1)
     updates = toy.learned(simulator, [0, 1, 2], 1)
     outcome = simulator.run()

@@ -71,8 +71,7 @@ def test_with_pull_zero_it_equals_local_exactly():
 def test_the_prototype_loss_moves_features_towards_their_prototypes():
     errors = []
     for pull in (0.0, 30.0):
-        simulator = toy.simulator("fedproto", of=toy.unequal(), rounds=3, settings={"fedproto": {"pull": pull}})
-        simulator.run()
+        simulator = toy.ran("fedproto", of=toy.unequal(), rounds=3, settings={"fedproto": {"pull": pull}})
         prototypes = simulator.state.server["prototypes"].numpy()
         found = [features(simulator, k, simulator.state.local[k]["prompt"]) for k in range(3)]
         errors.append(np.mean([((z - prototypes[labels]) ** 2).mean() for z, labels in found]))
@@ -92,8 +91,7 @@ def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype():
 
 @pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
 def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(name):
-    simulator = toy.simulator(name, of=toy.unequal())
-    simulator.run()
+    simulator = toy.ran(name, of=toy.unequal())
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([3]))
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([3], 9))
     logits = simulator.context.method.logits(
@@ -107,8 +105,7 @@ def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(
 
 @pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
 def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name):
-    simulator = toy.simulator(name, of=toy.unequal())
-    simulator.run()
+    simulator = toy.ran(name, of=toy.unequal())
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([2]))
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([2], 9))
     logits = simulator.context.method.logits(

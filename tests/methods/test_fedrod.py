@@ -88,8 +88,7 @@ def test_personal_heads_do_not_change_averaged_tensors():
 
 
 def test_seen_clients_add_their_personal_head_and_held_out_clients_add_none():
-    simulator = toy.simulator("fedrod", of=toy.unequal(), rounds=1)
-    simulator.run()
+    simulator = toy.ran("fedrod", of=toy.unequal(), rounds=1)
     generic = create("fedrod:generic").method
     for client in range(4):
         (subject,) = simulator.evaluator.tasks(simulator.state, np.array([client]))

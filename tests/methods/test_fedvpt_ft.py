@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from tests import toy
 
@@ -33,6 +32,6 @@ def test_a_client_predicts_after_fine_tuning_on_its_own_data():
     (job,) = plain.make_tasks([1], 9)
     job.rng.bit_generator.state = plain.context.streams.numpy("adaptation", 1).bit_generator.state
     training = LocalTraining(epochs=3, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
-    (update,) = train_clients(plain.context.recipe, plain.context.vit, plain.context.train, [job], training)
+    (update,) = toy.train(plain, [job], training)
     assert all(torch.equal(subject.state.tensors[key], value) for key, value in update.shared.items())
     assert len(update.shared) == 3

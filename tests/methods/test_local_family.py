@@ -41,8 +41,7 @@ def test_local_clients_do_not_affect_each_other():
     mine, theirs, others = toy.rows_of(0, 1), toy.rows_of(2), toy.rows_of(3)
     ends = []
     for rows in (theirs, others):
-        simulator = toy.simulator("local", of=toy.deal([mine, rows], [[0], [1]]))
-        simulator.run()
+        simulator = toy.ran("local", of=toy.deal([mine, rows], [[0], [1]]))
         ends.append(simulator.state.local)
     assert all(torch.equal(ends[0][0][key], ends[1][0][key]) for key in PROMPT | HEAD)
     assert not torch.equal(ends[0][1]["prompt"], ends[1][1]["prompt"])
@@ -56,8 +55,7 @@ def test_a_held_out_client_has_no_model_if_nothing_is_shared():
 
 
 def test_a_client_outside_the_cohort_keeps_its_local_tensors():
-    simulator = toy.simulator("pvpt", of=toy.unequal(), participation=1 / 3, rounds=1)
-    simulator.run()
+    simulator = toy.ran("pvpt", of=toy.unequal(), participation=1 / 3, rounds=1)
     (trained,) = simulator.state.local
     assert [job.state.local is simulator.state.initial_local for job in simulator.make_tasks([0, 1, 2], 2)] == [
         client != trained for client in range(3)

@@ -23,9 +23,7 @@ def pep(variant="", rounds=0, training=TRAINING, of=None, **fields):
     """PEP-FedPT after so many rounds; none still gathers the first prototypes."""
     name = f"pep-fedpt:{variant}" if variant else "pep-fedpt"
     federation = of or toy.unequal()
-    simulator = toy.simulator(name, of=federation, rounds=rounds, training=training, settings={"pep-fedpt": fields})
-    simulator.run()
-    return simulator
+    return toy.ran(name, of=federation, rounds=rounds, training=training, settings={"pep-fedpt": fields})
 
 
 def logits_and_state(simulator, jobs, names):

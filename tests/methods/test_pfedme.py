@@ -6,7 +6,6 @@ from math import exp
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods import Phase
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL
@@ -30,9 +29,7 @@ def test_inner_and_outer_steps_by_hand():
     job = replace(job, rows=toy.rows_of(1)[:4], state=replace(job.state, shared=shared, local=local))
     training = LocalTraining(epochs=1, batch_size=2, lr=0.1, momentum=0.0, weight_decay=0.0)
     phase = Phase(("personal.head.bias",), repeats=2)
-    (update,) = train_clients(
-        simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training, (phase,)
-    )
+    (update,) = toy.train(simulator, [job], training, (phase,))
     t = w = 0.0
     for _ in range(2):
         for _ in range(2):
@@ -49,7 +46,7 @@ def test_every_tensor_of_w_moves_towards_theta_after_the_last_step_on_a_batch():
     simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": settings})
     (job,) = simulator.make_tasks([0], 1)
     training = replace(toy.TRAINING, epochs=1, batch_size=60)  # a single batch
-    (update,) = train_clients(simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], training)
+    (update,) = toy.train(simulator, [job], training)
     for w, theta in zip(GLOBAL, PERSONAL, strict=True):
         torch.testing.assert_close(
             update.shared[w], (job.state.shared[w] + update.local[theta]) / 2, atol=1e-6, rtol=1e-6

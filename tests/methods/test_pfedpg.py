@@ -100,8 +100,7 @@ def test_a_client_predicts_with_its_last_trained_prompts():
 
 @pytest.mark.parametrize("name", ["pfedpg", "pfedpg:base"])
 def test_a_held_out_client_gets_the_mean_descriptors_prompts_or_the_base_prompts(name):
-    simulator = toy.simulator(name, of=toy.unequal())
-    simulator.run()
+    simulator = toy.ran(name, of=toy.unequal())
     (subject,) = simulator.evaluator.tasks(simulator.state, simulator.context.federation.held_out)
     server = simulator.state.server.tensors
     mean = simulator.context.method.generate(server, server["descriptors"][:3].mean(0))

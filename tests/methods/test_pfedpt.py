@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.methods import MethodError
 from tests import toy
 
@@ -46,9 +45,7 @@ def test_the_border_trains_first_and_then_the_model(name, model):
     simulator = toy.simulator(name, of=toy.unequal())
     (job,) = simulator.make_tasks([0], 1)
     for phase, own in zip(simulator.context.method.phases(), ({"border"}, model), strict=True):
-        (update,) = train_clients(
-            simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], toy.TRAINING, (phase,)
-        )
+        (update,) = toy.train(simulator, [job], toy.TRAINING, (phase,))
         before, after = {**job.state.shared, **job.state.local}, {**update.shared, **update.local}
         assert {key for key in before if not torch.equal(before[key], after[key])} == own
 
@@ -68,8 +65,7 @@ def test_a_border_wider_than_half_the_image_is_refused():
 
 
 def test_borders_are_personal():
-    simulator = toy.simulator("pfedpt", of=toy.unequal())
-    simulator.run()
+    simulator = toy.ran("pfedpt", of=toy.unequal())
     borders = [simulator.state.local[k]["border"] for k in range(3)]
     assert not torch.equal(borders[0], borders[1])
     assert "border" not in simulator.state.server.tensors

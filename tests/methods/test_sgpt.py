@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.methods import MethodError, Uploads
 from fedprompt.methods.registry import create
 from tests import toy
@@ -55,9 +54,7 @@ def test_shared_and_group_prompts_train_alternately_and_the_head_in_both_phases(
     for phase, own in zip(
         simulator.context.method.phases(), (HEAD | {"shared"}, HEAD | {"group", "keys"}), strict=True
     ):
-        (update,) = train_clients(
-            simulator.context.recipe, simulator.context.vit, simulator.context.train, [job], toy.TRAINING, (phase,)
-        )
+        (update,) = toy.train(simulator, [job], toy.TRAINING, (phase,))
         assert {key for key in job.state.shared if not torch.equal(job.state.shared[key], update.shared[key])} == own
 
 

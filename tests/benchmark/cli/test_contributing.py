@@ -17,7 +17,7 @@ def _temporary_registry(plugin):
 
 
 def test_new_method_fails_the_check_until_its_marked_line_is_uncommented(bench, tmp_path):
-    assert bench("new-method", "my-method").code == 0
+    bench.ok("new-method", "my-method")
     before = bench("check", "my_method.py")
     assert before.code == 1
     assert "BROKEN" in before.out
@@ -25,8 +25,7 @@ def test_new_method_fails_the_check_until_its_marked_line_is_uncommented(bench, 
     text = (tmp_path / "my_method.py").read_text()
     assert text.count(LINE) == 1
     (tmp_path / "completed.py").write_text(text.replace(LINE, LINE.replace("# ", "")).replace("my-method", "completed"))
-    after = bench("check", "completed.py")
-    assert after.code == 0
+    after = bench.ok("check", "completed.py")
     assert "BROKEN" not in after.out
     assert "all checks passed" in after.out
     ran = bench("run", "--plugin", "completed.py", "--method", "completed", *SMALL, "--out", "runs", "--json")
@@ -66,8 +65,7 @@ def test_new_method_names_a_missing_folder(bench):
 
 
 def test_check_takes_the_name_of_a_method(bench):
-    answer = bench("check", "head", "--json")
-    assert answer.code == 0
+    answer = bench.ok("check", "head", "--json")
     found = {row["check"]: row["state"] for row in json.loads(answer.out)["head"]}
     assert found["learns"] == "ok"
     assert found["local_stays"] == "n/a"

@@ -58,8 +58,7 @@ def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench, tmp_p
 def test_show_prints_a_table_and_draws_a_figure(bench, tmp_path):
     pets(tmp_path)
     words = ("--clients", 4, "--held-out", 1, "--alpha", 0.5, "--seeds", 3, "--data-root", tmp_path)
-    answer = bench("data", "show", "imagefolder:pets", *words, "--out", tmp_path / "view" / "p.png")
-    assert answer.code == 0, answer.err
+    answer = bench.ok("data", "show", "imagefolder:pets", *words, "--out", tmp_path / "view" / "p.png")
     lines = answer.out.splitlines()
     assert lines[0].startswith("imagefolder:pets, dirichlet(0.5): 4 clients, 1 held out")
     assert [line.split()[:3] for line in lines[5:]] == [[str(i), "16", "4"] for i in range(4)]
@@ -75,8 +74,7 @@ def test_show_counts_test_samples_of_classes_without_training_samples(bench, tmp
     # Training samples of cats come before those of dogs, as do test samples; the last client has no cat.
     pets(tmp_path)
     (tmp_path / "f.json").write_text('{"train": [[0, 16], [17, 18]], "test": [[0], [1, 4]]}')
-    answer = bench("data", "show", "imagefolder:pets", "--partition-file", "f.json", "--data-root", tmp_path)
-    assert answer.code == 0, answer.err
+    answer = bench.ok("data", "show", "imagefolder:pets", "--partition-file", "f.json", "--data-root", tmp_path)
     assert "test samples of classes without training samples on their client: 1 of 3 (33.3%)" in answer.out
 
 
@@ -99,13 +97,12 @@ def test_show_leaves_out_unreadable_images_with_skip_corrupt(bench, tmp_path):
     (tmp_path / "pets" / "photo" / "cat" / "00.png").write_bytes(b"no image")
     words = ("imagefolder:pets", "--partition", "iid", "--clients", 2, "--data-root", tmp_path, "--out", "p.png")
     refused(bench("data", "show", *words), "00.png is not a readable image", "--skip-corrupt")
-    answer = bench("data", "show", *words, "--skip-corrupt")
-    assert answer.code == 0, answer.err
+    answer = bench.ok("data", "show", *words, "--skip-corrupt")
     assert "note: 1 unreadable images excluded" in answer.out
 
 
 def test_figure_is_named_after_data_set_and_partition(bench, tmp_path):
-    assert bench("data", "show", "digits", "--partition", "iid", "--clients", 3).code == 0
+    bench.ok("data", "show", "digits", "--partition", "iid", "--clients", 3)
     assert [path.name for path in tmp_path.glob("*.png")] == ["digits-iid.png"]
 
 
@@ -114,7 +111,7 @@ def test_show_draws_one_federation(bench):
 
 
 def test_saved_federation_is_used_by_a_run(bench):
-    assert bench("data", "show", "digits", "--alpha", "0.1", "--seed", "3", "--save", "fed.json").code == 0
+    bench.ok("data", "show", "digits", "--alpha", "0.1", "--seed", "3", "--save", "fed.json")
     small = ("--method", "head", "--seed", "3", "--rounds", "1", "--json")
     drawn = json.loads(bench("run", *small, "--alpha", "0.1").out)
     read = json.loads(bench("run", *small, "--partition-file", "fed.json", "--out", "again").out)

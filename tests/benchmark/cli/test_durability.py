@@ -99,10 +99,9 @@ def test_copied_directory_can_be_resumed(bench, tmp_path, monkeypatch):
         return execute(run, *rest)
 
     monkeypatch.setattr(worker, "execute", copied)
-    assert bench(*words, "runs").code == 0
+    bench.ok(*words, "runs")
     assert len(list((tmp_path / "copy").glob("*/result.json"))) == 1
-    answer = bench(*words, "copy")
-    assert answer.code == 0
+    answer = bench.ok(*words, "copy")
     assert "3 runs, 1 already done" in answer.err
     assert untimed(bench("table", "copy", "--json").out) == untimed(bench("table", "runs", "--json").out)
 
@@ -122,8 +121,7 @@ def test_full_disk_ends_a_sweep_with_an_error_and_it_can_be_resumed(bench, small
         refused(bench(*words), "no space left on device")
     assert [path.name for path in (place / "runs").iterdir()] == [config(seeds=(0,)).run_id]
     (place / "filler").unlink()
-    answer = bench(*words)
-    assert answer.code == 0
+    answer = bench.ok(*words)
     assert "3 runs, 1 already done" in answer.err
 
 
@@ -144,12 +142,11 @@ def test_retry_repeats_failed_runs(bench, plugin, tmp_path):
     refused(bench("retry", "runs"), "name it with --plugin")
     assert bench("retry", "runs", "--plugin", own, "--workers", 1).code == 1
     (tmp_path / "broken").unlink()
-    answer = bench("retry", "runs", "--plugin", own, "--workers", 1)
-    assert answer.code == 0
+    answer = bench.ok("retry", "runs", "--plugin", own, "--workers", 1)
     assert "1 failed runs" in answer.err
     assert "head" in answer.out
     assert "own" in answer.out
-    assert bench("retry", "runs").code == 0
+    bench.ok("retry", "runs")
 
 
 @pytest.mark.parametrize(
@@ -196,8 +193,7 @@ def test_truncated_checkpoint_is_named_and_its_run_restarts(bench, tmp_path, cap
     place = tmp_path / "runs" / config().run_id
     place.mkdir(parents=True)
     (place / CHECKPOINT).write_bytes(b"half a checkpo")
-    answer = bench("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
-    assert answer.code == 0
+    bench.ok("sweep", "--methods", "head", "--seed", 0, *SMALL, "--workers", 1, "--out", "runs")
     message = (
         f"{place.name}/{CHECKPOINT} is truncated or no checkpoint; it is renamed to checkpoint-set-aside.safetensors"
     )

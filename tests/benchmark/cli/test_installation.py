@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -29,18 +30,14 @@ def healthy(monkeypatch):
 
 @pytest.mark.usefixtures("healthy")
 def test_doctor_prints_ok_for_every_check_of_a_healthy_machine(bench):
-    answer = bench("doctor", "--data-root", "there")
-    assert answer.code == 0
+    answer = bench.ok("doctor", "--data-root", "there")
     assert [line.split()[0] for line in answer.out.splitlines()] == ["ok"] * 7
     assert "fine there" in answer.out
 
 
 @pytest.mark.usefixtures("healthy")
 def test_doctor_reports_a_fault_and_continues(bench, monkeypatch):
-    def broken():
-        raise ImportError("libcudart.so: no such file")
-
-    monkeypatch.setattr(machine, "_torch", broken)
+    monkeypatch.setattr(machine, "_torch", Mock(side_effect=ImportError("libcudart.so: no such file")))
     answer = bench("doctor")
     assert answer.code == 1
     lines = answer.out.splitlines()
@@ -70,8 +67,7 @@ def test_pretrain_passes_its_options_on(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "pretrain", pretrain)
     (tmp_path / "source").mkdir()
     (tmp_path / "probe.npz").touch()
-    answer = bench("pretrain", "--data", "source", "--work", "w", "--epochs", 2, "--seed", 1, "--probe", "probe.npz")
-    assert answer.code == 0
+    answer = bench.ok("pretrain", "--data", "source", "--work", "w", "--epochs", 2, "--seed", 1, "--probe", "probe.npz")
     assert calls == [(Path("source"), Path("w"), 2, 1, Path("probe.npz"))]
     assert answer.out.split() == ["w/w.safetensors:", "12", "bytes,", "sha256", "abc"]
 

@@ -9,8 +9,7 @@ from tests.benchmark.conftest import refused
 
 
 def names(bench, *words):
-    answer = bench("list", *words, "--json")
-    assert answer.code == 0
+    answer = bench.ok("list", *words, "--json")
     return [row["name"] for row in json.loads(answer.out)]
 
 

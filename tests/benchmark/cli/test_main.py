@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -72,15 +73,13 @@ def test_closed_pipe_is_no_error():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, bench):
-    answer = bench(command, "--help")
-    assert answer.code == 0
+    answer = bench.ok(command, "--help")
     assert answer.err == ""
     assert f"bench {command}" in answer.out.replace("pytest", "bench").replace("__main__.py", "bench")
 
 
 def test_overview_lists_every_command(bench):
-    answer = bench("--help")
-    assert answer.code == 0
+    answer = bench.ok("--help")
     for command in COMMANDS:
         assert f"\n  {command} " in answer.out
 
@@ -110,28 +109,19 @@ def test_usage_error_is_one_line(words, named, bench, tmp_path):
 
 @pytest.mark.parametrize("error", [ConfigError, DataError, MethodError, RecordError])
 def test_errors_of_every_package_are_plain_lines(error, bench, monkeypatch):
-    def fail():
-        raise error("what is wrong, and what would be right.")
-
-    monkeypatch.setattr(cli, "_invoke", lambda words: fail())
+    monkeypatch.setattr(cli, "_invoke", Mock(side_effect=error("what is wrong, and what would be right.")))
     answer = bench("plan")
     assert (answer.code, answer.err) == (2, "error: what is wrong, and what would be right.\n")
 
 
 def test_programming_error_is_not_caught(monkeypatch):
-    def fail(*_, **__):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(cli, "_invoke", fail)
+    monkeypatch.setattr(cli, "_invoke", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         cli.main(["plan"])
 
 
 def test_ctrl_c_exits_with_130(bench, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "_invoke", interrupt)
+    monkeypatch.setattr(cli, "_invoke", Mock(side_effect=KeyboardInterrupt))
     answer = bench("sweep")
     assert answer.code == 130
     assert answer.err == "interrupted. Finished runs are saved; run the same command again to resume.\n"

@@ -87,8 +87,9 @@ def test_plan_refuses_what_a_sweep_refuses(bench, tmp_path):
 
 def test_paper_preset_is_planned_without_data_and_weights(bench, tmp_path):
     small = ("--backbone", "vit_tiny_patch16_224", "--image-size", 32, "--data-root", tmp_path)
-    answer = bench("plan", "--preset", "paper-cifar100", "--methods", "head,fedvpt", *small, "--workers", 1, "--json")
-    assert answer.code == 0, answer.err
+    answer = bench.ok(
+        "plan", "--preset", "paper-cifar100", "--methods", "head,fedvpt", *small, "--workers", 1, "--json"
+    )
     assert "random weights" in answer.err
     found = json.loads(answer.out)
     assert found["runs"] == 2 * 2 * 3  # methods, alphas, seeds

@@ -33,7 +33,7 @@ def edit(place, run_id, **change):
 
 
 def test_export_writes_one_file(bench, runs, tmp_path):
-    assert bench("export", runs, "all.parquet").code == 0
+    bench.ok("export", runs, "all.parquet")
     answer = bench("export", runs, "clients.csv", "--what", "clients")
     assert answer.err == f"60 clients of {runs} in clients.csv\n"
     assert (tmp_path / "all.parquet").stat().st_size > 0
@@ -51,8 +51,7 @@ def test_merge_copies_identical_runs_once_and_replaces_failed_runs(bench, runs, 
     other = Path(shutil.copytree(runs, tmp_path / "other"))
     (failed,) = (entry.run_id for entry in Store(other).entries() if entry.status == "failed")
     edit(other, failed, status="done")
-    answer = bench("merge", runs, other, "--out", "all")
-    assert answer.code == 0, answer.err
+    answer = bench.ok("merge", runs, other, "--out", "all")
     assert answer.err == "4 runs copied into all, 3 already present\n"
     assert ids(tmp_path / "all") == ids(runs)
     assert {entry.status for entry in Store(tmp_path / "all").entries()} == {"done"}
@@ -67,7 +66,7 @@ def test_merge_copies_which_runs_were_tuned(bench, runs, tmp_path):
     first, second, *_ = sorted(ids(runs))
     Store(runs).add_method_overrides({first: {"trials": 3}})
     Store(other).add_method_overrides({first: {"trials": 9}, second: {"trials": 5}})
-    assert bench("merge", runs, other, "--out", "all").code == 0
+    bench.ok("merge", runs, other, "--out", "all")
     assert own_settings(tmp_path / "all") == {first: {"trials": 3}, second: {"trials": 5}}
 
 
@@ -98,7 +97,7 @@ def test_prune_lists_before_it_deletes(bench, runs):
     assert "2 removable" in answer.err
     assert "delete with --yes" in answer.err
     assert sorted(os.listdir(runs)) == before
-    assert bench("prune", runs, "--yes").code == 0
+    bench.ok("prune", runs, "--yes")
     assert set(before) - set(os.listdir(runs)) == {failed, ".unfinished-1-abc"}
     assert bench("prune", runs).out == ""
 
@@ -188,7 +187,7 @@ def test_reproduce_refuses_unknown_and_failed_runs(bench, runs):
 
 def test_reproduce_loads_only_plugins_named_by_the_user(bench, plugin, tmp_path):
     own = plugin("own")
-    assert bench("run", "--method", "own", "--plugin", own, *SMALL, "--out", "own").code == 0
+    bench.ok("run", "--method", "own", "--plugin", own, *SMALL, "--out", "own")
     (place,) = (tmp_path / "own").iterdir()
     ran = tmp_path / "ran"
     own.write_text(f"open({str(ran)!r}, 'w').close()\n" + own.read_text())

@@ -15,8 +15,7 @@ from tests.benchmark.runs.test_locks import abandon
 
 
 def test_status_counts_runs_and_shows_failures(bench, directory):
-    answer = bench("status", directory)
-    assert answer.code == 0
+    answer = bench.ok("status", directory)
     assert answer.err == ""
     lines = answer.out.splitlines()
     assert lines[0] == f"{directory}: 3 done, 1 failed"
@@ -47,8 +46,7 @@ def test_status_prints_json(bench, directory):
 
 @pytest.mark.parametrize("kind", ["text", "csv", "md", "latex", "json"])
 def test_table_of_every_format_names_every_method(kind, bench, directory):
-    answer = bench("table", directory, "--format", kind)
-    assert answer.code == 0
+    answer = bench.ok("table", directory, "--format", kind)
     assert answer.err == ""
     assert "head" in answer.out
     assert "fedvpt" in answer.out
@@ -97,8 +95,9 @@ def test_table_shows_prior_corrected_rows_families_and_differences(bench, direct
 
 
 def test_figures_are_drawn_in_the_given_folder(bench, directory, tmp_path):
-    answer = bench("figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn")
-    assert answer.code == 0
+    answer = bench.ok(
+        "figure", directory, "accuracy_over_rounds", "per_client", "--format", "png,svg", "--out", "drawn"
+    )
     assert answer.err == ""
     names = {f"{n}.{kind}" for n in ("accuracy_over_rounds", "per_client") for kind in ("png", "svg", "csv")}
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
@@ -114,8 +113,7 @@ def test_report_is_written_to_the_given_file(bench, directory, tmp_path):
 
 
 def test_drawn_figures_are_listed_in_json(bench, directory):
-    answer = bench("figure", directory, "per_client", "--out", "drawn", "--json")
-    assert answer.code == 0
+    answer = bench.ok("figure", directory, "per_client", "--out", "drawn", "--json")
     assert json.loads(answer.out)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,7 @@ def records(directory):
 
 def test_run_prints_a_summary_and_saves_the_record(bench, tmp_path, executed):
     words = ("run", "--method", "local", *SMALL, "--out", "runs")
-    answer = bench(*words)
-    assert answer.code == 0
+    answer = bench.ok(*words)
     run = config(methods=("local",))
     (result,) = records(tmp_path / "runs").values()
     assert result["run_id"] == run.run_id
@@ -73,8 +73,7 @@ def test_run_refuses_several_runs(bench, tmp_path):
 
 def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(bench, tmp_path, executed):
     words = (*SWEEP, "--methods", "head,fedvpt", "--seeds", "0,1")
-    answer = bench(*words)
-    assert answer.code == 0
+    answer = bench.ok(*words)
     assert len(executed) == 4
     made = {path.name for path in (tmp_path / "runs").iterdir()}
     assert made == {*executed, "figures", "table.txt", "table.csv", "table.md"}
@@ -84,8 +83,7 @@ def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(bench, tmp_
         assert {f"{name}.png", f"{name}.csv"} <= pictures
     files = [path for path in (tmp_path / "runs").glob("*/*") if path.parent.name in executed]
     before = {path: path.stat().st_mtime_ns for path in files}
-    again = bench(*words)
-    assert again.code == 0
+    again = bench.ok(*words)
     assert "4 runs, 4 already done" in again.err
     assert again.out == answer.out
     assert len(executed) == 4
@@ -134,7 +132,7 @@ def test_table_is_printed_if_every_run_failed(bench, plugin):
 def test_same_seed_gives_the_same_files_except_for_times(bench, tmp_path, small_data):
     grid = ("--methods", "pep-fedpt,local", "--datasets", small_data, "--clients", 5, "--participation", 0.5)
     for out in ("one", "two"):
-        assert bench(*SWEEP, *grid, "--seed", 0, "--out", out).code == 0
+        bench.ok(*SWEEP, *grid, "--seed", 0, "--out", out)
     names = sorted(records(tmp_path / "one"))
     assert names == sorted(records(tmp_path / "two"))
     for name in names:
@@ -166,17 +164,13 @@ def test_ctrl_c_keeps_finished_runs_and_the_sweep_can_be_resumed(bench, tmp_path
     assert "Traceback" not in answer.err
     assert list(records(tmp_path / "runs")) == ran
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ran
-    again = bench(*words)
-    assert again.code == 0
+    again = bench.ok(*words)
     assert "3 runs, 1 already done" in again.err
     assert len(records(tmp_path / "runs")) == 3
 
 
 def test_ctrl_c_says_how_to_resume(bench, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(worker, "execute", interrupt)
+    monkeypatch.setattr(worker, "execute", Mock(side_effect=KeyboardInterrupt))
     assert "run the same command again to resume" in bench(*SWEEP, "--method", "head", "--seed", 0).err
 
 
@@ -220,7 +214,7 @@ def npz(path, **changes):
 
 @pytest.mark.usefixtures("no_figures")
 def test_own_images_can_be_swept_and_moved(bench, tmp_path, executed):
-    assert bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", npz(tmp_path / "own.npz")).code == 0
+    bench.ok(*SWEEP, "--method", "head", "--seed", 0, "--datasets", npz(tmp_path / "own.npz"))
     (tmp_path / "own.npz").rename(tmp_path / "moved.npz")
     answer = bench(*SWEEP, "--method", "head", "--seed", 0, "--datasets", f"npz:{tmp_path / 'moved.npz'}")
     assert "1 runs, 1 already done" in answer.err

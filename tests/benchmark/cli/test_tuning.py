@@ -20,8 +20,7 @@ def content(path):
 def test_every_method_gets_the_same_trials_and_a_sweep_uses_the_best(bench, tmp_path, executed, monkeypatch):
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])
     words = (*TUNE, "--methods", "head,fedvpt,fedncm", "--grid", "lr=0.00001,0.05", "--out", "runs")
-    answer = bench(*words)
-    assert answer.code == 0, answer.err
+    answer = bench.ok(*words)
     assert len(executed) == 2 + 2 + 1  # fedncm trains nothing
     found = content(tmp_path / "runs" / "tuned.yaml")
     assert found["per-method"] == {  # the lower rate learns nothing in one round
@@ -38,13 +37,11 @@ def test_every_method_gets_the_same_trials_and_a_sweep_uses_the_best(bench, tmp_
     assert content(tmp_path / "runs" / "tuned.yaml") == found
 
     preset = ("--preset", "runs/tuned.yaml", "--seed", 0, "--workers", 1)
-    swept = bench("sweep", *preset, "--methods", "head,fedncm,local", "--out", "swept")
-    assert swept.code == 0, swept.err
+    swept = bench.ok("sweep", *preset, "--methods", "head,fedncm,local", "--out", "swept")
     assert "not tuned, because per-method has no entry: local" in swept.err
     assert "Tuned on validation samples: head (2 trials); fedncm (1 trial)" in swept.out
     assert "Not tuned: local" in swept.out
-    untuned = bench("sweep", *preset, "--methods", "head", "--lr", "0.3", "--out", "swept")
-    assert untuned.code == 0, untuned.err
+    bench.ok("sweep", *preset, "--methods", "head", "--lr", "0.3", "--out", "swept")
     both = bench("table", "swept").out
     assert "Tuned on validation samples: head lr=0.05 (2 trials); fedncm (1 trial)" in both
     assert "head lr=0.3" in both
@@ -52,7 +49,7 @@ def test_every_method_gets_the_same_trials_and_a_sweep_uses_the_best(bench, tmp_
 
 def test_test_labels_do_not_affect_the_choice(bench, tmp_path, monkeypatch):
     words = (*TUNE, "--method", "head", "--grid", "lr=0.001,0.05,5", "--partition", "iid")
-    assert bench(*words, "--out", "one").code == 0
+    bench.ok(*words, "--out", "one")
     whole = runner.dataset
 
     def relabelled(config):
@@ -60,7 +57,7 @@ def test_test_labels_do_not_affect_the_choice(bench, tmp_path, monkeypatch):
         return replace(data, test_y=(data.test_y + 1) % 10)
 
     monkeypatch.setattr(runner, "dataset", relabelled)
-    assert bench(*words, "--out", "two").code == 0
+    bench.ok(*words, "--out", "two")
     one, two = (content(tmp_path / out / "tuned.yaml") for out in ("one", "two"))
     assert one == two
     scores = bench("table", "one", "--metric", "seen.mean").out, bench("table", "two", "--metric", "seen.mean").out
@@ -88,8 +85,7 @@ def test_ctrl_c_keeps_finished_trials_and_tuning_can_be_resumed(bench, tmp_path,
 
 def test_failed_trial_is_recorded_and_not_chosen(bench, tmp_path, small_data):
     small = ("--datasets", small_data, "--clients", 5, "--rounds", 2)
-    answer = bench(*TUNE, *small, "--method", "fedvpt", "--grid", "lr=1e30,0.01", "--out", "runs")
-    assert answer.code == 0, answer.err
+    answer = bench.ok(*TUNE, *small, "--method", "fedvpt", "--grid", "lr=1e30,0.01", "--out", "runs")
     assert "2 trials, 1 failed" in answer.out
     found = content(tmp_path / "runs" / "tuned.yaml")
     assert found["per-method"]["fedvpt"]["lr"] == 0.01

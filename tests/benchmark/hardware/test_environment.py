@@ -1,6 +1,7 @@
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -31,8 +32,5 @@ def test_a_missing_package_is_recorded_as_absent(monkeypatch):
 
 
 def test_without_git_the_commit_is_empty(monkeypatch):
-    def raise_not_found(*_, **__):
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr(subprocess, "run", raise_not_found)
+    monkeypatch.setattr(subprocess, "run", Mock(side_effect=FileNotFoundError("git")))
     assert environment.describe()["git_commit"] == ""

@@ -6,7 +6,6 @@ import torch
 
 from fedprompt.benchmark.profiling import throughput as perf
 from fedprompt.benchmark.profiling.throughput import bare_loop, measure, operations
-from fedprompt.benchmark.simulation.local_training import train_clients
 from fedprompt.benchmark.simulation.tasks import ClientTask, LocalTraining
 from tests import toy
 
@@ -17,7 +16,7 @@ def test_the_bare_loop_and_the_simulator_end_with_the_same_tensors(timm):
     (task,) = run.make_tasks([1], 1)
     task = ClientTask(**{**vars(task), "client": 7, "rng": np.random.default_rng(7)})  # the bare loop uses this order
     training = LocalTraining(epochs=1, batch_size=4, lr=0.05, momentum=0.9, weight_decay=0.01)
-    (update,) = train_clients(run.context.recipe, run.context.vit, run.context.train, [task], training)
+    (update,) = toy.train(run, [task], training)
     bare = bare_loop(run.context.vit, run.context.train, task, training, timm)
     assert bare.keys() == update.shared.keys()
     for name, value in bare.items():

@@ -77,8 +77,7 @@ def test_a_checkpoint_holds_what_training_moved_and_no_more():
 
 
 def test_passes_and_the_choice_of_an_executor_go_on():
-    run = toy.simulator("fedvpt", rounds=1, executor="fused")
-    run.run()
+    run = toy.ran("fedvpt", rounds=1, executor="fused")
     run.executor.width, passes = 2, run.outcome.layers["train"]
     again, short = (toy.simulator("fedvpt", rounds=2, executor="fused") for _ in range(2))
     restore(again, *unpack(pack(run, "id", 0.0, []), "id"))

@@ -3,6 +3,7 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -55,13 +56,6 @@ def measured(record):
     result = {key: value for key, value in record.result.items() if key not in aside}
     rounds = [{k: v for k, v in row.items() if k != "seconds"} for row in record.rounds]
     return json.dumps([result, rounds, record.clients])
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "runs")
-    store.prepare()
-    return store
 
 
 def files(store, run):
@@ -146,10 +140,7 @@ def test_a_checkpoint_of_other_code_is_logged_and_the_run_starts_over(run, store
 
 
 def test_on_a_full_disk_a_run_continues_without_checkpoints(run, store, caplog, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError(28, "No space left on device")))
     record = execute(run, 1, checkpoints=CheckpointFiles(store, 0).of(run.run_id))
     assert record.result["status"] == "done"
     assert "cannot save a checkpoint of run" in caplog.text

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -145,10 +146,7 @@ def test_the_information_of_a_held_lock_can_be_replaced(locks):
 
 
 def test_a_lock_that_does_not_fit_on_the_disk_is_not_held_and_leaves_no_file(locks, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module.json_files, "write", full)
+    monkeypatch.setattr(module.json_files, "write", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
         locks.acquire("run")
     assert not locks.held

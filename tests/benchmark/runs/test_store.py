@@ -7,6 +7,7 @@ import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -96,11 +97,8 @@ def test_an_interrupted_write_leaves_no_partial_run(before, error, store, monkey
     if before:
         store.write(failed(run, "it broke"))
 
-    def full(*_, **__):
-        raise error
-
     with monkeypatch.context() as broken:
-        broken.setattr(pd.DataFrame, "to_parquet", full)
+        broken.setattr(pd.DataFrame, "to_parquet", Mock(side_effect=error))
         with pytest.raises(ConfigError if isinstance(error, OSError) else type(error)):
             store.write(done(run))
     assert [e.status for e in store.entries()] == (["failed"] if before else [])
@@ -112,10 +110,7 @@ def test_an_interrupted_write_leaves_no_partial_run(before, error, store, monkey
 
 
 def test_a_full_disk_during_a_write_is_reported(store, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(ConfigError, match=f"{config().run_id} cannot be written: no space left on device"):
         store.write(done(config()))
     assert file_names(store) == []

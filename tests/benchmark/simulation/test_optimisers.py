@@ -41,8 +41,7 @@ def test_the_tensors_of_a_client_do_not_depend_on_other_clients(optimiser):
     ends: list[State] = []
     for other in (toy.rows_of(2), toy.rows_of(3)[:7]):
         federation = toy.deal([toy.rows_of(0, 1), other], tests)
-        run = toy.simulator(f"head+{optimiser}", of=federation, rounds=1, executor="sequential")
-        run.run()
+        run = toy.ran(f"head+{optimiser}", of=federation, rounds=1, executor="sequential")
         state = run.state
         ends.append(state.optimiser_local[0])
         at_clients, at_server = state.optimiser_local.values(), state.optimiser_memory
@@ -56,8 +55,7 @@ def test_the_tensors_of_a_client_do_not_depend_on_other_clients(optimiser):
 def test_every_execution_kind_gives_the_same_tensors(kind):
     ends = []
     for executor in (kind, "sequential"):
-        run = toy.simulator("pep-fedpt+scaffold+feddyn", of=toy.unequal(), executor=executor, threads=2)
-        run.run()
+        run = toy.ran("pep-fedpt+scaffold+feddyn", of=toy.unequal(), executor=executor, threads=2)
         ends.append(run.state.optimiser_local)
     assert list(ends[0]) == list(ends[1]) == COHORT
     for client in COHORT:
@@ -65,8 +63,7 @@ def test_every_execution_kind_gives_the_same_tensors(kind):
 
 
 def test_the_tensors_of_two_optimisers_have_different_names():
-    run = toy.simulator("head+scaffold+feddyn", rounds=1)
-    run.run()
+    run = toy.ran("head+scaffold+feddyn", rounds=1)
     tensors = next(iter(run.state.optimiser_local.values()))
     assert sorted(tensors) == [f"{p}.head.{part}" for p in ("feddyn", "scaffold") for part in ("bias", "weight")]
 

@@ -18,7 +18,7 @@ def test_tensorboard_receives_the_curves_of_a_run(bench, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    assert bench(*RUN, "--tracker", "tensorboard").code == 0
+    bench.ok(*RUN, "--tracker", "tensorboard")
     (folder,) = (tmp_path / "runs" / "tensorboard").iterdir()
     events = EventAccumulator(str(folder)).Reload()
     expected = rounds(tmp_path / "runs")
@@ -33,8 +33,7 @@ def test_tensorboard_receives_the_curves_of_a_run(bench, tmp_path):
 def test_mlflow_receives_the_curves_of_a_run(bench, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    said = bench(*RUN, "--tracker", "mlflow")
-    assert said.code == 0
+    said = bench.ok(*RUN, "--tracker", "mlflow")
     assert "tracker failed" not in said.err
     client = mlflow.MlflowClient((tmp_path / "runs" / "mlflow").as_uri())
     (experiment,) = (found for found in client.search_experiments() if found.name == "bench")
@@ -58,7 +57,6 @@ def test_a_failing_tracker_loses_no_run(bench, tmp_path, monkeypatch):
         raise ConnectionError("it is down")
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", ("json", lambda _: down))
-    said = bench(*RUN, "--tracker", "tensorboard")
-    assert said.code == 0
+    said = bench.ok(*RUN, "--tracker", "tensorboard")
     assert "its tracker failed: ConnectionError: it is down" in said.err
     assert len(rounds(tmp_path / "runs")) == 3

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -7,7 +8,6 @@ from fedprompt.benchmark.config.method_overrides import MethodOverrides
 from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.record import failed
-from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.tuning.selection import (
     Trial,
     best,
@@ -18,13 +18,6 @@ from fedprompt.benchmark.tuning.selection import (
     write_preset,
 )
 from tests.benchmark.conftest import configs
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path / "runs")
-    store.prepare()
-    return store
 
 
 def keep(store, run, *validation, test=0.5):
@@ -130,10 +123,7 @@ def test_failed_write_keeps_the_former_preset(tmp_path, monkeypatch):
     path = written(tmp_path)
     before = path.read_text()
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(ConfigError, match="no space left"):
         write_preset(path, {"rounds": 1})
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -131,10 +132,7 @@ def test_an_existing_target_is_never_overwritten(tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(shutil, "copyfileobj", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DataError, match=r"cannot unpack a\.zip to .*: no space left on device"):
         unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "root" / "pets")
     assert list((tmp_path / "root").iterdir()) == []

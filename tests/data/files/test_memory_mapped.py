@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -127,10 +128,7 @@ def test_a_disk_that_becomes_full_leaves_no_file(tmp_path):
 def test_a_folder_without_locks_is_named(tmp_path, monkeypatch):
     import fcntl
 
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
     with pytest.raises(DataError, match=r"cannot lock .*no locks available; set BENCH_CACHE to a local disk"):
         array(tmp_path).get(Maker())
 

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -128,10 +129,7 @@ def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch, counted)
 def test_a_disk_that_fills_up_leaves_no_half_written_cache(tmp_path, monkeypatch):
     train, _ = pictures(tmp_path / "images")
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(cache.os, "replace", full)
+    monkeypatch.setattr(cache.os, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DataError, match=r"cannot be written \(no space left on device\).*BENCH_CACHE"):
         cache.load_decoded(train, 4, folder=tmp_path / "cache")
     assert [name for name in names(tmp_path / "cache") if not name.endswith(".lock")] == []

@@ -15,9 +15,7 @@ every_lora = pytest.mark.parametrize("name", NAMES)
 
 
 def ran(name, rounds=1, **changes):
-    simulator = toy.simulator(name, of=toy.unequal(), rounds=rounds, **changes)
-    simulator.run()
-    return simulator
+    return toy.ran(name, of=toy.unequal(), rounds=rounds, **changes)
 
 
 def start(name):

@@ -15,9 +15,7 @@ every_name = pytest.mark.parametrize("name", NAMES)
 @pytest.fixture(scope="module", params=NAMES)
 def ran(request):
     """A finished, read-only run."""
-    simulator = toy.simulator(request.param, of=toy.unequal())
-    simulator.run()
-    return simulator
+    return toy.ran(request.param, of=toy.unequal())
 
 
 def test_a_held_out_client_predicts_exactly_like_the_averaged_model(ran):
@@ -40,8 +38,7 @@ def test_adaptation_of_a_held_out_client_changes_only_its_personal_model(ran):
 
 @every_name
 def test_a_client_never_sampled_predicts_with_the_averaged_model(name):
-    simulator = toy.simulator(name, of=toy.unequal(), participation=1 / 3, rounds=1)
-    simulator.run()
+    simulator = toy.ran(name, of=toy.unequal(), participation=1 / 3, rounds=1)
     (trained,) = simulator.state.local
     for subject in simulator.evaluator.tasks(simulator.state, simulator.context.federation.seen):
         own = {key: subject.state.tensors[key] for key in PERSONAL}

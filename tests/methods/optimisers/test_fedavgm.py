@@ -24,8 +24,7 @@ def test_the_first_round_is_plain_averaging_and_stores_its_update_as_momentum():
     simulator = toy.simulator("head+fedavgm", rounds=1)
     start = simulator.state.server["head.weight"].clone()
     simulator.run()
-    plain = toy.simulator("head", rounds=1)
-    plain.run()
+    plain = toy.ran("head", rounds=1)
     torch.testing.assert_close(simulator.state.server["head.weight"], plain.state.server["head.weight"])
     torch.testing.assert_close(
         simulator.state.optimiser_memory[0]["head.weight"], start - plain.state.server["head.weight"]

@@ -64,8 +64,7 @@ def test_the_first_round_equals_the_method_without_it_exactly(name):
 
 def test_the_servers_control_variate_is_the_mean_over_all_clients():
     """Of all that train, those not sampled yet holding zero; so it was for classes that a client does not hold."""
-    run = toy.simulator("pep-fedpt+scaffold", of=toy.unequal(), rounds=3, participation=0.34)
-    run.run()
+    run = toy.ran("pep-fedpt+scaffold", of=toy.unequal(), rounds=3, participation=0.34)
     assert 0 < len(run.state.optimiser_local) < 3
     for name, value in run.state.optimiser_memory[0].items():
         total = sum(kept[f"scaffold.{name}"] for kept in run.state.optimiser_local.values())

@@ -228,7 +228,7 @@ def repeatable(case: Case) -> str | None:
         f"a second run ends with another {{}}; {remedy}",
     )
     first, second = ([row["seen_mean"] for row in o.rounds] for o in (case.outcome, outcome))
-    if first != second:
+    if not np.array_equal(first, second, equal_nan=True):
         raise ContractError(f"a second run scores {second} instead of {first}; {remedy}")
     return None
 

@@ -74,5 +74,6 @@ def simulator(
     """Returns a run of all three seen clients per round, evaluated after each round."""
     data = dataset()
     train, test = Samples(data.train_x, data.train_y, frozen), Samples(data.test_x, data.test_y, frozen)
-    streams, settings = RandomStreams(data.identity, "toy", 0), RoundSettings(rounds, 1.0, 1, training)
+    streams = RandomStreams(data.identity, "toy", 0)
+    settings = RoundSettings(rounds, 1.0, 1, training, personal_epochs=min(1, rounds), min_test=1)  # none before round 1
     return Simulator(recipe, frozen, train, test, federation(), streams, settings, Executor(kind))

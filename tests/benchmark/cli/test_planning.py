@@ -98,6 +98,6 @@ def test_paper_preset_is_planned_without_data_and_weights(bench, tmp_path):
         "cifar100 is not installed; using its published size: 50,000 training and 10,000 test images, 100 classes"
     )
     assert note in answer.err
-    head = 100 * 192 + 100  # fp32; fedvpt adds ten prompt tokens; 4 of 90 seen clients, 60 rounds
-    assert found["upload_mb"] == pytest.approx(6 * 60 * 4 * 4 * (head + head + 10 * 192) / 1e6)
+    head = 100 * 192 + 100  # fp32; fedvpt adds ten prompt tokens; 5 of 90 seen clients, 60 rounds
+    assert found["upload_mb"] == pytest.approx(6 * 60 * 5 * 4 * (head + head + 10 * 192) / 1e6)
     assert found["memory_mb"] > 60_000 * 3 * 32**2 / 1e6

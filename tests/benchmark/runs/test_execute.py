@@ -71,7 +71,7 @@ def test_the_federation_of_a_run_is_that_of_its_record():
 
 
 def test_a_run_repeats_bit_for_bit_whatever_the_executor(small_data):
-    small = {"methods": ("fedvpt",), "datasets": (small_data,), "clients": 5, "participation": 0.5}
+    small = {"methods": ("fedvpt",), "datasets": (small_data,), "clients": 5, "participation": 0.5, "min_test": 1}
     runs = [
         execute(config(**small, executor=executor), threads)
         for executor, threads in (("sequential", 1), ("sequential", 4), ("threaded", 2), ("auto", 3))

@@ -189,7 +189,7 @@ class NanForHeldOut(FedVPT):
 
     def logits(self, vit, batch, state):
         held_out = batch.own(batch.counts == torch.tensor(toy.TRAIN[3])).all(1, keepdim=True)
-        return super().logits(vit, batch, state).masked_fill(held_out, torch.nan)
+        return super().logits(vit, batch, state).masked_fill(held_out & (batch.phase is None), torch.nan)
 
 
 @detected_by("learns", message="correct after 3 rounds")

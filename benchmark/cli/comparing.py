@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,11 +19,18 @@ def compare(
         bool, typer.Option("--clients", help="pair clients within each run, instead of runs by seed")
     ] = False,
     published: Annotated[bool, typer.Option("--published", help="compare published and measured numbers")] = False,
+    family: Annotated[
+        Literal["pair", "all"], typer.Option(help="p adjusted for this pair, or for all methods minus B, as a table has")
+    ] = "pair",
+    margin: Annotated[
+        float | None, typer.Option(help="margin of practical equivalence, in points (costs: in their unit)", min=0)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two methods, or published and measured numbers.
 
-    Prints the paired difference A minus B with interval and test, per setting and overall.
+    Prints the paired difference A minus B with interval and test, per setting and overall. With --margin, the interval
+    also says whether A is better, equal or worse by more than the margin, or whether this is undecided.
     """
     import numpy as np
 
@@ -41,19 +48,29 @@ def compare(
         raise ConfigError("bench compare DIR A B needs two methods, or --published.")
     if a == b:
         raise ConfigError(f"bench compare: cannot compare {a} with itself; name two methods.")
-    generator = np.random.default_rng(0)
     if per_client:
-        frame = pairs.per_client(frames.clients(directory), a, b, generator)
+        if margin is not None or family == "all":
+            raise ConfigError("bench compare --clients compares one pair: leave out --margin and --family.")
+        frame = pairs.per_client(frames.clients(directory), a, b, np.random.default_rng(0))
         print(json.dumps(verdicts.as_json(frame), indent=1) if as_json else verdicts.clients(frame, a, b))
         return
     runs = frames.load(directory)
-    frame = pairs.differences(runs, metric, b, generator, [a])
+    frame = pairs.differences(runs, metric, b, np.random.default_rng(0), [a])
+    table = pairs.differences(runs, metric, b, np.random.default_rng(0))
+    if family == "all":
+        frame = table[table["method"] == a]
+    if margin is not None:
+        share = margin / 100 if pairs.is_accuracy(metric) else margin
+        frame = pairs.practical(frame, share, pairs.lower_is_better(metric))
     improvement = pairs.probability_of_improvement(runs, metric, a, b)
     if as_json:
-        content = {"a": a, "b": b, "metric": metric, "unit": "run", "differences": verdicts.as_json(frame)}
-        print(json.dumps(content | {"probability_of_improvement": improvement._asdict()}, indent=1))
+        content = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
+        content |= {"differences": verdicts.as_json(frame), "probability_of_improvement": improvement._asdict()}
+        print(json.dumps(content, indent=1))
     else:
-        print(verdicts.comparison(frame, a, b, metric, improvement))
+        print(verdicts.comparison(frame, a, b, metric, improvement, table, family))
+        if margin is not None:
+            print(f"  margin: {margin:g}; better or worse: significant, and the whole interval is beyond it; equal: inside")
 
 
 def verify(

@@ -9,7 +9,15 @@ import pandas as pd
 
 from fedprompt.results.claims.verification import Finding
 from fedprompt.results.statistics.inference import Estimate
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, NOT_SIGNIFICANT, counted, is_accuracy, reach
+from fedprompt.results.statistics.pairs import (
+    ALL_SETTINGS,
+    BETTER,
+    UNTESTABLE,
+    WORSE,
+    counted,
+    is_accuracy,
+    untestable,
+)
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -17,8 +25,14 @@ def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return list(json.loads(frame.to_json(orient="records", double_precision=15)))
 
 
-def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate) -> str:
-    """The rows of `pairs.differences` of two methods, one line per setting, and the significance they can reach."""
+def comparison(
+    frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate, table: pd.DataFrame, family: str = "pair"
+) -> str:
+    """The rows of `pairs.differences` of two methods, one line per setting, and the family that p is adjusted for.
+
+    `table` holds the rows of all methods minus `b`, which `bench table --reference` shows: the family "all". Where it
+    differs from the family "pair", a line says so.
+    """
     settings = frame[frame["setting"] != ALL_SETTINGS]
     shown = settings if len(settings) == 1 else frame
     in_percent = is_accuracy(metric)
@@ -31,12 +45,29 @@ def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Es
             f"  {a} is better in {improvement.value:.0%} of {counted(improvement.n, 'pair')} "
             f"(95 % exact interval {improvement.low:.0%} to {improvement.high:.0%})"
         )
-    if len(settings) > 1:
-        lines.append(f"  p of settings: Holm-corrected over {len(settings)} settings; {ALL_SETTINGS}: mean over them")
-    pairs = int(frame["n"].max())
-    if pairs and (why := reach(pairs, unit="pair")):
-        lines.append(f"  not significant: {why}")
+    lines += _family(shown, table, b, metric, family)
+    if why := untestable(int(frame["seeds"].max())):
+        lines.append(f"  {why}")
     return "\n".join(lines)
+
+
+def _family(shown: pd.DataFrame, table: pd.DataFrame, b: str, metric: str, family: str) -> list[str]:
+    """The comparisons that p is adjusted for, and where the table of all methods comes to another verdict."""
+    count, methods = len(shown), table["method"].nunique()
+    where = f"{counted(table['setting'].nunique() - 1, 'setting')}{' and in their mean' * (count > 1)}"
+    whole = f"{counted(methods * count, 'comparison')} of `bench table --reference {b} --metric {metric}`"
+    if family == "all":
+        return [f"  family: the {whole}: {counted(methods, 'method')} minus {b} in {where}; p adjusted by max-T"]
+    lines = [
+        f"  family: this pair in {where}, {counted(count, 'comparison')}, if it was chosen before the runs; "
+        "p adjusted by max-T"
+    ]
+    same = table.set_index(["setting", "method"])["verdict"].reindex(shown.set_index(["setting", "method"]).index)
+    significant = shown["verdict"].isin((BETTER, WORSE)).to_numpy()
+    other = shown.loc[significant & (shown["verdict"].to_numpy() != same.to_numpy()), "setting"]
+    if len(other):
+        lines.append(f"  not significant among the {whole} (--family all): {', '.join(other)}")
+    return lines
 
 
 def clients(frame: pd.DataFrame, a: str, b: str) -> str:
@@ -44,7 +75,8 @@ def clients(frame: pd.DataFrame, a: str, b: str) -> str:
     lines = [f"{a} minus {b}, accuracy of seen clients, points; clients paired within one run, one line per run"]
     for row in as_json(frame):
         lines.append(f"  {row['setting']} seed {row['seed']}: {_numbers(row, 100, 'client')}")
-    lines.append(f"  p: Holm-corrected over {len(frame)} runs; valid for these two trained models, not for other seeds")
+    family = f"  family: {counted(len(frame), 'run')}; p adjusted by max-T"
+    lines.append(f"{family}; valid for these two trained models, not for other seeds")
     return "\n".join(lines)
 
 
@@ -88,9 +120,17 @@ def _numbers(row: dict[str, Any], scale: int, unit: str = "pair") -> str:
     if not row["n"]:
         return "no pair"
     interval = "" if pd.isna(row["low"]) else f" [{_signed(scale * row['low'])}, {_signed(scale * row['high'])}]"
-    verdict = row["verdict"] if row["verdict"] == NOT_SIGNIFICANT else f"significantly {row['verdict']}"
-    tests = f"{counted(row['n'], unit)}, p = {row['p']:.2g}, Holm-corrected {row['p_holm']:.2g}: {verdict}"
-    return f"{_signed(scale * row['value'])}{interval}  {tests}"
+    pairs = counted(row["n"], unit)
+    if unit == "pair":
+        pairs = counted(row["seeds"], "seed") if row["n"] == row["seeds"] else f"{pairs} of {row['seeds']} seeds"
+    verdict = row["verdict"]
+    if verdict == UNTESTABLE:
+        tests = f"{pairs}: {verdict}"
+    else:
+        verdict = f"significantly {verdict}" if verdict in (BETTER, WORSE) else verdict
+        tests = f"{pairs}, p = {row['p']:.2g}, adjusted {row['p_adjusted']:.2g}: {verdict}"
+    margin = f"; against the margin: {row['practical']}" if "practical" in row else ""
+    return f"{_signed(scale * row['value'])}{interval}  {tests}{margin}"
 
 
 def _signed(value: float) -> str:

@@ -81,7 +81,7 @@ def differences(
     gaps = table[others].sub(table[reference], axis=0)
     seed = int(generator.integers(2**63))  # one for all: an interval does not depend on which methods are compared
     rows = [
-        {"setting": setting, "method": method, **_estimate(part[method].dropna(), np.random.default_rng(seed))}
+        {"setting": setting, "method": method, **bootstrapped(part[method].dropna(), np.random.default_rng(seed))}
         for setting, part in [*gaps.groupby(level="setting", sort=False), (ALL_SETTINGS, gaps)]
         for method in others
     ]
@@ -89,7 +89,7 @@ def differences(
     return with_tests(frame, seed_shares(gaps).to_numpy(dtype=float), generator, lower_is_better(metric))
 
 
-def _estimate(gaps: "pd.Series[float]", generator: np.random.Generator) -> dict[str, Any]:
+def bootstrapped(gaps: "pd.Series[float]", generator: np.random.Generator) -> dict[str, Any]:
     """The mean of paired differences, its interval and the number of pairs; all settings have equal weight."""
     estimate = stats.bootstrap_mean(gaps, generator, gaps.index.get_level_values("setting"))
     return {key: value for key, value in estimate._asdict().items() if key != "level"}
@@ -112,7 +112,7 @@ def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np
         raise RecordError(f"{method} and {reference} share no setting and seed: their clients cannot be compared")
     runs = gaps.groupby(level=["setting", "seed"], sort=False)
     rows = [
-        {"setting": setting, "seed": seed, "method": method, "unit": "client", **_estimate(part, generator)}
+        {"setting": setting, "seed": seed, "method": method, "unit": "client", **bootstrapped(part, generator)}
         for (setting, seed), part in runs
     ]
     # Clients of two runs differ: each is a unit of its own run.

@@ -52,7 +52,7 @@ def _lead(done: pd.DataFrame, metric: str, order: list[str]) -> str:
     rows = all_pairs(paired(done, metric), np.random.default_rng(0))
     overall = rows[(rows["setting"] == ALL_SETTINGS) & ((rows["method"] == first) | (rows["other"] == first))]
     p = overall.set_index(overall["method"].where(overall["method"] != first, overall["other"]))["p_adjusted"]
-    corrected = f"p = {p[second]:.2g} by max-T over {counted(len(rows), 'pair')} of methods"
+    corrected = f"p = {p[second]:.2g} by max-T over {counted(len(rows), 'comparison')} of all methods"
     if p[second] <= ALPHA:
         return f"{lead}, which is statistically significant ({corrected})."
     counts = f"It differs significantly from {int((p[order[1:]] <= ALPHA).sum())} of {len(order) - 1} methods."

@@ -20,7 +20,8 @@ def compare(
     ] = False,
     published: Annotated[bool, typer.Option("--published", help="compare published and measured numbers")] = False,
     family: Annotated[
-        Literal["pair", "all"], typer.Option(help="p adjusted for this pair, or for all methods minus B, as a table has")
+        Literal["pair", "all"],
+        typer.Option(help="p adjusted for this pair, or for all methods minus B, as a table has"),
     ] = "pair",
     margin: Annotated[
         float | None, typer.Option(help="margin of practical equivalence, in points (costs: in their unit)", min=0)
@@ -70,7 +71,9 @@ def compare(
     else:
         print(verdicts.comparison(frame, a, b, metric, improvement, table, family))
         if margin is not None:
-            print(f"  margin: {margin:g}; better or worse: significant, and the whole interval is beyond it; equal: inside")
+            print(
+                f"  margin: {margin:g}; better or worse: significant, and the whole interval is beyond it; equal: inside"
+            )
 
 
 def verify(

@@ -51,7 +51,11 @@ def build(directory: str | Path) -> str:
     done = finished(runs)
     methods = ranking(done, "seen.mean")
     methods += sorted(set(runs["method"]) - set(methods))
-    settings, styles, table = list(dict.fromkeys(runs["setting"])), assign(runs["method"]), leaderboard(runs, list(METRICS))
+    settings, styles, table = (
+        list(dict.fromkeys(runs["setting"])),
+        assign(runs["method"]),
+        leaderboard(runs, list(METRICS)),
+    )
     boards = [board(table, metric, methods, settings) for metric in METRICS]
     footnote = f" {FOOTNOTE}." * any(entry["below"] for rows in boards for row in rows for entry in row)
     data = {

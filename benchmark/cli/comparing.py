@@ -71,9 +71,7 @@ def compare(
     else:
         print(verdicts.comparison(frame, a, b, metric, improvement, table, family))
         if margin is not None:
-            print(
-                f"  margin: {margin:g}; better or worse: significant, and the whole interval is beyond it; equal: inside"
-            )
+            print(f"  margin: {margin:g}; better, worse: significant, and the whole interval beyond it; equal: inside")
 
 
 def verify(

@@ -69,7 +69,8 @@ def heat_map(entries: list[list[dict[str, Any]]], methods: Sequence[str], settin
         marks.append([BELOW if entry["below"] else "" for entry in row])
     trace = go.Heatmap(
         x=[escape(name) for name in settings], y=[escape(name) for name in methods], z=means, xgap=1, ygap=1,
-        text=marks, texttemplate="%{text}", reversescale=False, colorbar_title_text="%", hovertemplate="%{y}<br>%{x}<br>%{z:.1f} %<extra></extra>",
+        text=marks, texttemplate="%{text}", reversescale=False, colorbar_title_text="%",
+        hovertemplate="%{y}<br>%{x}<br>%{z:.1f} %<extra></extra>",
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False, "dtick": 1}
     columns = axis | {"tickangle": 90 if len(settings) > 6 else 0}

@@ -102,18 +102,19 @@ def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[s
     columns = []
     for setting in settings:
         part = table[setting][metric].reindex(methods)
-        mark, below = (part.get(name, pd.Series(index=part.index, dtype=object)) for name in ("mark", "below_majority"))
-        entries = pd.DataFrame(
-            {
-                **{name: [number(100 * value, 2) for value in part[name]] for name in ("mean", "std")},
-                **{name: part[name].astype(int) for name in ("seeds", "failed")},
-                "best": mark == BEST,
-                "close": (mark == AMONG_BEST) & (mark == BEHIND).any(),
-                "below": below == True,  # noqa: E712: None without a value
-            }
-        )
-        columns.append(entries.astype(object).to_dict("records"))
-    return [[{str(key): value for key, value in entry.items()} for entry in row] for row in zip(*columns, strict=True)]
+        excluded = BEHIND in set(part.get("mark", ()))
+        columns.append([_entry(row, excluded) for row in part.to_dict("records")])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _entry(row: dict[Any, Any], excluded: bool) -> dict[str, Any]:
+    return {
+        **{name: number(100 * row[name], 2) for name in ("mean", "std")},
+        **{name: int(row[name]) for name in ("seeds", "failed")},
+        "best": row.get("mark") == BEST,
+        "close": excluded and row.get("mark") == AMONG_BEST,
+        "below": row.get("below_majority") is True,
+    }
 
 
 def packed(content: bytes) -> Markup:

@@ -142,8 +142,8 @@ def best_notes(frame: pd.DataFrame) -> list[str]:
     family = f"all pairs of {methods_run} methods" + f" in {settings} settings and their mean" * (settings > 1)
     count = best.comparisons(methods_run, settings)
     return [
-        f"Tested for each metric: {family} ({pairs.counted(count, 'comparison')}; max-T by sign flips, family-wise error "
-        "5 %)",
+        f"Tested for each metric: {family} ({pairs.counted(count, 'comparison')}; max-T by sign flips, family-wise "
+        "error 5 %)",
         "A column in which no method is marked as best or among the best has no significant difference",
     ]
 

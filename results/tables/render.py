@@ -28,8 +28,8 @@ def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
     """A table of `leaderboard` or `difference_table` as text.
 
     Formats "text" (at most `width` characters wide, if a single setting fits), "md" and "latex" show percent, mark the
-    best methods of each column and end with notes. "csv" and "json" contain the unrounded numbers, one row per method, setting
-    and metric. Raises RecordError for an unknown format.
+    best methods of each column and end with notes. "csv" and "json" contain the unrounded numbers, one row per method,
+    setting and metric. Raises RecordError for an unknown format.
     """
     writers: dict[str, Callable[[pd.DataFrame], str]] = {
         "text": partial(_text, width=width),

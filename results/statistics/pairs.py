@@ -158,7 +158,7 @@ def untestable(seeds: int, unit: str = "seed") -> str:
     if least <= ALPHA:
         return ""
     needed = counted(stats.pairs_needed(), unit)
-    return f"untestable with {counted(seeds, unit)}: the smallest possible p is {least:.2g}; {needed} are needed"
+    return f"untestable with {counted(seeds, unit)}: p is at least {least:.2g}; {needed} are needed"
 
 
 def probability_of_improvement(runs: pd.DataFrame, metric: str, method: str, reference: str) -> stats.Estimate:

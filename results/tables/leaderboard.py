@@ -146,7 +146,7 @@ def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -
 
 
 def _below_majority(means: "pd.Series[float]", metric: str) -> dict[str, pd.Series]:
-    if not is_accuracy(metric) or lower_is_better(metric):
+    if means.empty or not is_accuracy(metric) or lower_is_better(metric):
         return {}
     column = means.rename_axis("method").reset_index(name="mean").assign(setting="")
     return {"below_majority": below_majority(column).set_axis(means.index)}

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from fedprompt.results.statistics.best import BEHIND, marks
+from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.inference import ENUMERATED, sign_flip
 from fedprompt.results.statistics.multiple import max_t
+from fedprompt.results.statistics.pairs import ALPHA
 
 TABLES = 1_000
 SIZES = [*((seeds, methods, 1) for seeds in (3, 6, 10) for methods in (12, 35)), (6, 12, 3), (6, 35, 3)]
@@ -25,7 +26,7 @@ def null_table(seeds, methods, settings, generator):
 
 
 def all_pairs_mark_something(table, generator):
-    return bool((marks(table, False, generator)["mark"] == BEHIND).any())
+    return bool((all_pairs(table, generator)["p_adjusted"] <= ALPHA).any())  # some method is then behind another
 
 
 def against_the_winner(table, generator, correct):
@@ -35,7 +36,7 @@ def against_the_winner(table, generator, correct):
         columns.append(np.concatenate(columns))  # as tables had it: one pair per setting and seed
     for values in columns:
         best = values.mean(axis=0).argmax()
-        if (correct(values[:, [best]] - np.delete(values, best, axis=1), generator) <= 0.05).any():
+        if (correct(values[:, [best]] - np.delete(values, best, axis=1), generator) <= ALPHA).any():
             return True
     return False
 

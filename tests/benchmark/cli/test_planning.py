@@ -82,6 +82,27 @@ def test_plan_times_real_steps(bench: Bench) -> None:
     assert found["seconds"] > 0
 
 
+def test_detect_computes_the_seeds_from_the_records_and_times_nothing(bench, estimated, directory, tmp_path):
+    shutil.copytree(directory, tmp_path / "runs")
+    done, failed = (tmp_path / "runs" / config(methods=("fedvpt",), seeds=(seed,)).run_id for seed in (0, 1))
+    record = json.loads((done / "result.json").read_text()) | {"seed": 1, "run_id": failed.name}
+    (failed / "result.json").write_text(json.dumps(record))
+    answer = bench("plan", "--detect", "3", "--out", "runs")
+    assert (answer.code, answer.err, estimated) == (0, "", [])
+    assert answer.out.startswith(
+        "seeds to detect 3 points of seen.mean between two methods (power 80%, two-sided 5 %)\n"
+    )
+    found = json.loads(bench("plan", "--detect", "3", "--out", "runs", "--json").out)
+    (row,) = found["settings"]
+    assert (found["points"], row["pairs"]) == (3, 1)
+    assert row["seeds_median"] == row["seeds_worst"] >= 6
+
+
+def test_detect_refuses_records_without_a_spread_and_a_difference_of_zero(bench, directory):
+    refused(bench("plan", "--detect", "3", "--out", directory), "two finished seeds in common")
+    refused(bench("plan", "--detect", "0", "--out", directory), "--detect 0")
+
+
 def test_plan_refuses_what_a_sweep_refuses(bench: Bench, tmp_path: Path) -> None:
     refused(bench("plan", "--methods", "nonsense"), "nonsense")
     refused(bench("plan", "--clients", 4, "--held-out", 4), "--held-out 4")

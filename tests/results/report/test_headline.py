@@ -25,12 +25,12 @@ def test_a_lead_over_two_seeds_is_untestable_and_the_reason_is_given(write, runs
 
 
 def test_a_lead_that_changes_sign_is_not_significant(write, runs):
-    for seed in range(6):
-        write("a", seed=seed, seen=0.7 + 0.1 * (-1) ** seed)
+    for seed, change in enumerate((0.1, -0.1, 0.05, -0.05, 0.02, -0.02)):
+        write("a", seed=seed, seen=0.7 + change)
         write("b", seed=seed, seen=0.69)
         write("c", seed=seed, seen=0.3)
     first, *_ = headline(load(runs))
-    assert "which is not statistically significant: p = 1 by max-T" in first
+    assert "which is not statistically significant: p = " in first
     assert first.endswith("It differs significantly from 1 of 2 methods.")
 
 

@@ -44,9 +44,7 @@ def against_the_winner(table, generator, correct):
 def holm(gaps, generator):
     exact = len(gaps) <= ENUMERATED  # beyond, Student's t is as good and much faster
     p = [sign_flip(column) for column in gaps.T] if exact else ttest_1samp(gaps, 0).pvalue
-    return len(p) * np.asarray(
-        p
-    )  # Holm's correction rejects something exactly if the smallest of these is small enough
+    return len(p) * np.asarray(p)  # the smallest is Holm's: it decides whether anything is significant
 
 
 RULES = {

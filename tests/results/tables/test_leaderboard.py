@@ -191,9 +191,7 @@ def test_without_majority_nothing_is_below_it(eight):
 
 
 def test_if_no_difference_can_be_significant_a_note_says_so_once(board):
-    line = (
-        "No method can be called the best; untestable with 3 seeds: p is at least 0.25; 6 seeds are needed"
-    )
+    line = "No method can be called the best; untestable with 3 seeds: p is at least 0.25; 6 seeds are needed"
     assert render(board, "text").count(line) == 1
 
 

@@ -42,7 +42,7 @@ def test_a_comparison_shows_the_numbers_the_verdicts_and_their_family(write, run
 
 @pytest.fixture
 def crowded(write, runs):
-    """Six seeds of `a`, ahead of `b` in each by 1, 2, ... 6 points, and of three others, 10 points off with any sign."""
+    """Six seeds of `a`, ahead of `b` in each by 1, 2, ... 6 points, and of three others, 10 points off."""
     for seed, signs in enumerate([(1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1), (-1, 1, 1), (-1, 1, -1)]):
         write("b", seed=seed, seen=0.5)
         write("a", seed=seed, seen=0.5 + 0.01 * (1 + seed))

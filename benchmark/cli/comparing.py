@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -65,7 +65,7 @@ def compare(
         frame = pairs.practical(frame, share, pairs.lower_is_better(metric))
     improvement = pairs.probability_of_improvement(runs, metric, a, b)
     if as_json:
-        content = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
+        content: dict[str, Any] = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
         content |= {"differences": verdicts.as_json(frame), "probability_of_improvement": improvement._asdict()}
         print(json.dumps(content, indent=1))
     else:

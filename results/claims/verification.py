@@ -196,8 +196,8 @@ def _comparisons(check: Check, runs: pd.DataFrame, generator: np.random.Generato
     if frame.empty:
         return frame
     tested = with_tests(frame, pd.concat(units, axis=1).to_numpy(dtype=float), generator).drop(columns="verdict")
-    sign = np.where(frame["metric"].map(lower_is_better), -1, 1)
-    return tested.assign(lead=frame["value"], value=sign * (frame["value"] - check.margin))
+    signs = np.where(frame["metric"].map(lower_is_better), -1, 1)
+    return tested.assign(lead=frame["value"], value=signs * (frame["value"] - check.margin))
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

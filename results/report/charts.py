@@ -130,7 +130,7 @@ def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
         table: list[list[Any]] = [["method", "seen (%)", "held-out (%)", "MB uploaded", "seconds"]]
         points = {}
         for name in (name for name in methods if name in rows.index):
-            seen, held_out, *cost = rows.loc[name, columns].to_numpy(float)
+            seen, held_out, *cost = rows.loc[[name], columns].to_numpy(float)[0]
             table.append([name, *percent([seen, held_out]), *(number(value, 4) for value in cost)])
             points[name] = go.Scatter(
                 x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], visible=True,

@@ -55,7 +55,8 @@ def seed_shares(gaps: pd.DataFrame) -> pd.DataFrame:
     in all settings. NaN: the seed has no pair.
     """
     parts = gaps / gaps.groupby(level="setting").transform("count")
-    shares = {setting: part.droplevel("setting") for setting, part in parts.groupby(level="setting", sort=False)}
+    by_setting = parts.groupby(level="setting", sort=False)
+    shares = {str(part.index[0][0]): part.droplevel("setting") for _, part in by_setting}
     settings = gaps.groupby(level="setting").count().gt(0).sum()
     shares[ALL_SETTINGS] = parts.groupby(level="seed").sum(min_count=1) / settings
     return pd.concat(shares, axis=1, names=["setting"])
@@ -112,8 +113,9 @@ def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np
         raise RecordError(f"{method} and {reference} share no setting and seed: their clients cannot be compared")
     runs = gaps.groupby(level=["setting", "seed"], sort=False)
     rows = [
-        {"setting": setting, "seed": seed, "method": method, "unit": "client", **bootstrapped(part, generator)}
-        for (setting, seed), part in runs
+        dict(zip(("setting", "seed"), part.index[0], strict=False))
+        | {"method": method, "unit": "client", **bootstrapped(part, generator)}
+        for _, part in runs
     ]
     # Clients of two runs differ: each is a unit of its own run.
     units = np.where(np.arange(len(rows)) == runs.ngroup().to_numpy()[:, None], gaps.to_numpy()[:, None], np.nan)

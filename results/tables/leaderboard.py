@@ -158,7 +158,8 @@ def _marks(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -> 
     if done["method"].nunique() < 2:
         return {}
     found = marks(paired(done, metric), lower_is_better(metric), deepcopy(generator))
-    return {str(setting): dict(part.droplevel("setting").items()) for setting, part in found.groupby(level="setting")}
+    parts = {str(setting): part.droplevel("setting") for setting, part in found.groupby(level="setting")}
+    return {setting: {name: part[name] for name in ("p_best", "mark")} for setting, part in parts.items()}
 
 
 def _order(frame: pd.DataFrame, metric: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,7 +37,7 @@ def compare(
 
     from fedprompt.results.claims import literature, verdicts
     from fedprompt.results.records import frames
-    from fedprompt.results.statistics import pairs
+    from fedprompt.results.statistics import comparison, pairs
 
     if published:
         if a is not None:
@@ -55,23 +55,15 @@ def compare(
         frame = pairs.per_client(frames.clients(directory), a, b, np.random.default_rng(0))
         print(json.dumps(verdicts.as_json(frame), indent=1) if as_json else verdicts.clients(frame, a, b))
         return
-    runs = frames.load(directory)
-    frame = pairs.differences(runs, metric, b, np.random.default_rng(0), [a])
-    table = pairs.differences(runs, metric, b, np.random.default_rng(0))
-    if family == "all":
-        frame = table[table["method"] == a]
-    if margin is not None:
-        share = margin / 100 if pairs.is_accuracy(metric) else margin
-        frame = pairs.practical(frame, share, pairs.lower_is_better(metric))
-    improvement = pairs.probability_of_improvement(runs, metric, a, b)
+    share = None if margin is None else margin / 100 if pairs.is_accuracy(metric) else margin
+    found = comparison.compare(frames.load(directory), metric, a, b, family, share)
     if as_json:
-        content: dict[str, Any] = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
-        content |= {"differences": verdicts.as_json(frame), "probability_of_improvement": improvement._asdict()}
-        print(json.dumps(content, indent=1))
+        answer = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
+        tests = {"differences": verdicts.as_json(found.rows)}
+        tests |= {"probability_of_improvement": found.improvement._asdict()}
+        print(json.dumps(answer | tests, indent=1))
     else:
-        print(verdicts.comparison(frame, a, b, metric, improvement, table, family))
-        if margin is not None:
-            print(f"  margin: {margin:g}; better, worse: significant, and the whole interval beyond it; equal: inside")
+        print(verdicts.comparison(found))
 
 
 def verify(

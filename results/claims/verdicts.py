@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from fedprompt.results.claims.verification import Finding
-from fedprompt.results.statistics.inference import Estimate
+from fedprompt.results.statistics.best import comparisons
+from fedprompt.results.statistics.comparison import Comparison
 from fedprompt.results.statistics.pairs import (
     ALL_SETTINGS,
+    ALPHA,
     BETTER,
     UNTESTABLE,
     WORSE,
@@ -25,48 +27,47 @@ def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return list(json.loads(frame.to_json(orient="records", double_precision=15)))
 
 
-def comparison(
-    frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate, table: pd.DataFrame, family: str = "pair"
-) -> str:
-    """The rows of `pairs.differences` of two methods, one line per setting, and the family that p is adjusted for.
-
-    `table` holds the rows of all methods minus `b`, which `bench table --reference` shows: the family "all". Where it
-    differs from the family "pair", a line says so.
-    """
-    settings = frame[frame["setting"] != ALL_SETTINGS]
-    shown = settings if len(settings) == 1 else frame
-    in_percent = is_accuracy(metric)
+def comparison(found: Comparison) -> str:
+    """One line per setting, then the family that p is adjusted for, and where a larger family has another verdict."""
+    a, b, rows = found.a, found.b, found.rows
+    shown = rows if len(rows) > 2 else rows[rows["setting"] != ALL_SETTINGS]
+    scale = 100 if is_accuracy(found.metric) else 1
     width = max(len(setting) for setting in shown["setting"])
-    lines = [f"{a} minus {b}, {metric}{', points' * in_percent}; runs paired by setting and seed"]
-    for row in as_json(shown):
-        lines.append(f"  {row['setting']:<{width}}  {_numbers(row, 100 if in_percent else 1)}")
-    if improvement.n:
+    lines = [f"{a} minus {b}, {found.metric}{', points' * (scale == 100)}; runs paired by setting and seed"]
+    lines += [f"  {row['setting']:<{width}}  {_numbers(row, scale)}" for row in as_json(shown)]
+    if found.improvement.n:
+        won = found.improvement
         lines.append(
-            f"  {a} is better in {improvement.value:.0%} of {counted(improvement.n, 'pair')} "
-            f"(95 % exact interval {improvement.low:.0%} to {improvement.high:.0%})"
+            f"  {a} is better in {won.value:.0%} of {counted(won.n, 'pair')} "
+            f"(95 % exact interval {won.low:.0%} to {won.high:.0%})"
         )
-    lines += _family(shown, table, b, metric, family)
-    if why := untestable(int(frame["seeds"].max())):
+    lines += _family(found, shown)
+    if found.margin is not None:
+        margin = f"{scale * found.margin:g}"
+        lines.append(f"  margin: {margin}; better, worse: significant, and the whole interval beyond it; equal: inside")
+    if why := untestable(int(rows["seeds"].max())):
         lines.append(f"  {why}")
     return "\n".join(lines)
 
 
-def _family(shown: pd.DataFrame, table: pd.DataFrame, b: str, metric: str, family: str) -> list[str]:
-    """The comparisons that p is adjusted for, and where the table of all methods comes to another verdict."""
-    count, methods = len(shown), table["method"].nunique()
-    where = f"{counted(table['setting'].nunique() - 1, 'setting')}{' and in their mean' * (count > 1)}"
-    whole = f"{counted(methods * count, 'comparison')} of `bench table --reference {b} --metric {metric}`"
-    if family == "all":
-        return [f"  family: the {whole}: {counted(methods, 'method')} minus {b} in {where}; p adjusted by max-T"]
-    lines = [
-        f"  family: this pair in {where}, {counted(count, 'comparison')}, if it was chosen before the runs; "
-        "p adjusted by max-T"
+def _family(found: Comparison, shown: pd.DataFrame) -> list[str]:
+    """The comparisons that p is adjusted for, and the settings that are not significant in the families of tables."""
+    settings, others = len(found.rows) - 1, found.methods - 1
+    where = f"in {counted(settings, 'setting')}{' and in their mean' * (settings > 1)}; p adjusted by max-T"
+    table = f"`bench table --metric {found.metric}"
+    reference = f"{counted(others * len(shown), 'comparison')} of {table} --reference {found.b}`"
+    larger = [
+        (f"all pairs, the {counted(comparisons(found.methods, settings), 'comparison')} of {table}`", "p_all_pairs")
     ]
-    same = table.set_index(["setting", "method"])["verdict"].reindex(shown.set_index(["setting", "method"]).index)
-    significant = shown["verdict"].isin((BETTER, WORSE)).to_numpy()
-    other = shown.loc[significant & (shown["verdict"].to_numpy() != same.to_numpy()), "setting"]
-    if len(other):
-        lines.append(f"  not significant among the {whole} (--family all): {', '.join(other)}")
+    if found.family == "all":
+        lines = [f"  family: the {reference}: {counted(others, 'method')} minus {found.b} {where}"]
+    else:
+        lines = [f"  family: this pair, if it was chosen before the runs: {counted(len(shown), 'comparison')} {where}"]
+        larger = [(f"the {reference} (--family all)", "p_reference"), *larger]
+    significant = shown[shown["verdict"].isin((BETTER, WORSE))]
+    for family, p in larger:
+        if lost := list(significant.loc[~(significant[p] <= ALPHA), "setting"]):
+            lines.append(f"  not significant among {family}: {', '.join(lost)}")
     return lines
 
 

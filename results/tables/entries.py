@@ -89,8 +89,8 @@ def legend(frame: pd.DataFrame, bold: str, tied: str) -> list[str]:
         meanings = {f"{bold}: significantly different from {frame.attrs['reference']}, better or worse": "bold"}
     else:
         meanings = {
-            f"{bold}: significantly better than every other method": "bold",
-            f"{tied}: among the best, as no method is significantly better": "tied",
+            f"{bold}: significantly better than every other method (all pairs)": "bold",
+            f"{tied}: among the best, as no method is significantly better (all pairs)": "tied",
             FOOTNOTE: "below",
         }
     return [meaning for meaning, mark in meanings.items() if any(getattr(entry, mark) for entry in entries)]
@@ -137,7 +137,8 @@ def best_notes(frame: pd.DataFrame) -> list[str]:
     if methods_run < 2:
         return []
     within = seeds.drop(columns=pairs.ALL_SETTINGS, level="setting", errors="ignore")
-    if why := pairs.untestable(int(within.to_numpy().max())):
+    marked = any(best.BEHIND in set(frame[name]) for name in frame if name[2] == "mark")
+    if not marked and (why := pairs.untestable(int(within.to_numpy().max()))):
         return [f"No method can be called the best; {why}"]
     family = f"all pairs of {methods_run} methods" + f" in {settings} settings and their mean" * (settings > 1)
     count = best.comparisons(methods_run, settings)

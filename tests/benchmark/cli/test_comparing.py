@@ -15,9 +15,12 @@ def test_compare_pairs_the_runs_of_two_methods(bench: Bench, directory: Path) ->
 
 
 def test_compare_names_its_family_and_judges_against_a_margin(bench, directory):
-    assert "family: this pair in 1 setting, 1 comparison" in bench("compare", directory, "head", "fedvpt").out
+    assert (
+        "family: this pair, if it was chosen before the runs: 1 comparison in 1 setting"
+        in bench("compare", directory, "head", "fedvpt").out
+    )
     answer = bench("compare", directory, "head", "fedvpt", "--family", "all", "--margin", "2")
-    assert "family: the 1 comparison of `bench table --reference fedvpt --metric seen.mean`" in answer.out
+    assert "family: the 1 comparison of `bench table --metric seen.mean --reference fedvpt`" in answer.out
     assert "untestable; against the margin: undecided" in answer.out
     found = json.loads(bench("compare", directory, "head", "fedvpt", "--margin", "2", "--json").out)
     assert (found["family"], found["margin"], found["differences"][0]["practical"]) == ("pair", 2, "undecided")

@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 
 from fedprompt.results.claims import verdicts
@@ -8,18 +7,14 @@ from fedprompt.results.claims.literature import beside_published
 from fedprompt.results.claims.verification import read, verify
 from fedprompt.results.records.frames import clients, load
 from fedprompt.results.statistics import pairs
+from fedprompt.results.statistics.comparison import compare
 from fedprompt.results.tables.leaderboard import difference_table
 from fedprompt.results.tables.render import render
 
 
 def compared(runs, metric="seen.mean", family="pair", margin=None):
     """What `bench compare a b` prints."""
-    table = pairs.differences(load(runs), metric, "b", np.random.default_rng(0))
-    frame = pairs.differences(load(runs), metric, "b", np.random.default_rng(0), ["a"])
-    frame = table[table["method"] == "a"] if family == "all" else frame
-    frame = frame if margin is None else pairs.practical(frame, margin)
-    improvement = pairs.probability_of_improvement(load(runs), metric, "a", "b")
-    return verdicts.comparison(frame, "a", "b", metric, improvement, table, family)
+    return verdicts.comparison(compare(load(runs), metric, "a", "b", family, margin))
 
 
 def test_a_comparison_shows_the_numbers_the_verdicts_and_their_family(write, runs):
@@ -34,7 +29,7 @@ def test_a_comparison_shows_the_numbers_the_verdicts_and_their_family(write, run
     assert lines[3] == f"  all settings            +20 [+20, +20]  12 pairs of 6 seeds, {numbers}"
     assert lines[4].startswith("  a is better in 100% of 12 pairs (95 % exact interval 74% to 100%)")
     assert lines[5] == (
-        "  family: this pair in 2 settings and in their mean, 3 comparisons, if it was chosen before the runs; "
+        "  family: this pair, if it was chosen before the runs: 3 comparisons in 2 settings and in their mean; "
         "p adjusted by max-T"
     )
     assert len(lines) == 6
@@ -54,11 +49,14 @@ def crowded(write, runs):
 def test_a_pair_that_the_table_does_not_call_significant_is_shown_as_such(crowded):
     text = compared(crowded)
     assert "adjusted 0.031: significantly better" in text
-    whole = "the 4 comparisons of `bench table --reference b --metric seen.mean`"
+    whole = "the 4 comparisons of `bench table --metric seen.mean --reference b`"
     assert f"not significant among {whole} (--family all): digits dirichlet(0.05)" in text
+    everyone = "all pairs, the 10 comparisons of `bench table --metric seen.mean`"
+    assert f"not significant among {everyone}: digits dirichlet(0.05)" in text
     text = compared(crowded, family="all")
     assert ": not significant" in text
     assert f"family: {whole}: 4 methods minus b in 1 setting" in text
+    assert "not significant among" not in text
 
 
 def test_the_family_of_all_has_the_p_and_the_verdict_of_the_table(crowded):

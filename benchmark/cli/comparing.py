@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -58,10 +58,10 @@ def compare(
     share = None if margin is None else margin / 100 if pairs.is_accuracy(metric) else margin
     found = comparison.compare(frames.load(directory), metric, a, b, family, share)
     if as_json:
-        answer = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
-        tests = {"differences": verdicts.as_json(found.rows)}
-        tests |= {"probability_of_improvement": found.improvement._asdict()}
-        print(json.dumps(answer | tests, indent=1))
+        answer: dict[str, Any] = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
+        differences, improvement = verdicts.as_json(found.rows), found.improvement._asdict()
+        answer |= {"differences": differences, "probability_of_improvement": improvement}
+        print(json.dumps(answer, indent=1))
     else:
         print(verdicts.comparison(found))
 

@@ -64,10 +64,11 @@ def _family(found: Comparison, shown: pd.DataFrame) -> list[str]:
     else:
         lines = [f"  family: this pair, if it was chosen before the runs: {counted(len(shown), 'comparison')} {where}"]
         larger = [(f"the {reference} (--family all)", "p_reference"), *larger]
-    significant = shown[shown["verdict"].isin((BETTER, WORSE))]
+    significant = shown["verdict"].isin((BETTER, WORSE))
     for family, p in larger:
-        if lost := list(significant.loc[~(significant[p] <= ALPHA), "setting"]):
-            lines.append(f"  not significant among {family}: {', '.join(lost)}")
+        in_table = shown[p] <= ALPHA
+        for word, other in (("not significant", significant & ~in_table), ("significant", ~significant & in_table)):
+            lines += [f"  {word} among {family}: {', '.join(shown.loc[other, 'setting'])}"] * bool(other.any())
     return lines
 
 

@@ -137,7 +137,8 @@ def best_notes(frame: pd.DataFrame) -> list[str]:
     if methods_run < 2:
         return []
     within = seeds.drop(columns=pairs.ALL_SETTINGS, level="setting", errors="ignore")
-    marked = any(best.BEHIND in set(frame[name]) for name in frame if name[2] == "mark")
+    marks = frame.loc[:, frame.columns.get_level_values("statistic") == "mark"].to_numpy()
+    marked = bool((marks == best.BEHIND).any())
     if not marked and (why := pairs.untestable(int(within.to_numpy().max()))):
         return [f"No method can be called the best; {why}"]
     family = f"all pairs of {methods_run} methods" + f" in {settings} settings and their mean" * (settings > 1)

@@ -7,7 +7,9 @@ from fedprompt.results.claims.literature import beside_published
 from fedprompt.results.claims.verification import read, verify
 from fedprompt.results.records.frames import clients, load
 from fedprompt.results.statistics import pairs
+from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.comparison import compare
+from fedprompt.results.statistics.pairs import paired
 from fedprompt.results.tables.leaderboard import difference_table
 from fedprompt.results.tables.render import render
 
@@ -63,7 +65,16 @@ def test_the_family_of_all_has_the_p_and_the_verdict_of_the_table(crowded):
     table = difference_table(load(crowded), ["held_out.mean", "seen.mean"], "b")
     row = table.loc["a", ("digits dirichlet(0.05)", "seen.mean")]
     assert f"adjusted {row['p_adjusted']:.2g}: {row['verdict']}" in compared(crowded, family="all")
+    alone = difference_table(load(crowded), ["seen.mean"], "b")
+    assert alone.loc["a", ("digits dirichlet(0.05)", "seen.mean")].equals(row)  # whatever else the table shows
     assert "+3.5 [" in render(table, "text")  # without the mark of a significant difference
+
+
+def test_a_comparison_has_the_p_of_both_families_of_tables(crowded, generator):
+    row = compare(load(crowded), "seen.mean", "a", "b").rows.iloc[0]
+    pairs = all_pairs(paired(load(crowded), "seen.mean"), generator).set_index(["setting", "method", "other"])
+    assert row["p_all_pairs"] == pairs.loc[(row["setting"], "a", "b"), "p_adjusted"]
+    assert row["p_adjusted"] < row["p_reference"] < row["p_all_pairs"]
 
 
 def test_a_comparison_against_a_margin_has_a_verdict_of_practice(crowded):

@@ -41,6 +41,7 @@ def test_a_significant_lead_over_every_method_in_every_setting_supports_the_clai
     assert "ahead in 4 of 4 comparisons with 2 methods in 2 settings, 4 of them significant" in found.reason
     assert len(found.comparisons) == 6  # two methods in two settings, and in their mean
     assert found.elsewhere is None
+    assert set(found.comparisons["p"]) == {2 / 2**6}  # of six seeds, also in the mean over settings
 
 
 def test_one_significantly_better_method_contradicts_the_claim(sweep, finding):

@@ -99,6 +99,7 @@ def test_three_seeds_are_untestable_in_any_number_of_settings(write, runs, gener
         (0.009, 0.03, "better", "undecided"),  # the interval reaches into the margin
         (0.011, 0.03, "not significant", "undecided"),  # adjusted p and verdict never contradict each other
         (-0.03, -0.011, "worse", "worse"),
+        (-0.03, -0.009, "worse", "undecided"),
         (-0.009, 0.009, "not significant", "equal"),
         (0.002, 0.009, "better", "equal"),  # significant, but too small to matter
         (-0.009, 0.009, "untestable", "undecided"),

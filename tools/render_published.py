@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from fedprompt.results import clients, load, rounds
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write
-from fedprompt.results.statistics import inference, pairs, summary
+from fedprompt.results.statistics import pairs, summary
 from fedprompt.results.tables.leaderboard import with_prior
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
 TEMPLATE = "README.md.j2"
 WIDTH = 125
+
+
+class Difference(NamedTuple):
+    """A mean paired difference, its bootstrap interval, its p as the only comparison, and its number of pairs."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
 
 
 class Numbers:
@@ -85,11 +96,14 @@ class Numbers:
             raise RecordError(f"{a} and {b} share no setting and seed with a value of {metric}")
         return gaps
 
-    def difference(self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None) -> inference.Difference:
+    def difference(self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None) -> Difference:
         """The mean paired difference a - b with its interval, its p as the only comparison, and the pairs `n`."""
-        gaps = self.gaps(a, b, metric, alpha)
-        settings = gaps.index.get_level_values("setting")
-        return inference.paired_difference(gaps, np.zeros(len(gaps)), np.random.default_rng(0), settings)
+        rows = pd.concat([_selected(self._all, method, alpha, None) for method in (a, b)])
+        found = pairs.differences(rows, metric, b, np.random.default_rng(0), [a])
+        whole = found[found["setting"] == pairs.ALL_SETTINGS] if rows["setting"].nunique() > 1 else found
+        row = whole.iloc[0]
+        value, low, high = (_scale(metric) * row[name] for name in ("value", "low", "high"))
+        return Difference(value, low, high, row["p"], row["n"])
 
     def share(self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None) -> float:
         """The percentage of pairs in which a has the higher value; ties count half."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,17 +19,25 @@ def compare(
         bool, typer.Option("--clients", help="pair clients within each run, instead of runs by seed")
     ] = False,
     published: Annotated[bool, typer.Option("--published", help="compare published and measured numbers")] = False,
+    family: Annotated[
+        Literal["pair", "all"],
+        typer.Option(help="p adjusted for this pair, or for all methods minus B, as a table has"),
+    ] = "pair",
+    margin: Annotated[
+        float | None, typer.Option(help="margin of practical equivalence, in points (costs: in their unit)", min=0)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two methods, or published and measured numbers.
 
-    Prints the paired difference A minus B with interval and test, per setting and overall.
+    Prints the paired difference A minus B with interval and test, per setting and overall. With --margin, the interval
+    also says whether A is better, equal or worse by more than the margin, or whether this is undecided.
     """
     import numpy as np
 
     from fedprompt.results.claims import literature, verdicts
     from fedprompt.results.records import frames
-    from fedprompt.results.statistics import pairs
+    from fedprompt.results.statistics import comparison, pairs
 
     if published:
         if a is not None:
@@ -41,19 +49,21 @@ def compare(
         raise ConfigError("bench compare DIR A B needs two methods, or --published.")
     if a == b:
         raise ConfigError(f"bench compare: cannot compare {a} with itself; name two methods.")
-    generator = np.random.default_rng(0)
     if per_client:
-        frame = pairs.per_client(frames.clients(directory), a, b, generator)
+        if margin is not None or family == "all":
+            raise ConfigError("bench compare --clients compares one pair: leave out --margin and --family.")
+        frame = pairs.per_client(frames.clients(directory), a, b, np.random.default_rng(0))
         print(json.dumps(verdicts.as_json(frame), indent=1) if as_json else verdicts.clients(frame, a, b))
         return
-    runs = frames.load(directory)
-    frame = pairs.differences(runs, metric, b, generator, [a])
-    improvement = pairs.probability_of_improvement(runs, metric, a, b)
+    share = None if margin is None else margin / 100 if pairs.is_accuracy(metric) else margin
+    found = comparison.compare(frames.load(directory), metric, a, b, family, share)
     if as_json:
-        content = {"a": a, "b": b, "metric": metric, "unit": "run", "differences": verdicts.as_json(frame)}
-        print(json.dumps(content | {"probability_of_improvement": improvement._asdict()}, indent=1))
+        answer: dict[str, Any] = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
+        differences, improvement = verdicts.as_json(found.rows), found.improvement._asdict()
+        answer |= {"differences": differences, "probability_of_improvement": improvement}
+        print(json.dumps(answer, indent=1))
     else:
-        print(verdicts.comparison(frame, a, b, metric, improvement))
+        print(verdicts.comparison(found))
 
 
 def verify(

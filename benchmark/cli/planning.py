@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,13 +10,20 @@ import typer
 from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Json, Out
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
+
+METRIC = "seen.mean"  # whose differences --detect is about
 
 
 @grid_options
 def plan(
     chosen: Options,
     out: Out = DEFAULT_OUT,
+    detect: Annotated[
+        float | None,
+        typer.Option(help="instead: the seeds needed to detect a difference of so many points, from the runs in --out"),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="runs at a time (default: one per processor)")] = None,
     as_json: Json = False,
 ) -> None:
@@ -24,6 +32,9 @@ def plan(
     Times come from finished runs of the same method in --out or, if there are none, from a few steps timed here. This
     is a first estimate. It needs neither the weights nor a published data set.
     """
+    if detect is not None:
+        _detect(out, detect, as_json)
+        return
     from fedprompt.benchmark.planning.placeholder_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.launch import Launch
@@ -48,3 +59,29 @@ def plan(
         print(f"about {answer['seconds'] / 60:.1f} min with {answer['workers']} workers, ", end="")
         print(f"{answer['memory_mb']:.0f} MB of memory, {answer['upload_mb']:.1f} MB up and ", end="")
         print(f"{answer['download_mb']:.1f} MB down (simulated)")
+
+
+def _detect(directory: Path, points: float, as_json: bool) -> None:
+    """Prints the number of seeds that each setting needs to detect a difference of `points`."""
+    from fedprompt.results.records.frames import load
+    from fedprompt.results.statistics.power import POWER, detection
+
+    if not points > 0:
+        raise ConfigError(f"--detect {points:g}: a difference is above 0 points.")
+    found = detection(load(directory), METRIC, points / 100)
+    if as_json:
+        print(
+            json.dumps(
+                {"points": points, "metric": METRIC, "power": POWER, "settings": found.to_dict("records")}, indent=1
+            )
+        )
+        return
+    print(f"seeds to detect {points:g} points of {METRIC} between two methods (power {POWER:.0%}, two-sided 5 %)")
+    for row in found.to_dict("records"):
+        spreads = [f"{row[f'seeds_{kind}']} (spread {100 * row[f'spread_{kind}']:.1f})" for kind in ("median", "worst")]
+        print(
+            f"  {row['setting']}: {spreads[0]} for the median of {row['pairs']} pairs, {spreads[1]} for the worst, ",
+            end="",
+        )
+        print(f"{row['method']} and {row['other']}")
+    print("  paired t test with the spread of the paired differences in these runs; a table of many methods needs more")

@@ -84,7 +84,7 @@ def table(
     if group not in (None, "family"):
         raise unknown("group", str(group), ["family"])
     runs = tables.with_prior(frames.load(directory)) if prior else frames.load(directory)
-    known = [name for name in tables.METRICS if not (prior and name.startswith("prior."))]
+    known = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
     metrics = [name.strip() for words in metric or known for name in words.split(",") if name.strip()]
     board = tables.difference_table(runs, metrics, reference) if reference else tables.leaderboard(runs, metrics)
     board = tables.by_family(board, runs) if group else board

@@ -75,5 +75,7 @@ def simulator(
     data = dataset()
     train, test = Samples(data.train_x, data.train_y, frozen), Samples(data.test_x, data.test_y, frozen)
     streams = RandomStreams(data.identity, "toy", 0)
-    settings = RoundSettings(rounds, 1.0, 1, training, personal_epochs=min(1, rounds), min_test=1)  # none before round 1
+    settings = RoundSettings(
+        rounds, 1.0, 1, training, personal_epochs=min(1, rounds), min_test=1
+    )  # none before round 1
     return Simulator(recipe, frozen, train, test, federation(), streams, settings, Executor(kind))

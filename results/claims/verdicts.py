@@ -8,8 +8,18 @@ from typing import Any
 import pandas as pd
 
 from fedprompt.results.claims.verification import Finding
-from fedprompt.results.statistics.inference import Estimate
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, NOT_SIGNIFICANT, counted, is_accuracy, reach
+from fedprompt.results.statistics.best import comparisons
+from fedprompt.results.statistics.comparison import Comparison
+from fedprompt.results.statistics.pairs import (
+    ALL_SETTINGS,
+    ALPHA,
+    BETTER,
+    UNTESTABLE,
+    WORSE,
+    counted,
+    is_accuracy,
+    untestable,
+)
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -17,26 +27,49 @@ def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return list(json.loads(frame.to_json(orient="records", double_precision=15)))
 
 
-def comparison(frame: pd.DataFrame, a: str, b: str, metric: str, improvement: Estimate) -> str:
-    """The rows of `pairs.differences` of two methods, one line per setting, and the significance they can reach."""
-    settings = frame[frame["setting"] != ALL_SETTINGS]
-    shown = settings if len(settings) == 1 else frame
-    in_percent = is_accuracy(metric)
+def comparison(found: Comparison) -> str:
+    """One line per setting, then the family that p is adjusted for, and where a larger family has another verdict."""
+    a, b, rows = found.a, found.b, found.rows
+    shown = rows if len(rows) > 2 else rows[rows["setting"] != ALL_SETTINGS]
+    scale = 100 if is_accuracy(found.metric) else 1
     width = max(len(setting) for setting in shown["setting"])
-    lines = [f"{a} minus {b}, {metric}{', points' * in_percent}; runs paired by setting and seed"]
-    for row in as_json(shown):
-        lines.append(f"  {row['setting']:<{width}}  {_numbers(row, 100 if in_percent else 1)}")
-    if improvement.n:
+    lines = [f"{a} minus {b}, {found.metric}{', points' * (scale == 100)}; runs paired by setting and seed"]
+    lines += [f"  {row['setting']:<{width}}  {_numbers(row, scale)}" for row in as_json(shown)]
+    if found.improvement.n:
+        won = found.improvement
         lines.append(
-            f"  {a} is better in {improvement.value:.0%} of {counted(improvement.n, 'pair')} "
-            f"(95 % exact interval {improvement.low:.0%} to {improvement.high:.0%})"
+            f"  {a} is better in {won.value:.0%} of {counted(won.n, 'pair')} "
+            f"(95 % exact interval {won.low:.0%} to {won.high:.0%})"
         )
-    if len(settings) > 1:
-        lines.append(f"  p of settings: Holm-corrected over {len(settings)} settings; {ALL_SETTINGS}: mean over them")
-    pairs = int(frame["n"].max())
-    if pairs and (why := reach(pairs, unit="pair")):
-        lines.append(f"  not significant: {why}")
+    lines += _family(found, shown)
+    if found.margin is not None:
+        margin = f"{scale * found.margin:g}"
+        lines.append(f"  margin: {margin}; better, worse: significant, and the whole interval beyond it; equal: inside")
+    if why := untestable(int(rows["seeds"].max())):
+        lines.append(f"  {why}")
     return "\n".join(lines)
+
+
+def _family(found: Comparison, shown: pd.DataFrame) -> list[str]:
+    """The comparisons that p is adjusted for, and the settings that are not significant in the families of tables."""
+    settings, others = len(found.rows) - 1, found.methods - 1
+    where = f"in {counted(settings, 'setting')}{' and in their mean' * (settings > 1)}; p adjusted by max-T"
+    table = f"`bench table --metric {found.metric}"
+    reference = f"{counted(others * len(shown), 'comparison')} of {table} --reference {found.b}`"
+    larger = [
+        (f"all pairs, the {counted(comparisons(found.methods, settings), 'comparison')} of {table}`", "p_all_pairs")
+    ]
+    if found.family == "all":
+        lines = [f"  family: the {reference}: {counted(others, 'method')} minus {found.b} {where}"]
+    else:
+        lines = [f"  family: this pair, if it was chosen before the runs: {counted(len(shown), 'comparison')} {where}"]
+        larger = [(f"the {reference} (--family all)", "p_reference"), *larger]
+    significant = shown["verdict"].isin((BETTER, WORSE))
+    for family, p in larger:
+        in_table = shown[p] <= ALPHA
+        for word, other in (("not significant", significant & ~in_table), ("significant", ~significant & in_table)):
+            lines += [f"  {word} among {family}: {', '.join(shown.loc[other, 'setting'])}"] * bool(other.any())
+    return lines
 
 
 def clients(frame: pd.DataFrame, a: str, b: str) -> str:
@@ -44,7 +77,8 @@ def clients(frame: pd.DataFrame, a: str, b: str) -> str:
     lines = [f"{a} minus {b}, accuracy of seen clients, points; clients paired within one run, one line per run"]
     for row in as_json(frame):
         lines.append(f"  {row['setting']} seed {row['seed']}: {_numbers(row, 100, 'client')}")
-    lines.append(f"  p: Holm-corrected over {len(frame)} runs; valid for these two trained models, not for other seeds")
+    family = f"  family: {counted(len(frame), 'run')}; p adjusted by max-T"
+    lines.append(f"{family}; valid for these two trained models, not for other seeds")
     return "\n".join(lines)
 
 
@@ -88,9 +122,17 @@ def _numbers(row: dict[str, Any], scale: int, unit: str = "pair") -> str:
     if not row["n"]:
         return "no pair"
     interval = "" if pd.isna(row["low"]) else f" [{_signed(scale * row['low'])}, {_signed(scale * row['high'])}]"
-    verdict = row["verdict"] if row["verdict"] == NOT_SIGNIFICANT else f"significantly {row['verdict']}"
-    tests = f"{counted(row['n'], unit)}, p = {row['p']:.2g}, Holm-corrected {row['p_holm']:.2g}: {verdict}"
-    return f"{_signed(scale * row['value'])}{interval}  {tests}"
+    pairs = counted(row["n"], unit)
+    if unit == "pair":
+        pairs = counted(row["seeds"], "seed") if row["n"] == row["seeds"] else f"{pairs} of {row['seeds']} seeds"
+    verdict = row["verdict"]
+    if verdict == UNTESTABLE:
+        tests = f"{pairs}: {verdict}"
+    else:
+        verdict = f"significantly {verdict}" if verdict in (BETTER, WORSE) else verdict
+        tests = f"{pairs}, p = {row['p']:.2g}, adjusted {row['p_adjusted']:.2g}: {verdict}"
+    margin = f"; against the margin: {row['practical']}" if "practical" in row else ""
+    return f"{_signed(scale * row['value'])}{interval}  {tests}{margin}"
 
 
 def _signed(value: float) -> str:

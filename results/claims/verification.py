@@ -12,15 +12,17 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedprompt.results.errors import RecordError
-from fedprompt.results.statistics import inference as stats
 from fedprompt.results.statistics.pairs import (
     ALL_SETTINGS,
     ALPHA,
+    bootstrapped,
     check_metrics,
     counted,
     lower_is_better,
     paired,
-    reach,
+    seed_shares,
+    untestable,
+    with_tests,
 )
 
 OURS = Path(__file__).with_name("claims.yaml")
@@ -132,8 +134,8 @@ def assess(claim: Claim, runs: pd.DataFrame, generator: np.random.Generator, els
 
     Supported: in every setting, for every metric and baseline, the method is ahead with p <= 0.05. As all must hold,
     none is corrected (an intersection-union test). Contradicted: some comparison, in a setting or in the mean over all
-    settings, is significant in the other direction after Holm's correction over all. Not tested: no pair of runs, or
-    a data set or baseline is missing.
+    settings, is significant in the other direction by max-T over all. Not tested: no pair of runs, or a data set or
+    baseline is missing.
     """
     rows = _comparisons(claim.check, runs, generator)
     if rows.empty:
@@ -142,7 +144,7 @@ def assess(claim: Claim, runs: pd.DataFrame, generator: np.random.Generator, els
     settings = rows[rows["setting"] != ALL_SETTINGS]
     missing = [] if elsewhere else claim.settings.missing(runs)
     missing += [name for name in claim.check.baselines if name not in set(settings["baseline"])]
-    if ((rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)).any():
+    if ((rows["lead"] < 0) & (rows["p_adjusted"] <= ALPHA)).any():
         verdict: Verdict = "contradicted"
     elif not ((settings["lead"] > 0) & (settings["p"] <= ALPHA)).all():
         verdict = "not significant"
@@ -161,12 +163,12 @@ def _reason(check: Check, rows: pd.DataFrame, verdict: Verdict) -> str:
         f"{counted(settings['baseline'].nunique(), 'method')} in {counted(settings['setting'].nunique(), 'setting')}, "
         f"{(ahead & significant).sum()} of them significant"
     )
-    behind = rows[(rows["lead"] < 0) & (rows["p_holm"] <= ALPHA)] if verdict == "contradicted" else settings[~ahead]
+    behind = rows[(rows["lead"] < 0) & (rows["p_adjusted"] <= ALPHA)] if verdict == "contradicted" else settings[~ahead]
     if len(behind):
         worst = behind.iloc[int(behind["lead"].argmin())]
         text += f"; furthest behind {worst['baseline']} in {worst['setting']}: {100 * worst['value']:+.1f} points of "
-        text += f"{worst['metric']}, p = {worst['p_holm']:.2g} after Holm correction over {len(rows)}"
-    if verdict == "not significant" and (why := reach(int(settings["n"].min()))):
+        text += f"{worst['metric']}, p = {worst['p_adjusted']:.2g} by max-T over {len(rows)}"
+    if verdict == "not significant" and (why := untestable(int(settings["n"].min()))):
         text += f"; {why}"
     return text
 
@@ -177,26 +179,25 @@ def _comparisons(check: Check, runs: pd.DataFrame, generator: np.random.Generato
     `value` is the method minus the baseline; `lead` is how far the method is ahead, including the margin; low, high and
     p refer to the lead.
     """
-    columns = ["metric", "baseline", "setting", "value", "lead", "low", "high", "n", "p", "least"]
     rows: list[dict[str, Any]] = []
+    units = []
     if (runs["status"] == "done").any() and check.method in set(runs["method"]):
         for metric in check.metrics:
             table = paired(runs, metric)
             sign = -1 if lower_is_better(metric) else 1
             for baseline in check.against(list(table.columns)):
-                both = sign * table[[check.method, baseline]].dropna()
-                parts = list(both.groupby(level="setting", sort=False))
-                for setting, part in [*parts, *[(ALL_SETTINGS, both)] * (len(parts) > 1)]:
-                    difference = stats.paired_difference(
-                        part[check.method] + check.margin,
-                        part[baseline],
-                        generator,
-                        part.index.get_level_values("setting"),
-                    )
-                    value = sign * (difference.value - check.margin)
-                    rows.append(dict(zip(columns, (metric, baseline, setting, value, *difference), strict=True)))
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.assign(p_holm=stats.holm(frame["p"].to_numpy(dtype=float)))
+                leads = (sign * (table[check.method] - table[baseline])).dropna() + check.margin
+                parts = list(leads.groupby(level="setting", sort=False))
+                for setting, part in [*parts, *[(ALL_SETTINGS, leads)] * (len(parts) > 1)]:
+                    names = {"metric": metric, "baseline": baseline, "setting": setting}
+                    rows.append(names | bootstrapped(part, generator))
+                    units.append(seed_shares(part.to_frame())[ALL_SETTINGS])
+    frame = pd.DataFrame(rows, columns=["metric", "baseline", "setting", "value", "low", "high", "n"])
+    if frame.empty:
+        return frame
+    tested = with_tests(frame, pd.concat(units, axis=1).to_numpy(dtype=float), generator).drop(columns="verdict")
+    signs = np.where(frame["metric"].map(lower_is_better), -1, 1)
+    return tested.assign(lead=frame["value"], value=signs * (frame["value"] - check.margin))
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

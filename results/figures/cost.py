@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from fedprompt.results.figures.points import points
+from fedprompt.results.figures.points import footnote, points
 from fedprompt.results.figures.style import ACCURACY, CROWD, Plot, Styles, assign, legend, panels_by, styled
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking
+from fedprompt.results.statistics.trivial import below_majority
 
 
 @styled
@@ -13,13 +14,13 @@ def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns:
     """Mean accuracy of the seen clients against the upload of all clients per run.
 
     One point per method, one panel per setting. Grey steps join the methods on the Pareto front: no other method is at
-    least as accurate with less upload. Methods without upload are at 0.
+    least as accurate with less upload. Methods without upload are at 0. An arrow marks accuracies below `majority`.
     """
     done = finished(runs)
     data = over_seeds(done, ["setting", "method"], "seen.mean")
     upload = over_seeds(done, ["setting", "method"], "upload_mb")[["setting", "method", "mean"]]
     data = data.merge(upload.rename(columns={"mean": "upload_mb"}), on=["setting", "method"])
-    data["on_front"] = _on_front(data)
+    data["on_front"], data["below_majority"] = _on_front(data), below_majority(data)
     methods, styles = ranking(data, "mean"), styles or assign(runs["method"])
     height, row = (2.9, columns) if len(methods) > CROWD else (2.3, None)
     figure, panels = panels_by(data, "setting", "uploaded per run (MB)", ACCURACY, columns, height, row)
@@ -31,7 +32,7 @@ def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns:
         axis.step(front["upload_mb"], 100 * front["mean"], where="post", color="0.6", linewidth=0.8, zorder=0)
         axis.set_xlim(-0.2 * least, 2 * max(least, rows["upload_mb"].max()))
         points(axis, rows.assign(x=rows["upload_mb"], y=100 * rows["mean"]), methods, styles)
-    legend(figure, methods, styles, lines=False)
+    legend(figure, methods, styles, lines=False, note=footnote(data, "", 55 * columns))
     figure.data = data
     return figure
 

@@ -11,6 +11,7 @@ from fedprompt.results.figures.ablation import SETTINGS, ablation
 from fedprompt.results.figures.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
 from fedprompt.results.figures.clients import partition, per_client
 from fedprompt.results.figures.cost import accuracy_by_bytes
+from fedprompt.results.figures.pairwise import pairwise
 from fedprompt.results.figures.ranks import critical_difference
 from fedprompt.results.figures.style import WIDTHS, Plot, assign, styled
 from fedprompt.results.figures.weights import soft_weights
@@ -25,6 +26,7 @@ __all__ = [
     "accuracy_over_rounds",
     "critical_difference",
     "draw",
+    "pairwise",
     "partition",
     "per_client",
     "seen_and_held_out",
@@ -40,6 +42,7 @@ _ALL: tuple[Callable[..., Plot], ...] = (
     accuracy_by_bytes,
     per_client,
     partition,
+    pairwise,
     critical_difference,
     soft_weights,
 )

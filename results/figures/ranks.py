@@ -8,12 +8,12 @@ import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.style import WIDTHS, Plot, Styles, assign, highlighted, styled
-from fedprompt.results.statistics.inference import least_p
-from fedprompt.results.statistics.pairs import ALPHA
+from fedprompt.results.statistics.pairs import ALPHA, counted, untestable
 from fedprompt.results.statistics.ranks import Ranking, rank
 from fedprompt.results.statistics.summary import finished
 
 METRIC = "seen.mean"
+MIN_SETTINGS = 5  # of three settings, ranks cannot tell any two methods apart
 
 
 @styled
@@ -24,13 +24,17 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
     run in some setting are omitted.
 
     Raises:
-        MissingDataError: There are fewer than two methods or settings.
+        MissingDataError: There are fewer than two methods, or fewer than five settings.
     """
     from scikit_posthocs import critical_difference_diagram  # slow: imports pyplot
 
     done = finished(runs)
-    if done["setting"].nunique() < 2 or done["method"].nunique() < 2:
-        raise MissingDataError("average ranks need two methods in each of two settings or more")
+    settings = done["setting"].nunique()
+    if settings < MIN_SETTINGS or done["method"].nunique() < 2:
+        raise MissingDataError(
+            f"ranks over {counted(settings, 'setting')} separate no methods; they need two methods in each of "
+            f"{MIN_SETTINGS} settings or more; see the figure pairwise"
+        )
     ranking, styles = rank(done, METRIC, np.random.default_rng(0)), styles or assign(runs["method"])
     ranks, narrow = ranking.ranks, columns == 1
     label = fill(_label(ranking), 44 if narrow else 120)
@@ -54,10 +58,9 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
 
 def _label(ranking: Ranking) -> str:
     """The axis label: the number of settings, the test, its limits and the omitted methods."""
-    pairs = len(ranking.ranks) * (len(ranking.ranks) - 1) // 2
     label = f"average rank (1 is best) over {ranking.settings} settings, Friedman p = {ranking.friedman:.2g}"
-    if least_p(ranking.settings) * pairs > ALPHA:
-        label += f"; none of {pairs} pairs can differ significantly"
+    if why := untestable(ranking.settings, "setting"):
+        label += f"; {why}"
     if ranking.left_out:
         label += f"; omitted: {', '.join(ranking.left_out)}"
     return label
@@ -66,4 +69,4 @@ def _label(ranking: Ranking) -> str:
 def _listed(ranking: Ranking) -> pd.DataFrame:
     ranks, p = ranking.ranks, ranking.pairwise
     rows = [(a, b, ranks[a], ranks[b], p.loc[a, b]) for a, b in combinations(ranks.index, 2)]
-    return pd.DataFrame(rows, columns=["method", "other", "rank", "other_rank", "p_holm"])
+    return pd.DataFrame(rows, columns=["method", "other", "rank", "other_rank", "p_adjusted"])

@@ -221,7 +221,7 @@ def legend(figure: Plot, methods: Sequence[str], styles: Styles, lines: bool = T
     widest = max(len(name) for name in methods)
     columns = max(1, min(len(methods), int(figure.get_figwidth() / (0.065 * widest + 0.5))))
     rows = -(-len(methods) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.16 * (rows + bool(note)))
+    figure.set_figheight(figure.get_figheight() + 0.16 * (rows + len(note.splitlines())))
     handles = [Line2D([], [], label=name, **styles[name].keywords(lines)) for name in methods]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, handlelength=3 if lines else 1,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fedprompt.results.figures.style import ACCURACY, LINES, MARKERS, Style, Styles, highlighted
 from fedprompt.results.statistics.summary import over_seeds
+from fedprompt.results.statistics.trivial import BELOW, below_majority
 
 MAX_POINTS = 60  # per curve
 SHARES = np.linspace(0, 1, 41)  # of the clients, worst first
@@ -60,11 +61,16 @@ def _look(style: Style, dark: bool) -> dict[str, Any]:
     }
 
 
-def heat_map(means: list[list[float | None]], methods: Sequence[str], settings: Sequence[str]) -> Chart:
-    """Methods by settings; `means` [methods][settings] in percent, None without a value."""
+def heat_map(entries: list[list[dict[str, Any]]], methods: Sequence[str], settings: Sequence[str]) -> Chart:
+    """Methods by settings; `entries` [methods][settings] of `page.board`: `mean` in percent, None without a value."""
+    means, marks = [], []
+    for row in entries:
+        means.append([entry["mean"] for entry in row])
+        marks.append([BELOW if entry["below"] else "" for entry in row])
     trace = go.Heatmap(
         x=[escape(name) for name in settings], y=[escape(name) for name in methods], z=means, xgap=1, ygap=1,
-        reversescale=False, colorbar_title_text="%", hovertemplate="%{y}<br>%{x}<br>%{z:.1f} %<extra></extra>",
+        text=marks, texttemplate="%{text}", reversescale=False, colorbar_title_text="%",
+        hovertemplate="%{y}<br>%{x}<br>%{z:.1f} %<extra></extra>",
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False, "dtick": 1}
     columns = axis | {"tickangle": 90 if len(settings) > 6 else 0}
@@ -108,10 +114,14 @@ def sorted_clients(clients: pd.DataFrame, methods: Sequence[str]) -> dict[str, C
 
 
 def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
-    """Per setting: accuracy against MB uploaded, means over seeds; methods that upload nothing at the left edge."""
+    """Per setting: accuracy against MB uploaded, means over seeds; methods that upload nothing at the left edge.
+
+    An arrow marks accuracies below that of `majority`.
+    """
     columns = ["seen.mean", "held_out.mean", "upload_mb", "seconds"]
     means = done.groupby(["setting", "method"], sort=False)[columns].mean().dropna(subset=["seen.mean"])
     means = means.round({"upload_mb": 4, "seconds": 2})
+    means["below"] = below_majority(means.reset_index(), "seen.mean").to_numpy()
     charts = {}
     for setting, rows in means.groupby("setting", sort=False):
         rows = rows.droplevel("setting")
@@ -120,10 +130,11 @@ def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
         table: list[list[Any]] = [["method", "seen (%)", "held-out (%)", "MB uploaded", "seconds"]]
         points = {}
         for name in (name for name in methods if name in rows.index):
-            seen, held_out, *cost = rows.loc[[name]].to_numpy(float)[0]
+            seen, held_out, *cost = rows.loc[[name], columns].to_numpy(float)[0]
             table.append([name, *percent([seen, held_out]), *(number(value, 4) for value in cost)])
             points[name] = go.Scatter(
-                x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], mode="markers", visible=True,
+                x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], visible=True,
+                mode="markers+text", text=BELOW if rows.loc[name, "below"] else "", textposition="middle right",
                 hovertemplate="%{y:.1f} %, %{customdata[0]:.3g} MB uploaded, %{customdata[1]:.1f} s",
             )  # fmt: skip
         layout = _layout("uploaded per run (MB)", ACCURACY, type="log")

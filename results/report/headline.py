@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.figures.style import SOUGHT
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, differences, reach
+from fedprompt.results.statistics.best import all_pairs
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, differences, paired, untestable
 from fedprompt.results.statistics.summary import finished, ranking
 
 SEEN, CORRECTED = "seen.mean", "prior.seen.mean"
@@ -37,24 +38,25 @@ def headline(runs: pd.DataFrame) -> list[str]:
 
 
 def _lead(done: pd.DataFrame, metric: str, order: list[str]) -> str:
-    """The difference between the two best methods, and whether it is statistically significant."""
+    """The difference between the two best methods, and whether it is significant among all pairs of methods."""
     if len(order) < 2:
         return ""
     first, second = order[:2]
-    pairs = differences(done, metric, first, np.random.default_rng(0), order)
-    others = pairs[pairs["setting"] == ALL_SETTINGS].set_index("method")
-    row = others.loc[second]
-    lead = f"It leads {second} by {-100 * row['value']:.1f} points"
-    # Differences are the other method minus the first: the signs of the bounds change places.
-    if not pd.isna(row["low"]):
-        lead += f" (interval {-100 * row['high']:.1f} to {-100 * row['low']:.1f})"
-    corrected = f"p = {row['p_holm']:.2g} after Holm's correction for {len(others)} comparisons"
-    if row["p_holm"] <= ALPHA:
+    gap = differences(done, metric, second, np.random.default_rng(0), [first]).iloc[-1]
+    lead = f"It leads {second} by {100 * gap['value']:.1f} points"
+    if not pd.isna(gap["low"]):
+        lead += f" (interval {100 * gap['low']:.1f} to {100 * gap['high']:.1f})"
+    if why := untestable(int(gap["seeds"])):
+        return f"{lead}; {why}."
+    # All pairs: the best method was selected, so tests against it alone would call too much significant.
+    rows = all_pairs(paired(done, metric), np.random.default_rng(0))
+    overall = rows[(rows["setting"] == ALL_SETTINGS) & ((rows["method"] == first) | (rows["other"] == first))]
+    p = overall.set_index(overall["method"].where(overall["method"] != first, overall["other"]))["p_adjusted"]
+    corrected = f"p = {p[second]:.2g} by max-T over {counted(len(rows), 'comparison')} of all methods"
+    if p[second] <= ALPHA:
         return f"{lead}, which is statistically significant ({corrected})."
-    reason = reach(int(row["n"]), len(others), "pair") or corrected
-    significant = int((others["p_holm"] <= ALPHA).sum())
-    counts = f"It differs significantly from {significant} of {len(others)} methods."
-    return f"{lead}, which is not statistically significant: {reason}. {counts}"
+    counts = f"It differs significantly from {int((p[order[1:]] <= ALPHA).sum())} of {len(order) - 1} methods."
+    return f"{lead}, which is not statistically significant: {corrected}. {counts}"
 
 
 def _corrected(done: pd.DataFrame, best: str) -> str:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly
 from jinja2 import Environment, PackageLoader
@@ -17,11 +16,13 @@ from fedprompt.results.figures.style import assign
 from fedprompt.results.io import atomic_write
 from fedprompt.results.records import frames as records
 from fedprompt.results.report import charts
+from fedprompt.results.report.charts import number
 from fedprompt.results.report.details import METRICS, details
 from fedprompt.results.report.headline import headline
-from fedprompt.results.statistics.pairs import ALPHA, differences
+from fedprompt.results.statistics.best import AMONG_BEST, BEHIND, BEST
 from fedprompt.results.statistics.summary import finished, ranking
-from fedprompt.results.tables.entries import tuning_notes
+from fedprompt.results.statistics.trivial import FOOTNOTE
+from fedprompt.results.tables.entries import best_notes, legend, tuning_notes
 from fedprompt.results.tables.federation import footnotes
 from fedprompt.results.tables.leaderboard import leaderboard
 from fedprompt.results.tables.render import render
@@ -51,15 +52,19 @@ def build(directory: str | Path) -> str:
     done = finished(runs)
     methods = ranking(done, "seen.mean")
     methods += sorted(set(runs["method"]) - set(methods))
-    settings, styles, table = list(dict.fromkeys(runs["setting"])), assign(runs["method"]), leaderboard(runs)
-    boards = [board(runs, metric, methods, settings) for metric in METRICS]
-    means = [[[entry["mean"] for entry in row] for row in rows] for rows in boards]
+    settings, styles, table = (
+        list(dict.fromkeys(runs["setting"])),
+        assign(runs["method"]),
+        leaderboard(runs, list(METRICS)),
+    )
+    boards = [board(table, metric, methods, settings) for metric in METRICS]
+    footnote = f" {FOOTNOTE}." * any(entry["below"] for rows in boards for row in rows for entry in row)
     data = {
         "settings": settings,
         "methods": methods,
         "metrics": list(METRICS.values()),
         "templates": {theme: charts.template(methods, styles, dark=theme == "dark") for theme in ("light", "dark")},
-        "heat": [charts.heat_map(values, methods, settings) for values in means],
+        "heat": [charts.heat_map(entries, methods, settings) for entries in boards],
         "curves": charts.curves(source.rounds(["round", "seen_mean"]), methods),
         "clients": charts.sorted_clients(source.clients(["held_out", "accuracy"]), methods),
         "costs": charts.costs(done, methods),
@@ -71,7 +76,8 @@ def build(directory: str | Path) -> str:
     return environment.get_template("page.html.j2").render(
         name=Path(directory).resolve().name,
         sentences=headline(runs),
-        notes=[*footnotes(table), *tuning_notes(table)],
+        notes=[*best_notes(table), *legend(table, "Bold", "~"), *footnotes(table), *tuning_notes(table)],
+        footnote=footnote,
         finished=len(done),
         failed=len(runs) - len(done),
         settings=settings,
@@ -87,35 +93,29 @@ def build(directory: str | Path) -> str:
     )
 
 
-def board(runs: pd.DataFrame, metric: str, methods: list[str], settings: list[str]) -> list[list[dict[str, Any]]]:
-    """The entries of a leaderboard, [methods][settings].
+def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[str]) -> list[list[dict[str, Any]]]:
+    """The entries of one metric of a `leaderboard`, [methods][settings].
 
     An entry holds `mean` and `std` over seeds in percent (None without a value), the number of `seeds` and of `failed`
-    runs, whether it is the `best` of its setting, and whether it is `close`: its paired difference to the best is not
-    statistically significant after Holm's correction over the setting.
+    runs, whether the method is the `best` of its setting, whether it is `close`, which means among the best of a
+    setting in which some methods are not, and whether it is `below` majority.
     """
-    done = runs[runs["status"] == "done"]
-    groups = done.groupby(["setting", "method"])
-    values = groups.agg(mean=(metric, "mean"), std=(metric, "std"), seeds=("seed", "nunique"))
-    index = pd.MultiIndex.from_product([settings, methods], names=["setting", "method"])
-    table = (100 * values[["mean", "std"]]).round(2).reindex(index).astype(object)
-    table = table.where(table.notna(), None)
-    table["seeds"] = values["seeds"].reindex(index, fill_value=0).astype(int)
-    table["failed"] = runs[runs["status"] != "done"].groupby(["setting", "method"]).size().reindex(index, fill_value=0)
-    table[["best", "close"]] = False
+    columns = []
     for setting in settings:
-        part = done[done["setting"] == setting].dropna(subset=[metric])
-        if part.empty:
-            continue
-        best = str(part.groupby("method")[metric].mean().idxmax())
-        table.loc[(setting, best), "best"] = True
-        if part["method"].nunique() > 1:
-            rows = differences(part, metric, best, np.random.default_rng(0))
-            rows = rows[rows["setting"] == setting]
-            close = rows.loc[~(rows["p_holm"] <= ALPHA), "method"]
-            table.loc[[(setting, str(name)) for name in close], "close"] = True
-    entries = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    return [entries[i :: len(methods)] for i in range(len(methods))]
+        part = table[setting][metric].reindex(methods)
+        excluded = BEHIND in set(part.get("mark", ()))
+        columns.append([_entry(row, excluded) for row in part.to_dict("records")])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _entry(row: dict[Any, Any], excluded: bool) -> dict[str, Any]:
+    return {
+        **{name: number(100 * row[name], 2) for name in ("mean", "std")},
+        **{name: int(row[name]) for name in ("seeds", "failed")},
+        "best": row.get("mark") == BEST,
+        "close": excluded and row.get("mark") == AMONG_BEST,
+        "below": row.get("below_majority") is True,
+    }
 
 
 def packed(content: bytes) -> Markup:

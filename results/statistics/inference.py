@@ -32,25 +32,14 @@ class Estimate(NamedTuple):
     level: float
 
 
-class Difference(NamedTuple):
-    """A mean paired difference with its interval, its two-sided sign-flip p and the smallest p of `n` pairs."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    p: float
-    least: float
-
-
 def least_p(n: int) -> float:
     """The smallest two-sided p of a sign-flip test with `n` pairs: 2/2^n; 1 without pairs."""
     return min(1.0, 2.0 ** (1 - n))
 
 
-def pairs_needed(comparisons: int = 1, alpha: float = 1 - LEVEL) -> int:
-    """The least number of pairs whose smallest p, Holm-corrected over the comparisons, is at most `alpha`."""
-    return next(n for n in range(1, 1100) if least_p(n) * max(1, comparisons) <= alpha)
+def pairs_needed(alpha: float = 1 - LEVEL) -> int:
+    """The least number of pairs whose smallest p is at most `alpha`: 6 for 5 %."""
+    return next(n for n in range(1, 1100) if least_p(n) <= alpha)
 
 
 def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: ArrayLike | None = None) -> Estimate:
@@ -91,7 +80,7 @@ def sign_flip(differences: ArrayLike) -> float:
     """Two-sided p of a mean of paired differences under all sign flips; 1 without pairs.
 
     Exact for up to 14 pairs. For more, the sums of all 2^n flips are counted on a grid of 50,000 steps, rounded towards
-    a larger p. Unlike sampled flips this is deterministic and has no smallest p for Holm's correction to multiply.
+    a larger p. Unlike sampled flips this is deterministic.
     """
     observed = np.asarray(differences, dtype=float)
     size, count = np.abs(observed).sum(), len(observed)
@@ -99,21 +88,8 @@ def sign_flip(differences: ArrayLike) -> float:
         return 1.0
     if count > ENUMERATED:
         return _on_grid(np.rint(observed / size * GRID).astype(np.int64))
-    sums = np.abs(_all_signs(count) @ observed)
+    sums = np.abs(all_signs(count) @ observed)
     return float(np.mean(sums >= np.abs(observed.sum()) - 1e-12 * size))  # equal sums may differ by rounding
-
-
-def paired_difference(
-    values: ArrayLike, reference: ArrayLike, generator: np.random.Generator, strata: ArrayLike | None = None
-) -> Difference:
-    """The mean of `values` minus `reference`, pair by pair, with its interval and sign-flip p.
-
-    With `strata` (the setting of each pair), the mean over settings of each setting's mean difference.
-    """
-    numbers, groups = _stratified(np.subtract(values, reference), strata)
-    estimate = bootstrap_mean(numbers, generator, groups)
-    p = sign_flip(setting_weighted(numbers, groups))
-    return Difference(estimate.value, estimate.low, estimate.high, estimate.n, p, least_p(estimate.n))
 
 
 def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> Estimate:
@@ -131,26 +107,6 @@ def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> Estim
     low = 0.0 if wins == 0 else float(stats.beta.ppf(tail, wins, n - wins + 1))
     high = 1.0 if wins == n else float(stats.beta.ppf(1 - tail, wins + 1, n - wins))
     return Estimate(wins / n, low, high, n, LEVEL)
-
-
-def holm(p: ArrayLike) -> Floats:
-    """p after Holm's correction, in the given order; it bounds the chance of any false positive in the family.
-
-    NaN (not tested) stays NaN and does not count.
-    """
-    raw = np.asarray(p, dtype=float)
-    adjusted = np.full(raw.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(raw))
-    ascending = tested[np.argsort(raw[tested], kind="stable")]
-    steps = raw[ascending] * np.arange(len(ascending), 0, -1)
-    adjusted[ascending] = np.minimum(1, np.maximum.accumulate(steps)) if len(steps) else steps
-    return adjusted
-
-
-def setting_weighted(values: ArrayLike, strata: ArrayLike) -> Floats:
-    """The values times weights of mean 1 that give all strata (settings) equal weight in the mean."""
-    numbers, groups = _stratified(values, strata)
-    return numbers * _weights(groups)
 
 
 def _stratified(values: ArrayLike, strata: ArrayLike | None) -> tuple[Floats, NDArray[np.int64]]:
@@ -217,5 +173,6 @@ def _on_grid(steps: NDArray[np.int64]) -> float:
 
 
 @cache
-def _all_signs(count: int) -> Floats:
+def all_signs(count: int) -> Floats:
+    """All sign flips of `count` numbers, [2^count, count]; the first half keeps the first number's sign."""
     return np.array(list(product((1.0, -1.0), repeat=count))).reshape(2**count, count)

@@ -8,11 +8,13 @@ import pandas as pd
 
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.statistics import inference as stats
+from fedprompt.results.statistics.multiple import Floats, max_t
 from fedprompt.results.statistics.summary import finished
 
 ALPHA = 1 - stats.LEVEL
 ALL_SETTINGS = "all settings"
-BETTER, WORSE, NOT_SIGNIFICANT = "better", "worse", "not significant"
+BETTER, WORSE, NOT_SIGNIFICANT, UNTESTABLE = "better", "worse", "not significant", "untestable"
+EQUAL, UNDECIDED = "equal", "undecided"
 LOWER = ("upload_mb", "download_mb", "seconds", "shared_parameters", "local_parameters", "never_trained")
 
 
@@ -46,6 +48,20 @@ def paired(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table.reindex(columns=list(dict.fromkeys(runs["method"])))
 
 
+def seed_shares(gaps: pd.DataFrame) -> pd.DataFrame:
+    """What each seed adds to the mean of each difference, [seeds, (setting, comparison)], "all settings" last.
+
+    `gaps` [(setting, seed), comparisons] holds paired differences. Seeds are the units that tests flip, with one sign
+    in all settings. NaN: the seed has no pair.
+    """
+    parts = gaps / gaps.groupby(level="setting").transform("count")
+    by_setting = parts.groupby(level="setting", sort=False)
+    shares = {str(part.index[0][0]): part.droplevel("setting") for _, part in by_setting}
+    settings = gaps.groupby(level="setting").count().gt(0).sum()
+    shares[ALL_SETTINGS] = parts.groupby(level="seed").sum(min_count=1) / settings
+    return pd.concat(shares, axis=1, names=["setting"])
+
+
 def differences(
     runs: pd.DataFrame,
     metric: str,
@@ -56,23 +72,28 @@ def differences(
     """The mean paired difference of each method minus the reference, per setting and over all settings.
 
     Returns one row per setting and method, then one per method for "all settings", with the columns setting, method,
-    value, low, high, n (pairs), p (sign flips), least (the smallest p of n pairs), p_holm (corrected over the rows of
-    all settings, and separately over those of "all settings") and verdict: "better", "worse" or "not significant"; for
-    costs, lower is better. Raises RecordError for an unknown method or metric.
+    value, low, high, n (pairs), seeds, p (sign flips of the seeds), least (the smallest p of so many seeds), p_adjusted
+    (max-T over all rows) and verdict: "better", "worse", "not significant", or "untestable" if no p could be small
+    enough; for costs, lower is better. Raises RecordError for an unknown method or metric.
     """
     table = paired(runs, metric)
     check_known("method", [reference, *(methods or ())], table.columns)
     others = [name for name in methods or table.columns if name != reference]
+    gaps = table[others].sub(table[reference], axis=0)
     seed = int(generator.integers(2**63))  # one for all: an interval does not depend on which methods are compared
-    rows = []
-    for setting, part in [*table.groupby(level="setting", sort=False), (ALL_SETTINGS, table)]:
-        for method in others:
-            both = part[[method, reference]].dropna()
-            settings = both.index.get_level_values("setting")
-            difference = stats.paired_difference(both[method], both[reference], np.random.default_rng(seed), settings)
-            rows.append({"setting": setting, "method": method, **difference._asdict()})
-    frame = pd.DataFrame(rows, columns=["setting", "method", *stats.Difference._fields])
-    return with_verdicts(frame, lower_is_better(metric))
+    rows = [
+        {"setting": setting, "method": method, **bootstrapped(part[method].dropna(), np.random.default_rng(seed))}
+        for setting, part in [*gaps.groupby(level="setting", sort=False), (ALL_SETTINGS, gaps)]
+        for method in others
+    ]
+    frame = pd.DataFrame(rows, columns=["setting", "method", "value", "low", "high", "n"])
+    return with_tests(frame, seed_shares(gaps).to_numpy(dtype=float), generator, lower_is_better(metric))
+
+
+def bootstrapped(gaps: "pd.Series[float]", generator: np.random.Generator) -> dict[str, Any]:
+    """The mean of paired differences, its interval and the number of pairs; all settings have equal weight."""
+    estimate = stats.bootstrap_mean(gaps, generator, gaps.index.get_level_values("setting"))
+    return {key: value for key, value in estimate._asdict().items() if key != "level"}
 
 
 def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np.random.Generator) -> pd.DataFrame:
@@ -87,33 +108,59 @@ def per_client(clients: pd.DataFrame, method: str, reference: str, generator: np
     seen = clients[~clients["held_out"].astype(bool)]
     table = seen.pivot_table(index=["setting", "seed", "client"], columns="method", values="accuracy", sort=False)
     check_known("method", [method, reference], table.columns)
-    rows = []
-    for (setting, seed), part in table[[method, reference]].dropna().groupby(level=["setting", "seed"], sort=False):
-        difference = stats.paired_difference(part[method], part[reference], generator)
-        rows.append({"setting": setting, "seed": seed, "method": method, "unit": "client", **difference._asdict()})
-    if not rows:
+    gaps = (table[method] - table[reference]).dropna()
+    if gaps.empty:
         raise RecordError(f"{method} and {reference} share no setting and seed: their clients cannot be compared")
-    return with_verdicts(pd.DataFrame(rows), lower=False)
+    runs = gaps.groupby(level=["setting", "seed"], sort=False)
+    rows = [
+        dict(zip(("setting", "seed"), part.index[0], strict=False))
+        | {"method": method, "unit": "client", **bootstrapped(part, generator)}
+        for _, part in runs
+    ]
+    # Clients of two runs differ: each is a unit of its own run.
+    units = np.where(np.arange(len(rows)) == runs.ngroup().to_numpy()[:, None], gaps.to_numpy()[:, None], np.nan)
+    return with_tests(pd.DataFrame(rows), units, generator, lower=False).drop(columns="seeds")
 
 
-def with_verdicts(frame: pd.DataFrame, lower: bool) -> pd.DataFrame:
-    """The frame with `p_holm`, corrected separately for "all settings", and `verdict`; rows without pairs have no p."""
-    frame = frame.assign(p=frame["p"].where(frame["n"] > 0))
-    corrected = frame.groupby(frame["setting"] == ALL_SETTINGS)["p"].transform(lambda p: stats.holm(p))
+def with_tests(frame: pd.DataFrame, units: Floats, generator: np.random.Generator, lower: bool = False) -> pd.DataFrame:
+    """The frame with the tests of its rows, which are one family.
+
+    `units` [units, rows] are the paired differences per seed. Adds the columns seeds, p, least, p_adjusted and verdict;
+    rows without pairs have no p.
+    """
+    columns = [column[~np.isnan(column)] for column in units.T]
+    counts = [len(column) for column in columns]
+    least = np.array([stats.least_p(count) for count in counts])
+    adjusted = max_t(units, generator)
     gain = -frame["value"] if lower else frame["value"]
-    verdict = np.where(corrected <= ALPHA, np.where(gain > 0, BETTER, WORSE), NOT_SIGNIFICANT)
-    return frame.assign(p_holm=corrected, verdict=verdict)
+    verdict = np.where(adjusted <= ALPHA, np.where(gain > 0, BETTER, WORSE), NOT_SIGNIFICANT)
+    p = [stats.sign_flip(column) if len(column) else np.nan for column in columns]
+    return frame.assign(
+        seeds=counts, p=p, least=least, p_adjusted=adjusted, verdict=np.where(least > ALPHA, UNTESTABLE, verdict)
+    )
 
 
-def reach(n: int, comparisons: int = 1, unit: str = "seed") -> str:
-    """Why `n` pairs cannot give a significant difference, and how many are needed; "" if they can."""
-    least = stats.least_p(n)
-    if least * comparisons <= ALPHA:
+def practical(frame: pd.DataFrame, margin: float, lower: bool = False) -> pd.DataFrame:
+    """The frame of `differences` with `practical`, the verdict against a margin of practical equivalence.
+
+    "better" or "worse": the difference is significant, and its interval lies beyond the margin. "equal": the interval
+    lies within the margin on both sides. Otherwise, and if untestable, "undecided".
+    """
+    gains = -frame[["high", "low"]] if lower else frame[["low", "high"]]
+    low, high = gains.to_numpy().T
+    better, worse = ((frame["verdict"] == verdict).to_numpy() for verdict in (BETTER, WORSE))
+    equal = (low >= -margin) & (high <= margin) & (frame["verdict"] != UNTESTABLE).to_numpy()
+    found = [better & (low > margin), worse & (high < -margin), equal]
+    return frame.assign(practical=np.select(found, [BETTER, WORSE, EQUAL], UNDECIDED))
+
+
+def untestable(seeds: int, unit: str = "seed") -> str:
+    """Why so many seeds cannot give a significant difference, and how many are needed; "" if they can."""
+    least = stats.least_p(seeds)
+    if least <= ALPHA:
         return ""
-    after = f", {min(1.0, least * comparisons):.2g} after Holm correction over {comparisons} comparisons"
-    needed = counted(stats.pairs_needed(comparisons), unit)
-    verb = "reaches" if n == 1 else "reach"
-    return f"{counted(n, unit)} {verb} p = {least:.2g} at best{after * (comparisons > 1)}; {needed} would be needed"
+    needed = counted(stats.pairs_needed(), unit)
+    return f"untestable with {counted(seeds, unit)}: p is at least {least:.2g}; {needed} are needed"
 
 
 def probability_of_improvement(runs: pd.DataFrame, metric: str, method: str, reference: str) -> stats.Estimate:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from fedprompt.results.errors import RecordError
-from fedprompt.results.statistics import inference as stats
+from fedprompt.results.statistics.multiple import max_t
 from fedprompt.results.statistics.pairs import ALPHA, lower_is_better, paired
 
 DIGITS = 12
@@ -15,7 +15,7 @@ REORDERINGS = 2_000
 
 
 class Ranking(NamedTuple):
-    """Average ranks (1 is best), Friedman's p, p of Wilcoxon's test per pair after Holm's correction, and groups.
+    """Average ranks (1 is best), Friedman's p, p of Wilcoxon's test per pair by max-T, and groups.
 
     `cliques` are the largest groups of methods, in order of rank, in which no two differ significantly; `left_out` are
     the methods without a value in some setting.
@@ -46,7 +46,7 @@ def rank(
             f"ranks of {metric} need two methods with a value in every setting: {complete.shape[1]} found"
         )
     ranks = average_ranks(complete, lower_is_better(metric))
-    pairwise = wilcoxon_holm(complete)
+    pairwise = wilcoxon(complete, generator)
     return Ranking(ranks, friedman(complete, generator), pairwise, cliques(ranks, pairwise), len(complete), left_out)
 
 
@@ -67,8 +67,8 @@ def friedman(scores: pd.DataFrame, generator: np.random.Generator) -> float:
     return float(np.mean(spread >= observed - 1e-9))
 
 
-def wilcoxon_holm(scores: pd.DataFrame) -> pd.DataFrame:
-    """p of Wilcoxon's signed-rank test over the rows [methods, methods], Holm-corrected over all pairs of columns.
+def wilcoxon(scores: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    """p of Wilcoxon's signed-rank test over the rows [methods, methods], adjusted by max-T over all pairs of columns.
 
     It is the sign-flip test of signed ranks, exact with ties and with zero differences (Pratt's treatment).
     `scikit_posthocs.critical_difference_diagram` takes it as its `sig_matrix`.
@@ -78,7 +78,7 @@ def wilcoxon_holm(scores: pd.DataFrame) -> pd.DataFrame:
     gaps = np.round(values[:, first] - values[:, second], DIGITS)
     signed = np.sign(gaps) * rankdata(np.abs(gaps), axis=0)
     p = np.ones((values.shape[1], values.shape[1]))
-    p[first, second] = p[second, first] = stats.holm([stats.sign_flip(column) for column in signed.T])
+    p[first, second] = p[second, first] = max_t(signed, generator)
     return pd.DataFrame(p, index=scores.columns, columns=scores.columns)
 
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedprompt.results.statistics import pairs
+from fedprompt.results.statistics import best, pairs
 from fedprompt.results.statistics.inference import reached
+from fedprompt.results.statistics.trivial import FOOTNOTE
 from fedprompt.results.tables.federation import footnotes
 
 PER_RUN = "per run"
@@ -21,14 +22,15 @@ SHOWN = 6
 class Entry(NamedTuple):
     """One place of the table.
 
-    `value` is a number or a word. `bold` marks the best of a column or a significant difference, `tied` an entry that
-    does not differ significantly from the best.
+    `value` is a number or a word. `bold` marks a method that is better than all others, or a significant difference;
+    `tied` one of those that can be the best; `below` a score below `majority`.
     """
 
     value: str
     spread: str = ""
     bold: bool = False
     tied: bool = False
+    below: bool = False
 
 
 class Block(NamedTuple):
@@ -81,11 +83,17 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
 
 
 def legend(frame: pd.DataFrame, bold: str, tied: str) -> list[str]:
-    """The meaning of the marks `bold` and `tied`, as far as the table shows them."""
+    """The meaning of the marks `bold`, `tied` and of a score below `majority`, as far as the table shows them."""
+    entries = [entry for block in blocks(frame) for column in block.columns for entry in column]
     if is_difference(frame):
-        return [f"{bold}: significantly different from {frame.attrs['reference']}, better or worse"]
-    shown = any(entry.tied for block in blocks(frame) for column in block.columns for entry in column)
-    return [f"{bold}: best of its column"] + [f"{tied}: not significantly different from the best"] * shown
+        meanings = {f"{bold}: significantly different from {frame.attrs['reference']}, better or worse": "bold"}
+    else:
+        meanings = {
+            f"{bold}: significantly better than every other method (all pairs)": "bold",
+            f"{tied}: among the best, as no method is significantly better (all pairs)": "tied",
+            FOOTNOTE: "below",
+        }
+    return [meaning for meaning, mark in meanings.items() if any(getattr(entry, mark) for entry in entries)]
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
@@ -118,32 +126,43 @@ def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
     if fewer:
         more = f"; and {len(fewer) - SHOWN} more" * (len(fewer) > SHOWN)
         lines.append("Fewer seeds: " + "; ".join(fewer[:SHOWN]) + more)
-    if most > 1 and len(frame) > 1 and (why := pairs.reach(most, len(frame) - 1)):
-        lines.append(f"No method differs significantly from the best within a setting: {why}")
-    return lines
+    return lines + best_notes(frame)
+
+
+def best_notes(frame: pd.DataFrame) -> list[str]:
+    """How the marks of the best were tested, over which family, and why there may be none."""
+    seeds = pd.DataFrame(frame.xs("seeds", axis=1, level="statistic"))
+    methods_run = int((seeds > 0).any(axis=1).sum())
+    settings = sum(name not in (pairs.ALL_SETTINGS, PER_RUN) for name in frame.columns.unique("setting"))
+    if methods_run < 2:
+        return []
+    within = seeds.drop(columns=pairs.ALL_SETTINGS, level="setting", errors="ignore")
+    marks = frame.loc[:, frame.columns.get_level_values("statistic") == "mark"].to_numpy()
+    marked = bool((marks == best.BEHIND).any())
+    if not marked and (why := pairs.untestable(int(within.to_numpy().max()))):
+        return [f"No method can be called the best; {why}"]
+    family = f"all pairs of {methods_run} methods" + f" in {settings} settings and their mean" * (settings > 1)
+    count = best.comparisons(methods_run, settings)
+    return [
+        f"Tested for each metric: {family} ({pairs.counted(count, 'comparison')}; max-T by sign flips, family-wise "
+        "error 5 %)",
+        "A column in which no method is marked as best or among the best has no significant difference",
+    ]
 
 
 def _difference_notes(frame: pd.DataFrame) -> list[str]:
-    counts = pd.DataFrame(frame.xs("n", axis=1, level="statistic"))
-    within = counts.drop(columns=pairs.ALL_SETTINGS, level="setting", errors="ignore")
-    metrics = len(frame.columns.unique("metric"))
-    most, tests = int(within.to_numpy().max()), within.size // metrics
+    counts = pd.DataFrame(frame.xs("seeds", axis=1, level="statistic"))
+    settings = frame.columns.unique("setting")
+    most, tests = int(counts.to_numpy().max()), len(frame) * len(settings)
+    mean = f"; {pairs.ALL_SETTINGS}: mean over settings" * (pairs.ALL_SETTINGS in settings)
     lines = [
         f"Differences to {frame.attrs['reference']} in percentage points (costs in their units), paired by setting and "
-        f"seed; sign-flip tests, Holm-corrected over the {tests} comparisons of a metric; bootstrap intervals of "
-        f"{100 * reached(most):.3g} %"
+        f"seed{mean}",
     ]
-    if most and (why := pairs.reach(most, tests)):
-        lines.append(f"No difference is significant within a setting: {why}")
-    if pairs.ALL_SETTINGS in frame.columns.unique("setting"):
-        most_pairs = int(counts[pairs.ALL_SETTINGS].to_numpy().max())
-        lines.append(
-            f"{pairs.ALL_SETTINGS}: mean over settings, Holm-corrected over {pairs.counted(len(frame), 'method')}, "
-            "one pair per setting and seed"
-        )
-        if most_pairs and (why := pairs.reach(most_pairs, len(frame), "pair")):
-            lines.append(f"No difference is significant over all settings: {why}")
-    return lines
+    if why := pairs.untestable(most):
+        return [*lines, f"No difference is tested; {why}; bootstrap intervals of {100 * reached(most):.3g} %"]
+    tested = f"Tested for each metric: {pairs.counted(tests, 'comparison')} with {frame.attrs['reference']} (max-T by "
+    return [*lines, f"{tested}sign flips, family-wise error 5 %); bootstrap intervals of {100 * reached(most):.3g} %"]
 
 
 def _number(value: float, in_percent: bool) -> str:
@@ -173,20 +192,18 @@ def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
     means, in_percent = statistics["mean"], pairs.is_accuracy(metric)
     if "seeds" not in statistics:
         return [Entry("-" if pd.isna(mean) else _number(mean, in_percent)) for mean in means]
-    best = means.min() if pairs.lower_is_better(metric) else means.max()
-    # If no p can be significant, every entry would be marked: a note says it once instead.
-    significance_possible = any(statistics["p_best"] <= pairs.ALPHA) or not pairs.reach(
-        int(statistics["seeds"].max()), max(1, int(statistics["p_best"].notna().sum()))
-    )
+    empty = [None] * len(means)
+    marked, below = (statistics.get(name, pd.Series(empty, means.index)) for name in ("mark", "below_majority"))
+    excluded = (marked == best.BEHIND).any()  # if none is, all would be marked
     entries = []
-    for row in statistics.to_dict("records"):
+    for row, mark, is_below in zip(statistics.to_dict("records"), marked, below, strict=True):
         if pd.isna(row["mean"]):
             entries.append(Entry("n/a" if row["seeds"] else "failed" if row["failed"] else "-"))
         else:
-            is_best = math.isclose(row["mean"], best)
-            tied = significance_possible and not is_best and row["p_best"] > pairs.ALPHA
             spread = _spread(row.get("std", math.nan), in_percent)
-            entries.append(Entry(_number(row["mean"], in_percent), spread, is_best, bool(tied)))
+            tied = bool(excluded and mark == best.AMONG_BEST)
+            shown = _number(row["mean"], in_percent)
+            entries.append(Entry(shown, spread, mark == best.BEST, tied, is_below is True))
     return entries
 
 
@@ -207,5 +224,6 @@ def _difference_column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
         low, high = (_number(row[bound], in_percent) for bound in ("low", "high"))
         spread = "" if pd.isna(row["low"]) else f"[{low}, {high}]"
         sign = "+" * (row["value"] > 0)
-        entries.append(Entry(sign + _number(row["value"], in_percent), spread, row["verdict"] != pairs.NOT_SIGNIFICANT))
+        significant = row["verdict"] in (pairs.BETTER, pairs.WORSE)
+        entries.append(Entry(sign + _number(row["value"], in_percent), spread, significant))
     return entries

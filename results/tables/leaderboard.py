@@ -1,47 +1,61 @@
 """Tidy frame -> tables: methods by settings and metrics, as means or as differences to a reference."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
 import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.statistics import inference as stats
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, check_metrics, differences, lower_is_better, paired
+from fedprompt.results.statistics.best import marks
+from fedprompt.results.statistics.pairs import (
+    ALL_SETTINGS,
+    check_metrics,
+    differences,
+    is_accuracy,
+    lower_is_better,
+    paired,
+)
 from fedprompt.results.statistics.summary import finished, ranking
+from fedprompt.results.statistics.trivial import below_majority
 from fedprompt.results.tables.entries import PER_RUN
 from fedprompt.results.tables.federation import realised
 from fedprompt.results.tables.render import render
 
 __all__ = ["COSTS", "METRICS", "PER_RUN", "by_family", "difference_table", "leaderboard", "render", "with_prior"]
 
-METRICS = ("seen.mean", "seen.worst", "held_out.mean", "prior.seen.mean")
+METRICS = ("seen.mean", "trained.mean", "seen.worst", "held_out.mean", "personalised.mean", "prior.seen.mean")
+"""What tables show by default."""
 COSTS = ("upload_mb", "seconds")
 
 
 def leaderboard(
-    frame: pd.DataFrame, metrics: Sequence[str] = METRICS, generator: np.random.Generator | None = None
+    frame: pd.DataFrame, metrics: Sequence[str] | None = None, generator: np.random.Generator | None = None
 ) -> pd.DataFrame:
     """One row per method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
     The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds), `p_best`
-    (of the paired difference to the best of the column, Holm-corrected over the column), and the numbers of `seeds` and
-    of `failed` runs. Both are 0 if the method was not run; a metric that does not apply has seeds but no mean. The
-    setting "all settings" has the first metric's mean over settings (NaN if one is missing), tested on the pairs of
-    all; "per run" has the mean upload and wall-clock time. Raises RecordError for an unknown metric.
+    and `mark` (from tests of all pairs of methods, see `statistics.best.marks`), `below_majority` (see
+    `statistics.trivial`), and the numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a
+    metric that does not apply has seeds but no mean. The setting "all settings" has the first metric's mean over
+    settings (NaN if one is missing); "per run" has the mean upload and wall-clock time. Raises RecordError for an
+    unknown metric. `metrics` are by default those of `METRICS` that any run has.
     """
+    metrics = default_metrics(frame) if metrics is None else metrics
     check_metrics(frame, metrics)
     generator = generator or np.random.default_rng(0)
     done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
+    marked = {metric: _marks(frame, metric, generator) for metric in metrics}
     for setting in settings:
         for metric in metrics:
-            summary = _summary(frame[frame["setting"] == setting], metric, generator)
+            summary = _summary(frame[frame["setting"] == setting], metric, generator) | marked[metric].get(setting, {})
             columns |= {(setting, metric, name): values for name, values in summary.items()}
     done_settings = done.groupby("method")["setting"].nunique()
     complete = frame[frame["method"].isin(done_settings.index[done_settings == len(settings)])]
     if len(settings) > 1 and not complete.empty:
-        summary = _summary(complete, metrics[0], generator)
+        summary = _summary(complete, metrics[0], generator) | marked[metrics[0]].get(ALL_SETTINGS, {})
         columns |= {(ALL_SETTINGS, metrics[0], name): values for name, values in summary.items() if name != "std"}
     for cost in COSTS:
         if cost not in metrics:
@@ -52,6 +66,11 @@ def leaderboard(
     table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
     table.attrs |= {"trials": _trials(frame), "federation": realised(done)}
     return table
+
+
+def default_metrics(frame: pd.DataFrame) -> list[str]:
+    """Those of `METRICS` that any run has: records of version 0.2 lack some. Always the first."""
+    return [name for place, name in enumerate(METRICS) if place == 0 or (name in frame and frame[name].notna().any())]
 
 
 def _trials(frame: pd.DataFrame) -> dict[str, int]:
@@ -72,7 +91,8 @@ def difference_table(
     generator = generator or np.random.default_rng(0)
     parts = {}
     for metric in metrics:
-        rows = differences(frame, metric, reference, generator)
+        # The same draws for every metric: p does not depend on the other metrics of the table.
+        rows = differences(frame, metric, reference, deepcopy(generator))
         for setting, part in rows.groupby("setting", sort=False):
             if setting != ALL_SETTINGS or frame["setting"].nunique() > 1:
                 parts[str(setting), metric] = part.set_index("method").drop(columns="setting")
@@ -127,23 +147,27 @@ def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -
         "std": groups[metric].std(),
         "low": low,
         "high": high,
-        "p_best": _p_against_best(frame, metric, mean.dropna()),
+        **_below_majority(mean, metric),
         "seeds": groups.size(),
         "failed": frame[frame["status"] == "failed"].groupby("method").size(),
     }
 
 
-def _p_against_best(frame: pd.DataFrame, metric: str, means: "pd.Series[float]") -> "pd.Series[float]":
-    if means.empty:
-        return pd.Series(dtype=float)
-    best = means.idxmin() if lower_is_better(metric) else means.idxmax()
-    table = paired(frame, metric)
-    p = {}
-    for name in means.index.drop([best]):
-        both = table[[best, name]].dropna()
-        gaps = stats.setting_weighted(both[best] - both[name], both.index.get_level_values("setting"))
-        p[name] = stats.sign_flip(gaps) if len(gaps) else np.nan
-    return pd.Series(stats.holm(list(p.values())), index=list(p), dtype=float)
+def _below_majority(means: "pd.Series[float]", metric: str) -> dict[str, pd.Series]:
+    if means.empty or not is_accuracy(metric) or lower_is_better(metric):
+        return {}
+    column = means.rename_axis("method").reset_index(name="mean").assign(setting="")
+    return {"below_majority": below_majority(column).set_axis(means.index)}
+
+
+def _marks(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -> dict[str, dict[str, pd.Series]]:
+    """`p_best` and `mark` of each setting by method."""
+    done = frame[frame["status"] == "done"].dropna(subset=[metric])
+    if done["method"].nunique() < 2:
+        return {}
+    found = marks(paired(done, metric), lower_is_better(metric), deepcopy(generator))
+    parts = {str(setting): part.droplevel("setting") for setting, part in found.groupby(level="setting")}
+    return {setting: {name: part[name] for name in ("p_best", "mark")} for setting, part in parts.items()}
 
 
 def _order(frame: pd.DataFrame, metric: str) -> list[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fedprompt.results.errors import check_known
 from fedprompt.results.statistics.pairs import ALL_SETTINGS
+from fedprompt.results.statistics.trivial import BELOW
 from fedprompt.results.tables import federation
 from fedprompt.results.tables.entries import (
     PER_RUN,
@@ -28,8 +29,8 @@ def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
     """A table of `leaderboard` or `difference_table` as text.
 
     Formats "text" (at most `width` characters wide, if a single setting fits), "md" and "latex" show percent, mark the
-    best of each column and end with notes. "csv" and "json" contain the unrounded numbers, one row per method, setting
-    and metric. Raises RecordError for an unknown format.
+    best methods of each column and end with notes. "csv" and "json" contain the unrounded numbers, one row per method,
+    setting and metric. Raises RecordError for an unknown format.
     """
     writers: dict[str, Callable[[pd.DataFrame], str]] = {
         "text": partial(_text, width=width),
@@ -80,15 +81,23 @@ def _lines(block: Block, gap: int) -> list[str]:
     """The lines of a setting, aligned and of equal width: its name, its headings, its rows."""
     columns = []
     for name, column in zip(block.headings, block.columns, strict=True):
-        # The mark replaces the space before the spread, so it needs no width.
+        # A mark replaces the space before the spread, so it needs no width.
         spread = max(len(entry.spread) for entry in column)
-        marks = ["*" if entry.bold else TIED if entry.tied else " " for entry in column]
-        shown = [entry.value + mark + entry.spread.ljust(spread) for entry, mark in zip(column, marks, strict=True)]
+        marks = [_marks(entry) for entry in column]
+        width = max(1, *map(len, marks))
+        shown = [
+            entry.value + mark.ljust(width) + entry.spread.ljust(spread)
+            for entry, mark in zip(column, marks, strict=True)
+        ]
         size = max(len(name), *(len(entry.rstrip()) for entry in shown))
         columns.append([" " * gap + entry[:size].rjust(size) for entry in [name, *shown]])
     rows = ["".join(row) for row in zip(*columns, strict=True)]
     size = max(len(rows[0]), gap + len(block.setting))
     return [" " * gap + block.setting.center(size - gap), *(row.rjust(size) for row in rows)]
+
+
+def _marks(entry: Entry, bold: str = "*") -> str:
+    return bold * entry.bold + TIED * entry.tied + BELOW * entry.below
 
 
 def _rows(frame: pd.DataFrame) -> list[tuple[str, str, list[Entry]]]:
@@ -109,8 +118,8 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 
 def _markdown_entry(entry: Entry) -> str:
-    value = f"**{entry.value}**" if entry.bold else entry.value + TIED * entry.tied
-    return f"{value} {entry.spread}".strip()
+    value = f"**{entry.value}**" if entry.bold else entry.value
+    return f"{value}{_marks(entry, '')} {entry.spread}".strip()
 
 
 def _latex(frame: pd.DataFrame) -> str:
@@ -151,14 +160,15 @@ def _latex(frame: pd.DataFrame) -> str:
 
 
 def _latex_entry(entry: Entry) -> str:
-    dagger = r"\textsuperscript{\dag}" * entry.tied
-    value = rf"\textbf{{{entry.value}}}" if entry.bold else _escaped(entry.value) + dagger
-    return f"{value} {_escaped(entry.spread)}".strip()
+    marks = _escaped(_marks(entry, ""))
+    marks = rf"\textsuperscript{{{marks}}}" if marks else ""
+    value = rf"\textbf{{{entry.value}}}" if entry.bold else _escaped(entry.value)
+    return f"{value}{marks} {_escaped(entry.spread)}".strip()
 
 
 def _escaped(plain: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    special |= {TIED: r"\dag{}", **{character: "\\" + character for character in "&%$#_{}"}}
+    special |= {TIED: r"\dag{}", BELOW: r"$\downarrow$", **{character: "\\" + character for character in "&%$#_{}"}}
     return "".join(special.get(character, character) for character in plain)
 
 
@@ -167,10 +177,10 @@ def _long(frame: pd.DataFrame) -> pd.DataFrame:
     long = frame.stack(["setting", "metric"], future_stack=True).reset_index()
     names = [*frame.index.names, "setting", "metric"]
     if is_difference(frame):
-        numbers = long[[*names, "value", "low", "high", "n", "p", "least", "p_holm", "verdict"]]
+        numbers = long[[*names, "value", "low", "high", "n", "seeds", "p", "least", "p_adjusted", "verdict"]]
     else:
-        counts = long[["seeds", "failed"]].astype("Int64")
-        numbers = long[[*names, "mean", "std", "low", "high", "p_best"]].join(counts)
+        statistics = [*names, "mean", "std", "low", "high", "p_best", "mark", "below_majority"]
+        numbers = long.reindex(columns=statistics).join(long[["seeds", "failed"]].astype("Int64"))
     return numbers.join(federation.columns(frame, numbers["setting"]))
 
 

@@ -13,6 +13,18 @@ def test_compare_pairs_the_runs_of_two_methods(bench, directory):
     assert (found["unit"], found["differences"][0]["n"]) == ("run", 1)  # the second seed of fedvpt failed
 
 
+def test_compare_names_its_family_and_judges_against_a_margin(bench, directory):
+    assert (
+        "family: this pair, if it was chosen before the runs: 1 comparison in 1 setting"
+        in bench("compare", directory, "head", "fedvpt").out
+    )
+    answer = bench("compare", directory, "head", "fedvpt", "--family", "all", "--margin", "2")
+    assert "family: the 1 comparison of `bench table --metric seen.mean --reference fedvpt`" in answer.out
+    assert "untestable; against the margin: undecided" in answer.out
+    found = json.loads(bench("compare", directory, "head", "fedvpt", "--margin", "2", "--json").out)
+    assert (found["family"], found["margin"], found["differences"][0]["practical"]) == ("pair", 2, "undecided")
+
+
 def test_compare_pairs_clients_within_runs(bench, directory):
     assert "clients paired within one run" in bench("compare", directory, "head", "fedvpt", "--clients").out
     rows = json.loads(bench("compare", directory, "head", "fedvpt", "--clients", "--json").out)
@@ -44,6 +56,9 @@ def test_verify_checks_claims_against_the_runs(bench, directory, tmp_path):
         (["compare", "DIR", "head", "fedvp"], "fedvpt"),
         (["compare", "DIR", "head", "--published"], "head"),
         (["compare", "DIR", "head", "fedvpt", "--metric", "seen.best"], "seen.best"),
+        (["compare", "DIR", "head", "fedvpt", "--family", "both"], "both"),
+        (["compare", "DIR", "head", "fedvpt", "--margin", "-1"], "--margin"),
+        (["compare", "DIR", "head", "fedvpt", "--clients", "--margin", "1"], "--margin"),
         (["compare", "absent", "head", "fedvpt"], "absent"),
         (["verify", "absent"], "absent"),
         (["verify", "DIR", "--claims", "absent.yaml"], "absent.yaml"),

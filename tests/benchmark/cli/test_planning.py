@@ -6,6 +6,7 @@ import pytest
 from fedprompt.benchmark.planning import estimate as estimates
 from fedprompt.benchmark.planning.estimate import Estimate
 from tests.benchmark.conftest import SMALL, Answer, config, refused
+from tests.results.conftest import writer
 
 
 @pytest.fixture
@@ -77,6 +78,27 @@ def test_plan_times_real_steps(bench):
     found = plan(bench, "--methods", "head,local", "--seed", 0)
     assert found["to_run"] == 2
     assert found["seconds"] > 0
+
+
+def test_detect_computes_the_seeds_from_the_records_and_times_nothing(bench, estimated, tmp_path):
+    write = writer(tmp_path)
+    for seed, lead in enumerate((0.1, 0.3)):
+        write("a", seed=seed, seen=0.5 + lead)
+        write("b", seed=seed, seen=0.5)
+    answer = bench("plan", "--detect", "3", "--out", "runs")
+    assert (answer.code, answer.err, estimated) == (0, "", [])
+    assert answer.out.startswith(
+        "seeds to detect 3 points of seen.mean between two methods (power 80%, two-sided 5 %)\n"
+    )
+    found = json.loads(bench("plan", "--detect", "3", "--out", "runs", "--json").out)
+    (row,) = found["settings"]
+    assert (found["points"], row["pairs"]) == (3, 1)
+    assert row["seeds_median"] == row["seeds_worst"] == 177  # statsmodels' TTestPower: 176.35
+
+
+def test_detect_refuses_records_without_a_spread_and_a_difference_of_zero(bench, directory):
+    refused(bench("plan", "--detect", "3", "--out", directory), "two finished seeds in common")
+    refused(bench("plan", "--detect", "0", "--out", directory), "--detect 0")
 
 
 def test_plan_refuses_what_a_sweep_refuses(bench, tmp_path):

@@ -9,6 +9,7 @@ from fedprompt.results.errors import RecordError
 from fedprompt.results.records.frames import load
 from fedprompt.results.report import write as write_report
 from fedprompt.results.report.page import board, build
+from fedprompt.results.tables.leaderboard import leaderboard
 
 SETTING = "digits dirichlet(0.05)"
 
@@ -68,25 +69,42 @@ def test_options_shared_by_runs_are_stored_once(write, runs):
     assert sum(line.startswith("rounds = ") for line in data["pool"]) == 1
 
 
-def test_the_board_marks_the_best_and_methods_not_significantly_different_from_it(write, runs):
+def entries(runs, *methods):
+    """The entries of the only setting, by method."""
+    table = leaderboard(load(runs), ["seen.mean"])
+    return [row[0] for row in board(table, "seen.mean", list(methods), [SETTING])]
+
+
+def test_the_board_marks_methods_that_can_be_the_best_and_scores_below_majority(write, runs):
     for seed in range(6):
         write("a", seed=seed, seen=0.70)
+        write("majority", seed=seed, seen=0.60)
         write("b", seed=seed, seen=0.50)
         write("c", seed=seed, seen=0.70 - 0.02 * (-1) ** seed - 0.001)
     write("d", error="stopped")
-    (a, b, c, d) = (row[0] for row in board(load(runs), "seen.mean", ["a", "b", "c", "d"], [SETTING]))
-    assert (a["best"], a["close"], a["mean"]) == (True, False, 70)
-    assert (b["best"], b["close"]) == (False, True)  # p = 2/2^6, doubled by Holm: .0625
+    a, b, c, d = entries(runs, "a", "b", "c", "d")
+    assert (a["best"], a["close"], a["mean"], a["below"]) == (False, True, 70, False)  # c is not behind
+    assert (b["best"], b["close"], b["below"]) == (False, False, True)
     assert (c["best"], c["close"]) == (False, True)
-    assert (d["mean"], d["failed"], d["seeds"]) == (None, 1, 0)
+    assert (d["mean"], d["failed"], d["seeds"], d["below"]) == (None, 1, 0, False)
+    page = build(runs)
+    assert '50.0<small title="below majority">↓</small>' in page
+    assert "↓: below majority, which predicts each client&#39;s most frequent training class." in page
 
 
-def test_a_significant_difference_is_not_marked_as_close(write, runs):
+def test_the_board_marks_a_method_that_is_better_than_every_other(write, runs):
     for seed in range(6):
         write("a", seed=seed, seen=0.7)
         write("b", seed=seed, seen=0.5)
-    ((_,), (b,)) = board(load(runs), "seen.mean", ["a", "b"], [SETTING])
-    assert not b["close"]  # p = 2/2^6 = .031
+    a, b = entries(runs, "a", "b")
+    assert (a["best"], a["close"], b["close"]) == (True, False, False)  # p = 2/2^6 = .031
+
+
+def test_a_report_of_three_seeds_says_that_they_are_untestable(write, runs):
+    for seed in range(3):
+        write("a", seed=seed, seen=0.7)
+        write("b", seed=seed, seen=0.5)
+    assert "No method can be called the best; untestable with 3 seeds" in build(runs)
 
 
 def test_the_leaderboard_names_tuned_methods_and_their_trials(write, runs):

@@ -34,10 +34,19 @@ def test_all_settings_is_the_mean_over_settings_with_the_pairs_of_all(two_settin
     found = pairs.differences(two_settings, "seen.mean", "bad", generator).set_index("setting")
     assert found["value"].to_dict() == pytest.approx({LOW: 0.07, HIGH: 0.17, pairs.ALL_SETTINGS: 0.12})
     assert found["n"].to_dict() == {LOW: 6, HIGH: 6, pairs.ALL_SETTINGS: 12}
-    assert found.loc[pairs.ALL_SETTINGS, "p"] == 2 / 2**12
-    # Holm over two settings: 2 * 0.03125 for both; over the single row of all settings: no correction.
-    assert found["p_holm"].to_dict() == pytest.approx({LOW: 0.0625, HIGH: 0.0625, pairs.ALL_SETTINGS: 2 / 2**12})
-    assert found["verdict"].to_dict() == {LOW: "not significant", HIGH: "not significant", pairs.ALL_SETTINGS: "better"}
+    # A seed flips in both settings at once: all three p are those of six seeds, and so are the adjusted ones.
+    assert found["seeds"].tolist() == [6, 6, 6]
+    assert found["p"].tolist() == found["p_adjusted"].tolist() == [2 / 2**6] * 3
+    assert found["verdict"].tolist() == ["better"] * 3
+
+
+def test_the_share_of_each_seed_adds_up_to_the_mean_over_settings():
+    index = pd.MultiIndex.from_tuples([("x", 0), ("x", 1), ("y", 0)], names=["setting", "seed"])
+    shares = pairs.seed_shares(pd.DataFrame({"a": [0.2, 0.4, 0.5], "b": [0.2, np.nan, np.nan]}, index))
+    assert shares["x", "a"].tolist() == pytest.approx([0.1, 0.2])
+    # a: 0.3 in x and 0.5 in y; seed 0 gives (0.2 / 2 + 0.5) / 2, seed 1 (0.4 / 2) / 2. b: only in x, with seed 0.
+    assert shares[pairs.ALL_SETTINGS, "a"].tolist() == pytest.approx([0.3, 0.1])
+    assert shares[pairs.ALL_SETTINGS, "b"].tolist() == pytest.approx([0.2, np.nan], nan_ok=True)
 
 
 def test_an_interval_does_not_depend_on_the_other_methods(write, runs):
@@ -63,17 +72,45 @@ def test_methods_without_a_common_seed_are_not_tested(write, runs, generator):
     write("a", seed=0)
     write("b", seed=1)
     row = pairs.differences(load(runs), "seen.mean", "a", generator).iloc[0]
-    assert (row["n"], row["verdict"]) == (0, "not significant")
+    assert (row["n"], row["verdict"]) == (0, "untestable")
     assert np.isnan(row["p"])
 
 
-def test_too_few_pairs_are_reported_with_the_number_needed():
-    assert pairs.reach(3) == "3 seeds reach p = 0.25 at best; 6 seeds would be needed"
-    assert pairs.reach(6) == ""
-    assert pairs.reach(6, 24) == (
-        "6 seeds reach p = 0.031 at best, 0.75 after Holm correction over 24 comparisons; 10 seeds would be needed"
-    )
-    assert pairs.reach(1, unit="pair").startswith("1 pair reaches p = 1 at best")
+def test_too_few_seeds_are_reported_with_the_number_needed():
+    assert pairs.untestable(3) == "untestable with 3 seeds: p is at least 0.25; 6 seeds are needed"
+    assert pairs.untestable(5, "setting").endswith("at least 0.062; 6 settings are needed")
+    assert pairs.untestable(6) == ""
+
+
+def test_three_seeds_are_untestable_in_any_number_of_settings(write, runs, generator):
+    for alpha in (0.05, 0.5, 5.0):
+        for seed in range(3):
+            write("a", alpha, seed, 0.9)
+            write("b", alpha, seed, 0.1)
+    found = pairs.differences(load(runs), "seen.mean", "b", generator)
+    assert found["n"].tolist() == [3, 3, 3, 9]
+    assert set(found["verdict"]) == {"untestable"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "expected"),
+    [
+        (0.011, 0.03, "better", "better"),
+        (0.009, 0.03, "better", "undecided"),  # the interval reaches into the margin
+        (0.011, 0.03, "not significant", "undecided"),  # adjusted p and verdict never contradict each other
+        (-0.03, -0.011, "worse", "worse"),
+        (-0.03, -0.009, "worse", "undecided"),
+        (-0.009, 0.009, "not significant", "equal"),
+        (0.002, 0.009, "better", "equal"),  # significant, but too small to matter
+        (-0.009, 0.009, "untestable", "undecided"),
+        (np.nan, np.nan, "untestable", "undecided"),
+    ],
+)
+def test_a_difference_is_judged_against_the_margin(low, high, verdict, expected):
+    frame = pd.DataFrame({"low": [low], "high": [high], "verdict": [verdict]})
+    assert pairs.practical(frame, 0.01)["practical"].tolist() == [expected]
+    costs = pd.DataFrame({"low": [-high], "high": [-low], "verdict": [verdict]})
+    assert pairs.practical(costs, 0.01, lower=True)["practical"].tolist() == [expected]
 
 
 def test_without_an_effect_at_most_5_percent_of_difference_tables_have_a_significant_row(generator):

@@ -1,12 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-import scikit_posthocs
 import scipy.stats
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.frames import load
-from fedprompt.results.statistics.ranks import average_ranks, cliques, friedman, rank, wilcoxon_holm
+from fedprompt.results.statistics.ranks import average_ranks, cliques, friedman, rank, wilcoxon
 
 
 def test_average_ranks_share_ties_and_put_the_best_first():
@@ -41,31 +40,26 @@ def test_friedman_has_5_percent_false_positives_without_an_effect(generator, mon
     assert rate == pytest.approx(0.05, abs=3 * 0.0069)
 
 
-def test_pairwise_wilcoxon_agrees_with_scikit_posthocs(generator):
-    scores = pd.DataFrame(generator.normal([0, 1, 2], 1, (8, 3)), columns=["c", "a", "b"])
-    expected = scikit_posthocs.posthoc_wilcoxon(scores.to_numpy().T.tolist(), p_adjust="holm").to_numpy()
-    found = wilcoxon_holm(scores)
-    assert list(found.index) == list(found.columns) == ["c", "a", "b"]
-    assert found.to_numpy() == pytest.approx(expected)
-
-
-def test_pairwise_wilcoxon_is_exact_with_ties_and_zeros():
+def test_pairwise_wilcoxon_of_two_methods_is_scipys_even_with_ties_and_zeros(generator):
     scores = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [1.0, 1, 2, 2, 3, 7]})
     expected = scipy.stats.wilcoxon(
         scores["a"], scores["b"], zero_method="pratt", method=scipy.stats.PermutationMethod()
     )
-    assert wilcoxon_holm(scores).loc["a", "b"] == pytest.approx(expected.pvalue)
+    found = wilcoxon(scores, generator)
+    assert found.loc["a", "b"] == found.loc["b", "a"] == pytest.approx(expected.pvalue)
+    assert found.loc["a", "a"] == 1
 
 
 def test_pairwise_wilcoxon_has_at_most_5_percent_families_with_a_false_positive(generator):
     draws = generator.normal(size=(1_000, 10, 4))
-    positives = [wilcoxon_holm(pd.DataFrame(scores)).to_numpy().min() <= 0.05 for scores in draws]
+    positives = [wilcoxon(pd.DataFrame(scores), generator).to_numpy().min() <= 0.05 for scores in draws]
     assert 0 < np.mean(positives) <= 0.05 + 3 * 0.0069
 
 
-def test_two_settings_give_no_significant_pair():
-    pairwise = wilcoxon_holm(pd.DataFrame({"a": [1.0, 2], "b": [3.0, 5], "c": [3.0, 5]}))
-    assert pairwise.to_numpy().min() > 0.25
+def test_five_settings_give_no_significant_pair_and_six_can(generator):
+    scores = pd.DataFrame({"a": range(6), "b": range(3, 9), "c": range(9, 15)}, dtype=float)
+    assert wilcoxon(scores[:5], generator).loc["a", "b"] == 2 / 2**5
+    assert wilcoxon(scores, generator).loc["a", "b"] == 2 / 2**6
 
 
 def test_cliques_are_the_largest_groups_without_a_significant_difference():

@@ -70,4 +70,4 @@ def test_scores_that_do_not_apply_are_shown_as_such(write, runs):
     write("b", metrics={"seen": {"mean": 0.4}, "held_out_adapted": None})
     text = render(leaderboard(load(runs), ["seen.mean", "held_out_adapted.mean", "held_out_unlabelled.mean"]), "text")
     rows = {line.split()[0]: line.split()[1:4] for line in text.splitlines() if line[:1] in ("a", "b")}
-    assert rows == {"a": ["50.0*", "62.5*", "n/a"], "b": ["40.0", "n/a", "n/a"]}
+    assert rows == {"a": ["50.0", "62.5", "n/a"], "b": ["40.0", "n/a", "n/a"]}

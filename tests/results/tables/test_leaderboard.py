@@ -46,7 +46,7 @@ def test_failures_missing_runs_and_metrics_that_do_not_apply_are_distinguished(b
     assert board.loc["a_b&50%", (LOW, "held_out.mean", ["seeds", "failed"])].tolist() == [1, 1]
     words = dict(zip(board.index, [line.split()[1:9] for line in render(board, "text").splitlines()[3:6]], strict=True))
     assert words["zero"] == ["failed"] * 4 + ["-"] * 4
-    assert words["a_b&50%"][:4] == ["90.0*", "10.0*", "n/a", "100.0*"]
+    assert words["a_b&50%"][:4] == ["90.0", "10.0", "n/a", "100.0"]
 
 
 def test_costs_are_means_over_finished_runs(board):
@@ -55,12 +55,12 @@ def test_costs_are_means_over_finished_runs(board):
     assert math.isnan(board.loc["zero", ("per run", "seconds", "mean")])
 
 
-def test_text_shows_percent_spread_and_the_best_of_each_column(board):
+def test_text_shows_percent_and_spread_and_no_best_of_three_seeds(board):
     text = render(board, "text")
     assert "60.0 ±10" in text
-    assert "90.0*" in text
-    assert "80.0*" in text
-    assert "90.0 " not in text
+    assert "90.0 " in text
+    assert "*" not in text
+    assert "†" not in text
 
 
 def test_notes_state_the_seeds_the_gaps_and_the_prior_correction(board):
@@ -74,7 +74,7 @@ def test_notes_state_the_seeds_the_gaps_and_the_prior_correction(board):
 def test_notes_explain_only_what_the_table_shows(write, runs):
     write()
     text = render(leaderboard(load(runs), ["seen.mean"]), "text")
-    assert "1 seed; accuracies in percent\n*: best" in text
+    assert text.endswith("1 seed; accuracies in percent\n")
 
 
 def test_two_settings_of_four_metrics_and_three_seeds_fit_side_by_side_in_100_columns(write, runs):
@@ -97,14 +97,14 @@ def test_lower_is_better_for_the_spread_over_clients(write, runs):
     for method, spread in (("a", 0.1), ("b", 0.3)):
         write(method, metrics={"seen": {"mean": 0.5, "std": spread}})
     rows = render(leaderboard(load(runs), ["seen.std"]), "text").splitlines()[3:5]
-    assert {row.split()[0]: row.split()[1] for row in rows} == {"a": "10.0*", "b": "30.0"}
+    assert {row.split()[0]: row.split()[1] for row in rows} == {"a": "10.0", "b": "30.0"}
 
 
 def test_csv_contains_the_unrounded_numbers(board):
     rows = pd.read_csv(io.StringIO(render(board, "csv"))).set_index(["method", "setting", "metric"])
-    assert list(rows.columns) == ["mean", "std", "low", "high", "p_best", "seeds", "failed"]
+    assert list(rows.columns) == ["mean", "std", "low", "high", "p_best", "mark", "below_majority", "seeds", "failed"]
     assert len(rows) == 3 * (2 * 4 + 1 + 2)
-    for (setting, metric, statistic), column in board.items():
+    for (setting, metric, statistic), column in board.drop(columns=["mark"], level="statistic").items():
         for method, value in column.items():
             assert rows.loc[(method, setting, metric), statistic] == pytest.approx(value, rel=1e-12, nan_ok=True)
 
@@ -119,7 +119,7 @@ def test_json_contains_numbers_and_null(board):
 
 def test_latex_is_escaped_and_balanced(board):
     latex = render(board, "latex")
-    assert r"a\_b\&50\% & \textbf{90.0} & \textbf{10.0} & n/a &" in latex
+    assert r"a\_b\&50\% & 90.0 & 10.0 & n/a &" in latex
     assert r"60.0 $\pm$10" in latex
     rows = latex[latex.index(r"\midrule") : latex.index(r"\bottomrule")].splitlines()[1:]
     assert [row.replace(r"\&", "").count("&") for row in rows] == [11, 11, 11]
@@ -132,13 +132,13 @@ def test_markdown_rows_have_as_many_columns_as_the_heading(write, runs):
     write("a|b")
     lines = render(leaderboard(load(runs)), "md").splitlines()[:3]
     assert [line.replace(r"\|", "").count("|") for line in lines] == [8, 8, 8]
-    assert lines[2].startswith(r"| a\|b | **50.0** |")
+    assert lines[2].startswith(r"| a\|b | 50.0 |")
 
 
 @pytest.fixture
-def sixteen(write, runs):
-    """Sixteen seeds of `first`, of `near`, slightly worse on average, and of `far`, worse by 0.3 in every seed."""
-    for seed in range(16):
+def eight(write, runs):
+    """Eight seeds of `first`, of `near`, slightly worse on average, and of `far`, worse by 0.3 in every seed."""
+    for seed in range(8):
         write("first", 0.05, seed, 0.8, family="global prompts")
         write("near", 0.05, seed, 0.8 + (-1) ** seed * 0.05 - 0.001, family="personal prompts")
         write("far", 0.05, seed, 0.5, family="global prompts")
@@ -148,26 +148,51 @@ def sixteen(write, runs):
 @pytest.mark.parametrize(
     ("kind", "shown"),
     [
-        ("text", ["80.0*", "79.9†", "50.0 "]),
-        ("md", ["**80.0**", "79.9† ±", "| 50.0 ±"]),
-        ("latex", [r"\textbf{80.0}", r"79.9\textsuperscript{\dag}", "& 50.0 "]),
+        ("text", ["80.0†", "79.9†", "50.0 "]),
+        ("md", ["80.0† ±", "79.9† ±", "| 50.0 ±"]),
+        ("latex", [r"80.0\textsuperscript{\dag{}}", r"79.9\textsuperscript{\dag{}}", "& 50.0 "]),
     ],
 )
-def test_the_best_and_what_does_not_differ_significantly_from_it_are_marked(sixteen, kind, shown):
-    text = render(leaderboard(sixteen, ["seen.mean"]), kind)
+def test_methods_that_can_be_the_best_are_marked_and_none_is_called_the_best(eight, kind, shown):
+    text = render(leaderboard(eight, ["seen.mean"]), kind)
     assert [part for part in shown if part not in text] == []
-    assert "not significantly different from the best" in text
-    assert "at best" not in text
+    assert "among the best, as no method is significantly better" in text
+    assert "than every other method" not in text
+    assert "all pairs of 3 methods (3 comparisons; max-T" in text
 
 
-def test_if_no_difference_can_be_significant_a_note_says_so_once_and_nothing_is_marked(board):
+def test_the_star_is_given_to_a_method_that_is_significantly_better_than_every_other(eight):
+    board = leaderboard(eight[eight["method"] != "near"], ["seen.mean"])
+    assert [board.loc[name, (LOW, "seen.mean", "mark")] for name in ("first", "far")] == ["best", "behind"]
+    assert "80.0*" in render(board, "text")
+    assert "| first | **80.0** ±" in render(board, "md")
+    assert "*: significantly better than every other method" in render(board, "text")
+
+
+def test_scores_below_majority_are_marked_in_every_format(write, runs):
+    for method, seen in (("high", 0.7), ("majority", 0.6), ("low", 0.5)):
+        write(method, seen=seen, held_out=0.4)
+    board = leaderboard(load(runs), ["seen.mean", "held_out.mean", "seconds"])
     text = render(board, "text")
-    assert "†" not in text
-    # Two comparisons: Holm doubles 2/2^3; 2/2^7 * 2 = 0.031.
-    assert (
-        "No method differs significantly from the best within a setting: 3 seeds reach p = 0.25 at best, 0.5 after "
-        "Holm correction over 2 comparisons; 7 seeds would be needed"
-    ) in text
+    assert [line.split()[1:3] for line in text.splitlines()[3:6]] == [
+        ["70.0", "40.0"],
+        ["60.0", "40.0"],
+        ["50.0↓", "40.0"],
+    ]
+    assert "↓: below majority" in text
+    assert "| low | 50.0↓ | 40.0 |" in render(board, "md")
+    assert r"50.0\textsuperscript{$\downarrow$}" in render(board, "latex")
+    rows = {(row["method"], row["metric"]): row["below_majority"] for row in json.loads(render(board, "json"))}
+    assert (rows["low", "seen.mean"], rows["high", "seen.mean"], rows["low", "seconds"]) == (True, False, None)
+
+
+def test_without_majority_nothing_is_below_it(eight):
+    assert "↓" not in render(leaderboard(eight, ["seen.mean"]), "text")
+
+
+def test_if_no_difference_can_be_significant_a_note_says_so_once(board):
+    line = "No method can be called the best; untestable with 3 seeds: p is at least 0.25; 6 seeds are needed"
+    assert render(board, "text").count(line) == 1
 
 
 def test_all_settings_show_the_mean_of_methods_that_have_every_setting(board):
@@ -176,12 +201,12 @@ def test_all_settings_show_the_mean_of_methods_that_have_every_setting(board):
     assert math.isnan(column["zero"])
 
 
-def test_the_best_of_a_cost_is_the_lowest(write, runs):
+def test_the_cheapest_comes_first(write, runs):
     write("costly", seconds={"total": 250.0}, communication={"upload_bytes": 5_000_000})
     write("cheap", seconds={"total": 40.0}, communication={"upload_bytes": 7_000})
     text = render(leaderboard(load(runs), ["seconds", "upload_mb"]), "text")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("costly", "cheap"))}
-    assert rows == {"cheap": ["40.0*", "0.00700*"], "costly": ["250", "5.00"]}
+    assert rows == {"cheap": ["40.0", "0.00700"], "costly": ["250", "5.00"]}
     assert [line.split()[0] for line in text.splitlines() if line.startswith(("costly", "cheap"))] == [
         "cheap",
         "costly",
@@ -195,8 +220,8 @@ def test_prior_corrected_logits_have_a_second_row(write, runs):
     assert "+prior: logits" in render(board, "text")
 
 
-def test_rows_are_grouped_by_family_in_order_of_the_best_of_each(sixteen):
-    board = by_family(leaderboard(sixteen, ["seen.mean"]), sixteen)
+def test_rows_are_grouped_by_family_in_order_of_the_best_of_each(eight):
+    board = by_family(leaderboard(eight, ["seen.mean"]), eight)
     lines = render(board, "text").splitlines()[3:8]
     assert [line.split()[0] for line in lines] == ["global", "first", "far", "personal", "near"]
     assert "| *personal prompts* |" in render(board, "md")
@@ -211,8 +236,8 @@ def test_grouping_is_refused_if_no_record_names_a_family(write, runs):
         by_family(leaderboard(frame), frame)
 
 
-def test_differences_to_a_reference_show_sign_interval_and_significance(sixteen):
-    board = difference_table(sixteen, ["seen.mean"], "first")
+def test_differences_to_a_reference_show_sign_interval_and_significance(eight):
+    board = difference_table(eight, ["seen.mean"], "first")
     text = render(board, "text")
     assert "-30.0*[-30.0, -30.0]" in text
     assert "-0.1 [" in text
@@ -221,7 +246,7 @@ def test_differences_to_a_reference_show_sign_interval_and_significance(sixteen)
     assert set(rows) == {"near", "far"}
     assert (rows["far"]["verdict"], rows["near"]["verdict"]) == ("worse", "not significant")
     with pytest.raises(RecordError, match="unknown method 'furst': did you mean 'first'"):
-        difference_table(sixteen, ["seen.mean"], "furst")
+        difference_table(eight, ["seen.mean"], "furst")
 
 
 def test_forty_methods_and_six_settings_stay_within_the_width(write, runs):

@@ -13,8 +13,8 @@ METRICS = {  # the metrics to choose from, with their names in the report
     "trained.mean": "trained clients, mean",
     "seen.worst": "seen clients, worst",
     "held_out.mean": "held-out clients, mean",
-    "personalised.mean": "seen clients after personal training, mean",
-    "held_out_personalised.mean": "held-out clients after personal training, mean",
+    "personalised.mean": "seen clients, personalised, mean",
+    "held_out_personalised.mean": "held-out clients, personalised, mean",
     "prior.seen.mean": "seen clients, mean, prior-corrected",
 }
 MAX_LOG = 3_000  # characters kept of the end of one log

@@ -12,7 +12,7 @@ from fedprompt.results.tables.federation import footnotes
 
 PER_RUN = "per run"
 PRIOR_NOTES = [
-    "+prior: logits / T + log of the client's class prior; one T per run, fitted on the training clients' own data",
+    "+prior: logits / T + log of the client's class prior; T per run, fitted on training clients' data",
 ]
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}

@@ -53,6 +53,7 @@ class Posterior(Method):
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """Log prior plus similarity; classes without a prototype are never predicted."""
-        scores = similarities(batch, self.feature(vit, batch), Prototypes.from_state(state), "centred-cosine", self.tau)
+        known = Prototypes(state["prototypes"], state["known"], state["centre"])
+        scores = similarities(batch, self.feature(vit, batch), known, "centred-cosine", self.tau)
         unknown = torch.where(state["known"] > 0, 0.0, -torch.inf)
         return scores + batch.own(batch.prior.log() + unknown)

@@ -220,9 +220,9 @@ class Evaluator:
                 outcome.images["personal"] += images
                 parts.append(self._predict(self._with_own_data(tasks, held_out=True)))
         scores = joined(parts)
-        for name, group in (("personalised", "seen"), ("held_out_personalised", "held_out")):
-            members = scored.groups[group]
-            outcome.metrics[name] = self._summary(scores.accuracy[members], scores.total[members])
+        summaries = self._summaries(scores.accuracy, scores.total, scored)
+        outcome.metrics["personalised"] = summaries["seen"]
+        outcome.metrics["held_out_personalised"] = summaries["held_out"]
         return scores.accuracy
 
     def _predict(self, tasks: list[ScoringTask], samples: Samples | None = None, correct: bool = False) -> Scores:

@@ -92,12 +92,14 @@ class Scores:
 
 def joined(parts: Sequence[Scores]) -> Scores:
     """The scores of several groups of clients, in their order."""
-    counts = [np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")]
+    right, right_prior, total = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("right", "right_prior", "total")
+    )
     names = dict.fromkeys(name for part in parts for name in part.notes)
     notes = {
         name: np.concatenate([part.notes.get(name, np.zeros(len(part.total))) for part in parts]) for name in names
     }
-    scores = Scores(*counts, notes, losses=sum((part.losses for part in parts), np.zeros(())))
+    scores = Scores(right, right_prior, total, notes, losses=sum((part.losses for part in parts), np.zeros(())))
     for part in parts:
         scores.add_by_class(part.by_class)
     return scores

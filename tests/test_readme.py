@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fedprompt.results import load
+from fedprompt.results.tables.leaderboard import leaderboard, render
+
+PUBLISHED = Path(__file__).parent.parent / "results" / "published"
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 SMALL = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers", "1"]
 
@@ -47,6 +51,13 @@ def test_the_section_on_adding_a_method_works_as_written(tmp_path):
     code, output = bench([*sweep[0], *SMALL], tmp_path)
     assert code == 0, output
     assert "my-method" in output
+
+
+def test_the_table_is_that_of_the_published_runs():
+    """The README's command is a part of the published one: three of its seeds, two of its alphas."""
+    runs = load(PUBLISHED / "embedded-default" / "runs.parquet")
+    runs = runs[runs["seed"].isin((0, 1, 2)) & runs["alpha"].isin((0.05, 0.5))].reset_index(drop=True)
+    assert f"```text\n{render(leaderboard(runs), 'text')}```\n" in README
 
 
 def test_the_first_screen_has_the_two_commands():

@@ -195,3 +195,12 @@ def test_memory_is_measured_with_a_full_batch_even_for_a_small_client(monkeypatc
         task.state.shared["w"] = torch.zeros(toy.CLASSES)
     Executor("fused").train(Recipe("spy", Spy()), context.vit, context.train, tasks, toy.TRAINING)
     assert sizes[0] == toy.TRAINING.batch_size
+
+
+@pytest.mark.parametrize(("halvings", "width"), [(0, 4), (1, 2), (2, 1), (9, 1)])
+def test_every_attempt_that_was_out_of_memory_halves_the_clients_of_a_pass(halvings, width):
+    run = toy.simulator("fedvpt", of=toy.federation(clients=4, held_out=0))
+    executor = Executor("fused", halvings=halvings)
+    train(executor, run)
+    assert executor.width == width
+    assert len(executor.notes) == (halvings > 0)

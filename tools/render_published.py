@@ -127,6 +127,16 @@ class Numbers:
             )
         return "\n".join(lines)
 
+    def below(self, methods: Sequence[str], floor: str, metric: str, alpha: float) -> list[str]:
+        """Those of the methods whose mean is lower than that of `floor`, in the order of their names."""
+        means = self.means(methods, metric, alpha)
+        return sorted(means.index[means < self.mean(floor, metric, alpha)])
+
+    def client_mean(self, method: str, column: str, alpha: float) -> float:
+        """The mean of a column of clients.parquet over the seen clients of all seeds, in percent."""
+        rows = self.per_client(method, alpha)
+        return 100 * float(rows.loc[~rows["held_out"], column].mean())
+
     def _column(self, methods: Sequence[str], metric: str, alpha: float | None) -> "pd.Series[float]":
         """`means` of those of the methods that were run at this alpha."""
         there = self._all if alpha is None else self._all[self._all["alpha"] == alpha]

@@ -17,8 +17,8 @@ SPLITS = {
 }
 MEASURES = {
     "mean": "mean accuracy over clients",
-    "worst": "lowest accuracy of a client",
-    "bottom_decile": "mean accuracy of the lowest tenth of the clients",
+    "worst": "lowest accuracy of a client with at least --min-test test samples",
+    "bottom_decile": "mean accuracy of the lowest tenth of the same clients",
     "std": "standard deviation (population) of the accuracy over clients",
     "pooled": "accuracy over the test samples of all clients",
     "clients": "number of clients scored",

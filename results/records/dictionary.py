@@ -73,6 +73,7 @@ COLUMNS = {
     "never_trained": "share of the seen clients that no round sampled",
     "trials": "values tried before the method's own options were chosen; missing if they were not tuned",
     "backbone_passes": "passes through the whole backbone, in images",
+    "attempts": "times that the run was started, retries included",
     "temperature": "temperature of the logits, fitted by likelihood on the training clients' own data",
     "calibration_bytes": "bytes that travelled to fit the temperature",
     "gpu_peak_bytes": "largest memory in use on the GPU, in bytes",

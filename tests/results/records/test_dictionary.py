@@ -15,7 +15,7 @@ PUBLISHED = Path(__file__).parents[3] / "results" / "published"
         (
             "prior.held_out.worst",
             "runs",
-            "lowest accuracy of a client; held-out clients, which never train, with the log",
+            "lowest accuracy of a client with at least --min-test test samples; held-out clients",
         ),
         ("prior_uncalibrated.seen.mean", "runs", "to the logits as they are"),
         (
@@ -26,7 +26,11 @@ PUBLISHED = Path(__file__).parents[3] / "results" / "published"
         ("config.batch_size", "runs", "option `--batch-size`"),
         ("federation_drift", "runs", "the realised federation, `drift`"),
         ("seconds", "rounds", "wall-clock seconds"),
-        ("seen_worst_prior", "rounds", "lowest accuracy of a client; seen clients, with the log"),
+        (
+            "seen_worst_prior",
+            "rounds",
+            "lowest accuracy of a client with at least --min-test test samples; seen clients",
+        ),
         (
             "held_out_personalised_mean",
             "rounds",

@@ -76,7 +76,13 @@ def build(directory: str | Path) -> str:
     return environment.get_template("page.html.j2").render(
         name=Path(directory).resolve().name,
         sentences=headline(runs),
-        notes=[*best_notes(table), *legend(table, "Bold", "~"), *footnotes(table), *tuning_notes(table)],
+        notes=[
+            *best_notes(table),
+            *legend(table, "Bold", "~"),
+            *table.attrs["exclusions"],
+            *footnotes(table),
+            *tuning_notes(table),
+        ],
         footnote=footnote,
         finished=len(done),
         failed=len(runs) - len(done),

@@ -103,7 +103,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     meanings = WORDS | {"n/a": "n/a: no pair to compare"} if is_difference(frame) else WORDS
     words = {entry.value for block in blocks(frame) for column in block.columns for entry in column}
     lines += ["; ".join(meaning for word, meaning in meanings.items() if word in words)] * bool(words & set(WORDS))
-    lines += footnotes(frame) + tuning_notes(frame)
+    lines += [*frame.attrs.get("exclusions", []), *footnotes(frame), *tuning_notes(frame)]
     corrected = any(metric.startswith(("prior.", "prior_uncalibrated.")) for metric in metrics) or any(
         name.endswith("+prior") for name in methods(frame)
     )

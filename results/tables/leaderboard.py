@@ -20,6 +20,7 @@ from fedprompt.results.statistics.pairs import (
 from fedprompt.results.statistics.summary import finished, ranking
 from fedprompt.results.statistics.trivial import below_majority
 from fedprompt.results.tables.entries import PER_RUN
+from fedprompt.results.tables.exclusions import exclusions
 from fedprompt.results.tables.federation import realised
 from fedprompt.results.tables.render import render
 
@@ -64,7 +65,7 @@ def leaderboard(
     table.columns.names = ["setting", "metric", "statistic"]
     counts = [column for column in table.columns if column[2] in ("seeds", "failed")]
     table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
-    table.attrs |= {"trials": _trials(frame), "federation": realised(done)}
+    table.attrs |= {"trials": _trials(frame), "federation": realised(done), "exclusions": exclusions(done, metrics)}
     return table
 
 

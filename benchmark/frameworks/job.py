@@ -139,6 +139,7 @@ def _our_options(plan: Plan, clients: int, seed: int, data: Path) -> dict[str, A
         "held_out": 0,
         "participation": plan.cohort / clients,
         "eval_every": plan.rounds,
+        "personal_epochs": 0,  # the others train no clients after the last round
         "seeds": [seed],
     }
 

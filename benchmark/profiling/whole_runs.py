@@ -139,7 +139,7 @@ def _measure_scale(method: str, clients: int, rounds: int) -> Scale:
     images = rng.integers(0, 256, (IMAGES, vit.image_size, vit.image_size, 3), np.uint8)
     samples = Samples(images, np.arange(IMAGES) % CLASSES, vit)
     training = LocalTraining(epochs=1, batch_size=16, lr=0.05, momentum=0.9, weight_decay=1e-5)
-    settings = RoundSettings(rounds, COHORT / clients, rounds, training)
+    settings = RoundSettings(rounds, COHORT / clients, rounds, training, personal_epochs=0)
     streams, executor = RandomStreams("made", "iid", 0), Executor("sequential")
     run = Simulator(registry.create(method), vit, samples, samples, _federation(clients), streams, settings, executor)
     run.run()

@@ -43,7 +43,7 @@ def run(
     if not launch.pending:
         print(f"already finished: {place}", file=sys.stderr)
     launch.run(SweepOptions(workers=1, checkpoint_every=checkpoint_every, tracker=tracker), chosen)
-    entry = launch.store.entry(grid[0].run_id) if launch.pending else launch.entries[grid[0].run_id]
+    entry = launch.store.entry(grid[0].run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
         print(json.dumps(entry.result, indent=1))

@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,11 @@ class Entry:
     run_id: str
     status: str
     result: dict[str, Any]
+
+    def cost(self) -> "Entry":
+        """The same run with its configuration and its cost only: thousands of whole records would fill the memory."""
+        parts = {key: self.result[key] for key in ("config", "seconds", "gpu_peak_bytes") if key in self.result}
+        return replace(self, result=parts)
 
 
 class Store:

@@ -22,8 +22,8 @@ class Launch:
 
     def __init__(self, grid: Sequence[RunConfig], store: Store) -> None:
         self.grid, self.store = grid, store
-        entries = {config.run_id: store.entry(config.run_id) for config in grid}
-        self.entries = {run_id: entry for run_id, entry in entries.items() if entry is not None}
+        entries = (store.entry(config.run_id) for config in grid)
+        self.entries = {entry.run_id: entry.cost() for entry in entries if entry is not None}
         done = {run_id for run_id, entry in self.entries.items() if entry.status == "done"}
         self.pending = [config for config in grid if config.run_id not in done]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,13 +66,19 @@ def leaderboard(
     table.columns.names = ["setting", "metric", "statistic"]
     counts = [column for column in table.columns if column[2] in ("seeds", "failed")]
     table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
-    table.attrs |= {"trials": _trials(frame), "federation": realised(done), "exclusions": exclusions(done, metrics)}
+    table.attrs |= _facts(frame, done) | {"exclusions": exclusions(done, metrics)}
     return table
 
 
 def default_metrics(frame: pd.DataFrame) -> list[str]:
     """Those of `METRICS` that any run has: records of version 0.2 lack some. Always the first."""
     return [name for place, name in enumerate(METRICS) if place == 0 or (name in frame and frame[name].notna().any())]
+
+
+def _facts(frame: pd.DataFrame, done: pd.DataFrame) -> dict[str, Any]:
+    """What the notes of a table need to know of its runs."""
+    calibrated = "temperature" in done and bool(done["temperature"].notna().any())
+    return {"trials": _trials(frame), "federation": realised(done), "calibrated": calibrated}
 
 
 def _trials(frame: pd.DataFrame) -> dict[str, int]:
@@ -102,7 +109,7 @@ def difference_table(
     table = pd.concat(ordered, axis=1, names=["setting", "metric", "statistic"])
     table = table.reindex([name for name in _order(frame, metrics[0]) if name != reference])
     table.index.name = "method"
-    table.attrs |= {"reference": reference, "trials": _trials(frame), "federation": realised(finished(frame))}
+    table.attrs |= _facts(frame, finished(frame)) | {"reference": reference}
     return table
 
 

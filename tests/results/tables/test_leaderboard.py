@@ -68,6 +68,12 @@ def test_notes_state_the_seeds_the_gaps_and_the_prior_correction(board):
     assert "3 seeds; accuracies in percent" in text
     assert f"a_b&50% in {LOW}: 1 (1 failed); fedvpt in {HIGH}: 1" in text.replace(f"; a_b&50% in {HIGH}: 1", "")
     assert "-: not run; failed: every run failed; n/a: does not apply" in text
+    assert "+prior: logits + log of the client's class prior, not calibrated (records of version 0.2)" in text
+
+
+def test_the_prior_correction_is_called_calibrated_where_records_have_a_temperature(write, runs):
+    write(temperature=1.5)
+    text = render(leaderboard(load(runs), ["prior.seen.mean"]), "text")
     assert "+prior: logits / T + log of the client's class prior; T per run, fitted on training clients' data" in text
 
 

@@ -105,6 +105,12 @@ class Numbers:
         value, low, high = (_scale(metric) * row[name] for name in ("value", "low", "high"))
         return Difference(value, low, high, row["p"], row["n"])
 
+    def against(self, reference: str, metric: str = "seen.mean") -> "pd.Series[float]":
+        """The p of all methods minus the reference over all settings, adjusted as `bench table --reference` does."""
+        rows = pairs.differences(self.runs, metric, reference, np.random.default_rng(0))
+        overall = pairs.ALL_SETTINGS if self.runs["setting"].nunique() > 1 else self.runs["setting"].iloc[0]
+        return rows[rows["setting"] == overall].set_index("method")["p_adjusted"]
+
     def share(self, a: str, b: str, metric: str = "seen.mean", alpha: float | None = None) -> float:
         """The percentage of pairs in which a has the higher value; ties count half."""
         gaps = self.gaps(a, b, metric, alpha)

@@ -24,6 +24,8 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY = 30.0  # seconds: a shorter run never writes a checkpoint
 MIN_FREE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less free space
 
+COST = ("config", "seconds", "gpu_peak_bytes")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,8 +37,7 @@ class Entry:
 
     def cost(self) -> "Entry":
         """The same run with its configuration and its cost only: thousands of whole records would fill the memory."""
-        parts = {key: self.result[key] for key in ("config", "seconds", "gpu_peak_bytes") if key in self.result}
-        return replace(self, result=parts)
+        return replace(self, result={key: value for key, value in self.result.items() if key in COST})
 
 
 class Store:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 WORST = ("worst", "bottom_decile")
@@ -29,8 +30,9 @@ def _means(runs: pd.DataFrame, column: str, by: list[str]) -> str:
     missing = runs[column] if column.startswith("unscored") else 0
     clients = (runs["seen.clients"].fillna(0) + missing).groupby([runs[name] for name in by], sort=False).mean()
     means = runs.groupby(by, sort=False)[column].mean()
+    left_out = means[means > 0]
+    names = [", ".join(map(str, np.atleast_1d(key))) for key in left_out.index]
     return "; ".join(
-        f"{value:.3g} of {clients[key]:.3g} seen clients ({', '.join([key] if isinstance(key, str) else key)})"
-        for key, value in means.items()
-        if value > 0
+        f"{value:.3g} of {of:.3g} seen clients ({name})"
+        for name, value, of in zip(names, left_out, clients[left_out.index], strict=True)
     )

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from fedprompt.results import clients, load, rounds
+from fedprompt.results import clients, load
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write
 from fedprompt.results.statistics import pairs, summary
@@ -53,10 +53,6 @@ class Numbers:
         self.methods = sorted(set(self.runs["method"]))
         self.alphas = sorted(set(self.runs["alpha"].dropna()))
         self.seeds = sorted(set(self.runs["seed"]))
-
-    @cached_property
-    def _rounds(self) -> pd.DataFrame:
-        return rounds(self.folder)
 
     @cached_property
     def _clients(self) -> pd.DataFrame:
@@ -147,10 +143,6 @@ class Numbers:
         """`means` of those of the methods that were run at this alpha."""
         there = self._all if alpha is None else self._all[self._all["alpha"] == alpha]
         return self.means([name for name in methods if name in set(there["method"])], metric, alpha)
-
-    def per_round(self, method: str, alpha: float | None = None, seed: int | None = None) -> pd.DataFrame:
-        """The rows of rounds.parquet of a method."""
-        return _selected(self._rounds, method, alpha, seed)
 
     def per_client(self, method: str, alpha: float | None = None, seed: int | None = None) -> pd.DataFrame:
         """The rows of clients.parquet of a method."""

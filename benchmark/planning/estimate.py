@@ -116,15 +116,10 @@ def _evaluation_seconds(run: Simulator, images: int) -> float:
 
 
 def _fine_tuning_seconds(run: Simulator, task: ClientTask, training: LocalTraining) -> float:
-    """Seconds of training before scores, in the whole run: the method's own of seen clients, and for personal scores.
-
-    Seen clients fine-tune once more for their validation samples.
-    """
+    """Seconds of training before scores, in the whole run."""
     context, federation, seconds = run.context, run.context.federation, 0.0
-    repeats = _evaluations(context) * (1 + any(len(client.validation) for client in federation.clients))
-    passes = [(run.evaluator.fine_tuning(), federation.seen)] * repeats
-    passes.append((run.evaluator.personal_phase(run.state), np.arange(len(federation.clients))))
-    for phase in dict.fromkeys(phase for phase, _ in passes if phase is not None):
+    passes = run.evaluator.training(run.state)
+    for phase in dict.fromkeys(phase for phase, _ in passes):
         one_epoch = replace(phase, epochs=1)
         task_seconds = _timed(partial(_train, context, task, training, (one_epoch,)))
         sizes = [len(federation.clients[k].train) for other, tuned in passes if other == phase for k in tuned]

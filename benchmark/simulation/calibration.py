@@ -15,7 +15,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.scoring import ScoringTask, Sums, log_prior, passes
+from fedprompt.benchmark.simulation.scoring import ScoringTask, log_prior, passes
 from fedprompt.methods.registry import Recipe
 
 GRID = 2.0 ** (np.arange(-28, 29) / 4)
@@ -42,14 +42,14 @@ def losses(
     """
     total = np.zeros(len(GRID))
 
-    def count(batch: Batch, logits: Tensor) -> Sums:
+    def count(batch: Batch, logits: Tensor, _: list[ScoringTask]) -> np.ndarray:
         prior, rows = batch.own(log_prior(batch.counts, smoothing)), torch.arange(len(logits), device=logits.device)
         loss = [-(logits / t + prior).log_softmax(1)[rows, batch.labels] for t in GRID.tolist()]
-        sums = torch.stack(loss).masked_fill(~batch.mask, 0).double().sum(1)
-        return {"loss": sums.cpu().numpy()}
+        summed: np.ndarray = torch.stack(loss).masked_fill(~batch.mask, 0).double().sum(1).cpu().numpy()
+        return summed
 
-    for _, sums, _ in passes(recipe, vit, samples, tasks, threads, count):
-        total += sums["loss"]
+    for _, summed in passes(recipe, vit, samples, tasks, threads, count):
+        total += summed
     return total
 
 

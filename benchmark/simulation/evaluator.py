@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,16 +71,20 @@ class Evaluator:
             row[f"test_{name}"] = float(sums.sum() / max(1, self.scores.total.sum()))
 
     def groups(self, state: FederationState, number: int) -> Scored:
-        """The clients that can predict after a round: all, or the trained ones where the method has no rule for others.
+        """The clients that can predict after a round, by group.
 
         Groups: `seen`, `trained` (seen clients that a round has sampled, the same for every method) and `held_out`.
         """
-        federation = self.context.federation
-        clients = np.concatenate([federation.seen, federation.held_out])
-        clients = clients if self.context.method.held_out else clients[state.rounds_trained[clients] > 0]
+        federation, clients = self.context.federation, self.able(state)
         seen, sampled = np.isin(clients, federation.seen), np.isin(clients, self.context.sampled(number))
         members = {"seen": seen, "trained": seen & sampled, "held_out": ~seen}
         return Scored(clients, {group: np.flatnonzero(member) for group, member in members.items()})
+
+    def able(self, state: FederationState) -> np.ndarray:
+        """The clients that can predict, seen ones first: only trained ones if the method has no rule for others."""
+        federation = self.context.federation
+        clients = np.concatenate([federation.seen, federation.held_out])
+        return clients if self.context.method.held_out else clients[state.rounds_trained[clients] > 0]
 
     def fine_tuning(self) -> Phase | None:
         """The method's own training before seen clients predict; None without any."""
@@ -93,19 +97,21 @@ class Evaluator:
         names = method.adapted or tuple(state.initial_local) or tuple(state.server.shared)
         return Phase(names, epochs) if names and epochs else None
 
+    def training(self, state: FederationState) -> list[tuple[Phase, np.ndarray]]:
+        """All training before scores in the whole run: each phase with the clients that train it."""
+        context, federation = self.context, self.context.federation
+        again = 1 + any(len(client.validation) for client in federation.clients)  # validation scores tune once more
+        evaluations = len(context.settings.evaluated) if context.trains else 1
+        rounds = [(self.fine_tuning(), federation.seen)] * (evaluations * again)
+        planned = [*rounds, (self.personal_phase(state), np.arange(len(federation.clients)))]
+        return [(phase, clients) for phase, clients in planned if phase is not None]
+
     def training_reads(self, state: FederationState) -> int:
         """Training images that clients read for all evaluations, without datastores."""
-        context, federation = self.context, self.context.federation
-        sizes = np.array([len(client.train) for client in federation.clients])
-        again = 1 + any(len(client.validation) for client in federation.clients)  # validation scores tune once more
-
-        def images(phase: Phase | None, clients: Iterable[int]) -> int:
-            return sum(context.settings.training.images([phase], sizes[client]) for client in clients) if phase else 0
-
-        evaluations = len(context.settings.evaluated) if context.trains else 1
-        tuning = images(self.fine_tuning(), federation.seen) * evaluations * again
-        calibration = int(sizes[context.sampled(context.settings.rounds)].sum())
-        return tuning + images(self.personal_phase(state), range(len(sizes))) + calibration
+        training, clients = self.context.settings.training, self.context.federation.clients
+        calibration = sum(len(clients[k].train) for k in self.context.sampled(self.context.settings.rounds))
+        phases = self.training(state)
+        return calibration + sum(training.images([phase], len(clients[k].train)) for phase, own in phases for k in own)
 
     def predicts_with(self, state: FederationState) -> dict[str, str]:
         """What each kind of score is computed with, in words."""
@@ -159,7 +165,7 @@ class Evaluator:
             part: Which of the clients' rows to score.
         """
         vit, parts = self.context.vit, []
-        for group in _few(clients):
+        for group in _in_groups(clients):
             tasks = self.tasks(state, group, part=part)
             with outcome.counted(vit, "fine_tuning"):
                 tuned, images = self.tuned([task for task in tasks if not task.held_out], fine_tuning)
@@ -176,7 +182,7 @@ class Evaluator:
     def _variants(self, state: FederationState, outcome: Outcome) -> Metrics:
         """Scores of held-out clients without labels, and of validation samples."""
         context, metrics = self.context, Metrics()
-        able = self.groups(state, 0).clients
+        able = self.able(state)
         held_out = able[np.isin(able, context.federation.held_out)]
         if context.method.uses_prior and len(held_out):
             with outcome.counted(context.vit, "evaluate"):
@@ -215,7 +221,7 @@ class Evaluator:
         if not self.context.settings.personal_epochs:
             return np.full(len(scored.clients), np.nan)
         with outcome.counted(self.context.vit, "personal"):
-            for group in _few(scored.clients):
+            for group in _in_groups(scored.clients):
                 tasks, images = self.tuned(self.tasks(state, group), phase)
                 outcome.images["personal"] += images
                 parts.append(self._predict(self._with_own_data(tasks, held_out=True)))
@@ -312,7 +318,7 @@ def _epochs(number: int | None) -> str:
     return f"{number} epoch" if number == 1 else f"{number} epochs"
 
 
-def _few(clients: np.ndarray) -> list[np.ndarray]:
+def _in_groups(clients: np.ndarray) -> list[np.ndarray]:
     """The clients in groups of `CLIENTS_AT_ONCE`; one empty group without any."""
     return np.split(clients, range(CLIENTS_AT_ONCE, len(clients), CLIENTS_AT_ONCE))
 

@@ -7,6 +7,7 @@ is scored at all temperatures of a grid at once.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from fedprompt.methods.base import State
 from fedprompt.methods.registry import Recipe
 
 Sums = dict[str, np.ndarray]
+T = TypeVar("T")
 MOST_CLASSES = 200
 """Data sets with more classes get no table by true class: it would put C x C numbers into every record."""
 
@@ -131,13 +133,13 @@ def score(
     total = np.array([len(task.rows) for task in tasks], dtype=np.int64)
     scores = Scores(np.zeros(len(tasks)), np.zeros((len(tasks), len(temperatures))), total)
 
-    def count_pass(batch: Batch, logits: Tensor) -> Sums:
+    def count_pass(batch: Batch, logits: Tensor, own: list[ScoringTask]) -> tuple[Sums, Sums]:
         prior = batch.own(log_prior(batch.counts, smoothing))
         corrected = [logits / temperature + prior for temperature in temperatures]
         right = torch.stack([values.argmax(1) == batch.labels for values in (logits, *corrected)], 1)
-        return _client_sums(batch, {"right": right.float(), **batch.notes})
+        return _client_sums(batch, {"right": right.float(), **batch.notes}), _sums_by_class(batch, own)
 
-    for members, sums, by_class in passes(recipe, vit, samples, tasks, threads, count_pass):
+    for members, (sums, by_class) in passes(recipe, vit, samples, tasks, threads, count_pass):
         right = sums.pop("right")
         np.add.at(scores.right, members, right[:, 0])
         np.add.at(scores.right_prior, members, right[:, 1:])
@@ -153,16 +155,17 @@ def passes(
     samples: Samples,
     tasks: Sequence[ScoringTask],
     threads: int,
-    count: Callable[[Batch, Tensor], Sums],
-) -> Iterator[tuple[list[int], Sums, Sums]]:
+    count: Callable[[Batch, Tensor, list[ScoringTask]], T],
+) -> Iterator[tuple[list[int], T]]:
     """Predicts every client's rows, pass by pass, in a fixed order.
 
     Yields:
-        Positions of the tasks in a pass, what `count` returns for its batch and logits, and sums by true class.
+        Positions of the tasks in a pass, and what `count` returns for its batch, logits and tasks.
     """
 
     @torch.no_grad()  # gradient mode is per thread
-    def one_pass(group: tuple[list[int], list[np.ndarray]]) -> tuple[list[int], Sums, Sums]:
+    def one_pass(group: tuple[list[int], list[np.ndarray]]) -> tuple[list[int], T]:
+        """One pass of the generator."""
         members, rows = group
         own = [tasks[i] for i in members]
         clients = Clients.of(np.stack([task.counts for task in own]), vit.device)
@@ -170,7 +173,7 @@ def passes(
         batch = Batch(samples, rows, clients)
         with vit.counting(batch):
             logits = recipe.method.logits(vit, batch, state)
-        return members, count(batch, logits), _sums_by_class(batch, own)
+        return members, count(batch, logits, own)
 
     groups = group_rows([task.rows for task in tasks], rows_per_pass(vit.device.type, vit.tokens))
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

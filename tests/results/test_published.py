@@ -1,5 +1,6 @@
 """The READMEs of published tables say what their tables say."""
 
+import numpy as np
 import pytest
 
 from fedprompt.results.errors import RecordError
@@ -76,8 +77,28 @@ def test_a_table_has_the_best_method_first_and_marks_missing_values(n):
     assert n.table(["upload_mb"]).splitlines()[2:] == ["| a | 2.5 |", "| b | 2.5 |"]
 
 
+def test_methods_below_a_floor_have_a_lower_mean_and_come_by_name(n):
+    assert n.below(["b", "a"], "a", "seen.mean", 0.05) == ["b"]  # 55 and 60
+    assert n.below(["b", "a"], "b", "seen.mean", 0.05) == []
+    assert n.below(["b", "a"], "a+prior", "seen.mean", 5) == ["a", "b"]  # 60 and 80, below 90
+
+
+def test_a_mean_of_clients_is_that_of_the_seen_ones_in_percent(n):
+    rows = n.per_client("a", alpha=5)
+    seen = [value for value, held_out in zip(rows["accuracy"], rows["held_out"], strict=True) if not held_out]
+    assert 0 < len(seen) < len(rows)
+    assert n.client_mean("a", "accuracy", 5) == pytest.approx(100 * np.nanmean(seen))
+
+
+def test_p_against_a_reference_is_that_of_the_mean_over_settings(write, runs, tmp_path):
+    for seed in range(6):
+        write(method="a", alpha=0.05, seed=seed, seen=0.5 + 0.01 * seed)
+        write(method="b", alpha=0.05, seed=seed, seen=0.4)
+    export_folder(runs, tmp_path / "published")
+    assert Numbers(tmp_path / "published").against("b").to_dict() == {"a": 2 / 64}  # all six seeds favour a
+
+
 def test_rows_of_rounds_and_clients_are_those_of_the_selected_runs(n):
-    assert n.per_round("a", alpha=5)["seen_mean"].iloc[-1] == 0.8
     assert n.per_client("b", seed=1).query("rounds_trained == 0 and not held_out")["client"].tolist() == [2]
     assert n.has("rounds")
     assert not n.has("held_out_adapted.mean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedprompt.methods import Backbone, Batch, Phase, State, Streams, hyperparameter, register
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, PersonalModel
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import Tensor, functional, torch
+from fedprompt.methods.lazy import Tensor, torch
 
 SHRINKAGE = 0.02  # weight of alpha in its own gradient, as in the official code
 
@@ -59,11 +59,11 @@ class APFL(PersonalModel, FedVPT):
         """Cross-entropy of the averaged model plus that of the mixture, with the averaged model fixed in the latter."""
         averaged = self.global_logits(vit, batch, state)
         mixed = self.mixed(vit, batch, state, averaged.detach())
-        loss = functional.cross_entropy(mixed, batch.labels, reduction="none")
+        loss = batch.cross_entropy(mixed)
         if batch.phase is not None and batch.phase.trains == ("alpha",):
             return loss + batch.own(SHRINKAGE / 2 * state["alpha"].square())
         if averaged.requires_grad:
-            loss = loss + functional.cross_entropy(averaged, batch.labels, reduction="none")
+            loss = loss + batch.cross_entropy(averaged)
         return loss
 
     def after_batch(self, state: State) -> State:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, dataclass_transform
 
-from fedprompt.methods.lazy import Generator, Tensor, functional, torch
+from fedprompt.methods.lazy import Generator, Tensor, torch
 
 State = dict[str, Tensor]
 """Tensors by name."""
@@ -96,6 +96,9 @@ class Batch(Protocol):
 
     def held(self, value: Tensor) -> Tensor:
         """[K, C] -> [K, M]: the entries of each client's classes, padded with zeros; without labels, of all classes."""
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Cross-entropy [B] of logits [B, C] with the labels. Use it in `loss`: loss plug-ins act here."""
 
     def class_sums(self, values: Tensor) -> Tensor:
         """Sums [B, D] over samples, per client and class of that client: [K, M, D]."""
@@ -254,7 +257,7 @@ class Method(Configured):
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """Training loss [B] per row. Default: cross-entropy."""
-        return functional.cross_entropy(self.logits(vit, batch, state), batch.labels, reduction="none")
+        return batch.cross_entropy(self.logits(vit, batch, state))
 
     def adjust_gradients(self, gradients: State, received: State) -> State:
         """The gradients [K, ...] for the optimiser, from those of the loss and the tensors `received` this round."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedprompt.methods import Backbone, Batch, Phase, State, hyperparameter, register
 from fedprompt.methods.components.personal_model import GLOBAL, PERSONAL, PersonalModel, squared_distance
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import Tensor, functional
+from fedprompt.methods.lazy import Tensor
 
 
 @register(
@@ -41,5 +41,5 @@ class Ditto(PersonalModel, FedVPT):
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         if batch.phase is not None and batch.phase.trains == GLOBAL:
-            return functional.cross_entropy(self.global_logits(vit, batch, state), batch.labels, reduction="none")
+            return batch.cross_entropy(self.global_logits(vit, batch, state))
         return super().loss(vit, batch, state) + batch.own(self.strength / 2 * squared_distance(state))

@@ -13,7 +13,7 @@ from fedprompt.methods.components.prompts import (
     select_top,
     vpt_uniform,
 )
-from fedprompt.methods.lazy import Tensor, functional
+from fedprompt.methods.lazy import Tensor
 
 
 @register(
@@ -68,7 +68,7 @@ class FedL2P(Method):
         scores = self.similarity(vit, batch, state)
         logits = self._logits(vit, batch, state, scores)
         pulled = scores.topk(self.chosen).values.sum(1)
-        return functional.cross_entropy(logits, batch.labels, reduction="none") - self.pull * pulled
+        return batch.cross_entropy(logits) - self.pull * pulled
 
     def _logits(self, vit: Backbone, batch: Batch, state: State, scores: Tensor) -> Tensor:
         prompts = select_top(batch, scores, state["pool"], self.chosen).flatten(1, 2)

@@ -6,7 +6,7 @@ from fedprompt.methods import Backbone, Batch, Phase, State, Streams, Uploads, h
 from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import Tensor, functional, torch
+from fedprompt.methods.lazy import Tensor, torch
 
 HEAD = ("head.weight", "head.bias")
 
@@ -55,7 +55,7 @@ class FedPAC(FedVPT):
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
-        loss = functional.cross_entropy(classify(batch, z, state), batch.labels, reduction="none")
+        loss = batch.cross_entropy(classify(batch, z, state))
         if batch.phase is not None and batch.phase.trains == HEAD:
             return loss
         return loss + self.pull * prototypes.squared_error(batch, z, state)

@@ -7,7 +7,7 @@ from typing import Literal
 from fedprompt.methods import Backbone, Batch, State, Streams, Uploads, hyperparameter, register
 from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompts import classify, vpt_uniform
-from fedprompt.methods.lazy import Tensor, functional
+from fedprompt.methods.lazy import Tensor
 from fedprompt.methods.local import Local
 
 
@@ -60,7 +60,7 @@ class FedProto(Local):
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         z = self.feature(vit, batch, state)
-        loss = functional.cross_entropy(classify(batch, z, state), batch.labels, reduction="none")
+        loss = batch.cross_entropy(classify(batch, z, state))
         return loss + self.pull * prototypes.squared_error(batch, z, state)
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedprompt.methods import Backbone, Batch, State, Streams, hyperparameter, register
 from fedprompt.methods.components.prompts import classify
 from fedprompt.methods.fedvpt import FedVPT
-from fedprompt.methods.lazy import Tensor, functional, torch
+from fedprompt.methods.lazy import Tensor, torch
 
 
 @register(
@@ -59,11 +59,11 @@ class FedRoD(FedVPT):
         z = self.feature(vit, batch, state)
         generic = classify(batch, z, state)
         share = torch.full_like(batch.prior, self.gamma).xlogy(batch.prior)  # 0 log 0 = 0; absent classes: -inf
-        loss = functional.cross_entropy(generic + batch.own(share), batch.labels, reduction="none")
+        loss = batch.cross_entropy(generic + batch.own(share))
         if not self.personal:
             return loss
         both = generic.detach() + personal_logits(batch, z.detach(), state)
-        return loss + functional.cross_entropy(both, batch.labels, reduction="none")
+        return loss + batch.cross_entropy(both)
 
 
 def personal_logits(batch: Batch, z: Tensor, state: State) -> Tensor:

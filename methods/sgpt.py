@@ -103,7 +103,7 @@ class SGPT(Method):
         chosen = self.assign_groups(vit, batch, state)
         logits = self._logits(vit, batch, state, chosen)
         similarity = self.similarity(vit, batch, state).gather(1, chosen.argmax(1, keepdim=True)).squeeze(1)
-        return functional.cross_entropy(logits, batch.labels, reduction="none") - self.pull * similarity
+        return batch.cross_entropy(logits) - self.pull * similarity
 
     def similarity(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """Cosines [B, G] between the rectified frozen cls feature and the keys."""

@@ -121,6 +121,10 @@ class Batch:
         grouped = x.reshape(self.clients, self.width, -1)
         return torch.baddbmm(bias.unsqueeze(1), grouped, weight.transpose(1, 2)).flatten(0, 1)
 
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Cross-entropy of logits [B, C] with the labels, per sample, [B]."""
+        return functional.cross_entropy(logits, self.labels, reduction="none")
+
     def class_sums(self, values: Tensor) -> Tensor:
         """Sums values [B, D] over the samples of each client and class, giving [K, M, D]."""
         is_of = self.labels.view(self.clients, 1, self.width) == self.classes.unsqueeze(2)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedprompt.benchmark.simulation.batch import Batch, Clients
 from fedprompt.methods import Method, Optimiser, Phase, State, Uploads, hyperparameter, registry
 from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
@@ -55,10 +56,9 @@ def test_the_default_loss_is_the_cross_entropy_of_each_sample():
         def logits(self, vit, batch, state):
             return torch.tensor([[0.0, 0.0], [0.0, np.log(3)]])
 
-    class Labels:
-        labels = torch.tensor([1, 0])
-
-    loss = Fixed().loss(toy.vit(), Labels(), {})
+    batch = Batch(toy.train_samples(), [np.arange(2)], Clients.of(np.ones((1, 2)), "cpu"))
+    batch.labels = torch.tensor([1, 0])
+    loss = Fixed().loss(toy.vit(), batch, {})
     np.testing.assert_allclose(loss.numpy(), [np.log(2), np.log(4)], rtol=1e-6)
 
 

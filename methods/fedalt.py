@@ -35,7 +35,7 @@ class FedALT(LoRA):
         "took part does not count",
         "rank 4 and alpha / r = 2, as in the whole LoRA family; the official client.py has rank 8 and alpha / r = 4 "
         "(fedalt:paper), on q and v as well",
-        "no dropout before A and plain SGD; the official code uses dropout 0.05 and AdamW with weight decay 0.05",
+        "no dropout before A; the official code has 0.05, and trains with AdamW and weight decay 0.05",
         "the paper has no held-out clients",
     )
 

@@ -28,8 +28,8 @@ class FedExLoRA(FedLoRA):
     deviations = (
         "tunes a Vision Transformer with a linear head; the paper tunes language models",
         "clients are weighted by sample counts; RaghavSinghal10/fedex-lora fed_agg.py weights them equally",
-        "clients download the sum of all residuals as dense matrices; the paper sends each residual in factors, and "
-        "every client takes part in every round",
+        "clients download the dense sum of all residuals, because they miss rounds; in the official code every client "
+        "takes part in every round and would need the last residual only",
         "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; the official fed_train_glue.py has the same "
         "rank and ratio, and fed_train_e2e.py has alpha / r = 8",
         "no dropout before A; the official code has 0.1",

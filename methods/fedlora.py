@@ -25,9 +25,9 @@ class FedLoRA(LoRA):
     version = 2
     deviations: ClassVar[tuple[str, ...]] = (
         "tunes a Vision Transformer with a linear head; the paper tunes language models on instructions",
-        "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; JayZhang42/FederatedGPT-Shepherd main.py has "
-        "rank 16 and alpha / r = 1 on q (fedlora:fedit)",
-        "no dropout before A and plain SGD; the official code uses dropout 0.05 and AdamW",
+        "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; JayZhang42/FederatedGPT-Shepherd main.py "
+        "has rank 16 and alpha / r = 1 on q (fedlora:fedit)",
+        "no dropout before A; the official code has 0.05, and trains with AdamW",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:

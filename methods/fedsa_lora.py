@@ -26,8 +26,8 @@ class FedSALoRA(LoRA):
     held_out_with = "the averaged A with the mean of the clients' B and heads"
     deviations = (
         "tunes a Vision Transformer; the linear head is personal, as in the official configuration",
-        "rank 4, as in the whole LoRA family; Pengxin-Guo/FedSA-LoRA federatedscope/glue/yamls/fedsa-lora.yaml has rank "
-        "8 (fedsa-lora:paper), with the same alpha / r = 2",
+        "rank 4, as in the whole LoRA family; Pengxin-Guo/FedSA-LoRA federatedscope/glue/yamls/fedsa-lora.yaml has "
+        "rank 8 (fedsa-lora:paper), with the same alpha / r = 2",
         "no dropout before A; the official configuration has 0.05",
     )
 

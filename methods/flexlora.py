@@ -25,9 +25,9 @@ class FlexLoRA(FedLoRA):
     deviations = (
         "one rank for all clients; the paper adapts the rank to each client's resources",
         "tunes a Vision Transformer with a linear head; the paper tunes language models on instructions",
-        "rank 4 on q and v, as in the whole LoRA family; alibaba/FederatedScope (branch FlexLoRA) main.py has rank 8 on "
-        "all linear layers (flexlora:paper), with the same alpha / r = 2",
-        "products are weighted by the clients' sample counts, as in the official fed_utils/model_aggregation.py; the "
+        "rank 4 on q and v, as in the whole LoRA family; alibaba/FederatedScope (branch FlexLoRA) main.py has rank 8 "
+        "on all linear layers (flexlora:paper), with the same alpha / r = 2",
+        "products are weighted by sample counts n_k / n, as in the official fed_utils/model_aggregation.py; the "
         "head, which the paper does not have, is weighted in the same way",
         "no dropout before A; the official code has 0.05",
     )

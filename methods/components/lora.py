@@ -34,12 +34,12 @@ class LoRA(Method):
     def check(self, vit: Backbone) -> None:
         if self.rank > vit.dim:
             raise MethodError(f"{self.name}.rank={self.rank} is out of range: this backbone takes 1 to {vit.dim}.")
-        known = ", ".join(TARGETS)
+        given, known = f"{self.name}.targets={self.targets}", ", ".join(TARGETS)
         for name in self.target_layers:
             if name not in TARGETS:
-                raise MethodError(f"{self.name}.targets={self.targets}: {name!r} is unknown; choose from {known}.")
+                raise MethodError(f"{given}: {name!r} is unknown; choose from {known}.")
             if self.target_layers.count(name) > 1:
-                raise MethodError(f"{self.name}.targets={self.targets} names {name!r} twice; name each of {known} once.")
+                raise MethodError(f"{given} names {name!r} twice; name each of {known} once.")
 
     def initial_a(self, vit: Backbone, rng: Streams) -> State:
         """A [L, r, D_in] per target from uniform(-1/sqrt(D_in), 1/sqrt(D_in)), as in the authors' code.
@@ -55,7 +55,8 @@ class LoRA(Method):
 
     def initial_b(self, vit: Backbone) -> State:
         """B [L, D_out, r] of zeros per target."""
-        return {f"lora.B.{name}": torch.zeros(vit.depth, widths(vit, name)[1], self.rank) for name in self.target_layers}
+        outputs = {name: widths(vit, name)[1] for name in self.target_layers}
+        return {f"lora.B.{name}": torch.zeros(vit.depth, width, self.rank) for name, width in outputs.items()}
 
     def update(self, batch: Batch, x: Tensor, state: State, target: str, layer: int) -> Tensor:
         """The unscaled update B A x of a target layer [B, T, D_out], for its input x [B, T, D_in]."""

@@ -24,9 +24,9 @@ class LoRAFAIR(FedLoRA):
     variants = {}
     penalty: float = hyperparameter(0.01, "weight lambda of the squared norm of the correction of B", low=0)
     deviations = (
-        "the correction minimises the squared distance to the mean product plus lambda times its squared norm, in closed "
-        "form; the paper maximises the cosine similarity. At lambda 0 the closed form also has the largest cosine that "
-        "any correction can have. Effect not measured",
+        "the correction minimises the squared distance to the mean product plus lambda times its squared norm, in "
+        "closed form; the paper maximises the cosine similarity. At lambda 0 the closed form also has the largest "
+        "cosine that any correction can have. Effect not measured",
         "implemented from the paper, without its code jmbian/LoRA-FAIR; a reader reports in issue 1 there that it also "
         "tunes prompt tokens",
         "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; the paper uses rank 16",

@@ -16,13 +16,15 @@ from fedprompt.methods.components.prompts import linear_head
 class FFALoRA(LoRA):
     """A is drawn once for all clients and never trained; B and the head are averaged (section 4)."""
 
+    version = 2
     deviations = (
         "no differential privacy; tunes a Vision Transformer with a linear head",
         "every download includes A, where a seed would suffice",
+        "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; the authors published no code",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        return {"lora.B": self.initial_factors(vit, rng)[1], **linear_head(vit, rng)}
+        return {**self.initial_b(vit), **linear_head(vit, rng)}
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return {"lora.A": self.initial_factors(vit, rng)[0]}
+        return self.initial_a(vit, rng)

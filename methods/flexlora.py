@@ -12,20 +12,35 @@ from fedprompt.methods.lazy import Tensor, torch
     paper="Bai et al., Federated fine-tuning of large language models under heterogeneous tasks, NeurIPS",
     year=2024,
     family="parameter-efficient tuning",
+    variants={"paper": {"rank": 8, "alpha": 16.0, "targets": "q,k,v,proj,fc1,fc2"}},
 )
 class FlexLoRA(FedLoRA):
-    """Averages the products B A and the head; clients receive the best rank-r approximation of the mean product."""
+    """Averages the products B A and the head; clients receive the best rank-r approximation of the mean product.
 
+    The variant `paper` has the rank, alpha and target layers of the official code.
+    """
+
+    version = 2
     rebuilt = "flexlora factorises the mean product every round, so entries of A and B have no continuity"
     deviations = (
         "one rank for all clients; the paper adapts the rank to each client's resources",
         "tunes a Vision Transformer with a linear head; the paper tunes language models on instructions",
+        "rank 4 on q and v, as in the whole LoRA family; alibaba/FederatedScope (branch FlexLoRA) main.py has rank 8 "
+        "on all linear layers (flexlora:paper), with the same alpha / r = 2",
+        "products are weighted by sample counts n_k / n, as in the official fed_utils/model_aggregation.py; the "
+        "head, which the paper does not have, is weighted in the same way",
+        "no dropout before A; the official code has 0.05",
     )
 
     def combine(self, server: State, uploads: Uploads) -> State:
         weights = uploads.samples / uploads.samples.sum()
-        a, b = best_approximation(uploads.shared["lora.A"], uploads.shared["lora.B"], weights, self.rank)
-        return {**super().combine(server, uploads), "lora.A": a, "lora.B": b}
+        combined = super().combine(server, uploads)
+        for name in self.target_layers:
+            key_a, key_b = f"lora.A.{name}", f"lora.B.{name}"
+            combined[key_a], combined[key_b] = best_approximation(
+                uploads.shared[key_a], uploads.shared[key_b], weights, self.rank
+            )
+        return combined
 
 
 def best_approximation(a: Tensor, b: Tensor, weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ PLACES = {
             *("fedper", "fedrep", "fedbabu", "fedl2p", "fedpr", "pfpt", "pfedpt", "pvpt", "fedvpt-ft", "fedlora"),
             *("ffa-lora", "flexlora", "fedsa-lora", "fedadapter", "fedbias", "ditto", "apfl", "pfedme", "fedrod"),
             *("knn-per", "fedproto", "fedpac", "majority", "posterior"),
+            *("fedex-lora", "lora-fair", "fedalt"),
         )
     )
 }

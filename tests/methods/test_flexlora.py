@@ -32,11 +32,12 @@ def test_clients_receive_the_mean_product_and_the_mean_head():
     after.run()
     updates, shares = toy.learned(before, [0, 1, 2], 1), np.array([21, 10, 15]) / 46
     sent = {key: np.stack([u.shared[key].double().numpy() for u in updates]) for key in updates[0].shared}
-    found = (after.state.server["lora.B"] @ after.state.server["lora.A"]).numpy()
-    for layer in range(4):
-        for place in range(2):
-            pair = (sent[key][:, layer, place] for key in ("lora.A", "lora.B"))
-            np.testing.assert_allclose(found[layer, place], numpy_approximation(*pair, shares, 4), atol=1e-5)
+    for target in ("q", "v"):
+        keys = [f"lora.{factor}.{target}" for factor in "AB"]
+        a, b = (after.state.server[key] for key in keys)
+        for layer, found in enumerate((b @ a).numpy()):
+            pair = (sent[key][:, layer] for key in keys)
+            np.testing.assert_allclose(found, numpy_approximation(*pair, shares, 4), atol=1e-5)
     for key in ("head.weight", "head.bias"):
         np.testing.assert_allclose(after.state.server[key], np.einsum("k,k...->...", shares, sent[key]), atol=1e-6)
 

@@ -184,7 +184,8 @@ def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits():
     }
     sharing_nothing = {"local", "fedncm", "fed3r", "fedcof"}
     assert sharing_nothing <= left_out["fedprox"]
-    assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | {"pfpt", "pfedpg", "flexlora", "fedpac"}
+    rebuilding = {"pfpt", "pfedpg", "flexlora", "fedex-lora", "fedpac"}
+    assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | rebuilding
     assert expand(["pfpt*+fedprox", "pf*t+scaffold"]) == ["pfpt+fedprox", "pfedpt+scaffold"]
 
 
@@ -197,6 +198,7 @@ def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits():
         ("pfpt+fedadam", ["pfpt+fedadam: fedadam keeps state between rounds, but pfpt infers new prompts"]),
         ("pfedpg:base+scaffold", ["scaffold keeps state between rounds, but pfedpg generates", ", or use fedprox."]),
         ("flexlora+fedprox+feddyn", ["feddyn keeps", "but flexlora factorises the mean", "; drop +feddyn, or"]),
+        ("fedex-lora+fedadam", ["fedadam keeps", "but fedex-lora keeps what the averages", "; drop +fedadam, or"]),
     ],
 )
 def test_an_optimiser_that_does_not_fit_a_method_is_refused_with_the_reason(name, parts):

@@ -179,6 +179,8 @@ class Method(Configured):
     """
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    compared: ClassVar[tuple[str, ...]] = ()
+    """Variants that `--methods all` includes."""
 
     # ---- What is shared and local
     personalised: ClassVar[bool] = False

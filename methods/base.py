@@ -128,7 +128,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Uploads:
-    """Uploads of a cohort: sample counts [K], shared tensors and reports [K, ...], statistics summed over clients."""
+    """Uploads of a cohort: sample counts [K], shared tensors and reports [K, ...], statistics summed over clients.
+
+    `epochs` are the local epochs of the run, which a phase may override.
+    """
 
     clients: Sequence[int]
     samples: Tensor
@@ -136,6 +139,7 @@ class Uploads:
     statistics: State
     reports: State = dataclasses.field(default_factory=dict)
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
+    epochs: int = 1
 
     def log(self, name: str, value: float) -> None:
         """Logs a diagnostic of the server's step in the round's record."""

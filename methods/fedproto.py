@@ -40,8 +40,8 @@ class FedProto(Local):
     deviations = (
         "prototypes are means over all samples of a class; the official code averages clients' means without weights",
         "without samples of a class in a round, its prototype is kept; the official code trains all clients each round",
-        "the nearest prototype is sought among all classes; the official code (yuetan031/FedProto, lib/update.py) seeks "
-        "it among the classes that the client holds, and adds the head's correct answers to the same counter",
+        "the nearest prototype is sought among all classes; the official code (yuetan031/FedProto, lib/update.py) "
+        "seeks it among the classes that the client holds, and adds the head's correct answers to the same counter",
         "trains prompts and head of a frozen ViT, so only the prompts can move features towards the prototypes",
     )
 

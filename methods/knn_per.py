@@ -21,7 +21,7 @@ class KNNPer(FedVPT):
     """FedVPT; a seen client mixes its class probabilities with a vote of its nearest own training samples.
 
     Training and traffic are those of FedVPT. The weight of the vote is `lam` for all clients. It can be tuned like any
-    other hyperparameter, as in `bench tune --grid knn-per.lam=0,0.25,0.5,0.75,1`, and a sweep then uses the tuned value.
+    other hyperparameter, as in `bench tune --grid knn-per.lam=0,0.25,0.5,0.75,1`; a sweep then uses the tuned value.
     With `per_client`, a client that has validation samples selects the weight with the best validation accuracy
     instead. A held-out client has a vote of its own samples in its personalised score only. The record contains the
     weight that each client used (`test_knn_share`).
@@ -33,14 +33,14 @@ class KNNPer(FedVPT):
     version = 3
     lam: float = hyperparameter(0.5, "weight of the vote", low=0, high=1)
     per_client: bool = hyperparameter(
-        False, "a client with validation samples selects its weight among 0, 0.1, ..., 1 and lam; ties go nearest to lam"
+        False, "clients with validation samples select the weight, from lam and 0, 0.1, ..., 1; ties go nearest to lam"
     )
     neighbours: int = hyperparameter(10, "nearest samples that vote", low=1)
     scale: float = hyperparameter(1.0, "width of the kernel exp(-|z - z'|^2 / (D scale))", low=1e-6)
     capacity: int | None = hyperparameter(None, "samples in a client's datastore, drawn at random; None: all", low=1)
     deviations = (
-        "by default one lam for all clients, so that a value tuned by `bench tune`, whose validation samples a sweep does "
-        "not have, is the one that sweeps use; the official code (omarfoq/knn-per) sweeps it on test data",
+        "by default one lam for all clients, so that a value tuned by `bench tune`, whose validation samples a sweep "
+        "does not have, is the one that sweeps use; the official code (omarfoq/knn-per) sweeps it on test data",
         "with `per_client`, validation accuracy is slightly optimistic, because lam is selected on the same samples",
         "exact nearest neighbours; the official code uses an approximate index",
         "the temperature of the prior correction is fitted on samples that are in the client's own datastore",

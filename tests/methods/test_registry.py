@@ -190,7 +190,11 @@ def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits():
     }
     sharing_nothing = {"local", "fedncm", "fed3r", "fedcof"}
     assert sharing_nothing <= left_out["fedprox"]
-    assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | {"pfpt", "pfedpg", "flexlora", "fedpac"}
+    assert (
+        left_out["fedavgm"]
+        == left_out["scaffold"]
+        == left_out["fedprox"] | {"pfpt", "pfedpg", "flexlora", "fedpac", "fedmgp"}
+    )
     assert expand(["pfpt*+fedprox", "pf*t+scaffold"]) == ["pfpt+fedprox", "pfedpt+scaffold"]
 
 

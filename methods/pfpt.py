@@ -35,9 +35,9 @@ class PFPT(FedL2P):
         "activations in closed form; the official code trains networks for the latter two with 50 steps of Adam",
         "a prompt starts a new centroid if it is more likely under the pool's distribution than under free centroids",
         "likelihoods are weighted by sample counts, so that an identity matching equals federated averaging",
-        "matching does not clearly beat averaging each prompt of the pool (`average`): on the embedded default (digits, "
-        "seeds 0 to 2), seen clients' mean accuracy is 45.1 % with matching and 49.1 % with averaging at alpha 0.05, and "
-        "63.8 % and 61.9 % at alpha 0.5",
+        "matching does not clearly beat averaging each prompt of the pool (`average`): on the embedded default "
+        "(digits, seeds 0 to 2), seen clients' mean accuracy is 45.1 % with matching and 49.1 % with averaging at "
+        "alpha 0.05, and 63.8 % and 61.9 % at alpha 0.5",
         "the whole pool of a client travels; the new pool has 18 to 29 prompts after 8 rounds of the same runs",
         "a linear head on cls; the official code uses a two-layer head on the logits of 1000 ImageNet classes",
         "not copied from the official code: adding the cosine to the loss, which pushes prompts away; reporting "

@@ -84,6 +84,8 @@ class Batch(Protocol):
     """[K, C] class shares per client: normalised `counts`, or uniform for a client without labels."""
     phase: Phase | None
     """The current phase of local training; None during evaluation and statistics."""
+    received: State
+    """During local training, the client's state before its first step, [K, ...]; empty otherwise."""
 
     def own(self, value: Tensor) -> Tensor:
         """[K, ...] -> [B, ...]: the value of each row's client."""

@@ -84,6 +84,8 @@ class Batch(Protocol):
     """[K, C] class shares per client: normalised `counts`, or uniform for a client without labels."""
     phase: Phase | None
     """The current phase of local training; None during evaluation and statistics."""
+    received: State
+    """During local training, the client's state before its first step, [K, ...]; empty otherwise."""
 
     def own(self, value: Tensor) -> Tensor:
         """[K, ...] -> [B, ...]: the value of each row's client."""
@@ -128,7 +130,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Uploads:
-    """Uploads of a cohort: sample counts [K], shared tensors and reports [K, ...], statistics summed over clients."""
+    """Uploads of a cohort: sample counts [K], shared tensors and reports [K, ...], statistics summed over clients.
+
+    `epochs` are the local epochs of the run, which a phase may override.
+    """
 
     clients: Sequence[int]
     samples: Tensor
@@ -136,6 +141,7 @@ class Uploads:
     statistics: State
     reports: State = dataclasses.field(default_factory=dict)
     notes: dict[str, float] = dataclasses.field(default_factory=dict)
+    epochs: int = 1
 
     def log(self, name: str, value: float) -> None:
         """Logs a diagnostic of the server's step in the round's record."""
@@ -179,6 +185,8 @@ class Method(Configured):
     """
 
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    compared: ClassVar[tuple[str, ...]] = ()
+    """Variants that `--methods all` includes."""
 
     # ---- What is shared and local
     personalised: ClassVar[bool] = False

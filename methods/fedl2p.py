@@ -41,7 +41,13 @@ class FedL2P(Method):
     selects: ClassVar[tuple[str, ...]] = ("pool", "keys")
     deviations: ClassVar[tuple[str, ...]] = (
         "the head reads cls, as in all methods here; L2P reads the mean of the selected prompts (`read`)",
-        "selects 10 of 20 one-token prompts, as federated versions of L2P do; L2P selects 5 of 10 five-token prompts",
+        "selects 10 of 20 one-token prompts, 10 tokens per sample, as federated versions of L2P do; the official code "
+        "(google-research/l2p, configs/cifar100_l2p.py) selects 4 of 10 ten-token prompts, 40 tokens, and its PyTorch "
+        "port (JH-LEE-KR/l2p-pytorch) 5 of 10 five-token prompts, 25 tokens; effect not measured",
+        "selects per sample in training and at test; both codes give a whole batch of 16 the prompts that most of its "
+        "samples select, also at test, so that their predictions depend on the batch; effect not measured",
+        "the pull has weight 0.5, the paper's lambda; the official code has 1.0, the port 0.1",
+        "trains with the run's optimiser; both codes use Adam with learning rate 0.03 and gradients clipped to norm 1",
         "not copied from a federated version: it adds the cosine to the loss, which pushes keys away from samples",
     )
 

@@ -28,7 +28,10 @@ class FedPR(FedVPTDeep):
     no_decay = ("prompts",)  # decay would change them within their span
     deviations = (
         "classification by ViT with a trained, averaged head; the paper reconstructs images by Swin with a fixed head",
-        "projects the gradient of SGD; the paper projects the step of Adam, whose state clients keep",
+        "projects the gradient, and the momentum of SGD is zero at the start of every round, so the steps stay "
+        "orthogonal to the prompts; the official code (chunmeifeng/FedPR, util/adam_svd.py) projects the step of Adam "
+        "(learning rate 0.1, betas 0.9 and 0.999, no weight decay), whose two moments of the unprojected gradient each "
+        "client keeps over all rounds; effect not measured",
         "projects exactly with I - QQ', where Q is a basis of the layer's prompts; the official ratio of 0.8 removes "
         "additional, arbitrary directions of the null space",
         "no division by the projector's Frobenius norm, which only scales the learning rate by 1 / sqrt(D - tokens); "

@@ -16,26 +16,32 @@ from fedprompt.methods.local import Local
     paper="Tan et al., FedProto: Federated prototype learning across heterogeneous clients, AAAI",
     year=2022,
     family="personal prompts",
-    variants={"nearest": {"predicts": "nearest"}},
+    variants={"head": {"predicts": "head"}},
+    compared=("head",),
 )
 class FedProto(Local):
     """Local prompts and heads; only class prototypes are exchanged, and features are pulled towards them.
 
-    A held-out client uses the nearest-prototype rule under the initial prompts, because the server receives no trained
-    prompts. Adaptation starts from there.
+    Clients predict the class of the nearest global prototype. A class that has none yet, since no client with samples
+    of it has been sampled, is predicted only if all others are; without any prototype the answer is class 0. A held-out
+    client uses the same rule under the initial prompts, because the server receives no trained prompts. Adaptation
+    starts from there.
     """
 
     held_out = True
-    seen_with = "their personal prompts and head (fedproto:nearest: personal prompts and the nearest global prototype)"
+    seen_with = "their personal prompts and the nearest global prototype (fedproto:head: their personal head)"
+    version = 2
     held_out_with = "the initial prompts and the nearest global prototype"
     pull: float = hyperparameter(1.0, "weight lambda of the squared distance to the global prototypes", low=0)
     predicts: Literal["head", "nearest"] = hyperparameter(
-        "head", "what seen clients predict with; the paper reports both"
+        "nearest", "what seen clients predict with: the paper's nearest prototype, or their own head"
     )
     class_rows = prototypes.SUMS
     deviations = (
         "prototypes are means over all samples of a class; the official code averages clients' means without weights",
         "without samples of a class in a round, its prototype is kept; the official code trains all clients each round",
+        "the nearest prototype is sought among all classes; the official code (yuetan031/FedProto, lib/update.py) "
+        "seeks it among the classes that the client holds, and adds the head's correct answers to the same counter",
         "trains prompts and head of a frozen ViT, so only the prompts can move features towards the prototypes",
     )
 

@@ -42,7 +42,13 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 
 def register(
-    name: str, *, paper: str, year: int, family: str, variants: Mapping[str, Mapping[str, Any]] | None = None
+    name: str,
+    *,
+    paper: str,
+    year: int,
+    family: str,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    compared: Sequence[str] = (),
 ) -> Callable[[type[M]], type[M]]:
     """Class decorator that registers a method.
 
@@ -52,13 +58,14 @@ def register(
         year: Year of publication.
         family: Group of methods in tables.
         variants: Variant name -> hyperparameter values.
+        compared: Variants that `all` includes, because the paper reports them beside the method itself.
 
     Raises:
         MethodError: Another module registered the name.
     """
 
     def add(cls: type[M]) -> type[M]:
-        cls.variants = dict(variants or {})
+        cls.variants, cls.compared = dict(variants or {}), tuple(compared)
         _enter(METHODS, cls, name, paper, year, family)
         return cls
 
@@ -189,8 +196,9 @@ class Recipe:
 def expand(patterns: Sequence[str]) -> list[str]:
     """Resolves names and wildcards to full names, in order, without duplicates.
 
-    `all` is every method without variants; `pep-fedpt:*` is every variant of one method. A wildcard with optimisers
-    selects only the methods that they can be combined with.
+    `all` is every method, with those of its variants that it declares as `compared`; `*` is every method without
+    variants; `pep-fedpt:*` is every variant of one method. A wildcard with optimisers selects only the methods that
+    they can be combined with.
 
     Raises:
         MethodError: A name is unknown or a wildcard matches nothing.
@@ -201,7 +209,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         base, plus, optimisers = pattern.partition("+")
         if base == "all":
-            names = sorted(METHODS)
+            names = [name for method in sorted(METHODS) for name in _compared(method)]
         elif any(sign in base for sign in "*?["):
             names = [n for n in (variants if ":" in base else sorted(METHODS)) if fnmatchcase(n, base)]
             if not names:
@@ -215,6 +223,11 @@ def expand(patterns: Sequence[str]) -> list[str]:
             create(name + plus + optimisers)
             chosen[name + plus + optimisers] = None
     return list(chosen)
+
+
+def _compared(method: str) -> list[str]:
+    """The method and its variants that `all` includes."""
+    return [method, *(f"{method}:{variant}" for variant in METHODS[method].compared)]
 
 
 def create(name: str, settings: Settings | None = None) -> Recipe:

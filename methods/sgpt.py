@@ -54,13 +54,18 @@ class SGPT(Method):
     momentum: float = hyperparameter(0.5, "weight of the old group prompts in the server's update", low=0, high=1)
     key_momentum: float = hyperparameter(0.5, "weight of the old keys in the server's update", low=0, high=1)
     enough: int = hyperparameter(
-        50, "up to this many samples, all clients have equal weights in the average of a key", low=0
+        50, "up to this many samples, counted in every local epoch, all clients weigh the same in a key's mean", low=0
     )
-    no_decay = selects = ("group", "keys")
+    version = 2
+    selects = ("group", "keys")
     deviations = (
         "groups are selected per sample; on domains the official code trains with a batch's most frequent group",
         "the number of layers scales with depth; for 12 layers it gives the official blocks 0-3 and 4-6",
-        "group usage is counted in one pass over a client's data after its training, and summed over rounds",
+        "a client counts its samples per group in one pass after its training, times the local epochs, and the server "
+        "sums these counts over rounds; the official code counts in the epochs themselves, while the keys move",
+        "usage is constant within a round, because clients train in parallel; in the official code (ubc-tea/SGPT, "
+        "main_prompt.py) clients train one after the other, and each penalises the usage that includes its "
+        "predecessors of the same round; effect not measured",
         "queries are final cls features; on domains the official code uses the cls token after block 5",
         "not copied from the official code: weights of domain clients that count more data than they train on, and "
         "momentum that lets the last client's group prompts replace all others",
@@ -135,12 +140,12 @@ class SGPT(Method):
         return classify(batch, out.mean(1), state)
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
-        """Number of samples per group [K, G], assigned as in training."""
+        """Number of samples per group [K, G] in one pass, assigned as in training."""
         return {"drawn": batch.class_sums(self.assign_groups(vit, batch, state, training=True)).sum(1)}
 
     def combine(self, server: State, uploads: Uploads) -> State:
         """Averages keys by the samples assigned to them and other tensors by sample counts; then applies momentum."""
-        drawn = uploads.reports["drawn"]  # [K, G]
+        drawn = uploads.reports["drawn"] * uploads.epochs  # [K, G]
         total = drawn.sum(0)
         weights = torch.where(total > self.enough, drawn / total.clamp_min(1), 1 / len(drawn))
         keys = torch.einsum("kg,kgd->gd", weights, uploads.shared["keys"])

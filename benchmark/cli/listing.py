@@ -47,7 +47,8 @@ def _print(row: dict[str, Any]) -> None:
         limits = f", {field['limits']}" if field["limits"] else ""
         print(f"{'':<14}   {field['name']}={field['default']}: {field['meaning']} ({field['type']}{limits})")
     if row.get("variants"):
-        print(f"{'':<14}   variants: {', '.join(':' + variant for variant in row['variants'])}")
+        variants = (f":{name}{' (in all)' if name in row['compared'] else ''}" for name in row["variants"])
+        print(f"{'':<14}   variants: {', '.join(variants)}")
     if row.get("no_plugins"):
         print(f"{'':<14}   not with: {', '.join('+' + plugin for plugin in row['no_plugins'])}")
 
@@ -100,7 +101,7 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
         "unfused": cls.not_fusible,
         "no_plugins": [plugin for plugin in sorted(registry.OPTIMISERS) if registry.misfit(name, plugin)],
     }
-    return row | facts | {"variants": list(cls.variants)}
+    return row | facts | {"variants": list(cls.variants), "compared": list(cls.compared)}
 
 
 def _limits(low: float | None, high: float | None) -> str:

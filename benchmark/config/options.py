@@ -22,7 +22,7 @@ from fedprompt.methods.registry import Recipe
 class Options(RunSettings):
     """Options of a grid: those that all its runs share, and the lists that it varies."""
 
-    methods: tuple[str, ...] = Field(("all",), description="names, wildcards or 'all'")
+    methods: tuple[str, ...] = Field(("all",), description="names, wildcards or 'all' (with compared variants)")
     datasets: tuple[str, ...] = Field(("digits",), description="data sets")
     alpha: tuple[float, ...] | None = Field(None, description="Dirichlet concentrations; smaller is more skewed")
     seeds: tuple[int, ...] = Field((0, 1, 2), description="seeds, one run per seed")

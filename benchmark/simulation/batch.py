@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.methods.base import Phase
+from fedprompt.methods.base import Phase, State
 
 TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
 """Tokens in a pass without gradient, by device: the fastest number there (`bench perf`), and a bound on memory."""
@@ -96,6 +96,7 @@ class Batch:
             self.mask = torch.from_numpy(mask.ravel() > 0).to(device, non_blocking=True)
         self.labels = samples.labels[self.rows.to(device, non_blocking=True)]
         self.phase: Phase | None = None
+        self.received: State = {}
         self.notes: dict[str, Tensor] = {}
         self.by_class: dict[str, Tensor] = {}
 

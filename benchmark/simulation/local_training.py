@@ -128,14 +128,14 @@ class _Cohort:
             state = self.state if active == len(self.tasks) else {k: v[:active] for k, v in self.state.items()}
             batch = Batch(self.samples, rows, self.clients.first(active))
             batch.phase = phase
+            batch.received = {name: value[:active] for name, value in self.received.items()}
             with self.vit.counting(batch):
                 loss = batch.means(self.method.loss(self.vit, batch, state))
             self._log(batch, loss.detach(), rows)
             gradients = sgd.gradients(self.optimisers.penalised(loss, state, names), active)
             gradients = self.optimisers.adjust_gradients(gradients, state)
             if adjusts:
-                received = {name: value[:active] for name, value in self.received.items()}
-                gradients = self.method.adjust_gradients(gradients, received)
+                gradients = self.method.adjust_gradients(gradients, batch.received)
             sgd.step(gradients, active)
             if last and self.changes_state:
                 self._after_batch(state, active)

@@ -196,6 +196,7 @@ class Simulator:
             shared=_stacked([class_rows.scatter(update.shared, own, before.shared) for update, own in pairs]),
             statistics=statistics,
             reports=_stacked([class_rows.scatter(update.reports, own) for update, own in pairs]),
+            epochs=context.settings.training.epochs,
         )
         combined = context.method.combine(before.tensors, uploads)
         if lost := sorted(before.keys() - combined.keys()):

@@ -136,7 +136,11 @@ def _fields(name: str, cls: Any, fields: list[dict[str, Any]]) -> str:
 
 def _variants(name: str, cls: Any) -> str:
     pairs = [
-        (f"{name}:{variant}", ", ".join(f"`{field}={value}`" for field, value in values.items()))
+        (
+            f"{name}:{variant}",
+            ", ".join(f"`{field}={value}`" for field, value in values.items())
+            + ("; part of `--methods all`" if variant in cls.compared else ""),
+        )
         for variant, values in cls.variants.items()
     ]
     return f"## Variants\n\n{definitions(pairs)}" if pairs else ""

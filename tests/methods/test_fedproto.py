@@ -54,13 +54,13 @@ def test_the_loss_adds_the_mean_squared_error_to_known_prototypes():
     z, labels = features(simulator, 0, state["prompt"][0])
     errors = ((z - prototypes[0].numpy()[labels]) ** 2).mean(1) * known[0].numpy()[labels]
     np.testing.assert_allclose(pulled - plain, 3 * errors, rtol=1e-4, atol=1e-5)
-    own = simulator.context.method.logits(simulator.context.vit, batch, state)
+    own = FedProto(predicts="head").logits(simulator.context.vit, batch, state)
     torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(own, batch.labels, reduction="none"))
 
 
 def test_with_pull_zero_it_equals_local_exactly():
     alone = toy.simulator("local", of=toy.unequal())
-    together = toy.simulator("fedproto", of=toy.unequal(), settings={"fedproto": {"pull": 0.0}})
+    together = toy.simulator("fedproto:head", of=toy.unequal(), settings={"fedproto": {"pull": 0.0}})
     one, other = alone.run(), together.run()
     for client, state in alone.state.local.items():
         assert all(torch.equal(together.state.local[client][key], value) for key, value in state.items())
@@ -89,7 +89,22 @@ def test_the_nearest_prototype_head_predicts_the_nearest_known_prototype():
     assert bias.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
+def test_a_class_without_a_prototype_is_predicted_last_and_without_any_prototype_class_0_is_predicted():
+    state = {"prompt": torch.zeros(1, 2, DIM), "prototypes": torch.zeros(1, CLASSES, DIM), "known": torch.zeros(1, 4)}
+    simulator = toy.simulator("fedproto", of=toy.unequal())
+    batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))
+    none = simulator.context.method.logits(simulator.context.vit, batch, state)
+    assert none.isfinite().all()
+    assert none.argmax(1).unique().tolist() == [0]
+    z, _ = features(simulator, 0, state["prompt"][0])
+    state["prototypes"][0, :3] = torch.from_numpy(z[:3]).float()
+    state["known"][0, :3] = 1
+    some = simulator.context.method.logits(simulator.context.vit, batch, state)
+    assert some.isfinite().all()
+    assert some.argmin(1).unique().tolist() == [3]
+
+
+@pytest.mark.parametrize("name", ["fedproto", "fedproto:head"])
 def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(name):
     simulator = toy.ran(name, of=toy.unequal())
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([3]))
@@ -103,8 +118,8 @@ def test_a_held_out_client_uses_the_nearest_prototype_under_the_initial_prompts(
     np.testing.assert_allclose(logits, (z**2).sum(1, keepdims=True) / 2 - distances / 2, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["fedproto", "fedproto:nearest"])
-def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name):
+@pytest.mark.parametrize("name", ["fedproto", "fedproto:head"])
+def test_a_seen_client_predicts_with_the_nearest_prototype_or_its_own_head(name):
     simulator = toy.ran(name, of=toy.unequal())
     (subject,) = simulator.evaluator.tasks(simulator.state, np.array([2]))
     batch, _ = toy.batch_of(simulator.context.method, simulator.make_tasks([2], 9))
@@ -113,7 +128,7 @@ def test_a_seen_client_predicts_with_its_own_head_or_the_nearest_prototype(name)
     )
     own = simulator.state.local[2]
     z, _ = features(simulator, 2, own["prompt"])
-    if name == "fedproto":
+    if name == "fedproto:head":
         expected = z @ own["head.weight"].double().numpy().T + own["head.bias"].numpy()
         np.testing.assert_allclose(logits, expected, atol=1e-4)
     else:

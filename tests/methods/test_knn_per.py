@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from fedprompt.benchmark.simulation.datastore import with_datastore
 from fedprompt.data.federation import Client
-from fedprompt.methods.knn_per import GRID, KNNPer
+from fedprompt.methods.knn_per import KNNPer
 from tests import toy
 
 CLASSES, DIM = 4, 24
@@ -116,18 +116,31 @@ def test_a_datastore_contains_exactly_the_clients_own_training_samples():
         np.testing.assert_allclose(state["remembered.feature"][state["remembered"]], z, atol=1e-5)
 
 
-def test_the_weight_is_the_first_candidate_with_the_best_validation_accuracy():
-    right = torch.tensor([[1, 2, 5, 5, 4, 0, 0, 0, 0, 0, 5, 6], [0] * 12, [0] * 11 + [3], [0] * 10 + [2, 3]])
+def test_the_weight_has_the_best_validation_accuracy_and_ties_go_nearest_to_lam():
+    """Candidates 0.3, 0.2, 0.4, 0.1, 0.5, 0, 0.6 to 1: a tie of three, no samples, nothing right, one best."""
+    method = KNNPer(lam=0.3, per_client=True)
+    right = torch.tensor([[4, 5, 1, 5, 5, 0, 0, 0, 0, 0, 0, 6], [0] * 12, [0] * 11 + [3], [0] * 10 + [2, 3]])
     state = {"rehearsed": right, "remembered": torch.ones(4, 2, dtype=torch.bool)}
-    shares = KNNPer(lam=0.3).vote_share(state)
-    np.testing.assert_allclose(shares, [0.2, 0.3, 0.0, 1.0])
+    np.testing.assert_allclose(method.vote_share(state), [0.2, 0.3, 0.3, 1.0])
     state["remembered"][3] = False
-    assert KNNPer(lam=0.3).vote_share(state)[3] == 0
+    assert method.vote_share(state)[3] == 0
+
+
+def test_a_lam_between_the_candidates_is_one_of_them():
+    assert KNNPer(lam=0.25).candidates == (0.25, 0.2, 0.3, 0.1, 0.4, 0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    assert KNNPer(lam=0.5).candidates[:3] == (0.5, 0.4, 0.6)
+
+
+def test_without_per_client_validation_samples_change_nothing_so_a_tuned_lam_is_what_sweeps_use():
+    simulator = new({"lam": 0.7}, of=validated(), rounds=1)
+    outcome = simulator.run()
+    assert [row["test_knn_share"] for row in outcome.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
+    assert all("rehearsed" not in state for state in states(simulator, [0, 1, 2]).values())
 
 
 def test_candidates_are_evaluated_on_validation_samples_only():
     """Every candidate as a fixed share, scored by hand."""
-    simulator = new(of=validated(), rounds=1)
+    simulator = new({"per_client": True}, of=validated(), rounds=1)
     simulator.run()
     found = states(simulator, [0, 1, 2])
     assert found[2]["rehearsed"].tolist() == [0] * 12
@@ -137,7 +150,7 @@ def test_candidates_are_evaluated_on_validation_samples_only():
         job = replace(simulator.make_tasks([client], 9)[0], rows=rows)
         state = of_one({key: value for key, value in found[client].items() if key != "rehearsed"})
         right = []
-        for lam in GRID:
+        for lam in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9, 0.0, 1.0):
             batch, _ = toy.batch_of(simulator.context.method, [job])
             logits = KNNPer(lam=lam).logits(simulator.context.vit, batch, state)
             right.append(int((logits.argmax(1).numpy() == labels).sum()))
@@ -147,7 +160,7 @@ def test_candidates_are_evaluated_on_validation_samples_only():
 def test_the_weight_of_the_vote_is_recorded_per_client():
     fixed = new({"lam": 0.7}, rounds=1).run()
     assert [row["test_knn_share"] for row in fixed.clients] == pytest.approx([0.7, 0.7, 0.7, 0.0])
-    simulator = new(of=validated(), rounds=1)
+    simulator = new({"per_client": True}, of=validated(), rounds=1)
     chosen = simulator.run()
     shares = [float(simulator.context.method.vote_share(of_one(s))) for s in states(simulator, [0, 1, 2]).values()]
     assert [row["test_knn_share"] for row in chosen.clients] == pytest.approx([*shares, 0])
@@ -160,7 +173,7 @@ def test_the_choice_of_lam_does_not_depend_on_test_labels():
     moved = replace(of, clients=tuple(replace(c, test=of.clients[k - 1].test) for k, c in enumerate(of.clients)))
     ends = []
     for federation in (of, moved):
-        simulator = new(of=federation, rounds=1)
+        simulator = new({"per_client": True}, of=federation, rounds=1)
         simulator.run()
         ends.append(states(simulator, [0, 1, 2]))
     assert all(torch.equal(ends[0][k][key], ends[1][k][key]) for k in range(3) for key in ends[0][k])

@@ -27,8 +27,18 @@ def test_a_client_reports_which_prompts_its_samples_selected():
         assert drawn.max() <= size
 
 
-def test_the_new_pool_contains_only_used_prompts_averaged_over_their_users():
-    """Client 0 used prompts 0 and 1, client 1 prompts 1 and 2, each of which it moved; by hand."""
+def test_the_initial_projection_is_uniform_between_minus_one_and_one():
+    projection = toy.simulator("pfpt", of=toy.unequal()).state.server["projection"]
+    assert -1 < projection.min() < -0.98
+    assert 0.98 < projection.max() < 1
+    assert abs(float(projection.var()) - 1 / 3) < 0.03
+
+
+def test_the_new_pool_contains_the_prompts_that_any_client_used_averaged_over_all_clients():
+    """Client 0 used prompts 0 and 1, client 1 prompts 1 and 2, each of which it moved; the rest of 0 to 2 is as sent.
+
+    By hand, with weights of 1/4 and 3/4.
+    """
     simulator = toy.simulator("pfpt", of=toy.unequal(), settings=SETTINGS)
     server = simulator.state.server.tensors
     moves = torch.zeros(2, 8, 2, 24)
@@ -39,8 +49,17 @@ def test_the_new_pool_contains_only_used_prompts_averaged_over_their_users():
     new = simulator.context.method.combine(
         server, Uploads([0, 1], torch.tensor([10.0, 30.0]), sent, {}, {"drawn": drawn})
     )
-    shifts = torch.tensor([0.01, 0.25 * 0.01 - 0.75 * 0.01, -0.01]).view(3, 1, 1)
+    shifts = torch.tensor([0.25 * 0.01, 0.25 * 0.01 - 0.75 * 0.01, -0.75 * 0.01]).view(3, 1, 1)
     torch.testing.assert_close(new["pool"], server["pool"][:3] + shifts)
+
+
+def test_without_matching_every_prompt_is_averaged():
+    simulator = toy.simulator("pfpt:average", of=toy.unequal(), settings=SETTINGS)
+    mean = torch.zeros(8, 2, 24)
+    for size, update in zip((21, 10, 15), toy.learned(simulator, [0, 1, 2], 1), strict=True):
+        mean += size / 46 * update.shared["pool"]
+    trained = toy.ran("pfpt:average", of=toy.unequal(), settings=SETTINGS, rounds=1)
+    torch.testing.assert_close(trained.state.server["pool"], mean)
 
 
 def test_clients_accept_a_pool_of_another_size():

@@ -167,13 +167,19 @@ def test_an_invalid_assignment_is_refused_with_the_limit(text, parts):
 
 def test_wildcards_select_methods_or_variants():
     methods = sorted(registry.METHODS)
-    assert expand(["all"]) == methods
+    assert expand(["*"]) == methods
     assert expand(["fedvpt*"]) == [name for name in methods if name.startswith("fedvpt")]
     assert expand(["fedvpt-d*"]) == ["fedvpt-deep"]
     assert expand(["pep-fedpt:pro*"]) == ["pep-fedpt:prototype"]
     assert expand(["pep-fedpt:*"]) == [f"pep-fedpt:{v}" for v in registry.METHODS["pep-fedpt"].variants]
     assert expand(["fedvpt-d*+fedprox", "fedvp?+fedprox"]) == ["fedvpt-deep+fedprox", "fedvpt+fedprox"]
     assert expand(["fedvpt-d*:*+scaffold"]) == ["fedvpt-deep:append+scaffold"]
+
+
+def test_all_is_every_method_and_the_variants_that_methods_are_compared_with():
+    assert expand(["all"]) == sorted([*registry.METHODS, "fedproto:head"])
+    assert registry.METHODS["fedproto"].compared == ("head",)
+    assert registry.METHODS["fedvpt-deep"].compared == ()  # it has a variant
 
 
 def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits():
@@ -184,7 +190,7 @@ def test_a_wildcard_with_an_optimiser_selects_the_methods_it_fits():
     }
     sharing_nothing = {"local", "fedncm", "fed3r", "fedcof"}
     assert sharing_nothing <= left_out["fedprox"]
-    rebuilding = {"pfpt", "pfedpg", "flexlora", "fedex-lora", "fedpac"}
+    rebuilding = {"pfpt", "pfedpg", "flexlora", "fedex-lora", "fedpac", "fedmgp"}
     assert left_out["fedavgm"] == left_out["scaffold"] == left_out["fedprox"] | rebuilding
     assert expand(["pfpt*+fedprox", "pf*t+scaffold"]) == ["pfpt+fedprox", "pfedpt+scaffold"]
 

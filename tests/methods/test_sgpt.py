@@ -1,5 +1,7 @@
 """sgpt: assignment to groups, training phases, and weights of keys on the server."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -107,13 +109,13 @@ def test_a_client_reports_the_number_of_samples_per_group():
         assert torch.equal(update.reports["drawn"], torch.bincount(nearest, minlength=GROUPS).float())
 
 
-def combined(drawn, **settings):
+def combined(drawn, epochs=1, **settings):
     """The server after clients of 30 and 10 samples send keys and group prompts of 1 and 5; before it has 0."""
     method = create("sgpt", {"sgpt": {"groups": 2, **settings}}).method
     names = ("shared", "group", "keys", *sorted(HEAD))
     server = {name: torch.zeros(2, 3) for name in names} | {"usage": torch.tensor([4.0, 6.0])}
     sent = {name: torch.stack([torch.full((2, 3), 1.0), torch.full((2, 3), 5.0)]) for name in names}
-    uploads = Uploads([0, 1], torch.tensor([30.0, 10.0]), sent, {}, {"drawn": torch.tensor(drawn)})
+    uploads = Uploads([0, 1], torch.tensor([30.0, 10.0]), sent, {}, {"drawn": torch.tensor(drawn)}, epochs=epochs)
     return server, method.combine(server, uploads)
 
 
@@ -125,6 +127,31 @@ def test_keys_are_averaged_by_assigned_samples_and_other_tensors_by_sample_count
         torch.testing.assert_close(new[name], torch.full((2, 3), 2.0))
     assert new["usage"].tolist() == [104.0, 16.0]
     assert server["usage"].tolist() == [4.0, 6.0]
+
+
+def test_samples_per_group_are_counted_in_every_local_epoch():
+    """Key 1 draws 10 and 20 samples an epoch: 30 in one are too few, 60 in two give weights of 1/3 and 2/3."""
+    (_, once), (_, twice) = (combined([[20.0, 10.0], [80.0, 20.0]], epochs, key_momentum=0.0) for epochs in (1, 2))
+    torch.testing.assert_close(once["keys"][1], torch.full((3,), 3.0))
+    torch.testing.assert_close(twice["keys"], torch.tensor([[4.2], [11 / 3]]).expand(2, 3))
+    assert twice["usage"].tolist() == [204.0, 66.0]
+
+
+def test_the_server_learns_the_local_epochs_of_the_run():
+    simulator = toy.ran("sgpt", of=toy.unequal(), rounds=1, settings={"sgpt": {"groups": GROUPS}})
+    assert toy.TRAINING.epochs == 2
+    assert simulator.state.server["usage"].sum() == 2 * (21 + 10 + 15)
+
+
+def test_weight_decay_applies_to_group_prompts_and_keys_whether_selected_or_not():
+    """One step with lr 0.1 and decay 0.5 scales the rows that no sample selects by 0.95."""
+    simulator, _, state = ready()
+    training = replace(toy.TRAINING, epochs=1, batch_size=60, lr=0.1, momentum=0.0, weight_decay=0.5)
+    jobs = simulator.make_tasks([0], 1)
+    (update,) = toy.train(simulator, jobs, training, simulator.context.method.phases()[1:])
+    (free,) = toy.train(simulator, jobs, replace(training, weight_decay=0.0), simulator.context.method.phases()[1:])
+    for name in ("group", "keys"):
+        torch.testing.assert_close(update.shared[name], free.shared[name] - 0.05 * state[name][0])
 
 
 def test_momentum_keeps_a_share_of_old_keys_and_group_prompts():

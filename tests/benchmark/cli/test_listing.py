@@ -20,6 +20,9 @@ def test_methods_are_listed_with_papers_fields_and_variants(bench):
     assert tau["default"] == 0.1
     assert tau["limits"].startswith("from ")
     assert "prior" in rows["pep-fedpt"]["variants"]
+    assert rows["fedproto"]["compared"] == ["head"]
+    assert rows["pep-fedpt"]["compared"] == []
+    assert "variants: :head (in all)\n" in bench("list", "methods", "fedproto").out
     assert rows["pep-fedpt"]["uses_prior"]
     assert not rows["local"]["held_out"]
     assert rows["local"]["no_plugins"] == sorted(registry.OPTIMISERS)

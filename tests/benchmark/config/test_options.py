@@ -21,11 +21,11 @@ def test_repeated_value_is_run_once(twice):
     assert len(configs(**twice)) == 1
 
 
-def test_all_selects_every_method_once():
+def test_all_selects_every_method_and_compared_variant_once():
     from fedprompt.methods import registry
 
     runs = configs(methods=("all",))
-    assert sorted(run.method for run in runs) == sorted(registry.METHODS)
+    assert sorted(run.method for run in runs) == sorted([*registry.METHODS, "fedproto:head"])
 
 
 def test_default_grid_is_every_method_on_digits_with_three_seeds():

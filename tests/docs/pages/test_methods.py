@@ -33,7 +33,8 @@ def test_a_page_shows_paper_source_hyperparameters_variants_tensors_and_differen
     meaning = cls.__dataclass_fields__["tau"].metadata["meaning"]
     assert f"`pep-fedpt.tau=0.1`\n:   {escape(meaning)} (float, from 1e-06)" in text
     assert "(one of posterior, prior, prototype, hard, uniform, oracle)" in text
-    assert "`pep-fedpt:no-shared`\n:   `shared_tokens=0`" in text
+    assert "`pep-fedpt:no-shared`\n:   `shared_tokens=0`\n" in text
+    assert "`fedproto:head`\n:   `predicts=head`; part of `--methods all`\n" in PAGES["methods/fedproto.md"]
     assert f"| `class_prompts` | 100 x 1 x 768 | 76,800 | {methods.ROLES['shared']} |" in text
     assert cls.deviations
     assert all(escape(deviation) in differences(text) for deviation in cls.deviations)

@@ -95,11 +95,10 @@ class FedTHE(FedVPT):
         mask = state["remembered"].unsqueeze(2)
         mean = (state["remembered.feature"] * mask).sum(1) / mask.sum(1).clamp_min(1)  # h_p, [K, D]
         nearer = (z - batch.own(mean)).norm(dim=1) - (z - batch.own(state["descriptor"])).norm(dim=1)
-        share = self.mixing_weight(generic, own, nearer)
+        share = self.mixing_weight(generic.detach(), own.detach(), nearer.detach())
         batch.log("personal_share", share)
         return generic + share.unsqueeze(1) * (own - generic)
 
-    @torch.no_grad()
     def mixing_weight(self, generic: Tensor, own: Tensor, nearer: Tensor) -> Tensor:
         """The weight e [B] of the personal head after all steps, from 1/2.
 

@@ -46,12 +46,14 @@ class PFedPG(Method):
     )
     deviations = (
         "implemented from the paper's equations, without official code; one vector per client is added to all prompts",
-        "the server uses Adam at learning rate 0.001, as in PeiYauWeng/PFPT util/train_eval.py, an unofficial port; the "
-        "paper names the learning rate and no optimiser, and plain SGD at 0.001 or 0.1 does not change the prompts",
+        "the server uses Adam at learning rate 0.001, as in an unofficial port (PeiYauWeng/PFPT util/train_eval.py); "
+        "the paper names the learning rate and no optimiser",
+        "after 8 rounds the generated prompts have a cosine of 0.96 with their start, and of 0.999 with each other: the "
+        "server learns mostly what clients have in common (embedded default on digits, alpha 0.05 and 0.5, seeds 0 to 2)",
         "one server step per round, along the cohort's mean gradient; the port trains one client per round and takes "
         "1200 steps",
         "one Adam for generator and descriptors, as in the port: a descriptor also moves by its momentum in rounds "
-        "without its client, and the bias correction counts rounds, not the rounds of that client",
+        "without its client, and the bias correction counts all rounds",
         "clients use the run's SGD and a linear head; the port uses Adam and a head of two layers",
         "the paper has no held-out clients; `newcomer` defines their prompts",
         "not copied from MSungK/pFedPG: a step away from the clients' prompts, and clients without generated prompts",

@@ -36,8 +36,8 @@ class PFedPT(Method):
         "system/flcore/clients/clientpt.py) uses 0.5, with learning rate 20 by default and 1 in its README, as here",
         "border and model train for the run's epochs, 1 by default; the official code trains each for 5 epochs per "
         "round, over 150 rounds, and the model by SGD at 0.05 without momentum",
-        "as in the official code, a border trains only in rounds that sample its client; the official code scores sampled "
-        "clients with their own trained model before it is averaged, here all predict with the averaged one",
+        "as in the official code, a border trains only in rounds that sample its client; the official code scores a "
+        "sampled client with its own trained model before this is averaged, here all predict with the averaged model",
         "a held-out client uses the mean border; the paper has no held-out clients",
         "not copied from the official code: one border channel for all three colours on Tiny-ImageNet, and reporting "
         "the best test accuracy of all rounds",

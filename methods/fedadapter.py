@@ -16,16 +16,25 @@ from fedprompt.methods.lazy import Tensor, functional, torch
 class FedAdapter(Method):
     """Averages adapters x + U gelu(D x + d) + u on the MLP output x of every layer, and a linear head."""
 
-    width: int = hyperparameter(64, "r, the width of the bottleneck", low=1)
+    version = 2
+    width: int | None = hyperparameter(None, "r, the width of the bottleneck; None: 1/12 of the backbone's", low=1)
+    deviations = (
+        "implemented from the paper: imguangyu/FedPEFT contains no code",
+        "r is 1/12 of the backbone's width: 64 for a ViT-B, as in the paper, and 8 for the embedded backbone",
+    )
+
+    def bottleneck(self, vit: Backbone) -> int:
+        """Width r of the bottleneck."""
+        return self.width or max(1, round(vit.dim / 12))
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         """Down-projections [L, D, r] from uniform(-1/sqrt(D), 1/sqrt(D)); up-projections [L, r, D] and biases zero."""
-        limit = vit.dim**-0.5
-        down = torch.empty(vit.depth, vit.dim, self.width).uniform_(-limit, limit, generator=rng("adapter"))
+        limit, width = vit.dim**-0.5, self.bottleneck(vit)
+        down = torch.empty(vit.depth, vit.dim, width).uniform_(-limit, limit, generator=rng("adapter"))
         return {
             "down.weight": down,
-            "down.bias": torch.zeros(vit.depth, self.width),
-            "up.weight": torch.zeros(vit.depth, self.width, vit.dim),
+            "down.bias": torch.zeros(vit.depth, width),
+            "up.weight": torch.zeros(vit.depth, width, vit.dim),
             "up.bias": torch.zeros(vit.depth, vit.dim),
             **linear_head(vit, rng),
         }

@@ -58,12 +58,17 @@ class FedRoD(FedVPT):
         """
         z = self.feature(vit, batch, state)
         generic = classify(batch, z, state)
-        share = torch.full_like(batch.prior, self.gamma).xlogy(batch.prior)  # 0 log 0 = 0; absent classes: -inf
-        loss = batch.cross_entropy(generic + batch.own(share))
+        loss = balanced_cross_entropy(batch, generic, self.gamma)
         if not self.personal:
             return loss
         both = generic.detach() + personal_logits(batch, z.detach(), state)
         return loss + batch.cross_entropy(both)
+
+
+def balanced_cross_entropy(batch: Batch, logits: Tensor, gamma: float) -> Tensor:
+    """Balanced softmax [B]: cross-entropy of logits [B, C] plus gamma times the log of the client's class shares."""
+    share = torch.full_like(batch.prior, gamma).xlogy(batch.prior)  # 0 log 0 = 0; absent classes: -inf
+    return batch.cross_entropy(logits + batch.own(share))
 
 
 def personal_logits(batch: Batch, z: Tensor, state: State) -> Tensor:

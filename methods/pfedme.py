@@ -36,8 +36,11 @@ class PFedMe(PersonalModel, FedVPT):
         "theta starts a round at the client's last theta; the official code starts at w (an exact solution would not "
         "depend on the start)",
         "eta is 0.05, the default learning rate of a run; the official code uses a lower one over more rounds",
-        "paper and official code train theta of all clients in every round and average the cohort; here the cohort "
-        "trains, and all seen clients train for --personal-epochs before they are scored",
+        "paper and official code (CharlieDinh/pFedMe FLAlgorithms/servers/serverpFedMe.py) train theta of all clients "
+        "in every round and average the cohort; here the cohort trains, and all seen clients take K steps per batch "
+        "for --personal-epochs before they are scored: without these, theta is stale and scores 76.9 in place of "
+        "83.3 % at alpha 0.05 and 74.7 in place of 82.9 % at alpha 0.5 (embedded default on digits, seeds 0 to 2)",
+        "theta is scored from the final w; the official code scores it before the round's average",
         "not copied from the official code: a local epoch is one batch",
     )
 

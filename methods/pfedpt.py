@@ -32,7 +32,12 @@ class PFedPT(Method):
     deviations = (
         "the averaged model consists of prompt tokens and head on a frozen ViT; the paper trains a whole network",
         "borders start at zero; the official code draws them from a standard normal distribution",
-        "the border uses the run's momentum, 0.9 by default; the official code uses 0.5",
+        "the border uses the run's momentum, 0.9 by default; the official code (hkgdifyu/pFedPT system/main.py and "
+        "system/flcore/clients/clientpt.py) uses 0.5, with learning rate 20 by default and 1 in its README, as here",
+        "border and model train for the run's epochs, 1 by default; the official code trains each for 5 epochs per "
+        "round, over 150 rounds, and the model by SGD at 0.05 without momentum",
+        "as in the official code, a border trains only in rounds that sample its client; the official code scores a "
+        "sampled client with its own trained model before this is averaged, here all predict with the averaged model",
         "a held-out client uses the mean border; the paper has no held-out clients",
         "not copied from the official code: one border channel for all three colours on Tiny-ImageNet, and reporting "
         "the best test accuracy of all rounds",

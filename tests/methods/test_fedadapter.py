@@ -1,5 +1,6 @@
 from copy import deepcopy
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -44,12 +45,32 @@ def test_logits_are_those_of_a_backbone_with_adapter_modules():
         torch.testing.assert_close(found[k], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_at_width_64_a_base_sized_transformer_takes_1_189_632_values():
-    class Base:
-        dim, depth, classes = 768, 12, 10
+class Sized:
+    """What `shared` reads of a backbone."""
 
-    tensors = registry.create("fedadapter").method.shared(Base(), lambda _: torch.Generator())
-    assert sum(v.numel() for name, v in tensors.items() if not name.startswith("head.")) == 1_189_632
+    def __init__(self, dim, depth):
+        self.dim, self.depth, self.classes = dim, depth, 10
+
+
+def adapters(dim, depth, **settings):
+    tensors = registry.create("fedadapter", {"fedadapter": settings}).method.shared(
+        Sized(dim, depth), lambda _: torch.Generator()
+    )
+    return {name: value for name, value in tensors.items() if not name.startswith("head.")}
+
+
+def test_a_base_sized_transformer_takes_the_1_189_632_values_of_the_paper():
+    """The bottleneck is 64 wide there."""
+    assert sum(value.numel() for value in adapters(768, 12).values()) == 1_189_632
+
+
+@pytest.mark.parametrize(("dim", "expected"), [(768, 64), (1024, 85), (96, 8), (24, 2), (4, 1)])
+def test_the_bottleneck_is_a_twelfth_of_the_backbones_width(dim, expected):
+    assert adapters(dim, 3)["down.weight"].shape == (3, dim, expected)
+
+
+def test_a_given_width_is_kept():
+    assert adapters(96, 3, width=64)["up.weight"].shape == (3, 64, 96)
 
 
 def test_every_layer_of_every_tensor_learns():

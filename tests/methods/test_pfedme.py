@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import exp
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,3 +78,23 @@ def test_beta_weights_the_clients_mean_in_the_server_update(beta):
         mean = sum(n / 46 * update.shared[key] for n, update in zip(SIZES.tolist(), updates, strict=True))
         torch.testing.assert_close(simulator.state.server[key], before[key] + beta * (mean - before[key]))
     assert same(simulator.state.server.tensors, before) == (beta == 0)
+
+
+def test_every_seen_client_takes_its_steps_from_the_final_w_before_it_is_scored():
+    """Also one that no round has sampled, which starts from w; nothing of it reaches the server."""
+    simulator = toy.simulator("pfedme", of=toy.unequal(), participation=1 / 3, rounds=1)
+    simulator.run()
+    state, evaluator, before = simulator.state, simulator.evaluator, dict(simulator.state.server.tensors)
+    assert sorted(state.rounds_trained[:3].tolist()) == [0, 0, 1]
+    phase = evaluator.fine_tuning()
+    assert (phase.repeats, phase.epochs) == (5, 1)
+    tasks = evaluator.tasks(state, np.array(COHORT))
+    tuned, images = evaluator.tuned(tasks, phase)
+    assert images == 5 * SIZES.sum()
+    assert same(state.server.tensors, before)
+    for task, own in zip(tasks, tuned, strict=True):
+        for w, theta in zip(GLOBAL, PERSONAL, strict=True):
+            assert torch.equal(task.state.shared[w], before[w]), "the final w"
+            assert not torch.equal(own.state.local[theta], task.state.local[theta])
+            if not state.rounds_trained[task.client]:
+                assert torch.equal(task.state.local[theta], before[w])

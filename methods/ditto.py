@@ -31,10 +31,10 @@ class Ditto(PersonalModel, FedVPT):
         "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
         "the personal phase precedes the global one; the official code alternates per batch, with the same result, "
         "since both see the same batches and neither model affects the other",
-        "as in paper and official code (litian96/ditto flearn/trainers_MTL/ditto.py), a personal model trains only in "
-        "rounds that sample its client; until then the client predicts with the averaged model, and in the official "
-        "code with the initial personal model",
-        "a round is an epoch of each client's batches by default; the official code takes the same number of batches per "
+        "as in the paper and in litian96/ditto flearn/trainers_MTL/ditto.py, a personal model trains only in "
+        "rounds that sample its client; until then the client predicts with the averaged model, in the official "
+        "code with the initial personal one",
+        "a round is one epoch of each client by default; the official code takes the same number of batches per "
         "client, 10 by default and 2 in its scripts of 5000 rounds, without momentum",
         "one lambda for all clients, 1 by default; the official code can also select 0.1, 1 or 2 per client on "
         "validation data",

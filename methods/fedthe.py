@@ -38,9 +38,9 @@ class FedTHE(FedVPT):
     rate: float = hyperparameter(0.1, "learning rate of a sample's mixing weight", low=0)
     deviations = (
         "prompts on a frozen ViT take the place of the averaged body",
-        "h is the feature of the sample itself; paper and code (LINs-lab/FedTHE pcode/local_training/THE_worker.py) add "
-        "it, weighted by beta 0.1, to a moving average over the stream of test samples, weighted by 0.9, so that "
-        "predictions depend on their order; effect not measured",
+        "h is the feature of the sample itself; the official code (LINs-lab/FedTHE pcode/local_training/THE_worker.py) "
+        "gives it weight 0.1 beside a moving average over the stream of test samples, so that predictions depend on "
+        "their order; effect not measured",
         "every sample takes all steps; the official code stops once the gradient's norm over a batch is below 1e-5",
         "the learning rate of the mixing weight is fixed; the official code uses ten times the run's, 0.1 by default",
         "the personal head starts as the generic one and has a bias; the official code draws it and has no bias",

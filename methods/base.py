@@ -251,6 +251,10 @@ class Method(Configured):
     selects: ClassVar[tuple[str, ...]] = ()
     """Trained tensors of which each sample uses some rows only; the other rows may have no gradient."""
 
+    adjusts_steps: ClassVar[bool] = False
+    """Whether `adjust_gradients` is meant for the step of the local optimizer, as a projection is. With Adam it then
+    receives the step, without the learning rate; with SGD the gradients, which is the same for a linear map."""
+
     def phases(self) -> tuple[Phase, ...]:
         """Phases of local training, in order. An empty tuple declares a training-free method: rounds are skipped."""
         return (Phase(),)

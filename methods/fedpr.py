@@ -25,10 +25,12 @@ class FedPR(FedVPTDeep):
     frobenius: bool = hyperparameter(
         False, "divide prompt gradients by the projector's Frobenius norm, as in the official code"
     )
+    adjusts_steps = True
     no_decay = ("prompts",)  # decay would change them within their span
     deviations = (
         "classification by ViT with a trained, averaged head; the paper reconstructs images by Swin with a fixed head",
-        "projects the gradient of SGD; the paper projects the step of Adam, whose state clients keep",
+        "projects the gradient of SGD, or with --optimizer adam its step, as the paper does; the official code keeps "
+        "Adam's state at the clients, here it is new in every round (util/adam_svd.py, train.py)",
         "projects exactly with I - QQ', where Q is a basis of the layer's prompts; the official ratio of 0.8 removes "
         "additional, arbitrary directions of the null space",
         "no division by the projector's Frobenius norm, which only scales the learning rate by 1 / sqrt(D - tokens); "

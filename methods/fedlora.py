@@ -18,6 +18,7 @@ from fedprompt.methods.components.prompts import linear_head
 class FedLoRA(LoRA):
     """Averages A, B and the head separately; the product of the averages is not the average product B A."""
 
+    local_optimiser = "AdamW 3e-4 (JayZhang42/FederatedGPT-Shepherd, main.py, fed_utils/client.py)"
     deviations: ClassVar[tuple[str, ...]] = (
         "tunes a Vision Transformer with a linear head; the paper tunes language models on instructions",
     )

@@ -38,6 +38,7 @@ class PFedPG(Method):
     newcomer: Literal["mean", "base"] = hyperparameter(
         "mean", "prompts of a held-out client: from the mean descriptor of trained clients, or the base prompts"
     )
+    local_optimiser = "SGD 0.25, weight decay 1e-3 (paper)"
     deviations = (
         "implemented from the paper's equations, without official code; one vector per client is added to all prompts",
         "the generator follows the cohort's mean gradient at learning rate 0.1; the paper uses 0.001 and 100 rounds "

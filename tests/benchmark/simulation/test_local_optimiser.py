@@ -124,12 +124,16 @@ def test_sgd_computes_the_bits_of_torch():
         assert torch.equal(own["w"][0], value)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-@pytest.mark.parametrize("method", ["pep-fedpt", "fedl2p", "pfpt", "sgpt", "fedvpt+feddyn+fedprox", "apfl"])
-@pytest.mark.parametrize("kind", ["fused", "threaded"])
+@pytest.mark.parametrize(
+    ("kind", "method", "optimizer"),
+    [
+        *(("fused", method, "adam") for method in ("pep-fedpt", "pfpt", "sgpt", "fedvpt+feddyn+fedprox", "apfl")),
+        *((kind, "fedl2p", "adamw") for kind in ("fused", "threaded")),
+    ],
+)
 def test_every_execution_kind_gives_the_same_updates(kind, method, optimizer):
     training = replace(toy.TRAINING, optimizer=optimizer, lr=0.001)
-    run = toy.simulator(method, of=toy.unequal(), rounds=2, training=training)
+    run = toy.simulator(method, of=toy.unequal(), rounds=1, training=training)
     tasks, context = run.make_tasks([0, 1, 2], 1), run.context
     ends = [
         Executor(executor, threads=2).train(context.recipe, context.vit, context.train, tasks, training)

@@ -29,6 +29,7 @@ class APFL(PersonalModel, FedVPT):
     no_decay = ("alpha",)
     seen_with = "the mixture of its personal and the averaged model, with its own alpha"
     held_out_with = "the averaged prompt and head"
+    local_optimiser = "SGD, weight decay 5e-4 (MLOPTPSU/FedTorch, fedtorch/parameters.py)"
     deviations = (
         "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
         "mixes logits, as in the official code; the paper's algorithm mixes parameters",

@@ -161,6 +161,8 @@ class Configured:
     paper: ClassVar[str] = ""
     year: ClassVar[int] = 0
     family: ClassVar[str] = ""
+    local_optimiser: ClassVar[str] = ""
+    """What clients train with in the paper or its official code, and where it says so. Not inherited; empty: unknown."""
     deviations: ClassVar[tuple[str, ...]] = ()
     """Known differences from the paper; every record lists them."""
     version: ClassVar[int] = 1
@@ -258,6 +260,10 @@ class Method(Configured):
     """Trained tensors without weight decay."""
     selects: ClassVar[tuple[str, ...]] = ()
     """Trained tensors of which each sample uses some rows only; the other rows may have no gradient."""
+
+    adjusts_steps: ClassVar[bool] = False
+    """Whether `adjust_gradients` is meant for the step of the local optimizer, as a projection is. With Adam it then
+    receives the step, without the learning rate; with SGD the gradients, which is the same for a linear map."""
 
     def phases(self) -> tuple[Phase, ...]:
         """Phases of local training, in order. An empty tuple declares a training-free method: rounds are skipped."""

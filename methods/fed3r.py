@@ -30,6 +30,7 @@ class Fed3R(ClosedFormHead):
     ridge: float = hyperparameter(0.01, "lambda of the ridge regression", low=1e-8)
 
     class_rows: ClassVar[tuple[str, ...]] = ("sum",)
+    local_optimiser = "none: nothing is trained"
     deviations: ClassVar[tuple[str, ...]] = (
         "without the random features and the fine-tuning stage of the paper's variants",
     )

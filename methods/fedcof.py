@@ -23,6 +23,7 @@ class FedCOF(Fed3R):
     gamma: float = hyperparameter(1.0, "added to the diagonal of each class's covariance", low=0)
 
     class_rows = ("sum", "count", "outer", "clients")
+    local_optimiser = "none: nothing is trained"
     deviations = (
         "clients upload class sums and counts, which have the size of the paper's means and counts",
         "lambda is added to the Gram matrix, as in fed3r; the official code uses a pseudo-inverse",

@@ -39,6 +39,7 @@ class FedL2P(Method):
     )
     no_decay: ClassVar[tuple[str, ...]] = ("pool", "keys")
     selects: ClassVar[tuple[str, ...]] = ("pool", "keys")
+    local_optimiser = "Adam 1e-4 (grbagwe/Fed-CPrompt, configs/L2P_cifar100_niid0_5.yaml)"
     deviations: ClassVar[tuple[str, ...]] = (
         "the head reads cls, as in all methods here; L2P reads the mean of the selected prompts (`read`)",
         "selects 10 of 20 one-token prompts, 10 tokens per sample, as federated versions of L2P do; the official code "

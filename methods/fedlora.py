@@ -23,6 +23,7 @@ class FedLoRA(LoRA):
     """
 
     version = 2
+    local_optimiser = "AdamW 3e-4 (JayZhang42/FederatedGPT-Shepherd, main.py, fed_utils/client.py)"
     deviations: ClassVar[tuple[str, ...]] = (
         "tunes a Vision Transformer with a linear head; the paper tunes language models on instructions",
         "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; JayZhang42/FederatedGPT-Shepherd main.py "

@@ -17,6 +17,7 @@ class FedNCM(ClosedFormHead):
     """Nearest class mean on the frozen cls feature: each client uploads its class sums and counts once."""
 
     class_rows = ("sum", "count")
+    local_optimiser = "none: nothing is trained"
     deviations = ("without the paper's fine-tuning stage, which starts from this head",)
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:

@@ -36,6 +36,7 @@ class FedPAC(FedVPT):
     )
     head_lr: float | None = hyperparameter(None, "learning rate of the head; None: the run's", low=0)
     class_rows = prototypes.SUMS
+    local_optimiser = "SGD 0.01, momentum 0.5 (JianXu95/FedPAC, options.py)"
     deviations = (
         "the averaged body consists of the prompts, since the backbone is frozen",
         "means and variances for combining heads use features after training, as the prototypes do; the paper uses "

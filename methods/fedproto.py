@@ -37,6 +37,7 @@ class FedProto(Local):
         "nearest", "what seen clients predict with: the paper's nearest prototype, or their own head"
     )
     class_rows = prototypes.SUMS
+    local_optimiser = "SGD, momentum 0.5, or Adam (yuetan031/FedProto, lib/update.py)"
     deviations = (
         "prototypes are means over all samples of a class; the official code averages clients' means without weights",
         "without samples of a class in a round, its prototype is kept; the official code trains all clients each round",

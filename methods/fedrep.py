@@ -25,6 +25,7 @@ class FedRep(FedPer):
     head_epochs: int | None = hyperparameter(
         None, "local epochs of the head, before those of the prompts; None: the run's", low=1
     )
+    local_optimiser = "SGD, momentum 0.5, weight decay 1e-4 of weights (lgcollins/FedRep, models/Update.py)"
     deviations = (
         "the averaged representation consists of the prompts, since the backbone is frozen",
         "the prompts train for the run's epochs; the paper's default is 1 epoch, after 10 of the head",

@@ -24,6 +24,7 @@ class FedSALoRA(LoRA):
     personalised = True
     seen_with = "the averaged A with its own B and head"
     held_out_with = "the averaged A with the mean of the clients' B and heads"
+    local_optimiser = "SGD 0.02 (Pengxin-Guo/FedSA-LoRA, federatedscope/glue/yamls/fedsa-lora.yaml)"
     deviations = (
         "tunes a Vision Transformer; the linear head is personal, as in the official configuration",
         "rank 4, as in the whole LoRA family; Pengxin-Guo/FedSA-LoRA federatedscope/glue/yamls/fedsa-lora.yaml has "

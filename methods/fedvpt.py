@@ -12,6 +12,7 @@ class FedVPT(Method):
     """VPT-shallow: averages prompt tokens, inserted after cls at the first layer, and a linear head."""
 
     tokens: int = hyperparameter(10, "prompt tokens at the first layer", low=1)
+    local_optimiser = "SGD, momentum 0.9 (KMnP/vpt, src/configs/config.py)"
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompt": vpt_uniform(vit, (self.tokens,), rng), **linear_head(vit, rng)}

@@ -23,6 +23,7 @@ class FedVPTDeep(Method):
     mode: Literal["replace", "append"] = hyperparameter(
         "replace", "replace the previous layer's prompts (VPT), or append to them"
     )
+    local_optimiser = "SGD, momentum 0.9 (KMnP/vpt, src/configs/config.py)"
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {"prompts": vpt_uniform(vit, (vit.depth, self.tokens), rng), **linear_head(vit, rng)}

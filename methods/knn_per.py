@@ -38,6 +38,7 @@ class KNNPer(FedVPT):
     neighbours: int = hyperparameter(10, "nearest samples that vote", low=1)
     scale: float = hyperparameter(1.0, "width of the kernel exp(-|z - z'|^2 / (D scale))", low=1e-6)
     capacity: int | None = hyperparameter(None, "samples in a client's datastore, drawn at random; None: all", low=1)
+    local_optimiser = "SGD 0.03 (omarfoq/knn-per, paper_experiments/cifar10/train_base_model.sh)"
     deviations = (
         "by default one lam for all clients, so that a value tuned by `bench tune`, whose validation samples a sweep "
         "does not have, is the one that sweeps use; the official code (omarfoq/knn-per) sweeps it on test data",

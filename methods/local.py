@@ -14,6 +14,7 @@ class Local(FedVPT):
     held_out = shares = False
     seen_with = "its personal prompt and head"
     held_out_with = "nothing: it has no model"
+    local_optimiser = "SGD, momentum 0.9 (KMnP/vpt, src/configs/config.py)"
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         return {}

@@ -15,6 +15,7 @@ class Majority(Method):
 
     shares = False
     seen_with = held_out_with = "its most frequent training class"
+    local_optimiser = "none: nothing is trained"
 
     @property
     def uses_prior(self) -> bool:

@@ -36,6 +36,9 @@ class Optimiser(Configured):
     within_round: ClassVar[bool] = False
     """Whether it keeps no state between rounds, so that it also fits methods that rebuild their shared tensors."""
 
+    needs_sgd: ClassVar[str] = ""
+    """Why clients must train with SGD; empty if any local optimizer will do."""
+
     def memory(self, shared: State) -> State:
         """Initial tensors that the server stores for this optimiser."""
         return {}
@@ -53,7 +56,7 @@ class Optimiser(Configured):
         return None
 
     def adjust_gradients(self, gradients: State, state: State, visit: ClientContext) -> State:
-        """The gradients [K, ...] for SGD, from those of the loss at `state`."""
+        """The gradients [K, ...] for the local optimizer, from those of the loss at `state`."""
         return gradients
 
     def finish(self, ended: State, reach: State, visit: ClientContext) -> tuple[State, State]:
@@ -62,7 +65,8 @@ class Optimiser(Configured):
         Args:
             ended: Shared tensors after local training, [K, ...].
             reach: For every trained tensor [K, 1, ...] the distance that a constant gradient of one would have moved
-                it: steps times learning rate without momentum, more with momentum.
+                it: steps times learning rate without momentum, more with momentum. Empty if the local optimizer is
+                not SGD.
             visit: The clients' context.
         """
         return visit.kept, {}
@@ -77,6 +81,14 @@ class Optimiser(Configured):
             clients: Total number of training clients.
         """
         return memory
+
+    def evaluated(self, shared: State, memory: State) -> State:
+        """Shared tensors that clients predict with, seen or held out, from those of the server and the memory.
+
+        They are also what clients start from when they train before a score. Default: those that the server sends.
+        Several optimisers act in the reverse order of their server steps.
+        """
+        return shared
 
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
         """The new shared tensors and the new memory, from the shared tensors before the round and after averaging."""

@@ -29,6 +29,7 @@ class PFedMe(PersonalModel, FedVPT):
     refuses_optimisers = "pfedme updates its averaged model without gradients that an optimiser could change"
     seen_with = "its personal prompt and head (theta)"
     held_out_with = "the averaged prompt and head (w)"
+    local_optimiser = "gradient steps without momentum (CharlieDinh/pFedMe, FLAlgorithms/users/userpFedMe.py)"
     deviations = (
         "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
         "theta is trained by the run's SGD with momentum, with lambda 15 and K 5 as in the official code; the paper "

@@ -44,6 +44,7 @@ class PFedPG(Method):
     newcomer: Literal["mean", "base"] = hyperparameter(
         "mean", "prompts of a held-out client: from the mean descriptor of trained clients, or the base prompts"
     )
+    local_optimiser = "SGD 0.25, weight decay 1e-3 (paper)"
     deviations = (
         "implemented from the paper's equations, without official code; one vector per client is added to all prompts",
         "the server uses Adam at learning rate 0.001, as in an unofficial port (PeiYauWeng/PFPT util/train_eval.py); "

@@ -29,6 +29,7 @@ class PFedPT(Method):
     border_epochs: int | None = hyperparameter(None, "local epochs of the border; None: the run's", low=1)
     border_lr: float = hyperparameter(1.0, "learning rate of the border", low=0)
     no_decay = ("border",)
+    local_optimiser = "SGD, with momentum for the border only (hkgdifyu/pFedPT, system/flcore/clients/clientpt.py)"
     deviations = (
         "the averaged model consists of prompt tokens and head on a frozen ViT; the paper trains a whole network",
         "borders start at zero; the official code draws them from a standard normal distribution",

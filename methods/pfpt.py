@@ -30,6 +30,7 @@ class PFPT(FedL2P):
     version = 2
     no_decay = selects = ("pool",)
     rebuilt = "pfpt infers new prompts every round and changes their number"
+    local_optimiser = "Adam 1e-4 or 5e-4, betas 0.9 and 0.98, eps 1e-6 (PeiYauWeng/PFPT, Algo/fedavg.py, scripts)"
     deviations = (
         "reconstructed: a client's prompts are Gaussian around its active centroids, with means, variances and "
         "activations in closed form; the official code trains networks for the latter two with 50 steps of Adam",

@@ -22,6 +22,7 @@ class Posterior(Method):
     seen_with = held_out_with = "global class means of the frozen cls token, times its class prior"
     layer: int | None = hyperparameter(None, "layer whose cls token is read; None: PEP-FedPT's default", low=2)
     tau: float = hyperparameter(0.1, "temperature of the cosine similarities", low=1e-6)
+    local_optimiser = "none: nothing is trained"
     deviations = ("PEP-FedPT reads the cls token behind its shared prompt; here no prompt is inserted",)
 
     @property

@@ -187,6 +187,14 @@ class Recipe:
         """Why clients cannot train together in one pass; empty if they can."""
         return next((part.not_fusible for part in (self.method, *self.optimisers) if part.not_fusible), "")
 
+    def check_local_optimizer(self, name: str) -> None:
+        """Raises MethodError if an optimiser is defined for local SGD only and `name` is another local optimizer."""
+        for part in self.optimisers:
+            if part.needs_sgd and name != "sgd":
+                raise MethodError(
+                    f"{self.name}: {part.needs_sgd}; use --optimizer sgd instead of {name}, or drop +{part.name}."
+                )
+
     @property
     def versions(self) -> dict[str, int]:
         """Code versions of the method and each optimiser."""

@@ -58,6 +58,7 @@ class SGPT(Method):
     )
     version = 2
     selects = ("group", "keys")
+    local_optimiser = "SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea/SGPT, train.sh, main_prompt.py)"
     deviations = (
         "groups are selected per sample; on domains the official code trains with a batch's most frequent group",
         "the number of layers scales with depth; for 12 layers it gives the official blocks 0-3 and 4-6",

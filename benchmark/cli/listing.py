@@ -43,6 +43,8 @@ def _print(row: dict[str, Any]) -> None:
     print(f"{row['name']:<14} {row.get('about', '')}".rstrip())
     if "paper" in row:
         print(f"{'':<14} {row['paper']}, {row['year']}; {row['family']}")
+    if row.get("local_optimiser"):
+        print(f"{'':<14}   local optimiser of its paper: {row['local_optimiser']}")
     for field in row.get("fields", []):
         limits = f", {field['limits']}" if field["limits"] else ""
         print(f"{'':<14}   {field['name']}={field['default']}: {field['meaning']} ({field['type']}{limits})")
@@ -86,6 +88,7 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
     ]
     about = (cls.__doc__ or "").strip().split("\n")[0]
     row = {"name": name, "about": about, "paper": cls.paper, "year": cls.year, "family": cls.family, "fields": fields}
+    row["local_optimiser"] = vars(cls).get("local_optimiser", "")  # that of a parent's paper says nothing about this one
     row["deviations"] = list(cls.deviations)
     if name.startswith("+"):
         return row

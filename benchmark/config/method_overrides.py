@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fedprompt.benchmark.config.local_optimizer import OPTIONS
 from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig
 from fedprompt.benchmark.errors import ConfigError, did_you_mean
 from fedprompt.methods import registry
@@ -84,10 +85,14 @@ def without_overruled(overrides: Mapping[str, Any], given: Mapping[str, Any]) ->
 
 
 def override_notes(per_method: Mapping[str, MethodOverrides], grid: Sequence[RunConfig]) -> dict[str, dict[str, Any]]:
-    """Returns, by run id, the overridden options and the number of trials of each run that has overrides."""
+    """Returns, by run id, the overridden options and the number of trials of each run that has overrides.
+
+    The options of an overridden optimizer count as overridden, too.
+    """
     overrides = {config.run_id: per_method[config.method] for config in grid if config.method in per_method}
     return {
-        run_id: {"options": sorted(given.training), "trials": given.trials}
+        run_id: {"options": sorted({*given.training, *(OPTIONS if given.training.get("optimizer") else ())}),
+                 "trials": given.trials}
         for run_id, given in overrides.items()
         if given.training or given.trials
     }

@@ -1,7 +1,7 @@
 """Options of a grid of runs (`Options`), from the command line and presets, and the runs that they define."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from fedprompt.benchmark.backbone.weights import identity
+from fedprompt.benchmark.config.local_optimizer import local_training, refuse_without_effect, without_idle
 from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe, without_overruled
 from fedprompt.benchmark.config.partition_options import drop_unused, flat
 from fedprompt.benchmark.config.preset_files import read_preset
-from fedprompt.benchmark.config.run_config import RunConfig, RunSettings
+from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig, RunSettings
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data import loading as datasets
 from fedprompt.methods import registry as methods
@@ -49,11 +50,10 @@ class Options(RunSettings):
             for name in dict.fromkeys(self.datasets)
         }
         partitions = [self.settings_at(alpha) for alpha in dict.fromkeys(self.alpha or (None,))]
+        trainings = self._trainings(recipes)
         return [
             RunConfig(
-                **shared
-                | flat(partition)
-                | (self.per_method[made.name].training if made.name in self.per_method else {}),
+                **shared | flat(partition) | trainings[made.name],
                 method=made.name,
                 settings=made.settings,
                 versions=made.versions,
@@ -63,6 +63,14 @@ class Options(RunSettings):
             )
             for dataset, partition, made, seed in product(identities, partitions, recipes, dict.fromkeys(self.seeds))
         ]
+
+    def _trainings(self, recipes: Sequence[Recipe]) -> dict[str, dict[str, Any]]:
+        """The options of local training of each method."""
+        shared = {name: getattr(self, name) for name in LocalTrainingOptions.model_fields}
+        own = {name: overrides.training for name, overrides in self.per_method.items()}
+        trainings = {made.name: local_training(made, shared, own.get(made.name, {})) for made in recipes}
+        refuse_without_effect(shared, dict.fromkeys(training["optimizer"] for training in trainings.values()))
+        return trainings
 
     def _recipes(self) -> list[Recipe]:
         """The methods of the grid with their fields. Loads the plug-ins."""
@@ -84,9 +92,11 @@ def options(given: Mapping[str, Any], preset: str | None = None) -> Options:
         ConfigError: an option is unknown, or its value is out of range.
     """
     defaults = drop_unused(read_preset(preset, Options.model_fields), given) if preset else {}
-    values = {**defaults, **given}
-    if per_method := values.get("per_method"):
-        values["per_method"] = {method: without_overruled(fields, given) for method, fields in per_method.items()}
+    per_method = {method: without_overruled(fields, given) for method, fields in defaults.get("per_method", {}).items()}
+    if "optimizer" in given:  # the preset's options of another optimizer do not apply
+        defaults = without_idle(defaults, given["optimizer"])
+        per_method = {method: without_idle(fields, given["optimizer"]) for method, fields in per_method.items()}
+    values = {**defaults, **({"per_method": per_method} if per_method else {}), **given}
     try:
         return Options(**values)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions
 from fedprompt.data.partitions.settings import PartitionSettings
+from fedprompt.results.records.identity import LATER_OPTIONS
 from fedprompt.results.records.identity import run_id as identity_of
 
 RECORD_FORMAT = 1
@@ -23,9 +24,23 @@ class LocalTrainingOptions(BaseModel):
 
     epochs: Annotated[int, Field(ge=1, description="local epochs per round")] = 1
     batch_size: Annotated[int, Field(ge=1, description="local batch size")] = 16
-    lr: Annotated[float, Field(gt=0, description="learning rate of local SGD")] = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1, description="momentum of local SGD")] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, description="weight decay of local SGD")] = 1e-5
+    lr: Annotated[float, Field(gt=0, description="local learning rate")] = 0.05
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
+        "sgd", description="local optimizer, as torch.optim computes it; its state is new in every round and phase"
+    )
+    momentum: Annotated[float | None, Field(ge=0, lt=1, description="momentum of sgd [default: 0.9]")] = None
+    beta1: Annotated[
+        float | None, Field(ge=0, lt=1, description="decay of the first moment of adam and adamw [default: 0.9]")
+    ] = None
+    beta2: Annotated[
+        float | None, Field(ge=0, lt=1, description="decay of the second moment of adam and adamw [default: 0.999]")
+    ] = None
+    eps: Annotated[
+        float | None, Field(gt=0, description="added to the root of the second moment of adam(w) [default: 1e-8]")
+    ] = None
+    weight_decay: Annotated[
+        float, Field(ge=0, description="weight decay: an L2 penalty with sgd and adam, decoupled with adamw")
+    ] = 1e-5
     clip_norm: Annotated[float | None, Field(gt=0, description="maximum norm of a client's gradient")] = None
 
 
@@ -99,11 +114,12 @@ class RunConfig(RunSettings):
 
 
 def workload_key(config: Mapping[str, Any], *ignored: str) -> str:
-    """Returns a key that is equal for runs of equal cost. An option that is None may be missing, as in older records.
+    """Returns a key that is equal for runs of equal cost. Options that older records lack have their earlier values.
 
     Args:
         config: a run configuration as JSON, such as the `config` of a record.
         ignored: fields left out besides seed, alpha and the locations of files.
     """
     left_out = {*NOT_OF_THE_WORKLOAD, *ignored}
-    return json.dumps({k: v for k, v in config.items() if k not in left_out and v is not None}, sort_keys=True)
+    options = {**LATER_OPTIONS, **config}
+    return json.dumps({k: v for k, v in options.items() if k not in left_out and v is not None}, sort_keys=True)

@@ -13,7 +13,7 @@ import torch
 from fedprompt.benchmark.backbone import loading
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.hardware.devices import has_bf16
@@ -114,9 +114,8 @@ def assemble(
     halvings: int = 0,
 ) -> Simulator:
     """The simulation of a run from a backbone, data and clients that are at hand."""
-    training = LocalTraining(
-        config.epochs, config.batch_size, config.lr, config.momentum, config.weight_decay, config.clip_norm
-    )
+    options = {name: getattr(config, name) for name in LocalTrainingOptions.model_fields}
+    training = LocalTraining(**{name: value for name, value in options.items() if value is not None})
     settings = RoundSettings(
         rounds=config.rounds,
         participation=config.participation,

@@ -1,11 +1,12 @@
 """Local training of one client, or of many in one forward and backward pass per step.
 
-Clients share no arithmetic: each has its own tensors, momentum and batch order. Training many at once changes when
+Clients share no arithmetic: each has its own tensors, optimiser state and batch order. Training many at once changes when
 something is computed, not what is computed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -16,10 +17,10 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch, Clients, group_rows, rows_per_pass
 from fedprompt.benchmark.simulation.class_rows import ClassRows
+from fedprompt.benchmark.simulation.local_optimiser import LOCAL_OPTIMISERS
 from fedprompt.benchmark.simulation.optimisers import ClientOptimisers
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Method, Phase, State
-from fedprompt.methods.errors import MethodError
 from fedprompt.methods.registry import Recipe
 
 
@@ -33,7 +34,7 @@ def train_clients(
 ) -> list[ClientUpdate]:
     """Trains K clients together, each from the state in its task.
 
-    A client that has no batch left leaves the pass: its tensors, momentum and weight decay no longer change. The tasks
+    A client that has no batch left leaves the pass: its tensors no longer change, neither by momentum nor by weight decay. The tasks
     are not modified, their generators included.
 
     Args:
@@ -120,8 +121,12 @@ class _Cohort:
     def train(self, phase: Phase) -> None:
         """One phase of local training."""
         names = _trained_names(phase, [*self.tasks[0].state.shared, *self.tasks[0].state.local])
-        sgd = _Sgd(self.state, names, self.method.no_decay, phase, self.training)
+        optimiser = LOCAL_OPTIMISERS[self.training.optimizer](
+            self.state, names, self.method.no_decay, phase, self.training
+        )
+        sgd = self.training.optimizer == "sgd"
         adjusts = type(self.method).adjust_gradients is not Method.adjust_gradients
+        adjusts_steps = adjusts and self.method.adjusts_steps and not sgd
         before = self.steps.clone()
         for rows, last in self._batches(phase):
             active = len(rows)
@@ -132,15 +137,17 @@ class _Cohort:
             with self.vit.counting(batch):
                 loss = batch.means(self.method.loss(self.vit, batch, state))
             self._log(batch, loss.detach(), rows)
-            gradients = sgd.gradients(self.optimisers.penalised(loss, state, names), active)
+            gradients = optimiser.gradients(self.optimisers.penalised(loss, state, names), active)
             gradients = self.optimisers.adjust_gradients(gradients, state)
-            if adjusts:
-                gradients = self.method.adjust_gradients(gradients, batch.received)
-            sgd.step(gradients, active)
+            adjust = partial(self.method.adjust_gradients, received=batch.received)
+            if adjusts and not adjusts_steps:
+                gradients = adjust(gradients)
+            optimiser.step(gradients, active, adjust if adjusts_steps else None)
             if last and self.changes_state:
                 self._after_batch(state, active)
         steps = [int(count) for count in (self.steps - before).tolist()]
-        self.optimisers.record_phase(names, steps, sgd.lr, self.training.momentum)
+        if sgd:
+            self.optimisers.record_phase(names, steps, optimiser.lr, self.training.momentum)
 
     @torch.no_grad()
     def _after_batch(self, state: State, active: int) -> None:
@@ -216,44 +223,6 @@ class _Cohort:
                 )
             )
         return updates
-
-
-class _Sgd:
-    """SGD with momentum and weight decay on stacked tensors [K, ...], as `torch.optim.SGD` computes it per client."""
-
-    def __init__(self, state: State, names: list[str], no_decay: Sequence[str], phase: Phase, training: LocalTraining):
-        self.names, self.training, self.lr = names, training, training.lr if phase.lr is None else phase.lr
-        for name, value in state.items():
-            state[name] = value.detach().clone().requires_grad_() if name in names else value.detach()
-        self.values = [state[name] for name in names]
-        self.decays = [0.0 if name in no_decay else training.weight_decay for name in names]
-        self.velocities = [torch.zeros_like(value) for value in self.values]
-
-    def gradients(self, losses: Tensor, active: int) -> State:
-        """Gradients [active, ...] by name, those of each client from its own loss [active]."""
-        gradients = torch.autograd.grad(losses.sum(), self.values, allow_unused=True)
-        if unused := [name for name, gradient in zip(self.names, gradients, strict=True) if gradient is None]:
-            raise MethodError(f"the loss does not depend on {', '.join(unused)}, which a phase trains.")
-        return {name: gradient[:active] for name, gradient in zip(self.names, gradients, strict=True)}
-
-    @torch.no_grad()
-    def step(self, gradients: State, active: int) -> None:
-        """One step of the first `active` clients along their gradients [active, ...]."""
-        if self.training.clip_norm is not None:
-            gradients = _clipped(gradients, self.training.clip_norm)
-        for name, value, decay, velocity in zip(self.names, self.values, self.decays, self.velocities, strict=True):
-            gradient, value, velocity = gradients[name], value[:active], velocity[:active]
-            if decay:
-                gradient = gradient.add(value, alpha=decay)
-            velocity.mul_(self.training.momentum).add_(gradient)
-            value.sub_(velocity, alpha=self.lr)
-
-
-def _clipped(gradients: State, limit: float) -> State:
-    """Gradients [A, ...], scaled per client so that their norm over all tensors is at most `limit`."""
-    norms = torch.stack([value.square().reshape(len(value), -1).sum(1) for value in gradients.values()]).sum(0).sqrt()
-    factors = limit / norms.clamp_min(limit)
-    return {name: value * factors.view(-1, *[1] * (value.dim() - 1)) for name, value in gradients.items()}
 
 
 def _trained_names(phase: Phase, names: list[str]) -> list[str]:

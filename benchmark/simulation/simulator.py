@@ -60,6 +60,7 @@ class Simulator:
     ) -> None:
         self.context = SimulationContext(recipe, vit, train, test, federation, streams, settings)
         recipe.method.check(vit)
+        recipe.check_local_optimizer(settings.training.optimizer)
         self.state = FederationState.initial(self.context)
         if recipe.optimisers and not self.state.server.shared:
             raise MethodError(f"{recipe.name}: {recipe.method.name} has no shared tensor for an optimiser; drop it.")

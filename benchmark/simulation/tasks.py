@@ -19,18 +19,26 @@ class LocalTraining:
     Attributes:
         epochs: Local epochs per round.
         batch_size: Local batch size; the last batch of an epoch may be smaller.
-        lr: Learning rate of SGD.
+        lr: Learning rate.
         momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        weight_decay: Weight decay: an L2 penalty with sgd and adam, decoupled with adamw.
         clip_norm: Bound on the norm of each client's gradient; None: no bound.
+        optimizer: The optimiser of `LOCAL_OPTIMISERS`.
+        beta1: Decay of Adam's first moment.
+        beta2: Decay of Adam's second moment.
+        eps: Added to the square root of Adam's second moment.
     """
 
     epochs: int
     batch_size: int
     lr: float
-    momentum: float
-    weight_decay: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
     clip_norm: float | None = None
+    optimizer: str = "sgd"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
 
     def steps(self, samples: int) -> int:
         """Steps that a client with this many samples takes in a round."""

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from fedprompt.benchmark.config.local_optimizer import local_training
 from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.preset_files import TRIALS
-from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.data.errors import reason
@@ -52,7 +53,9 @@ def trial_runs(
     for method, overrides in trials.items():
         configs = [config for config in grid if config.method == method]
         for one in overrides:
-            update = {**one.training, "settings": recipe(method, configs[0].settings, one).settings}
+            made = recipe(method, configs[0].settings, one)
+            shared = {name: getattr(configs[0], name) for name in LocalTrainingOptions.model_fields}
+            update = {**local_training(made, shared, one.training), "settings": made.settings}
             runs.setdefault(method, []).append([config.model_copy(update=update) for config in configs])
     return runs
 

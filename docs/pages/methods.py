@@ -89,6 +89,7 @@ def _method(name: str, cls: Any) -> Page:
         "Seen clients predict with": row["seen_with"],
         "Held-out clients predict with": row["held_out_with"] if row["held_out"] else "nothing; they have no model",
         "Reads the client's class prior": "yes" if row["uses_prior"] else "no",
+        "Local optimiser of the paper": row["local_optimiser"],
         "Trains": "" if row["trained"] else "nothing",
         "Clients train one by one": row["unfused"],
         "Incompatible optimisers": ", ".join(f"`+{optimiser}`" for optimiser in row["no_plugins"]),

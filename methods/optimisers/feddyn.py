@@ -10,17 +10,21 @@ from fedprompt.methods.lazy import torch
 class FedDyn(Optimiser):
     """Clients minimise L_i(w) - <d_i, w> + alpha/2 |w - w_t|^2; then d_i <- d_i - alpha (w_i - w_t) (Algorithm 1).
 
-    The new shared tensors are mean w_i - h/alpha, with h <- h - alpha/N sum (w_i - w_t) over the cohort. The server
-    stores -h/alpha. With alpha = 0 the new shared tensors are the mean.
+    The new shared tensors, which clients receive, are mean w_i - h/alpha, with h <- h - alpha/N sum (w_i - w_t) over
+    the cohort. The server stores -h/alpha. Clients predict with mean w_i, as the official code scores it. With alpha = 0
+    the new shared tensors are the mean.
     """
 
     alpha: float = hyperparameter(0.1, "weight of the quadratic term and step size of the dual variables", low=0)
 
+    version = 2
     deviations = (
         "averages are weighted by sample counts; the paper uses the unweighted mean",
         "one alpha for all clients, as in the paper; the official code divides it by the client's share of the samples",
         "gradients are clipped only with --clip-norm; the official code clips them at 10",
         "rows of classes that a client does not have count as unchanged at that client",
+        "scores are those of the cohort's mean; the official code also scores the mean of all clients' last models "
+        "(alpemreacar/FedDyn, utils_methods.py)",
     )
 
     def memory(self, shared: State) -> State:
@@ -42,6 +46,9 @@ class FedDyn(Optimiser):
     def gather(self, memory: State, before: State, uploads: Uploads, clients: int) -> State:
         moved = {name: (value - before[name]).sum(0) / clients for name, value in uploads.shared.items()}
         return {name: memory[name] + value for name, value in moved.items()}
+
+    def evaluated(self, shared: State, memory: State) -> State:
+        return {name: value - memory[name] for name, value in shared.items()} if self.alpha else shared
 
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
         if not self.alpha:

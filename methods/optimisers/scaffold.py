@@ -14,6 +14,7 @@ class Scaffold(Optimiser):
     sum of the weights that the gradients have in w_t - w_i. Control variates start at zero: round 1 is not corrected.
     """
 
+    needs_sgd = "scaffold's control variates divide a client's move by the steps and learning rate of SGD"
     deviations = (
         "the local SGD has momentum: c_i is the mean of the gradients weighted as in w_t - w_i (Wang et al., FedNova, "
         "2020, section 3); the paper's division by K lr would make it too large by up to 1 / (1 - momentum)",

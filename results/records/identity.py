@@ -7,8 +7,9 @@ from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
-LEFT_OUT_IF_NONE = {"samples_per_client"}
-"""Options that were added later; without them a run keeps the id that it had before."""
+LATER_OPTIONS = {"samples_per_client": None, "optimizer": "sgd", "beta1": None, "beta2": None, "eps": None}
+"""Options that were added later, with the values that earlier runs have without naming them; with such a value a run
+keeps the id that it had before."""
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
     "seed": (int, "a whole number"),
@@ -30,7 +31,7 @@ NUMBERS: dict[str, tuple[type, ...]] = {
 
 def run_id(config: Mapping[str, Any], record_format: int) -> str:
     """The name of a run: a hash of every option that its result depends on."""
-    absent = {k for k in LEFT_OUT_IF_NONE if config.get(k) is None}
+    absent = {k for k, earlier in LATER_OPTIONS.items() if config.get(k, earlier) == earlier}
     content = {k: v for k, v in config.items() if k not in NOT_HASHED | absent} | {"record_format": record_format}
     content["dataset"] = str(content["dataset"]).partition(":")[0]  # without a path: `data_identity` hashes the content
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

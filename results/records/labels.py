@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedprompt.results.records.identity import NOT_HASHED
+from fedprompt.results.records.identity import LATER_OPTIONS, NOT_HASHED
 
 Record = Mapping[str, Any]
 NAMED = frozenset({"method", "dataset", "partition", "alpha", "seed", "run_id", "format"})
 # Where a run was computed, or a hash of something already named: shown only if two runs differ in nothing else.
 PLACEMENT = frozenset(NOT_HASHED - {"checkpoint"} | {"backbone_identity", "data_identity", "partition_hash"})
+OF_OPTIMIZER = ("momentum", "beta1", "beta2", "eps")
 
 
 class Label(NamedTuple):
@@ -33,6 +34,8 @@ def label(
     `options` are the flat configurations of the records, if already computed.
     """
     options = options or [flat(record.get("config") or {}) for record in records]
+    earlier = flat(LATER_OPTIONS)
+    options = [{**earlier, **values} for values in options]
     if without is not None:
         records = [{**record, "method": re.sub(r":[^+]*", "", record["method"])} for record in records]
         return _label(records, options, PLACEMENT, without)
@@ -113,14 +116,19 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _differing(
     groups: Sequence[Hashable], options: Sequence[Mapping[str, str]], wanted: Callable[[str], bool], without: str | None
 ) -> list[str]:
-    """The wanted options, except `without`, that have more than one value within some group."""
+    """The wanted options, except `without`, that have more than one value within some group.
+
+    An option of some local optimizers only is compared between runs with the same optimizer: the name of the optimizer
+    already distinguishes the others.
+    """
     keys = sorted(key for key in set().union(*options) if wanted(key) and key.rpartition(".")[2] != without)
     keys = [key for key in keys if len({values.get(key, "") for values in options}) > 1]  # fast: leaves few to compare
     seen: dict[tuple[str, Hashable], set[str]] = defaultdict(set)
     for group, values in zip(groups, options, strict=True):
         for key in keys:
-            seen[key, group].add(values.get(key, ""))
-    return [key for key in keys if any(len(seen[key, group]) > 1 for group in set(groups))]
+            optimizer = values.get("optimizer") if key in OF_OPTIMIZER else None
+            seen[key, (group, optimizer)].add(values.get(key, ""))
+    return [key for key in keys if any(len(found) > 1 for (name, _), found in seen.items() if name == key)]
 
 
 def _suffix(values: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -36,6 +36,16 @@ def test_a_clients_update_is_orthogonal_to_the_span_of_the_global_prompt_after_r
     assert along(step, received) < 1e-4
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_with_adam_the_step_is_orthogonal_although_adam_scales_every_value_of_the_gradient(optimizer):
+    training = replace(toy.TRAINING, optimizer=optimizer, lr=0.01)
+    simulator = toy.simulator("fedpr", of=toy.unequal(), settings=SETTINGS, rounds=1, training=training)
+    simulator.run()
+    received = simulator.state.server["prompts"].numpy().copy()
+    (update,) = toy.learned(simulator, [0], 2)
+    assert along(update.shared["prompts"].numpy() - received, received) < 1e-4
+
+
 def test_the_projected_gradient_is_a_least_squares_residual():
     rng = np.random.default_rng(0)
     prompts, gradient = rng.normal(size=(2, 2, LAYERS, TOKENS, WIDTH)).astype(np.float32)

@@ -24,6 +24,9 @@ def test_defaults_apply_without_options():
     assert chosen("--loud") == Options()  # the command's own option
 
 
+FRACTIONS = ("lr", "momentum", "beta1", "beta2", "participation", "weight_decay")
+
+
 @pytest.mark.parametrize("name", sorted(Options.model_fields.keys() - {"skip_corrupt", *ONLY_IN_PRESETS}))
 def test_every_field_of_a_grid_has_an_option(name):
     values = {
@@ -34,8 +37,9 @@ def test_every_field_of_a_grid_has_an_option(name):
         "executor": "sequential",
         "precision": "bf16",
         "held_out": "3",
+        "optimizer": "adam",
     }
-    value = values.get(name, "0.75" if name in ("lr", "momentum", "participation", "weight_decay") else "8")
+    value = values.get(name, "0.75" if name in FRACTIONS else "8")
     found = getattr(chosen(f"--{name.replace('_', '-')}", value), name)
     assert str(found[0] if isinstance(found, tuple) else found).removesuffix(".0") == value
 

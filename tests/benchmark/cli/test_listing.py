@@ -57,6 +57,12 @@ def test_deviations_of_methods_and_optimisers_are_listed(bench):
     assert rows["+fedprox"]["deviations"] == []
 
 
+def test_the_local_optimiser_of_the_paper_is_listed(bench):
+    (row,) = json.loads(bench("list", "methods", "pfpt", "--json").out)
+    assert row["local_optimiser"].startswith("Adam 1e-4")
+    assert f"local optimiser of its paper: {row['local_optimiser']}" in bench("list", "methods", "pfpt").out
+
+
 def test_wildcard_selects_names(bench):
     assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]

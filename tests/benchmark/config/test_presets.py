@@ -15,8 +15,12 @@ PAPER = {
 
 PUBLISHED = {
     "published-fedcof": {"fedncm", "fed3r", "fedcof"},
+    "published-fedit": {"fedlora"},
+    "published-fedl2p": {"fedl2p"},
     "published-fedlora": {"fedlora"},
+    "published-fedpr": {"fedpr:frobenius"},
     "published-pfedpg": {"pfedpg"},
+    "published-pfpt": {"pfpt"},
     "published-sgpt": {"sgpt"},
 }
 
@@ -26,6 +30,25 @@ def test_published_preset_defines_a_grid_without_its_data(name):
     runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
     assert {run.method for run in runs} == PUBLISHED[name]
     assert len(runs) == 3 * len(PUBLISHED[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("published-pfpt", ("adam", 1e-4, 0.9, 0.98, 1e-6)),
+        ("published-fedl2p", ("adam", 1e-4, 0.9, 0.999, 1e-8)),
+        ("published-fedpr", ("adam", 0.1, 0.9, 0.999, 1e-8)),
+        ("published-fedit", ("adamw", 3e-4, 0.9, 0.999, 1e-8)),
+    ],
+)
+def test_published_preset_trains_with_the_optimizer_of_the_official_code(name, optimizer):
+    run = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")[0]
+    assert (run.optimizer, run.lr, run.beta1, run.beta2, run.eps) == optimizer
+    assert (run.momentum, run.weight_decay) == (None, 0)
+
+
+def test_presets_after_vpt_and_sgpt_load_the_weights_that_their_code_loads():
+    assert options({}, "published-sgpt").backbone == "vit_base_patch16_224.orig_in21k"
 
 
 @pytest.fixture(params=PAPER)
@@ -48,7 +71,7 @@ def test_paper_preset_has_the_protocol_of_the_paper(paper):
     assert (chosen.rounds, chosen.epochs, chosen.batch_size) == (60, 5, 32)
     assert (chosen.lr, chosen.momentum, chosen.weight_decay) == (0.01, 0.9, 1e-5)
     assert (chosen.held_out, chosen.seeds) == (0.1, (0, 1, 2))
-    assert chosen.backbone == "vit_base_patch16_224.augreg_in21k"
+    assert chosen.backbone == "vit_base_patch16_224.orig_in21k"
 
 
 @pytest.mark.parametrize(
@@ -58,13 +81,13 @@ def test_cohort_has_the_size_that_the_preset_documents(name, seen, cohort):
     assert round(options({}, name).participation * seen) == cohort
 
 
-@pytest.mark.parametrize("name", sorted(PAPER))
-def test_every_value_of_a_paper_preset_names_its_source(name):
+@pytest.mark.parametrize("name", sorted({*PAPER, *PUBLISHED}))
+def test_every_value_of_a_preset_from_a_publication_names_its_source(name):
     lines = (PRESETS / f"{name}.yaml").read_text().splitlines()
-    values = [line for line in lines if not line.startswith("#")]
-    assert len(values) > 10
+    values = [line for line in lines if not line.lstrip().startswith("#")]
+    assert len(values) > 8
     for line in values:
-        assert re.search(r"# \[[PLR]\]", line), line
+        assert re.search(r"# \[[PLCR]\]", line), line
 
 
 def test_command_line_takes_precedence_over_a_preset():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fedprompt.benchmark.config import run_config as module
+from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.results.records.identity import run_id as identity_of
 from tests.benchmark.conftest import config, configs
@@ -14,7 +15,7 @@ CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
     {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
-    {"checkpoint": "random"}, {"samples_per_client": 30},
+    {"checkpoint": "random"}, {"samples_per_client": 30}, {"optimizer": "adam"}, {"optimizer": "adamw"},
 ]  # fmt: skip
 
 
@@ -89,22 +90,47 @@ def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path):
     assert ids[0] == ids[1] != ids[2]
 
 
+LATER = ("samples_per_client", "optimizer", "beta1", "beta2", "eps")
+
+
 def test_run_id_is_a_documented_hash():
     import hashlib
 
     run = config(methods=("fedvpt",))
     content = json.loads(run.model_dump_json())
-    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins", "samples_per_client"):
+    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins", *LATER):
         del content[key]
     text = json.dumps(content | {"record_format": 1}, sort_keys=True)
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_all_samples_per_client_keep_the_run_id_and_the_cost_of_older_records():
+def test_run_ids_of_the_default_configuration_are_those_of_version_0_3():
+    """Computed before the option --optimizer existed."""
+    assert [run.run_id for run in options({"methods": ("head", "fedvpt"), "alpha": (0.5,), "seeds": (0,)}).grid()] == [
+        "d8838a11d646b679", "d2a51921f7c5fc3a",
+    ]  # fmt: skip
+
+
+def test_the_fields_of_adam_change_the_run_id():
+    adam = config(optimizer="adam")
+    assert adam.run_id == config(optimizer="adam", beta1=0.9, beta2=0.999, eps=1e-8).run_id
+    changed = [config(optimizer="adam", **change).run_id for change in ({"beta1": 0.8}, {"beta2": 0.98}, {"eps": 1e-6})]
+    assert len({adam.run_id, *changed}) == 4
+
+
+def test_a_run_states_the_fields_of_its_own_optimizer_only():
+    sgd, adam = config(), config(optimizer="adam", beta2=0.98)
+    assert (sgd.optimizer, sgd.momentum, sgd.beta1, sgd.beta2, sgd.eps) == ("sgd", 0.9, None, None, None)
+    assert (adam.optimizer, adam.momentum, adam.beta1, adam.beta2, adam.eps) == ("adam", None, 0.9, 0.98, 1e-8)
+
+
+def test_later_options_keep_the_run_id_and_the_cost_of_older_records():
     older = json.loads(config().model_dump_json())
-    del older["samples_per_client"]
+    for name in LATER:
+        del older[name]
     assert RunConfig(**older).run_id == identity_of(older, 1) == config().run_id
     assert workload_key(older) == config().workload_key() != config(samples_per_client=30).workload_key()
+    assert config(optimizer="adam").workload_key() != config().workload_key()
 
 
 def test_run_config_survives_json():

@@ -84,7 +84,11 @@ def train(method, *tasks, training=TRAINING, phases=None, optimisers=()):
     return train_clients(recipe, toy.vit(), toy.train_samples(), tasks, training, phases)
 
 
-def reference(task, *phases, mu=0.0, clip=None, decay=0.1):
+def sgd(groups, rate):
+    return torch.optim.SGD(groups, rate, momentum=0.9)
+
+
+def reference(task, *phases, mu=0.0, clip=None, decay=0.1, optimizer=sgd):
     """Trains in plain PyTorch; returns the tensors and the loss of each step. `mu` weights a FedProx penalty."""
     state = {name: value.clone().requires_grad_() for name, value in task.state.items()}
     bias, present = state.get("bias", torch.zeros(toy.CLASSES)), torch.from_numpy(task.counts > 0)
@@ -92,7 +96,7 @@ def reference(task, *phases, mu=0.0, clip=None, decay=0.1):
     order = np.random.default_rng(task.client)
     for names, epochs, rate in phases:
         groups = [{"params": [state[name]], "weight_decay": 0.0 if name == "shift" else decay} for name in names]
-        optimiser = torch.optim.SGD(groups, rate, momentum=0.9)
+        optimiser = optimizer(groups, rate)
         for rows in [r for _ in range(epochs) for r in torch.from_numpy(order.permutation(task.rows)).split(4)]:
             logits = samples.features(rows) @ state["weight"].T + state["shift"] + bias * present
             loss = functional.cross_entropy(logits, samples.labels[rows])

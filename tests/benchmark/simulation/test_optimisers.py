@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+import torch
 
+from fedprompt.benchmark.simulation.optimisers import evaluated
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import Optimiser, State, registry
 from fedprompt.methods.registry import Recipe
@@ -49,6 +51,22 @@ def test_the_tensors_of_a_client_do_not_depend_on_other_clients(optimiser):
         addresses = [value.untyped_storage().data_ptr() for tensors in states for value in tensors.values()]
         assert len(set(addresses)) == len(addresses)
     assert same(*ends)
+
+
+class Shifted(Optimiser):
+    """Clients predict with the server's tensors times `factor` plus one."""
+
+    factor: float = 1.0
+    name = "shifted"
+
+    def evaluated(self, shared, memory):
+        return {name: self.factor * value + 1 for name, value in shared.items()}
+
+
+def test_clients_predict_with_what_the_optimisers_return_the_last_one_first():
+    recipe = Recipe("quadratic", quadratic.Quadratic(), (Shifted(factor=2.0), Shifted(factor=3.0)))
+    state = evaluated(recipe, {"w": torch.ones(2)}, [{}, {}])
+    assert state["w"].tolist() == [2 * (3 * 1 + 1) + 1] * 2
 
 
 @pytest.mark.parametrize("kind", ["fused", "threaded"])

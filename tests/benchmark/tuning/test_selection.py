@@ -128,3 +128,15 @@ def test_failed_write_keeps_the_former_preset(tmp_path, monkeypatch):
         write_preset(path, {"rounds": 1})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert path.read_text() == before
+
+
+def test_trials_may_differ_in_the_optimizer():
+    trials = {"head": [MethodOverrides(optimizer="sgd"), MethodOverrides(optimizer="adam", lr=0.001, beta2=0.98)]}
+    (sgd,), (adam,) = trial_runs(configs(momentum=0.5), trials)["head"]
+    assert (sgd.optimizer, sgd.momentum, sgd.beta2) == ("sgd", 0.5, None)
+    assert (adam.optimizer, adam.lr, adam.momentum, adam.beta1, adam.beta2) == ("adam", 0.001, None, 0.9, 0.98)
+
+
+def test_a_trial_of_an_option_without_effect_is_refused():
+    with pytest.raises(ConfigError, match="momentum 0.5: adam"):
+        trial_runs(configs(), {"head": [MethodOverrides(optimizer="adam", momentum=0.5)]})

@@ -41,6 +41,12 @@ def test_a_page_shows_paper_source_hyperparameters_variants_tensors_and_differen
     assert "nothing; they have no model" in PAGES["methods/local.md"]
 
 
+def test_a_page_shows_the_local_optimiser_of_the_paper_but_not_that_of_a_parent():
+    assert "- Local optimiser of the paper: SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea" in PAGES["methods/sgpt.md"]
+    assert "- Local optimiser of the paper: SGD, momentum 0.9 (KMnP/vpt" in PAGES["methods/fedvpt.md"]
+    assert "Local optimiser of the paper" not in PAGES["methods/fedper.md"]
+
+
 def test_the_page_of_an_optimiser_shows_its_differences_and_incompatible_methods():
     text = PAGES["methods/optimiser-scaffold.md"]
     assert "`fedvpt+scaffold`" in text

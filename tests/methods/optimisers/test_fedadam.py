@@ -41,7 +41,7 @@ def test_the_server_step_starts_from_the_previous_model_and_uses_moments():
     for name, value in before.items():
         delta = plain.state.server[name] - value
         m, v = 0.1 * delta, 0.99 * 1e-6 + 0.01 * delta.square()
-        torch.testing.assert_close(run.state.server[name], value + 0.01 * m / (v.sqrt() + 1e-3))
+        torch.testing.assert_close(run.state.server[name], value + 0.1 * m / (v.sqrt() + 1e-3))
 
 
 @pytest.mark.parametrize("plugin", ["fedadam", "fedyogi", "fedavgm"])

@@ -78,3 +78,22 @@ def test_paths_are_cut_to_the_shortest_tail_that_stays_unique():
         "npz:/a/y/c.npz": "npz:y/c",
         "npz:/a/y/d.npz": "npz:d",
     }
+
+
+def test_runs_with_different_optimizers_show_its_name_and_not_the_options_of_only_one_of_them():
+    adam = {"optimizer": "adam", "momentum": None, "beta1": 0.9}
+    found = settings(record(momentum=0.9), record(optimizer="sgd", momentum=0.9, beta1=None), record(**adam))
+    assert found == [
+        "digits dirichlet(0.05) optimizer=sgd", "digits dirichlet(0.05) optimizer=sgd",
+        "digits dirichlet(0.05) optimizer=adam",
+    ]  # fmt: skip
+
+
+def test_runs_with_the_same_optimizer_show_the_options_in_which_they_differ():
+    adam = {"optimizer": "adam", "momentum": None}
+    found = settings(record(**adam, beta1=0.9), record(**adam, beta1=0.8))
+    assert found == ["digits dirichlet(0.05) beta1=0.9", "digits dirichlet(0.05) beta1=0.8"]
+
+
+def test_a_record_of_an_earlier_version_has_the_same_setting_as_one_that_names_the_default():
+    assert settings(record(lr=0.1), record(lr=0.1, optimizer="sgd", beta1=None, seed=1)) == ["digits dirichlet(0.05)"] * 2

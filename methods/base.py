@@ -251,6 +251,16 @@ class Method(Configured):
     selects: ClassVar[tuple[str, ...]] = ()
     """Trained tensors of which each sample uses some rows only; the other rows may have no gradient."""
 
+    @property
+    def learning_rates(self) -> Mapping[str, float]:
+        """Learning rates of single tensors, in every phase; other tensors have the phase's."""
+        return {}
+
+    @property
+    def refuses_losses(self) -> str:
+        """Why no loss plug-in can be combined with this method, and a remedy; empty if they can."""
+        return ""
+
     def phases(self) -> tuple[Phase, ...]:
         """Phases of local training, in order. An empty tuple declares a training-free method: rounds are skipped."""
         return (Phase(),)

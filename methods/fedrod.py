@@ -37,6 +37,10 @@ class FedRoD(FedVPT):
         "not copied from another framework: predictions with the personal head alone, whose loss trains the prompts",
     )
 
+    @property
+    def refuses_losses(self) -> str:
+        return "fedrod adds the log class shares to its logits itself (fedrod:gamma=0 does not)" if self.gamma else ""
+
     def local(self, vit: Backbone, rng: Streams) -> State:
         if not self.personal:
             return {}

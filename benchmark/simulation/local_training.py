@@ -113,6 +113,7 @@ class _Cohort:
         shared = {name: self.received[name] for name in tasks[0].state.shared}
         self.optimisers = ClientOptimisers(recipe, tasks, self.clients, shared, self.class_rows)
         self.rngs = [deepcopy(task.rng) for task in tasks]
+        self.adjusted = not recipe.loss_plugins  # whether every loss plug-in has acted
         self.losses, self.steps = torch.zeros(2, len(tasks), device=vit.device)
         self.images = np.zeros(len(tasks), dtype=np.int64)
         self.notes: dict[str, Tensor] = {}
@@ -120,16 +121,17 @@ class _Cohort:
     def train(self, phase: Phase) -> None:
         """One phase of local training."""
         names = _trained_names(phase, [*self.tasks[0].state.shared, *self.tasks[0].state.local])
-        sgd = _Sgd(self.state, names, self.method.no_decay, phase, self.training)
+        sgd = _Sgd(self.state, names, self.method, phase, self.training)
         adjusts = type(self.method).adjust_gradients is not Method.adjust_gradients
         before = self.steps.clone()
         for rows, last in self._batches(phase):
             active = len(rows)
             state = self.state if active == len(self.tasks) else {k: v[:active] for k, v in self.state.items()}
             batch = Batch(self.samples, rows, self.clients.first(active))
-            batch.phase = phase
+            batch.phase, batch.loss_plugins = phase, self.recipe.loss_plugins
             with self.vit.counting(batch):
                 loss = batch.means(self.method.loss(self.vit, batch, state))
+            self.adjusted |= batch.adjusted
             self._log(batch, loss.detach(), rows)
             gradients = sgd.gradients(self.optimisers.penalised(loss, state, names), active)
             gradients = self.optimisers.adjust_gradients(gradients, state)
@@ -140,7 +142,7 @@ class _Cohort:
             if last and self.changes_state:
                 self._after_batch(state, active)
         steps = [int(count) for count in (self.steps - before).tolist()]
-        self.optimisers.record_phase(names, steps, sgd.lr, self.training.momentum)
+        self.optimisers.record_phase(dict(zip(names, sgd.rates, strict=True)), steps, self.training.momentum)
 
     @torch.no_grad()
     def _after_batch(self, state: State, active: int) -> None:
@@ -182,7 +184,13 @@ class _Cohort:
 
         Raises:
             FloatingPointError: A training loss is not finite.
+            MethodError: No training loss is a cross-entropy that a loss plug-in could act on.
         """
+        if for_server and not self.adjusted and self.steps.any():
+            raise MethodError(
+                f"{self.recipe.name}: the loss of {self.method.name} does not use batch.cross_entropy, where a loss "
+                f"plug-in acts; drop +{self.recipe.loss_plugins[0].name}."
+            )
         steps = self.steps.clamp_min(1)
         losses, notes = (self.losses / steps).tolist(), {k: (v / steps).tolist() for k, v in self.notes.items()}
         for task, loss in zip(self.tasks, losses, strict=True):
@@ -221,12 +229,14 @@ class _Cohort:
 class _Sgd:
     """SGD with momentum and weight decay on stacked tensors [K, ...], as `torch.optim.SGD` computes it per client."""
 
-    def __init__(self, state: State, names: list[str], no_decay: Sequence[str], phase: Phase, training: LocalTraining):
-        self.names, self.training, self.lr = names, training, training.lr if phase.lr is None else phase.lr
+    def __init__(self, state: State, names: list[str], method: Method, phase: Phase, training: LocalTraining):
+        self.names, self.training = names, training
+        lr, rates = training.lr if phase.lr is None else phase.lr, method.learning_rates
+        self.rates = [rates.get(name, lr) for name in names]
         for name, value in state.items():
             state[name] = value.detach().clone().requires_grad_() if name in names else value.detach()
         self.values = [state[name] for name in names]
-        self.decays = [0.0 if name in no_decay else training.weight_decay for name in names]
+        self.decays = [0.0 if name in method.no_decay else training.weight_decay for name in names]
         self.velocities = [torch.zeros_like(value) for value in self.values]
 
     def gradients(self, losses: Tensor, active: int) -> State:
@@ -241,12 +251,13 @@ class _Sgd:
         """One step of the first `active` clients along their gradients [active, ...]."""
         if self.training.clip_norm is not None:
             gradients = _clipped(gradients, self.training.clip_norm)
-        for name, value, decay, velocity in zip(self.names, self.values, self.decays, self.velocities, strict=True):
+        parts = zip(self.names, self.values, self.rates, self.decays, self.velocities, strict=True)
+        for name, value, lr, decay, velocity in parts:
             gradient, value, velocity = gradients[name], value[:active], velocity[:active]
             if decay:
                 gradient = gradient.add(value, alpha=decay)
             velocity.mul_(self.training.momentum).add_(gradient)
-            value.sub_(velocity, alpha=self.lr)
+            value.sub_(velocity, alpha=lr)
 
 
 def _clipped(gradients: State, limit: float) -> State:

@@ -61,7 +61,7 @@ class Simulator:
         self.context = SimulationContext(recipe, vit, train, test, federation, streams, settings)
         recipe.method.check(vit)
         self.state = FederationState.initial(self.context)
-        if recipe.optimisers and not self.state.server.shared:
+        if len(recipe.optimisers) > len(recipe.loss_plugins) and not self.state.server.shared:
             raise MethodError(f"{recipe.name}: {recipe.method.name} has no shared tensor for an optimiser; drop it.")
         self.executor = executor or Executor()
         if not self.context.trains:

@@ -123,7 +123,7 @@ def test_one_client_trains_like_torch_sgd():
 class Faster(Linear):
     """The shift has a learning rate of its own, in all phases."""
 
-    learning_rates = {"shift": 0.3}  # noqa: RUF012
+    learning_rates = {"shift": 0.3}
 
 
 @pytest.mark.parametrize("phases", [None, [Phase(epochs=2, lr=0.2)]])

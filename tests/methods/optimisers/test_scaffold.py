@@ -94,7 +94,7 @@ def test_the_steps_of_a_phase_use_its_own_learning_rate():
 class OwnRate(quadratic.Quadratic):
     """The tensor has a quarter of the run's learning rate, in spite of its phase."""
 
-    learning_rates = {"w": 0.125}  # noqa: RUF012
+    learning_rates = {"w": 0.125}
 
     def phases(self):
         return (Phase(epochs=1, lr=1.0),)

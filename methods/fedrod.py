@@ -19,7 +19,8 @@ class FedRoD(FedVPT):
     """Averages prompts and a generic head trained with balanced softmax; adds a personal head trained with CE.
 
     Balanced softmax adds the log of the client's class shares to the logits during training only; it is the training
-    counterpart of the prior correction in evaluation. `fedrod:generic` has no personal head.
+    counterpart of the prior correction in evaluation. `fedrod:generic` has no personal head, so it splits the gain: the
+    balanced softmax alone is `fedrod:generic` minus `fedvpt`, the personal head `fedrod` minus `fedrod:generic`.
     """
 
     personalised = True

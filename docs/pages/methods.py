@@ -85,18 +85,19 @@ def _index() -> str:
     plugins = _plugins()
     return sections(
         "# Methods",
-        "A method's name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`, as in `pep-fedpt:hard:tau=0.3+la`. Values in "
-        "the name let one sweep compare several; `--set` changes them for all runs. *Shared* counts the parameters that clients train and "
-        "the server averages; *local* counts those that each client trains and keeps. Both are for a ViT-B/16 with 100 "
-        "classes and default hyperparameters.",
+        "A method's name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`, as in `pep-fedpt:hard:tau=0.3+la`. Values "
+        "in the name let one sweep compare several; `--set` changes them for all runs. *Shared* counts the parameters "
+        "that clients train and the server averages; *local* counts those that each client trains and keeps. Both are "
+        "for a ViT-B/16 with 100 classes and default hyperparameters.",
         *parts,
         "## Optimisers",
         "Append one or more to a method's name, as in `fedvpt+fedprox`. They change the steps of clients or server on "
         "shared tensors, in rounds only.",
         _plugin_rows(plugins["optimisers"]),
         "## Losses",
-        "Append at most one, as in `fedvpt+la` or `pep-fedpt+la+fedprox`. A loss changes the logits of the cross-entropy "
-        "in all training of a method, also in its fine-tuning and before the personalised score, but no prediction.",
+        "Append at most one, as in `fedvpt+la` or `pep-fedpt+la+fedprox`. A loss changes the logits of the "
+        "cross-entropy in all training of a method, also in its fine-tuning and before the personalised score, but no "
+        "prediction.",
         _plugin_rows(plugins["losses"]),
     )
 

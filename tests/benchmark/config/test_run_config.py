@@ -17,8 +17,8 @@ RESULTS = Path(__file__).parents[3] / "results" / "published"
 CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
-    {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"methods": ("head+la",)}, {"image_size": 64},
-    {"checkpoint": "random"}, {"samples_per_client": 30},
+    {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
+    {"methods": ("head+la",)}, {"checkpoint": "random"}, {"samples_per_client": 30},
 ]  # fmt: skip
 
 

@@ -265,6 +265,16 @@ class Method(Configured):
     """Whether `adjust_gradients` is meant for the step of the local optimizer, as a projection is. With Adam it then
     receives the step, without the learning rate; with SGD the gradients, which is the same for a linear map."""
 
+    @property
+    def learning_rates(self) -> Mapping[str, float]:
+        """Learning rates of single tensors, in every phase; other tensors have the phase's."""
+        return {}
+
+    @property
+    def refuses_losses(self) -> str:
+        """Why no loss plug-in can be combined with this method, and a remedy; empty if they can."""
+        return ""
+
     def phases(self) -> tuple[Phase, ...]:
         """Phases of local training, in order. An empty tuple declares a training-free method: rounds are skipped."""
         return (Phase(),)

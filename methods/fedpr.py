@@ -27,13 +27,13 @@ class FedPR(FedVPTDeep):
     )
     adjusts_steps = True
     no_decay = ("prompts",)  # decay would change them within their span
-    local_optimiser = "Adam 0.1, with projected steps (chunmeifeng/FedPR, config/different_dataset.py, util/adam_svd.py)"
+    local_optimiser = "Adam 0.1, projected steps (chunmeifeng/FedPR, config/different_dataset.py, util/adam_svd.py)"
     deviations = (
         "classification by ViT with a trained, averaged head; the paper reconstructs images by Swin with a fixed head",
         "projects the gradient of SGD, whose momentum is zero at the start of every round, so that steps stay "
         "orthogonal to the prompts; with --optimizer adam its step, as the paper does; the official code keeps Adam's "
-        "two moments of the unprojected gradient at the clients over all rounds (util/adam_svd.py, train.py); effect not "
-        "measured",
+        "two moments of the unprojected gradient at the clients over all rounds (util/adam_svd.py, train.py); effect "
+        "not measured",
         "projects exactly with I - QQ', where Q is a basis of the layer's prompts; the official ratio of 0.8 removes "
         "additional, arbitrary directions of the null space",
         "no division by the projector's Frobenius norm, which only scales the learning rate by 1 / sqrt(D - tokens); "

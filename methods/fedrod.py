@@ -19,7 +19,8 @@ class FedRoD(FedVPT):
     """Averages prompts and a generic head trained with balanced softmax; adds a personal head trained with CE.
 
     Balanced softmax adds the log of the client's class shares to the logits during training only; it is the training
-    counterpart of the prior correction in evaluation. `fedrod:generic` has no personal head.
+    counterpart of the prior correction in evaluation. `fedrod:generic` has no personal head, so it splits the gain: the
+    balanced softmax alone is `fedrod:generic` minus `fedvpt`, the personal head `fedrod` minus `fedrod:generic`.
     """
 
     personalised = True
@@ -36,6 +37,10 @@ class FedRoD(FedVPT):
         "no hypernetwork, with which the paper generates personal heads of new clients from their class shares",
         "not copied from another framework: predictions with the personal head alone, whose loss trains the prompts",
     )
+
+    @property
+    def refuses_losses(self) -> str:
+        return "fedrod adds the log class shares to its logits itself (fedrod:gamma=0 does not)" if self.gamma else ""
 
     def local(self, vit: Backbone, rng: Streams) -> State:
         if not self.personal:

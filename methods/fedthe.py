@@ -50,6 +50,10 @@ class FedTHE(FedVPT):
         "FedTHE+ also fine-tunes the network on augmented copies of each test sample; this is FedTHE without it",
     )
 
+    @property
+    def refuses_losses(self) -> str:
+        return "fedthe adds the log class shares to its logits itself (fedthe:gamma=0 does not)" if self.gamma else ""
+
     def local(self, vit: Backbone, rng: Streams) -> State:
         return personal_copy(linear_head(vit, rng))
 

@@ -1,11 +1,11 @@
-"""The contract between optimisers and the simulator: hooks into the client's and the server's step."""
+"""The contract between plug-ins and the simulator: optimisers, which change steps, and losses, which change logits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fedprompt.methods.base import Configured, State, Uploads
+from fedprompt.methods.base import Batch, Configured, State, Uploads
 from fedprompt.methods.lazy import Tensor
 
 
@@ -93,3 +93,17 @@ class Optimiser(Configured):
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
         """The new shared tensors and the new memory, from the shared tensors before the round and after averaging."""
         return averaged, memory
+
+
+class LossPlugin(Optimiser):
+    """Base class of plug-ins that change only the training loss, written `METHOD+NAME` like optimisers.
+
+    They act wherever a method trains with `batch.cross_entropy`: in rounds, in its own fine-tuning and before the
+    personalised score. They need no shared tensors.
+    """
+
+    within_round = True
+
+    def adjust_logits(self, batch: Batch, logits: Tensor) -> Tensor:
+        """The logits [B, C] of the training loss; predictions do not change."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement adjust_logits")

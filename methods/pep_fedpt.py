@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, hyperparameter, register
 from fedprompt.methods.components import prototypes
 from fedprompt.methods.components.prompt_mixing import Mixing, Prototypes, Similarity, soft_weights
@@ -9,9 +11,9 @@ from fedprompt.methods.components.prompts import classify, insert_after_cls, lin
 from fedprompt.methods.lazy import Tensor, torch
 
 
-def insertion_layer(vit: Backbone) -> int:
-    """The default of layer J, counted from 1."""
-    return round(vit.depth / 2) + 1
+def insertion_layer(vit: Backbone, depth_share: float = 0.5) -> int:
+    """Layer J, counted from 1, as a share of the depth."""
+    return round(depth_share * vit.depth) + 1
 
 
 @register(
@@ -40,7 +42,12 @@ class PEPFedPT(Method):
     seen_with = held_out_with = "the averaged model, with class prompts mixed per sample (`mixing`)"
     shared_tokens: int = hyperparameter(10, "tokens of the shared prompt (n_S)", low=0)
     class_tokens: int = hyperparameter(1, "tokens of each class prompt (n_C)", low=1)
-    layer: int | None = hyperparameter(None, "layer J that the mixed prompt enters; None: round(L/2) + 1", low=2)
+    layer: int | None = hyperparameter(
+        None, "layer J that the mixed prompt enters; None: round(L/2) + 1, or as depth_share says", low=2
+    )
+    depth_share: float | None = hyperparameter(
+        None, "share s of the depth L, for J = round(s L) + 1; None: 1/2", low=0, high=1
+    )
     mixing: Mixing = hyperparameter(
         "posterior", "rule for the mixing weights: prior x prototype similarity, or an ablation"
     )
@@ -51,6 +58,7 @@ class PEPFedPT(Method):
     first_prototypes: bool = hyperparameter(
         True, "compute prototypes in a pass over the training clients before round 1"
     )
+    class_lr: float | None = hyperparameter(None, "learning rate of the class prompts; None: the run's", low=0)
 
     version = 2
     no_decay = ("class_prompts",)  # rows of absent classes have no gradient and must not shrink
@@ -79,13 +87,24 @@ class PEPFedPT(Method):
     def initial_statistics(self) -> bool:
         return self.first_prototypes and self.uses_prototypes
 
+    @property
+    def learning_rates(self) -> Mapping[str, float]:
+        return {} if self.class_lr is None else {"class_prompts": self.class_lr}
+
     def check(self, vit: Backbone) -> None:
+        if self.layer is not None and self.depth_share is not None:
+            raise MethodError(f"{self.name}.layer={self.layer} and depth_share={self.depth_share}: set one of the two.")
         if not 2 <= self.insertion(vit) <= vit.depth:
-            raise MethodError(f"{self.name}.layer={self.layer} is out of range: this backbone takes 2 to {vit.depth}.")
+            share = "" if self.depth_share is None else f" (depth_share={self.depth_share})"
+            raise MethodError(
+                f"{self.name}.layer={self.insertion(vit)}{share} is out of range: this backbone takes 2 to {vit.depth}."
+            )
 
     def insertion(self, vit: Backbone) -> int:
         """Layer J, counted from 1."""
-        return self.layer if self.layer is not None else insertion_layer(vit)
+        if self.layer is not None:
+            return self.layer
+        return insertion_layer(vit) if self.depth_share is None else insertion_layer(vit, self.depth_share)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         state = {"class_prompts": vpt_uniform(vit, (vit.classes, self.class_tokens), rng, "class prompts")}

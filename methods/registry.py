@@ -1,6 +1,7 @@
 """Methods and optimisers by name: registration, discovery, plug-ins, variants and wildcards.
 
-A full name is `METHOD[:VARIANT][+OPTIMISER...]`. A variant is a named set of hyperparameter values.
+A full name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`. A variant is a named set of hyperparameter values;
+further values may follow it. Plug-ins are optimisers and losses.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import math
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fedprompt.methods import names
 from fedprompt.methods.base import Method
 from fedprompt.methods.errors import MethodError
-from fedprompt.methods.optimiser import Optimiser
+from fedprompt.methods.optimiser import LossPlugin, Optimiser
 from fedprompt.methods.renamed import explain, refuse_old_hooks
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ BROKEN: dict[str, str] = {}  # entry point -> why its import failed
 
 M = TypeVar("M", bound=Method)
 O = TypeVar("O", bound=Optimiser)  # noqa: E741
+_NOTHING = object()
 Settings = Mapping[str, Mapping[str, Any]]
 """Hyperparameter values: method or optimiser name -> field -> value."""
 
@@ -73,10 +75,10 @@ def register(
 
 
 def register_optimiser(name: str, *, paper: str, year: int) -> Callable[[type[O]], type[O]]:
-    """Class decorator that registers an optimiser, written `METHOD+NAME`."""
+    """Class decorator that registers an optimiser or a loss plug-in, written `METHOD+NAME`."""
 
     def add(cls: type[O]) -> type[O]:
-        _enter(OPTIMISERS, cls, name, paper, year, "optimiser")
+        _enter(OPTIMISERS, cls, name, paper, year, "loss" if issubclass(cls, LossPlugin) else "optimiser")
         return cls
 
     return add
@@ -160,11 +162,16 @@ def load_plugin(path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configured method and its optimisers."""
+    """A configured method and its optimisers, loss plug-ins included."""
 
     name: str
     method: Method
     optimisers: tuple[Optimiser, ...] = ()
+
+    @property
+    def loss_plugins(self) -> tuple[LossPlugin, ...]:
+        """Those of the optimisers that change the training loss only; at most one."""
+        return tuple(part for part in self.optimisers if isinstance(part, LossPlugin))
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -205,32 +212,36 @@ def expand(patterns: Sequence[str]) -> list[str]:
     """Resolves names and wildcards to full names, in order, without duplicates.
 
     `all` is every method, with those of its variants that it declares as `compared`; `*` is every method without
-    variants; `pep-fedpt:*` is every variant of one method. A wildcard with optimisers selects only the methods that
-    they can be combined with.
+    variants; `pep-fedpt:*` is every variant of one method. A wildcard with plug-ins or values selects only the methods
+    that they can be combined with.
 
     Raises:
         MethodError: A name is unknown or a wildcard matches nothing.
     """
     discover()
-    variants = [f"{name}:{variant}" for name, cls in METHODS.items() for variant in cls.variants]
     chosen: dict[str, None] = {}
     for pattern in patterns:
-        base, plus, optimisers = pattern.partition("+")
-        if base == "all":
-            names = [name for method in sorted(METHODS) for name in _compared(method)]
-        elif any(sign in base for sign in "*?["):
-            names = [n for n in (variants if ":" in base else sorted(METHODS)) if fnmatchcase(n, base)]
-            if not names:
-                raise MethodError(f"no method matches {pattern!r}; available: {', '.join(sorted(METHODS))}.")
-        else:
-            names = [base]
-        known = [optimiser for optimiser in optimisers.split("+") if optimiser in OPTIMISERS]
-        if len(names) > 1:
-            names = [name for name in names if not any(misfit(name, optimiser) for optimiser in known)] or names
-        for name in names:
-            create(name + plus + optimisers)
-            chosen[name + plus + optimisers] = None
+        wanted, suffix = names.parse(pattern), "+".join(("", *pattern.split("+")[1:]))
+        found = _matching(wanted.plain)
+        if len(found) > 1:
+            found = [name for name in found if _takes(name, wanted)] or found
+        values = "".join(f":{field}={value}" for field, value in wanted.fields.items())
+        for name in found:
+            chosen[create(name + values + suffix).name] = None
     return list(chosen)
+
+
+def _matching(pattern: str) -> list[str]:
+    """The methods, or variants of methods, that a pattern selects; the pattern itself if it has no wildcard."""
+    if pattern == "all":
+        return [name for method in sorted(METHODS) for name in _compared(method)]
+    if not any(sign in pattern for sign in "*?["):
+        return [pattern]
+    variants = [f"{name}:{variant}" for name, cls in METHODS.items() for variant in cls.variants]
+    found = [name for name in (variants if ":" in pattern else sorted(METHODS)) if fnmatchcase(name, pattern)]
+    if not found:
+        raise MethodError(f"no method matches {pattern!r}; available: {', '.join(sorted(METHODS))}.")
+    return found
 
 
 def _compared(method: str) -> list[str]:
@@ -238,45 +249,102 @@ def _compared(method: str) -> list[str]:
     return [method, *(f"{method}:{variant}" for variant in METHODS[method].compared)]
 
 
+def _takes(name: str, wanted: names.Name) -> bool:
+    """Whether a method or variant has the wanted fields and can be combined with the wanted plug-ins."""
+    has_fields = wanted.fields.keys() <= METHODS[name.partition(":")[0]]().fields().keys()
+    return has_fields and not any(misfit(name, plugin) for plugin in wanted.plugins if plugin in OPTIMISERS)
+
+
 def create(name: str, settings: Settings | None = None) -> Recipe:
-    """Builds the recipe of a full name. `settings` override default values, but not those of the variant.
+    """Builds the recipe of a full name. `settings` override default values, but not those that the name fixes.
 
     Raises:
-        MethodError: A method, variant, optimiser or field is unknown, a value is out of range, or an optimiser
-            cannot be combined with the method.
+        MethodError: A method, variant, plug-in or field is unknown, a value is out of range, or a plug-in cannot be
+            combined with the method.
     """
     discover()
-    settings = settings or {}
-    base, *optimisers = name.split("+")
-    method_name, colon, variant = base.partition(":")
-    cls = _look_up(METHODS, method_name, "method")
-    if colon and variant not in cls.variants:
-        known = ", ".join(cls.variants) or "none"
-        raise MethodError(f"{method_name} has no variant {variant!r}{_hint(variant, cls.variants)}; variants: {known}.")
-    fixed, chosen = cls.variants.get(variant, {}), settings.get(method_name, {})
+    settings, parsed = settings or {}, names.parse(name)
+    cls = _look_up(METHODS, parsed.method, "method")
+    base, fixed = _fixed(cls, parsed)
+    chosen = settings.get(cls.name, {})
     for field in chosen:
         if field in fixed and chosen[field] != fixed[field]:
-            raise MethodError(f"{method_name}.{field} is fixed by the variant {base}: leave it, or use {method_name}.")
-    if len(set(optimisers)) < len(optimisers):
+            raise MethodError(f"{cls.name}.{field} is fixed by the variant {base}: leave it, or use {cls.name}.")
+    if len(set(parsed.plugins)) < len(parsed.plugins):
         raise MethodError(f"{name} names an optimiser twice; name each once.")
-    classes = [_look_up(OPTIMISERS, optimiser, "optimiser") for optimiser in optimisers]
-    parts = tuple(_configure(part, settings.get(part.name, {})) for part in classes)
-    for optimiser in optimisers:
-        if reason := misfit(base, optimiser):
+    classes = [_look_up(OPTIMISERS, plugin, "optimiser") for plugin in parsed.plugins]
+    method = _configure(cls, {**fixed, **chosen})
+    for part in classes:
+        if reason := _misfit(method, part):
             raise MethodError(f"{name}: {reason}.")
-    return Recipe(name, _configure(cls, {**fixed, **chosen}), parts)
+    losses = [part.name for part in classes if issubclass(part, LossPlugin)]
+    if len(losses) > 1:
+        raise MethodError(f"{name}: {' and '.join(losses)} both change the logits of the training loss; use one.")
+    parts = tuple(_configure(part, settings.get(part.name, {})) for part in classes)
+    return Recipe("+".join((base, *parsed.plugins)), method, parts)
 
 
-def misfit(method: str, optimiser: str) -> str:
-    """Why a registered optimiser cannot be combined with a registered method, and the remedy; empty if it can."""
-    cls, part = METHODS[method.partition(":")[0]], OPTIMISERS[optimiser]
-    if not cls.shares:
-        return f"{cls.name} trains no shared tensors that an optimiser could act on; drop +{optimiser}"
-    if cls.refuses_optimisers:
-        return f"{cls.refuses_optimisers}; drop +{optimiser}"
-    if cls.rebuilt and not part.within_round:
-        others = ", ".join(sorted(name for name, other in OPTIMISERS.items() if other.within_round))
-        return f"{optimiser} keeps state between rounds, but {cls.rebuilt}; drop +{optimiser}, or use {others}"
+def _fixed(cls: type[Method], name: names.Name) -> tuple[str, dict[str, Any]]:
+    """The name of a method with its variant and values, and the values that it fixes.
+
+    The same values have the same name: in the order of their declaration, in one spelling, after the named variant
+    that stands for most of them.
+    """
+    for variant in name.variants:
+        if variant not in cls.variants:
+            known = ", ".join(cls.variants) or "none"
+            raise MethodError(
+                f"{cls.name} has no variant {variant!r}{_hint(variant, cls.variants)}; variants: {known}."
+            )
+    if len(name.variants) > 1:
+        example = ":".join((cls.name, name.variants[0], "FIELD=VALUE"))
+        raise MethodError(f"{name.plain} names two variants; name one, and other values as in {example}.")
+    of_variant = dict(cls.variants[name.variants[0]]) if name.variants else {}
+    if not name.fields:
+        return name.plain, of_variant
+    values = of_variant | _inline(cls, name, of_variant)
+    matching = [own for own, fixed in cls.variants.items() if all(values.get(f, _NOTHING) == fixed[f] for f in fixed)]
+    best = max(matching, key=lambda own: len(cls.variants[own]), default="")
+    named = cls.variants.get(best, {})
+    rest = [
+        f"{field}={names.spell(values[field])}" for field in cls().fields() if field in values.keys() - named.keys()
+    ]
+    return ":".join((cls.name, *filter(None, (best,)), *rest)), values
+
+
+def _inline(cls: type[Method], name: names.Name, of_variant: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked values of `:FIELD=VALUE`. A default is refused: the run would have two names."""
+    given = {field: names.parse_value(text, f"{cls.name}:{field}={text}") for field, text in name.fields.items()}
+    method, default = _configure(cls, given), cls()
+    for field, text in name.fields.items():
+        if field in of_variant:
+            raise MethodError(
+                f"{cls.name}:{field}={text}: the variant {name.plain} fixes {field}; drop one of the two."
+            )
+        if getattr(method, field) == getattr(default, field):
+            raise MethodError(f"{cls.name}:{field}={text} is the default of {field}; leave it out.")
+    return {field: getattr(method, field) for field in given}
+
+
+def misfit(method: str, plugin: str) -> str:
+    """Why a registered plug-in cannot be combined with a method or variant, and the remedy; empty if it can."""
+    return _misfit(create(method).method, OPTIMISERS[plugin])
+
+
+def _misfit(method: Method, part: type[Optimiser]) -> str:
+    if issubclass(part, LossPlugin):
+        if not method.phases():
+            return f"{method.name} trains nothing, so there is no loss to change; drop +{part.name}"
+        return f"{method.refuses_losses}; drop +{part.name}" if method.refuses_losses else ""
+    if not method.shares:
+        return f"{method.name} trains no shared tensors that an optimiser could act on; drop +{part.name}"
+    if method.refuses_optimisers:
+        return f"{method.refuses_optimisers}; drop +{part.name}"
+    if method.rebuilt and not part.within_round:
+        kept = sorted(n for n, o in OPTIMISERS.items() if o.within_round and not issubclass(o, LossPlugin))
+        return (
+            f"{part.name} keeps state between rounds, but {method.rebuilt}; drop +{part.name}, or use {', '.join(kept)}"
+        )
     return ""
 
 
@@ -294,22 +362,9 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not (equals and dot):
             raise MethodError(f"--set {text!r} is not of the form METHOD.FIELD=VALUE, as in fedvpt.tokens=5.")
         cls = OPTIMISERS.get(owner) or _look_up(METHODS, owner, "method")
-        parsed = _parse_value(text, value)
+        parsed = names.parse_value(value, f"--set {text!r}")
         settings.setdefault(owner, {})[field] = getattr(_configure(cls, {field: parsed}), field)
     return settings
-
-
-def _parse_value(text: str, value: str) -> Any:
-    import yaml
-
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise MethodError(f"--set {text!r}: the value is not valid YAML.") from error
-    if isinstance(parsed, str):
-        with suppress(ValueError):
-            return float(parsed)  # YAML reads 1e-3 as a string
-    return parsed
 
 
 def _configure(cls: type[Any], values: Mapping[str, Any]) -> Any:

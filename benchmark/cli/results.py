@@ -85,7 +85,8 @@ def table(
         raise unknown("group", str(group), ["family"])
     runs = tables.with_prior(frames.load(directory)) if prior else frames.load(directory)
     known = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
-    metrics = [name.strip() for words in metric or known for name in words.split(",") if name.strip()]
+    given = [name.strip() for words in metric or known for name in words.split(",") if name.strip()]
+    metrics = [f"{name}.mean" if f"{name}.mean" in runs else name for name in given]  # validation: validation.mean
     board = tables.difference_table(runs, metrics, reference) if reference else tables.leaderboard(runs, metrics)
     board = tables.by_family(board, runs) if group else board
     print(tables.render(board, "json" if as_json else kind))

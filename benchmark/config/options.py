@@ -23,7 +23,9 @@ from fedprompt.methods.registry import Recipe
 class Options(RunSettings):
     """Options of a grid: those that all its runs share, and the lists that it varies."""
 
-    methods: tuple[str, ...] = Field(("all",), description="names, wildcards or 'all' (with compared variants)")
+    methods: tuple[str, ...] = Field(
+        ("all",), description="names METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...], wildcards or 'all'"
+    )
     datasets: tuple[str, ...] = Field(("digits",), description="data sets")
     alpha: tuple[float, ...] | None = Field(None, description="Dirichlet concentrations; smaller is more skewed")
     seeds: tuple[int, ...] = Field((0, 1, 2), description="seeds, one run per seed")
@@ -79,7 +81,9 @@ class Options(RunSettings):
         settings = methods.parse_settings(self.set)
         recipes = [recipe(name, settings, self.per_method.get(name)) for name in methods.expand(self.methods)]
         for name, overrides in self.per_method.items():
-            recipe(name, {}, overrides)  # refuses misspelt methods, also those outside this grid
+            made = recipe(name, {}, overrides)  # refuses misspelt methods, also those outside this grid
+            if made.name != name:
+                raise ConfigError(f"per-method {name}: write {made.name}, the name that its runs have.")
         if unused := settings.keys() - {part for made in recipes for part in made.settings}:
             raise ConfigError(f"--set {sorted(unused)[0]}.…: that method is not in this grid; add it to --methods.")
         return recipes

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.methods.base import Phase, State
+from fedprompt.methods.optimiser import LossPlugin
 
 TOKENS_PER_PASS = {"cpu": 2_048, "cuda": 65_536}
 """Tokens in a pass without gradient, by device: the fastest number there (`bench perf`), and a bound on memory."""
@@ -74,6 +75,8 @@ class Batch:
         rows, labels, mask: Position and class of each row, and whether it is a sample and no padding, [B].
         counts, prior: See `Clients`, [K, C].
         classes: See `Clients`, [K, M].
+        loss_plugins: Change the logits of the training loss; empty unless a client trains.
+        adjusted: Whether they have changed any.
         notes, by_class: What was passed to `log` and `log_by_class`.
     """
 
@@ -97,6 +100,8 @@ class Batch:
         self.labels = samples.labels[self.rows.to(device, non_blocking=True)]
         self.phase: Phase | None = None
         self.received: State = {}
+        self.loss_plugins: Sequence[LossPlugin] = ()
+        self.adjusted = False
         self.notes: dict[str, Tensor] = {}
         self.by_class: dict[str, Tensor] = {}
 
@@ -124,6 +129,8 @@ class Batch:
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Cross-entropy of logits [B, C] with the labels, per sample, [B]."""
+        for plugin in self.loss_plugins:
+            logits, self.adjusted = plugin.adjust_logits(self, logits), True
         return functional.cross_entropy(logits, self.labels, reduction="none")
 
     def class_sums(self, values: Tensor) -> Tensor:

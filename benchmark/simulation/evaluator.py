@@ -262,7 +262,7 @@ class Evaluator:
         if phase is None or not tasks:
             return tasks, 0
         context = self.context
-        recipe = Recipe(context.recipe.name, context.method)  # optimisers act in rounds only
+        recipe = Recipe(context.recipe.name, context.method, context.recipe.loss_plugins)  # optimisers: in rounds only
         training = self._training_tasks(tasks)
         updates = self.executor.train(recipe, context.vit, context.train, training, context.settings.training, (phase,))
         tuned = []

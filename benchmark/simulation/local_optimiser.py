@@ -1,14 +1,14 @@
 """Local optimisers on stacked tensors [K, ...]: for each client, the arithmetic of `torch.optim`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import sqrt
 
 import torch
 from torch import Tensor
 
 from fedprompt.benchmark.simulation.tasks import LocalTraining
-from fedprompt.methods.base import Phase, State
+from fedprompt.methods.base import Method, Phase, State
 from fedprompt.methods.errors import MethodError
 
 
@@ -18,19 +18,19 @@ class LocalOptimiser(ABC):
     Args:
         state: Tensors of K clients, [K, ...]; those that train become leaves that require gradients.
         names: The tensors that train.
-        no_decay: Tensors without weight decay.
+        method: Names the tensors without weight decay and those with a learning rate of their own.
         phase: The phase of local training.
         training: Learning rate, weight decay and the fields of the optimiser.
     """
 
-    def __init__(
-        self, state: State, names: list[str], no_decay: Sequence[str], phase: Phase, training: LocalTraining
-    ) -> None:
-        self.names, self.training, self.lr = names, training, training.lr if phase.lr is None else phase.lr
+    def __init__(self, state: State, names: list[str], method: Method, phase: Phase, training: LocalTraining) -> None:
+        self.names, self.training = names, training
+        lr, rates = training.lr if phase.lr is None else phase.lr, method.learning_rates
+        self.rates = [rates.get(name, lr) for name in names]
         for name, value in state.items():
             state[name] = value.detach().clone().requires_grad_() if name in names else value.detach()
         self.values = [state[name] for name in names]
-        self.decays = [0.0 if name in no_decay else training.weight_decay for name in names]
+        self.decays = [0.0 if name in method.no_decay else training.weight_decay for name in names]
         self._start()
 
     def gradients(self, losses: Tensor, active: int) -> State:
@@ -51,16 +51,15 @@ class LocalOptimiser(ABC):
         values = {name: value[:active] for name, value in zip(self.names, self.values, strict=True)}
         steps = {}
         for place, (name, value) in enumerate(values.items()):
-            gradient = self._decayed(gradients[name], value, self.decays[place])
-            steps[name] = self._step(place, gradient)
+            steps[name] = self._step(place, self._decayed(place, gradients[name], value))
         if adjust is not None:
             steps = adjust(steps)
-        for name, value in values.items():
-            value.sub_(steps[name], alpha=self.lr)
+        for rate, (name, value) in zip(self.rates, values.items(), strict=True):
+            value.sub_(steps[name], alpha=rate)
 
-    def _decayed(self, gradient: Tensor, value: Tensor, decay: float) -> Tensor:
-        """The gradient with weight decay: an L2 penalty."""
-        return gradient.add(value, alpha=decay) if decay else gradient
+    def _decayed(self, place: int, gradient: Tensor, value: Tensor) -> Tensor:
+        """The gradient of the tensor at `place` with weight decay: an L2 penalty."""
+        return gradient.add(value, alpha=self.decays[place]) if self.decays[place] else gradient
 
     @abstractmethod
     def _start(self) -> None:
@@ -103,8 +102,8 @@ class Adam(LocalOptimiser):
 class AdamW(Adam):
     """`torch.optim.AdamW`: weight decay shrinks the values and is not part of the gradient."""
 
-    def _decayed(self, gradient: Tensor, value: Tensor, decay: float) -> Tensor:
-        value.mul_(1 - self.lr * decay)
+    def _decayed(self, place: int, gradient: Tensor, value: Tensor) -> Tensor:
+        value.mul_(1 - self.rates[place] * self.decays[place])
         return gradient
 
 

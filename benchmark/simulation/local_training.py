@@ -21,6 +21,7 @@ from fedprompt.benchmark.simulation.local_optimiser import LOCAL_OPTIMISERS
 from fedprompt.benchmark.simulation.optimisers import ClientOptimisers
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Method, Phase, State
+from fedprompt.methods.errors import MethodError
 from fedprompt.methods.registry import Recipe
 
 
@@ -114,6 +115,7 @@ class _Cohort:
         shared = {name: self.received[name] for name in tasks[0].state.shared}
         self.optimisers = ClientOptimisers(recipe, tasks, self.clients, shared, self.class_rows)
         self.rngs = [deepcopy(task.rng) for task in tasks]
+        self.adjusted = not recipe.loss_plugins  # whether every loss plug-in has acted
         self.losses, self.steps = torch.zeros(2, len(tasks), device=vit.device)
         self.images = np.zeros(len(tasks), dtype=np.int64)
         self.notes: dict[str, Tensor] = {}
@@ -121,9 +123,7 @@ class _Cohort:
     def train(self, phase: Phase) -> None:
         """One phase of local training."""
         names = _trained_names(phase, [*self.tasks[0].state.shared, *self.tasks[0].state.local])
-        optimiser = LOCAL_OPTIMISERS[self.training.optimizer](
-            self.state, names, self.method.no_decay, phase, self.training
-        )
+        optimiser = LOCAL_OPTIMISERS[self.training.optimizer](self.state, names, self.method, phase, self.training)
         sgd = self.training.optimizer == "sgd"
         adjusts = type(self.method).adjust_gradients is not Method.adjust_gradients
         adjusts_steps = adjusts and self.method.adjusts_steps and not sgd
@@ -132,10 +132,11 @@ class _Cohort:
             active = len(rows)
             state = self.state if active == len(self.tasks) else {k: v[:active] for k, v in self.state.items()}
             batch = Batch(self.samples, rows, self.clients.first(active))
-            batch.phase = phase
+            batch.phase, batch.loss_plugins = phase, self.recipe.loss_plugins
             batch.received = {name: value[:active] for name, value in self.received.items()}
             with self.vit.counting(batch):
                 loss = batch.means(self.method.loss(self.vit, batch, state))
+            self.adjusted |= batch.adjusted
             self._log(batch, loss.detach(), rows)
             gradients = optimiser.gradients(self.optimisers.penalised(loss, state, names), active)
             gradients = self.optimisers.adjust_gradients(gradients, state)
@@ -147,7 +148,7 @@ class _Cohort:
                 self._after_batch(state, active)
         steps = [int(count) for count in (self.steps - before).tolist()]
         if sgd:
-            self.optimisers.record_phase(names, steps, optimiser.lr, self.training.momentum)
+            self.optimisers.record_phase(dict(zip(names, optimiser.rates, strict=True)), steps, self.training.momentum)
 
     @torch.no_grad()
     def _after_batch(self, state: State, active: int) -> None:
@@ -189,7 +190,13 @@ class _Cohort:
 
         Raises:
             FloatingPointError: A training loss is not finite.
+            MethodError: No training loss is a cross-entropy that a loss plug-in could act on.
         """
+        if for_server and not self.adjusted and self.steps.any():
+            raise MethodError(
+                f"{self.recipe.name}: the loss of {self.method.name} does not use batch.cross_entropy, where a loss "
+                f"plug-in acts; drop +{self.recipe.loss_plugins[0].name}."
+            )
         steps = self.steps.clamp_min(1)
         losses, notes = (self.losses / steps).tolist(), {k: (v / steps).tolist() for k, v in self.notes.items()}
         for task, loss in zip(self.tasks, losses, strict=True):

@@ -6,7 +6,7 @@ tensor of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -119,14 +119,15 @@ class ClientOptimisers:
             gradients = {**gradients, **optimiser.adjust_gradients(shared, values, context)}
         return gradients
 
-    def record_phase(self, names: Sequence[str], steps: Sequence[int], lr: float, momentum: float) -> None:
-        """Notes that a phase trained these tensors, with so many steps per client."""
+    def record_phase(self, rates: Mapping[str, float], steps: Sequence[int], momentum: float) -> None:
+        """Notes that a phase trained tensors with these learning rates, with so many steps per client."""
         if not self.contexts:
             return
-        reach = [momentum_reach(count, lr, momentum) for count in steps]
+        reach = [momentum_reach(count, 1.0, momentum) for count in steps]
         for name, value in self.contexts[0].received.items():
-            if name in names:
-                own = value.new_tensor(reach).view(-1, *[1] * (value.dim() - 1))
+            if name in rates:
+                own = value.new_tensor([rates[name] * distance for distance in reach])
+                own = own.view(-1, *[1] * (value.dim() - 1))
                 self.reach[name] = self.reach[name] + own if name in self.reach else own
 
     @torch.no_grad()

@@ -62,7 +62,7 @@ class Simulator:
         recipe.method.check(vit)
         recipe.check_local_optimizer(settings.training.optimizer)
         self.state = FederationState.initial(self.context)
-        if recipe.optimisers and not self.state.server.shared:
+        if len(recipe.optimisers) > len(recipe.loss_plugins) and not self.state.server.shared:
             raise MethodError(f"{recipe.name}: {recipe.method.name} has no shared tensor for an optimiser; drop it.")
         self.executor = executor or Executor()
         if not self.context.trains:

@@ -11,6 +11,7 @@ from fedprompt.benchmark.cli.listing import method_row
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.methods import registry
 from fedprompt.methods.base import Backbone, State
+from fedprompt.methods.optimiser import LossPlugin
 
 VIT = SimpleNamespace(dim=768, depth=12, hidden=3072, patch_size=16, image_size=224, classes=100)
 """The shape of a ViT-B/16 with a head for 100 classes: all that the shapes of initial tensors depend on."""
@@ -24,10 +25,10 @@ ROLES = {
 
 
 def pages() -> list[tuple[str, list[Page]]]:
-    """Return (family, pages) pairs: the index with an empty family, the families of methods, then the optimisers."""
+    """Return (family, pages) pairs: the index with an empty family, the families of methods, optimisers and losses."""
     families = [(family, [_method(name, cls) for name, cls in members]) for family, members in _families()]
-    optimisers = [_optimiser(name, cls) for name, cls in sorted(registry.OPTIMISERS.items())]
-    return [("", [Page("methods/index.md", "All methods", _index())]), *families, ("optimisers", optimisers)]
+    plugins = [(family, [_plugin(name) for name in members]) for family, members in _plugins().items()]
+    return [("", [Page("methods/index.md", "All methods", _index())]), *families, *plugins]
 
 
 def tensors(name: str) -> dict[str, State]:
@@ -50,6 +51,24 @@ def _families() -> list[tuple[str, list[tuple[str, Any]]]]:
     return [(family, list(members)) for family, members in groupby(methods, lambda item: item[1].family)]
 
 
+def _plugins() -> dict[str, list[str]]:
+    """The names of the registered plug-ins, by kind."""
+    names: dict[str, list[str]] = {"optimisers": [], "losses": []}
+    for name, cls in sorted(registry.OPTIMISERS.items()):
+        names["losses" if issubclass(cls, LossPlugin) else "optimisers"].append(name)
+    return names
+
+
+def _plugin_rows(names: list[str]) -> str:
+    classes = [(name, registry.OPTIMISERS[name]) for name in names]
+    rows = [(f"[`+{name}`]({_plugin_page(name)})", _summary(cls), str(cls.year)) for name, cls in classes]
+    return table(("plug-in", "summary", "year"), rows, 1)
+
+
+def _plugin_page(name: str) -> str:
+    return f"{registry.OPTIMISERS[name].family}-{name}.md"
+
+
 def _index() -> str:
     parts = []
     for family, members in _families():
@@ -63,19 +82,23 @@ def _index() -> str:
             for name, cls in members
         ]
         parts.append(f"## {family.capitalize()}\n\n{table(('method', 'summary', 'year', 'shared', 'local'), rows, 3)}")
-    optimisers = [
-        (f"[`+{name}`](optimiser-{name}.md)", _summary(cls), str(cls.year))
-        for name, cls in sorted(registry.OPTIMISERS.items())
-    ]
+    plugins = _plugins()
     return sections(
         "# Methods",
-        "A method's name is `METHOD[:VARIANT][+OPTIMISER...]`. *Shared* counts the parameters that clients train and "
-        "the server averages; *local* counts those that each client trains and keeps. Both are for a ViT-B/16 with 100 "
-        "classes and default hyperparameters.",
+        "A method's name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`, as in `pep-fedpt:hard:tau=0.3+la`. Values "
+        "in the name let one sweep compare several; `--set` changes them for all runs. *Shared* counts the parameters "
+        "that clients train and the server averages; *local* counts those that each client trains and keeps. Both are "
+        "for a ViT-B/16 with 100 classes and default hyperparameters.",
         *parts,
         "## Optimisers",
-        "Append one or more to a method's name, as in `fedvpt+fedprox`.",
-        table(("optimiser", "summary", "year"), optimisers, 1),
+        "Append one or more to a method's name, as in `fedvpt+fedprox`. They change the steps of clients or server on "
+        "shared tensors, in rounds only.",
+        _plugin_rows(plugins["optimisers"]),
+        "## Losses",
+        "Append at most one, as in `fedvpt+la` or `pep-fedpt+la+fedprox`. A loss changes the logits of the "
+        "cross-entropy in all training of a method, also in its fine-tuning and before the personalised score, but no "
+        "prediction.",
+        _plugin_rows(plugins["losses"]),
     )
 
 
@@ -92,7 +115,7 @@ def _method(name: str, cls: Any) -> Page:
         "Local optimiser of the paper": row["local_optimiser"],
         "Trains": "" if row["trained"] else "nothing",
         "Clients train one by one": row["unfused"],
-        "Incompatible optimisers": ", ".join(f"`+{optimiser}`" for optimiser in row["no_plugins"]),
+        "Incompatible plug-ins": ", ".join(f"`+{optimiser}`" for optimiser in row["no_plugins"]),
     }
     text = sections(
         _head(name, cls),
@@ -105,13 +128,14 @@ def _method(name: str, cls: Any) -> Page:
     return Page(f"methods/{name}.md", name, text)
 
 
-def _optimiser(name: str, cls: Any) -> Page:
+def _plugin(name: str) -> Page:
+    cls = registry.OPTIMISERS[name]
     row = method_row(f"+{name}", cls)
     incompatible = [method for method in sorted(registry.METHODS) if registry.misfit(method, name)]
     use = f"Append it to a method's name: `fedvpt+{name}`."
     use += f" Incompatible with {', '.join(f'`{method}`' for method in incompatible)}." if incompatible else ""
     text = sections(_head(f"+{name}", cls), use, _fields(name, cls, row["fields"]), _deviations(row["deviations"]))
-    return Page(f"methods/optimiser-{name}.md", f"+{name}", text)
+    return Page(f"methods/{_plugin_page(name)}", f"+{name}", text)
 
 
 def _head(name: str, cls: Any) -> str:

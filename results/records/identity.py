@@ -10,6 +10,8 @@ NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file",
 LATER_OPTIONS = {"samples_per_client": None, "optimizer": "sgd", "beta1": None, "beta2": None, "eps": None}
 """Options that were added later, with the values that earlier runs have without naming them; with such a value a run
 keeps the id that it had before."""
+LATER_FIELDS = {"pep-fedpt": ("depth_share", "class_lr")}
+"""Fields of methods that were added later; with None the method computes as before, and a run keeps its id."""
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
     "seed": (int, "a whole number"),
@@ -33,8 +35,17 @@ def run_id(config: Mapping[str, Any], record_format: int) -> str:
     """The name of a run: a hash of every option that its result depends on."""
     absent = {k for k, earlier in LATER_OPTIONS.items() if config.get(k, earlier) == earlier}
     content = {k: v for k, v in config.items() if k not in NOT_HASHED | absent} | {"record_format": record_format}
+    if isinstance(settings := config.get("settings"), dict):
+        content["settings"] = {owner: _without_later(owner, fields) for owner, fields in settings.items()}
     content["dataset"] = str(content["dataset"]).partition(":")[0]  # without a path: `data_identity` hashes the content
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_later(owner: str, fields: Any) -> Any:
+    """The fields of a method without those that were added later and are None."""
+    if owner not in LATER_FIELDS or not isinstance(fields, dict):
+        return fields
+    return {name: value for name, value in fields.items() if value is not None or name not in LATER_FIELDS[owner]}
 
 
 def contradiction(record: Mapping[str, Any], folder: str) -> str | None:

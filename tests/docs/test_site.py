@@ -64,8 +64,8 @@ def external(html):
 def test_there_is_a_page_for_every_command_and_every_method(site):
     assert {path.stem for path in (site / "commands").glob("*.html")} == {"index", *COMMANDS}
     registry.discover()
-    optimisers = {f"optimiser-{name}" for name in registry.OPTIMISERS}
-    assert {path.stem for path in (site / "methods").glob("*.html")} >= {"index", *optimisers, "fedvpt", "pep-fedpt"}
+    plugins = {f"{cls.family}-{name}" for name, cls in registry.OPTIMISERS.items()}
+    assert {path.stem for path in (site / "methods").glob("*.html")} >= {"index", *plugins, "fedvpt", "pep-fedpt"}
     assert "--clip-norm" in (site / "commands" / "sweep.html").read_text(encoding="utf-8")
 
 

@@ -40,7 +40,14 @@ from tests.methods.contract import (
     whole,
 )
 
-NEUTRAL = {"fedprox": {"mu": 0.0}, "fedavgm": {"beta": 0.0, "lr": 1.0}, "feddyn": {"alpha": 0.0}}
+NEUTRAL = {
+    "fedprox": {"mu": 0.0},
+    "fedavgm": {"beta": 0.0, "lr": 1.0},
+    "feddyn": {"alpha": 0.0},
+    "la": {"tau": 0.0},
+    "fedlc": {"tau": 0.0},
+    "fedrs": {"alpha": 1.0},
+}
 """Values with which an optimiser has no effect; SCAFFOLD, FedAdam and FedYogi have none."""
 TRAINED = [name for name in METHODS if trains(name)]
 every_name = pytest.mark.parametrize("name", [*METHODS, *VARIANTS, *WITH_OPTIMISER])

@@ -60,6 +60,44 @@ def test_the_mixed_prompt_enters_after_the_middle_layer(depth, layer):
     assert method.insertion(toy.fresh_vit(depth)) == layer
 
 
+@pytest.mark.parametrize(("depth", "share", "layer"), [(6, 0.17, 2), (6, 0.83, 6), (12, 0.83, 11), (12, 0.5, 7)])
+def test_the_layer_can_be_a_share_of_the_depth(depth, share, layer):
+    assert pep_fedpt.PEPFedPT(depth_share=share).insertion(toy.fresh_vit(depth)) == layer
+
+
+@pytest.mark.parametrize(("share", "layer"), [(0.0, 1), (1.0, 5)])
+def test_a_share_that_gives_no_layer_is_refused(share, layer):
+    message = rf"pep-fedpt\.layer={layer} \(depth_share={share}\) is out of range: this backbone takes 2 to 4"
+    with pytest.raises(MethodError, match=message):
+        pep(depth_share=share)
+
+
+def test_a_layer_and_a_share_of_the_depth_are_refused_together():
+    with pytest.raises(MethodError, match=r"pep-fedpt\.layer=3 and depth_share=0\.5: set one of the two"):
+        pep(depth_share=0.5, layer=3)
+
+
+def test_class_prompts_can_have_a_learning_rate_of_their_own():
+    """After one step without momentum, only the class prompts move as far as their rate says."""
+    training = LocalTraining(epochs=1, batch_size=100, lr=0.1, momentum=0.0, weight_decay=0.0)
+
+    def moved(**settings):
+        run = toy.simulator(
+            "pep-fedpt", of=toy.unequal(), rounds=1, training=training, settings={"pep-fedpt": settings}
+        )
+        before = {name: value.clone() for name, value in run.state.server.shared.items()}
+        run.run()
+        return {name: value - before[name] for name, value in run.state.server.shared.items()}
+
+    usual, faster, frozen = moved(), moved(class_lr=0.3), moved(class_lr=0.0)
+    for name, change in usual.items():
+        factor = 3 if name == "class_prompts" else 1
+        torch.testing.assert_close(faster[name], factor * change, rtol=1e-3, atol=1e-6)
+    assert frozen["class_prompts"].abs().max() < 1e-6
+    assert frozen["prompt"].any()
+    assert all(torch.equal(moved(class_lr=0.1)[name], change) for name, change in usual.items())
+
+
 @pytest.mark.parametrize("layer", [5, 12])
 def test_a_layer_that_the_backbone_lacks_is_refused(layer):
     with pytest.raises(MethodError, match=rf"pep-fedpt\.layer={layer} is out of range: this backbone takes 2 to 4"):

@@ -25,7 +25,11 @@ def test_methods_are_listed_with_papers_fields_and_variants(bench):
     assert "variants: :head (in all)\n" in bench("list", "methods", "fedproto").out
     assert rows["pep-fedpt"]["uses_prior"]
     assert not rows["local"]["held_out"]
-    assert rows["local"]["no_plugins"] == sorted(registry.OPTIMISERS)
+    optimisers = {name for name, cls in registry.OPTIMISERS.items() if cls.family == "optimiser"}
+    assert rows["local"]["no_plugins"] == sorted(optimisers)
+    assert rows["fedncm"]["no_plugins"] == sorted(registry.OPTIMISERS)
+    assert set(rows["fedrod"]["no_plugins"]) == set(registry.OPTIMISERS) - optimisers
+    assert (rows["+la"]["family"], rows["+fedprox"]["family"]) == ("loss", "optimiser")
     assert "+fedadam" in bench("list", "methods", "pfpt").out.partition("not with: ")[2]
     assert rows["fedvpt"]["no_plugins"] == []
     text = bench("list", "methods", "pep-*").out

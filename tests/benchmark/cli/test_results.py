@@ -78,6 +78,8 @@ def test_table_shows_the_chosen_metrics(bench, directory):
     answer = bench("table", directory, "--metric", "seen.std", "--format", "csv")
     assert "seen.std" in answer.out
     assert "held_out.mean" not in answer.out
+    group = bench.ok("table", directory, "--metric", "held_out", "--format", "csv").out
+    assert group == bench("table", directory, "--metric", "held_out.mean", "--format", "csv").out
     both = bench("table", directory, "--metric", "seen.std,held_out.mean", "--format", "csv")
     assert (
         both.out

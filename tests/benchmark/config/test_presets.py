@@ -51,13 +51,25 @@ def test_presets_after_vpt_and_sgpt_load_the_weights_that_their_code_loads():
     assert options({}, "published-sgpt").backbone == "vit_base_patch16_224.orig_in21k"
 
 
+def test_the_ablation_changes_one_field_at_a_time_and_is_read_on_validation_samples():
+    chosen = options({}, "ablation-pep")
+    default, *others = {run.method: run.settings["pep-fedpt"] for run in chosen.grid()}.items()
+    assert default[0] == "pep-fedpt"
+    changed = [next(iter(fields.items() - default[1].items()))[0] for _, fields in others]
+    assert all(len(fields.items() - default[1].items()) == 1 for _, fields in others)
+    assert set(changed) == set(default[1]) - {"layer"}  # J is varied as a share of the depth
+    assert [run.method for run in chosen.grid()[:: len(chosen.seeds)]][: len(others) + 1] == list(chosen.methods)
+    assert chosen.validation > 0
+    assert not set(chosen.seeds) & set(range(100)), "reported results use the seeds from 0"
+
+
 @pytest.fixture(params=PAPER)
 def paper(request):
     return request.param, options({}, request.param)
 
 
 def test_every_preset_has_valid_options_for_its_partition():
-    assert set(preset_names()) == {"quick", *PAPER, *PUBLISHED}
+    assert set(preset_names()) == {"quick", "ablation-pep", *PAPER, *PUBLISHED}
     for name in preset_names():
         chosen = options({}, name)
         for alpha in chosen.alpha or (None,):

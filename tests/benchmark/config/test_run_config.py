@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,11 +13,13 @@ from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.results.records.identity import run_id as identity_of
 from tests.benchmark.conftest import config, configs
 
+RESULTS = Path(__file__).parents[3] / "results" / "published"
 CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
     {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
-    {"checkpoint": "random"}, {"samples_per_client": 30}, {"optimizer": "adam"}, {"optimizer": "adamw"},
+    {"methods": ("head+la",)}, {"checkpoint": "random"}, {"samples_per_client": 30}, {"optimizer": "adam"},
+    {"optimizer": "adamw"},
 ]  # fmt: skip
 
 
@@ -34,6 +38,19 @@ def test_field_of_a_method_changes_only_its_run_ids():
 def test_field_set_to_its_default_keeps_the_run_id():
     plain, spelled = (config(methods=("fedvpt",), set=s) for s in ((), ("fedvpt.tokens=10",)))
     assert plain.run_id == spelled.run_id
+
+
+def test_fields_that_were_added_later_keep_the_published_run_ids():
+    published = RESULTS / "embedded-default" / "runs.parquet"
+    ids = pd.read_parquet(published, columns=["run_id", "method"]).query("method == 'pep-fedpt'")["run_id"]
+    run = options({"methods": ("pep-fedpt",), "alpha": (0.05,), "seeds": (0,)}).grid()[0]
+    assert run.run_id in set(ids)
+    assert run.settings["pep-fedpt"].items() >= {"class_lr": None, "depth_share": None}.items()
+    for value in ("class_lr=0.1", "depth_share=0.5"):
+        (changed,) = options(
+            {"methods": ("pep-fedpt",), "alpha": (0.05,), "seeds": (0,), "set": (f"pep-fedpt.{value}",)}
+        ).grid()
+        assert changed.run_id not in set(ids)
 
 
 def test_variant_has_the_settings_of_its_fields():

@@ -9,7 +9,7 @@ import torch
 
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_optimiser import Adam, AdamW, Sgd
-from fedprompt.methods import Phase
+from fedprompt.methods import Method, Phase
 from fedprompt.methods.errors import MethodError
 from tests import toy
 from tests.benchmark.simulation.test_local_training import (
@@ -115,7 +115,7 @@ def test_sgd_computes_the_bits_of_torch():
     rng = torch.Generator().manual_seed(0)
     start, gradients = torch.randn(5, 3, generator=rng), torch.randn(4, 5, 3, generator=rng)
     own, value = {"w": start.clone()[None]}, start.clone().requires_grad_()
-    optimiser = Sgd(own, ["w"], [], Phase(), TRAINING)
+    optimiser = Sgd(own, ["w"], Method(), Phase(), TRAINING)
     expected = torch.optim.SGD([value], TRAINING.lr, TRAINING.momentum, weight_decay=TRAINING.weight_decay)
     for gradient in gradients:
         value.grad = gradient.clone()

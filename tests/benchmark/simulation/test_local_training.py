@@ -124,6 +124,25 @@ def test_one_client_trains_like_torch_sgd():
     assert update.classes.tolist() == sorted(set(toy.dataset().train_y[:10]))
 
 
+class Faster(Linear):
+    """The shift has a learning rate of its own, in all phases."""
+
+    learning_rates = {"shift": 0.3}
+
+
+@pytest.mark.parametrize("phases", [None, [Phase(epochs=2, lr=0.2)]])
+def test_a_tensor_with_its_own_learning_rate_trains_like_one_with_another_run_lr(phases):
+    """Over one step, in which the tensors do not affect each other."""
+    client = task(0, range(4))
+    one_step = replace(TRAINING, epochs=1)
+    phases = phases and [replace(phase, epochs=1) for phase in phases]
+    (update,) = train(Faster(), client, training=one_step, phases=phases)
+    weight, _ = reference(client, (("weight",), 1, 0.2 if phases else 0.1))
+    shift, _ = reference(client, (("shift",), 1, 0.3))
+    torch.testing.assert_close(update.shared["weight"], weight["weight"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(update.local["shift"], shift["shift"], rtol=1e-4, atol=1e-5)
+
+
 def test_clients_in_one_pass_train_as_each_does_alone():
     """A client that has finished no longer changes, in spite of its momentum and weight decay."""
     clients = [task(0, range(3)), task(1, range(5, 30)), task(2, range(40, 45))]

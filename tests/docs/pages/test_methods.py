@@ -15,6 +15,7 @@ def test_every_method_and_optimiser_has_a_page_in_its_family():
     families = {page.title: family for family, pages in methods.pages() for page in pages}
     assert families["fedvpt"] == "global prompts"
     assert families["+fedprox"] == "optimisers"
+    assert families["+la"] == "losses"
     assert families.keys() >= set(registry.METHODS) | {f"+{name}" for name in registry.OPTIMISERS}
 
 
@@ -42,9 +43,20 @@ def test_a_page_shows_paper_source_hyperparameters_variants_tensors_and_differen
 
 
 def test_a_page_shows_the_local_optimiser_of_the_paper_but_not_that_of_a_parent():
-    assert "- Local optimiser of the paper: SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea" in PAGES["methods/sgpt.md"]
+    assert (
+        "- Local optimiser of the paper: SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea" in PAGES["methods/sgpt.md"]
+    )
     assert "- Local optimiser of the paper: SGD, momentum 0.9 (KMnP/vpt" in PAGES["methods/fedvpt.md"]
     assert "Local optimiser of the paper" not in PAGES["methods/fedper.md"]
+
+
+def test_the_page_of_a_loss_names_the_methods_that_refuse_it():
+    index, text = PAGES["methods/index.md"], PAGES["methods/loss-la.md"]
+    assert "[`+la`](loss-la.md)" in index.partition("## Losses")[2]
+    assert "[`+fedprox`](optimiser-fedprox.md)" in index.partition("## Optimisers")[2].partition("## Losses")[0]
+    refused = text.partition("Incompatible with")[2].splitlines()[0]
+    assert "`fedrod`" in refused
+    assert "`local`" not in refused
 
 
 def test_the_page_of_an_optimiser_shows_its_differences_and_incompatible_methods():

@@ -89,3 +89,19 @@ def test_the_steps_of_a_phase_use_its_own_learning_rate():
     run = quadratic.simulator(Scaffold(), rounds=1, method=Slow())
     run.run()
     assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([(0.25 * -4 + 0.5 * -3) / 0.75, 0])
+
+
+class OwnRate(quadratic.Quadratic):
+    """The tensor has a quarter of the run's learning rate, in spite of its phase."""
+
+    learning_rates = {"w": 0.125}
+
+    def phases(self):
+        return (Phase(epochs=1, lr=1.0),)
+
+
+def test_a_control_variate_uses_the_learning_rate_of_its_tensor():
+    """The drift over one step, divided by its rate, is the gradient -4."""
+    run = quadratic.simulator(Scaffold(), rounds=1, method=OwnRate())
+    run.run()
+    assert run.state.optimiser_local[0]["scaffold.w"].tolist() == pytest.approx([-4, 0])

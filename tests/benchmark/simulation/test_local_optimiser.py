@@ -98,7 +98,7 @@ def test_a_row_without_a_gradient_moves_by_its_first_moment_as_in_torch(name):
     gradients = [torch.tensor([[1.0, -2.0], [0.0, 0.0]]), *[torch.zeros(2, 2)] * 3]
     start = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     own = {"rows": start.clone()[None]}
-    optimiser = {"adam": Adam, "adamw": AdamW}[name](own, ["rows"], [], Phase(), options(name, weight_decay=0.0))
+    optimiser = {"adam": Adam, "adamw": AdamW}[name](own, ["rows"], Method(), Phase(), options(name, weight_decay=0.0))
     value = start.clone().requires_grad_()
     expected, path = torch_optimizer(name)([value], TRAINING.lr, weight_decay=0.0), []
     for gradient in gradients:

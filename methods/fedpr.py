@@ -27,7 +27,7 @@ class FedPR(FedVPTDeep):
     )
     adjusts_steps = True
     no_decay = ("prompts",)  # decay would change them within their span
-    local_optimiser = "Adam 0.1, with projected steps (chunmeifeng/FedPR, config/different_dataset.py, util/adam_svd.py)"
+    local_optimiser = "Adam 0.1, projected steps (chunmeifeng/FedPR, config/different_dataset.py, util/adam_svd.py)"
     deviations = (
         "classification by ViT with a trained, averaged head; the paper reconstructs images by Swin with a fixed head",
         "projects the gradient of SGD, or with --optimizer adam its step, as the paper does; the official code keeps "

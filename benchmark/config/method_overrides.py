@@ -91,8 +91,10 @@ def override_notes(per_method: Mapping[str, MethodOverrides], grid: Sequence[Run
     """
     overrides = {config.run_id: per_method[config.method] for config in grid if config.method in per_method}
     return {
-        run_id: {"options": sorted({*given.training, *(OPTIONS if given.training.get("optimizer") else ())}),
-                 "trials": given.trials}
+        run_id: {
+            "options": sorted({*given.training, *(OPTIONS if given.training.get("optimizer") else ())}),
+            "trials": given.trials,
+        }
         for run_id, given in overrides.items()
         if given.training or given.trials
     }

@@ -41,7 +41,9 @@ def test_a_page_shows_paper_source_hyperparameters_variants_tensors_and_differen
 
 
 def test_a_page_shows_the_local_optimiser_of_the_paper_but_not_that_of_a_parent():
-    assert "- Local optimiser of the paper: SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea" in PAGES["methods/sgpt.md"]
+    assert (
+        "- Local optimiser of the paper: SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea" in PAGES["methods/sgpt.md"]
+    )
     assert "- Local optimiser of the paper: SGD, momentum 0.9 (KMnP/vpt" in PAGES["methods/fedvpt.md"]
     assert "Local optimiser of the paper" not in PAGES["methods/fedper.md"]
 

@@ -96,4 +96,6 @@ def test_runs_with_the_same_optimizer_show_the_options_in_which_they_differ():
 
 
 def test_a_record_of_an_earlier_version_has_the_same_setting_as_one_that_names_the_default():
-    assert settings(record(lr=0.1), record(lr=0.1, optimizer="sgd", beta1=None, seed=1)) == ["digits dirichlet(0.05)"] * 2
+    assert (
+        settings(record(lr=0.1), record(lr=0.1, optimizer="sgd", beta1=None, seed=1)) == ["digits dirichlet(0.05)"] * 2
+    )

@@ -162,7 +162,7 @@ class Configured:
     year: ClassVar[int] = 0
     family: ClassVar[str] = ""
     local_optimiser: ClassVar[str] = ""
-    """What clients train with in the paper or its official code, and where it says so. Not inherited; empty: unknown."""
+    """What clients train with in the paper or its official code, and the source. Not inherited; empty: unknown."""
     deviations: ClassVar[tuple[str, ...]] = ()
     """Known differences from the paper; every record lists them."""
     version: ClassVar[int] = 1

@@ -88,9 +88,7 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
     ]
     about = (cls.__doc__ or "").strip().split("\n")[0]
     row = {"name": name, "about": about, "paper": cls.paper, "year": cls.year, "family": cls.family, "fields": fields}
-    row["local_optimiser"] = vars(cls).get(
-        "local_optimiser", ""
-    )  # that of a parent's paper says nothing about this one
+    row["local_optimiser"] = vars(cls).get("local_optimiser", "")  # a parent's is that of another paper
     row["deviations"] = list(cls.deviations)
     if name.startswith("+"):
         return row

@@ -43,7 +43,8 @@ def refuse_without_effect(given: Mapping[str, Any], used: Collection[str], prefi
     """Raises ConfigError if an option is given that none of the optimizers in use has."""
     for name in OPTIONS:
         if given.get(name) is not None and not any(name in DEFAULTS[optimizer] for optimizer in used):
-            owners = ", ".join(optimizer for optimizer, options in DEFAULTS.items() if name in options)
+            owners = " or ".join(optimizer for optimizer, options in DEFAULTS.items() if name in options)
             raise ConfigError(
-                f"{prefix}{name} {given[name]}: {', '.join(used)} does not have it; omit it, or use optimizer {owners}."
+                f"{prefix}{name} {given[name]} has no effect with {' or '.join(used)}; omit it, "
+                f"or choose --optimizer {owners}."
             )

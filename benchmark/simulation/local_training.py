@@ -1,7 +1,7 @@
 """Local training of one client, or of many in one forward and backward pass per step.
 
-Clients share no arithmetic: each has its own tensors, optimiser state and batch order. Training many at once changes when
-something is computed, not what is computed.
+Clients share no arithmetic: each has its own tensors, state of the optimiser and batch order. Training many at once
+changes when something is computed, not what is computed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,8 +35,8 @@ def train_clients(
 ) -> list[ClientUpdate]:
     """Trains K clients together, each from the state in its task.
 
-    A client that has no batch left leaves the pass: its tensors no longer change, neither by momentum nor by weight decay. The tasks
-    are not modified, their generators included.
+    A client that has no batch left leaves the pass: neither momentum nor weight decay changes its tensors any more. The
+    tasks are not modified, their generators included.
 
     Args:
         recipe: The method and its optimisers.

@@ -31,7 +31,8 @@ class FedAdam(Optimiser):
         "the mean client update is weighted by sample counts; Algorithm 2 of the paper uses the unweighted mean",
         "lr is 0.1, as in FL-bench (KarhouTam/FL-bench, src/server/fedopt.py) and Flower, and not tuned; the authors "
         "tune it for each task, from 10^-2.5 to 1, and recommend our tau of 1e-3 (google-research/federated, "
-        "optimization/docs/hyperparameters.md)",
+        "optimization/docs/hyperparameters.md); seen clients of head on digits, seeds 0 to 2: 75.7 % at alpha 0.05 and "
+        "83.6 % at alpha 0.5, with lr 0.01 50.3 % and 77.8 %",
         "beta2 is 0.99, as in the paper; the authors' document names the default of 0.999",
     )
 

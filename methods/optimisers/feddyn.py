@@ -11,8 +11,8 @@ class FedDyn(Optimiser):
     """Clients minimise L_i(w) - <d_i, w> + alpha/2 |w - w_t|^2; then d_i <- d_i - alpha (w_i - w_t) (Algorithm 1).
 
     The new shared tensors, which clients receive, are mean w_i - h/alpha, with h <- h - alpha/N sum (w_i - w_t) over
-    the cohort. The server stores -h/alpha. Clients predict with mean w_i, as the official code scores it. With alpha = 0
-    the new shared tensors are the mean.
+    the cohort. The server stores -h/alpha. Clients predict with mean w_i, as in the scores of the official code. With
+    alpha = 0 the new shared tensors are the mean.
     """
 
     alpha: float = hyperparameter(0.1, "weight of the quadratic term and step size of the dual variables", low=0)

@@ -68,8 +68,7 @@ class FedMGP(Method):
         if client is None:
             return sent
         own = server.get(f"{client}.prompts", server["initial.prompts"])
-        places = server.get(f"{client}.drawn", torch.arange(self.selected, device=own.device))
-        return {**sent, "prompts": own.index_copy(0, places, sent["prompts"][: self.selected])}
+        return {**sent, "prompts": torch.cat([sent["prompts"][: self.selected], own[self.selected :]])}
 
     def features(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """The cls feature of each image with each group, [B, groups, D]."""
@@ -89,22 +88,22 @@ class FedMGP(Method):
         return torch.stack(losses).mean(0) - self.diversity * distance
 
     def combine(self, server: State, uploads: Uploads) -> State:
-        """Draws groups of each client, averages those drawn at the same place, and stores the clients' own groups."""
+        """Draws groups of each client, averages those drawn at the same place, and stores each client's groups.
+
+        A client's groups are stored in the order in which they are drawn, so that the first `selected` are replaced.
+        """
         prompts, common = uploads.shared["prompts"], server["prompts"][: self.selected]
         similarity = functional.cosine_similarity(prompts.flatten(2).unsqueeze(2), common.flatten(1), dim=3).amax(2)
         seed, rounds = server["draws"].tolist()
         scores = similarity / self.temperature if rounds else torch.zeros_like(similarity)
-        drawn = draw(scores, self.selected, torch.Generator().manual_seed(seed + rounds))
-        uploads.log("drawn_similarity", float(similarity.gather(1, drawn).mean()))
+        order = draw_all(scores, torch.Generator().manual_seed(seed + rounds))
+        uploads.log("drawn_similarity", float(similarity.gather(1, order[:, : self.selected]).mean()))
+        ordered = torch.stack([own[places] for own, places in zip(prompts, order, strict=True)])
         weights = (uploads.samples / uploads.samples.sum()).to(prompts)
-        chosen = prompts[torch.arange(len(prompts)).unsqueeze(1), drawn]  # [K, selected, tokens, D]
-        averaged = torch.einsum("k,k...->...", weights, chosen)
-        own = {f"{client}.prompts": prompts[k] for k, client in enumerate(uploads.clients)}
-        places = {f"{client}.drawn": drawn[k] for k, client in enumerate(uploads.clients)}
+        averaged = torch.einsum("k,k...->...", weights, ordered[:, : self.selected])
         return {
             **server,
-            **own,
-            **places,
+            **{f"{client}.prompts": own for client, own in zip(uploads.clients, ordered, strict=True)},
             **{name: uploads.mean(name) for name in ("head.weight", "head.bias")},
             "prompts": averaged[torch.arange(self.groups) % self.selected],
             "draws": torch.stack([server["draws"][0], server["draws"][1] + 1]),
@@ -118,10 +117,10 @@ def distance_between(z: Tensor) -> Tensor:
     return (z[:, first] - z[:, second]).abs().mean(2).sum(1) / max(1, len(first))
 
 
-def draw(scores: Tensor, count: int, generator: Generator) -> Tensor:
-    """Draws `count` columns of each row of scores [K, G] from their softmax, without replacement: [K, count].
+def draw_all(scores: Tensor, generator: Generator) -> Tensor:
+    """Draws the columns of each row of scores [K, G] from their softmax, without replacement, until none is left.
 
-    The largest sums of score and Gumbel noise are such draws, in order.
+    Returns their order, [K, G]: that of the sums of score and Gumbel noise, from the largest.
     """
     uniform = torch.rand(scores.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    return (scores - (-uniform.log()).log().to(scores)).topk(count).indices
+    return (scores - (-uniform.log()).log().to(scores)).argsort(1, descending=True)

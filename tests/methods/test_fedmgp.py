@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from fedprompt.methods import MethodError, Uploads
-from fedprompt.methods.fedmgp import FedMGP, distance_between, draw
+from fedprompt.methods.fedmgp import FedMGP, distance_between, draw_all
 from tests import toy
 
 DIM, GROUPS = 24, 3
@@ -90,15 +90,15 @@ def test_groups_drawn_at_the_same_place_are_averaged_by_sample_counts_and_the_ot
     prompts = torch.stack([torch.stack([far, near, nearest]), torch.stack([2 * nearest, far, 2 * near])]).unsqueeze(2)
     uploads, server = uploaded(prompts), server_of(method)
     new = method.combine(server, uploads)
-    assert new["4.drawn"].tolist() == [2, 1]
-    assert new["7.drawn"].tolist() == [0, 2]
+    torch.testing.assert_close(new["4.prompts"][:, 0], torch.stack([nearest, near, far]))
+    torch.testing.assert_close(new["7.prompts"][:, 0], torch.stack([2 * nearest, 2 * near, far]))
     first, second = 0.25 * nearest + 0.75 * 2 * nearest, 0.25 * near + 0.75 * 2 * near
     torch.testing.assert_close(new["prompts"][:, 0], torch.stack([first, second, first]))
     torch.testing.assert_close(new["head.bias"], torch.tensor([3.0, 6.0]))
     assert new["draws"].tolist() == [0, 2]
     assert 0.99 < uploads.notes["drawn_similarity"] < 1
-    torch.testing.assert_close(method.download(new, 4)["prompts"][:, 0], torch.stack([far, second, first]))
-    torch.testing.assert_close(method.download(new, 7)["prompts"][:, 0], torch.stack([first, far, second]))
+    torch.testing.assert_close(method.download(new, 4)["prompts"][:, 0], torch.stack([first, second, far]))
+    torch.testing.assert_close(method.download(new, 7)["prompts"][:, 0], torch.stack([first, second, far]))
 
 
 def test_a_client_that_never_trained_starts_from_the_global_and_the_initial_groups_and_a_held_out_one_has_the_global():
@@ -112,26 +112,23 @@ def test_a_client_that_never_trained_starts_from_the_global_and_the_initial_grou
 def test_groups_are_drawn_from_the_softmax_without_replacement():
     """The frequencies of ordered pairs from 0.6, 0.3, 0.1: p_i p_j / (1 - p_i)."""
     p = torch.tensor([0.6, 0.3, 0.1])
-    drawn = draw(p.log().expand(20000, 3), 2, torch.Generator().manual_seed(0))
+    drawn = draw_all(p.log().expand(20000, 3), torch.Generator().manual_seed(0))
     for i, j in ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)):
         share = float(((drawn[:, 0] == i) & (drawn[:, 1] == j)).float().mean())
         assert share == pytest.approx(float(p[i] * p[j] / (1 - p[i])), abs=0.015)
 
 
 def test_the_first_draws_ignore_similarity_and_every_round_draws_anew():
-    method = FedMGP(groups=3, tokens=1, selected=1, temperature=1e-4)
-    prompts = torch.eye(4)[:3].unsqueeze(1).expand(2, -1, -1, -1)  # the first group of each is the global one
-    first = [
-        int(method.combine({**server_of(method, 0), "draws": torch.tensor([seed, 0])}, uploaded(prompts))["4.drawn"])
-        for seed in range(20)
-    ]
-    assert set(first) == {0, 1, 2}
-    later = [int(method.combine(server_of(method, rounds), uploaded(prompts))["4.drawn"]) for rounds in range(1, 20)]
-    assert set(later) == {0}
-    even = FedMGP(groups=3, tokens=1, selected=1, temperature=1e6)
-    assert (
-        len({int(even.combine(server_of(even, rounds), uploaded(prompts))["4.drawn"]) for rounds in range(1, 20)}) == 3
-    )
+    prompts = torch.eye(4)[:3].unsqueeze(1).expand(2, -1, -1, -1)  # the first group of each client is the global one
+
+    def drawn(temperature, draws):
+        method = FedMGP(groups=3, tokens=1, selected=1, temperature=temperature)
+        new = method.combine({**server_of(method), "draws": torch.tensor(draws)}, uploaded(prompts))
+        return int(new["4.prompts"][0, 0].argmax())
+
+    assert {drawn(1e-4, [seed, 0]) for seed in range(20)} == {0, 1, 2}
+    assert {drawn(1e-4, [0, rounds]) for rounds in range(1, 20)} == {0}
+    assert {drawn(1e6, [0, rounds]) for rounds in range(1, 20)} == {0, 1, 2}
 
 
 def test_with_one_group_it_equals_fedvpt_exactly():

@@ -58,7 +58,7 @@ class PEPFedPT(Method):
     first_prototypes: bool = hyperparameter(
         True, "compute prototypes in a pass over the training clients before round 1"
     )
-    class_lr: float | None = hyperparameter(None, "learning rate of the class prompts; None: the run's", low=0)
+    class_lr: float | None = hyperparameter(None, "learning rate of the class prompts; None: the run's", low=1e-8)
 
     version = 2
     no_decay = ("class_prompts",)  # rows of absent classes have no gradient and must not shrink

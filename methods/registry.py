@@ -6,12 +6,9 @@ further values may follow it. Plug-ins are optimisers and losses.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import hashlib
 import importlib
 import importlib.util
-import math
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fedprompt.methods import names
 from fedprompt.methods.base import Method
+from fedprompt.methods.configuration import configure, hint
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.optimiser import LossPlugin, Optimiser
 from fedprompt.methods.renamed import explain, refuse_old_hooks
@@ -272,15 +270,20 @@ def create(name: str, settings: Settings | None = None) -> Recipe:
             raise MethodError(f"{cls.name}.{field} is fixed by the variant {base}: leave it, or use {cls.name}.")
     if len(set(parsed.plugins)) < len(parsed.plugins):
         raise MethodError(f"{name} names an optimiser twice; name each once.")
+    if late := next((plugin for plugin in parsed.plugins if ":" in plugin), ""):
+        owner = late.partition(":")[0]
+        raise MethodError(
+            f"{name}: +{late}: a method's values precede its plug-ins; --set {owner}.FIELD=VALUE sets theirs."
+        )
     classes = [_look_up(OPTIMISERS, plugin, "optimiser") for plugin in parsed.plugins]
-    method = _configure(cls, {**fixed, **chosen})
+    method = configure(cls, {**fixed, **chosen})
     for part in classes:
         if reason := _misfit(method, part):
             raise MethodError(f"{name}: {reason}.")
     losses = [part.name for part in classes if issubclass(part, LossPlugin)]
     if len(losses) > 1:
         raise MethodError(f"{name}: {' and '.join(losses)} both change the logits of the training loss; use one.")
-    parts = tuple(_configure(part, settings.get(part.name, {})) for part in classes)
+    parts = tuple(configure(part, settings.get(part.name, {})) for part in classes)
     return Recipe("+".join((base, *parsed.plugins)), method, parts)
 
 
@@ -293,9 +296,7 @@ def _fixed(cls: type[Method], name: names.Name) -> tuple[str, dict[str, Any]]:
     for variant in name.variants:
         if variant not in cls.variants:
             known = ", ".join(cls.variants) or "none"
-            raise MethodError(
-                f"{cls.name} has no variant {variant!r}{_hint(variant, cls.variants)}; variants: {known}."
-            )
+            raise MethodError(f"{cls.name} has no variant {variant!r}{hint(variant, cls.variants)}; variants: {known}.")
     if len(name.variants) > 1:
         example = ":".join((cls.name, name.variants[0], "FIELD=VALUE"))
         raise MethodError(f"{name.plain} names two variants; name one, and other values as in {example}.")
@@ -315,7 +316,7 @@ def _fixed(cls: type[Method], name: names.Name) -> tuple[str, dict[str, Any]]:
 def _inline(cls: type[Method], name: names.Name, of_variant: Mapping[str, Any]) -> dict[str, Any]:
     """The checked values of `:FIELD=VALUE`. A default is refused: the run would have two names."""
     given = {field: names.parse_value(text, f"{cls.name}:{field}={text}") for field, text in name.fields.items()}
-    method, default = _configure(cls, given), cls()
+    method, default = configure(cls, given), cls()
     for field, text in name.fields.items():
         if field in of_variant:
             raise MethodError(
@@ -363,42 +364,8 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise MethodError(f"--set {text!r} is not of the form METHOD.FIELD=VALUE, as in fedvpt.tokens=5.")
         cls = OPTIMISERS.get(owner) or _look_up(METHODS, owner, "method")
         parsed = names.parse_value(value, f"--set {text!r}")
-        settings.setdefault(owner, {})[field] = getattr(_configure(cls, {field: parsed}), field)
+        settings.setdefault(owner, {})[field] = getattr(configure(cls, {field: parsed}), field)
     return settings
-
-
-def _configure(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """An instance of `cls` with these field values, after checking their types and limits."""
-    if not values:
-        return cls()
-    from typing import get_type_hints
-
-    from pydantic import TypeAdapter, ValidationError
-
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = get_type_hints(cls)
-    checked = {}
-    for name, value in values.items():
-        if name not in fields:
-            known = ", ".join(fields) or "none"
-            raise MethodError(f"{cls.name} has no field {name!r}{_hint(name, fields)}; fields: {known}.")
-        try:
-            checked[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise MethodError(f"{cls.name}.{name}={value}: {error.errors()[0]['msg'].lower()}.") from error
-        _check_limits(f"{cls.name}.{name}", checked[name], fields[name].metadata)
-    return cls(**checked)
-
-
-def _check_limits(label: str, value: Any, limits: Mapping[str, Any]) -> None:
-    low, high = limits.get("low"), limits.get("high")
-    if value is None or isinstance(value, str | bool):
-        return
-    if not math.isfinite(value):
-        raise MethodError(f"{label}={value} is not a finite number.")
-    if not ((low is None or value >= low) and (high is None or value <= high)):
-        allowed = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
-        raise MethodError(f"{label}={value} is out of range: it must be {allowed}.")
 
 
 def _look_up(table: Mapping[str, Any], name: str, kind: str) -> Any:
@@ -407,9 +374,4 @@ def _look_up(table: Mapping[str, Any], name: str, kind: str) -> Any:
     if name in BROKEN:
         raise MethodError(f"{kind} {name!r} comes from an entry point that failed to import: {BROKEN[name]}")
     known = ", ".join(sorted(table)) or "none"
-    raise MethodError(f"unknown {kind} {name!r}{_hint(name, table)}; available: {known}.")
-
-
-def _hint(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    raise MethodError(f"unknown {kind} {name!r}{hint(name, table)}; available: {known}.")

@@ -115,7 +115,7 @@ class _Cohort:
         shared = {name: self.received[name] for name in tasks[0].state.shared}
         self.optimisers = ClientOptimisers(recipe, tasks, self.clients, shared, self.class_rows)
         self.rngs = [deepcopy(task.rng) for task in tasks]
-        self.adjusted = not recipe.loss_plugins  # whether every loss plug-in has acted
+        self.adjusted = not recipe.loss_plugins  # whether the loss plug-in, if there is one, has acted
         self.losses, self.steps = torch.zeros(2, len(tasks), device=vit.device)
         self.images = np.zeros(len(tasks), dtype=np.int64)
         self.notes: dict[str, Tensor] = {}

@@ -51,7 +51,7 @@ PARTS = {
 COLUMNS = {
     # names
     "run_id": "hash of all options that the result depends on; joins the three tables",
-    "method": "method with its variant and optimiser, and the options in which its runs of one setting differ",
+    "method": "method with its variant, values and plug-ins, and the options in which its runs of one setting differ",
     "family": "family of the method; empty if the record has none",
     "dataset": "data set",
     "partition": "rule by which the data are divided into clients",

@@ -59,7 +59,7 @@ def test_the_variant_that_stands_for_most_values_names_them(monkeypatch):
         ("pep-fedpt:prior:hard", "pep-fedpt:prior:hard names two variants; name one, and other values as in pep-fedpt"),
         ("pep-fedpt:pior:tau=0.3", "pep-fedpt has no variant 'pior' (did you mean 'prior'?)"),
         ("fedvtp:tokens=5", "unknown method 'fedvtp' (did you mean 'fedvpt'?)"),
-        ("fedvpt+fedprox:mu=1", "unknown optimiser 'fedprox:mu=1' (did you mean 'fedprox'?)"),
+        ("fedvpt+fedprox:mu=1", "+fedprox:mu=1: a method's values precede its plug-ins; --set fedprox.FIELD=VALUE"),
     ],
 )
 def test_wrong_values_are_refused_like_those_of_set(name, message):

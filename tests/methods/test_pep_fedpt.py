@@ -89,13 +89,12 @@ def test_class_prompts_can_have_a_learning_rate_of_their_own():
         run.run()
         return {name: value - before[name] for name, value in run.state.server.shared.items()}
 
-    usual, faster, frozen = moved(), moved(class_lr=0.3), moved(class_lr=0.0)
+    usual, faster = moved(), moved(class_lr=0.3)
     for name, change in usual.items():
         factor = 3 if name == "class_prompts" else 1
         torch.testing.assert_close(faster[name], factor * change, rtol=1e-3, atol=1e-6)
-    assert frozen["class_prompts"].abs().max() < 1e-6
-    assert frozen["prompt"].any()
-    assert all(torch.equal(moved(class_lr=0.1)[name], change) for name, change in usual.items())
+    same = moved(class_lr=0.1)
+    assert all(torch.equal(same[name], change) for name, change in usual.items())
 
 
 @pytest.mark.parametrize("layer", [5, 12])

@@ -39,7 +39,7 @@ class FedCOF(ClosedFormHead):
         return {**statistics, "outer": outer, "clients": torch.ones_like(count)}
 
     def apply_statistics(self, server: State, statistics: State) -> State:
-        """The head of Fed3R without bias, with G = sum_c (n_c - 1) Sigma_c + N mu mu^T, without the between-class scatter."""
+        """Fed3R's head without bias, for G = sum_c (n_c - 1) Sigma_c + N mu mu^T without the between-class scatter."""
         count, total = statistics["count"], statistics["sum"]
         covariances = class_covariances(statistics) + self.gamma * torch.eye(total.shape[1], device=total.device)
         within = torch.einsum("c,cij->ij", (count.squeeze(1) - 1).clamp_min(0), covariances)

@@ -23,7 +23,7 @@ def logits_of(simulator, client, rows, labelled=True):
 
 @pytest.mark.parametrize("shrinkage", [0.01, 0.5])
 def test_posteriors_are_those_of_scikit_learn_with_the_clients_prior(shrinkage):
-    """scikit-learn averages the classes' maximum-likelihood covariances by their shares: the within-class covariance."""
+    """scikit-learn averages the classes' maximum-likelihood covariances by their shares, which is the same."""
     simulator = ran(shrinkage=shrinkage)
     federation, data = simulator.context.federation, toy.dataset()
     rows = np.concatenate([federation.clients[k].train for k in federation.seen])

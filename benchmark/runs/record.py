@@ -48,6 +48,7 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         "metrics_prior_uncalibrated": outcome.metrics_prior_uncalibrated,
         "temperature": outcome.temperature,
         "unscored": outcome.unscored,
+        "unestimated": outcome.unestimated,
         "communication": {"upload_bytes": outcome.upload_bytes, "download_bytes": outcome.download_bytes},
         "calibration_bytes": outcome.calibration_bytes,
         "parameters": outcome.parameters,

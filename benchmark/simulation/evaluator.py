@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.simulation import calibration
+from fedprompt.benchmark.simulation import calibration, unlabelled
 from fedprompt.benchmark.simulation.context import SimulationContext
 from fedprompt.benchmark.simulation.datastore import has_datastore, with_datastore
 from fedprompt.benchmark.simulation.executor import Executor
@@ -213,7 +213,20 @@ class Evaluator:
         sizes = {"seen": len(federation.seen), "held_out": len(federation.held_out)}
         outcome.unscored = {group: size - len(scored.groups[group]) for group, size in sizes.items()}
         outcome.by_class = scores.means_by_class()
+        self._estimate_priors(state, outcome)
         outcome.clients += self._client_rows(state, scored.clients, columns)
+
+    def _estimate_priors(self, state: FederationState, outcome: Outcome) -> None:
+        """Scores held-out clients that estimate their class shares from their unlabelled test images."""
+        able = self.able(state)
+        held_out = able[np.isin(able, self.context.federation.held_out)]
+        if not len(held_out):
+            return
+        tasks, threads = self.tasks(state, held_out, labelled=False), self.executor.threads
+        estimated = unlabelled.evaluate(self.context, tasks, outcome.temperature or 1.0, threads)
+        for name, scores in estimated.scores.items():
+            outcome.metrics[f"held_out_{name}"] = self._summary(scores.accuracy, scores.total)
+        outcome.unestimated = estimated.fallbacks
 
     def _personalised(self, state: FederationState, scored: Scored, outcome: Outcome) -> np.ndarray:
         """Scores every client after training on its own data, from its current state; returns the accuracies."""

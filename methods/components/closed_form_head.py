@@ -18,13 +18,13 @@ class ClosedFormHead(Method):
     seen_with = held_out_with = "the server's head on frozen features"
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
-        return {"head.weight": torch.zeros(vit.classes, vit.dim), "unseen": torch.zeros(vit.classes)}
+        return {"head.weight": torch.zeros(vit.classes, vit.dim), "head.bias": torch.zeros(vit.classes)}
 
     def phases(self) -> tuple[Phase, ...]:
         return ()
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        return batch.linear(vit.features(batch), state["head.weight"], state["unseen"])
+        return batch.linear(vit.features(batch), state["head.weight"], state["head.bias"])
 
 
 def unseen_bias(seen: Tensor) -> Tensor:
@@ -36,3 +36,9 @@ def class_sums(vit: Backbone, batch: Batch) -> State:
     """Sums [K, M, D] of the frozen cls feature per client and class, and sample counts [K, M, 1]."""
     z = vit.features(batch)
     return {"sum": batch.class_sums(z), "count": batch.class_sums(torch.ones_like(z[:, :1]))}
+
+
+def second_moments(batch: Batch, z: Tensor) -> Tensor:
+    """Sums [K, D, D] of z z^T over each client's samples, from features z [B, D]."""
+    samples = (z * batch.mask.unsqueeze(1)).view(len(batch.counts), -1, z.shape[1])
+    return samples.mT @ samples

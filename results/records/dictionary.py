@@ -10,6 +10,8 @@ SPLITS = {
     "trained": "seen clients that a round has sampled, the same for every method",
     "held_out": "held-out clients, which never train",
     "held_out_unlabelled": "held-out clients whose class counts are unknown to the method",
+    "held_out_em": "held-out clients with class shares estimated from their unlabelled test images by EM",
+    "held_out_bbse": "held-out clients with class shares estimated from their unlabelled test images by BBSE",
     "held_out_adapted": "held-out clients after the method's own adaptation",
     "personalised": "seen clients after local training on their own data",
     "held_out_personalised": "held-out clients after local training on their own data",
@@ -46,6 +48,7 @@ PARTS = {
     "federation": "the realised federation, `{}` (see `bench data show`)",
     "images": "images trained on, `{}`",
     "passes": "passes through the whole backbone that the method needed, in images, `{}`",
+    "unestimated": "held-out clients scored with the class shares of the training data, as there is no estimate, `{}`",
     "unscored": "clients without a score, because they never trained and the method has no rule for them, `{}`",
 }
 COLUMNS = {

@@ -19,7 +19,7 @@ TYPES: dict[str, tuple[type, str]] = {
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
-    **dict.fromkeys(("images", "passes", "unscored"), (dict,)),
+    **dict.fromkeys(("images", "passes", "unscored", "unestimated"), (dict,)),
     "communication": (dict,),
     "parameters": (dict,),
     "seconds": (dict,),

@@ -5,7 +5,7 @@ from typing import Any
 
 SPLITS = (
     *("seen", "trained", "held_out", "held_out_unlabelled", "held_out_adapted"),  # `adapted`: in records of version 0.2
-    *("personalised", "held_out_personalised", "validation"),
+    *("held_out_em", "held_out_bbse", "personalised", "held_out_personalised", "validation"),
 )
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients", "too_few")
 NAMES = ("run_id", "method", "dataset", "partition", "alpha", "seed", "status", "error")

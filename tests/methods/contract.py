@@ -18,13 +18,16 @@ TRAINING = LocalTraining(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_d
 ROUNDS = 2
 COHORT = [0, 1, 2]
 SIZES = np.array([21, 10, 15])
+SETTINGS = {"pfedfda": {"diagonal": 20.0}}
+"""The toy's classes are so far apart that Gaussian classes would have no loss to learn from."""
 OPTIMISED = ("fedvpt", "pep-fedpt", "fedper")
 """Methods combined with every optimiser: everything shared, per-class tensors with statistics, a local head."""
 
 
 def new(name: str, **changes: Any) -> Simulator:
     """A simulator of `name` on three unequal clients and a held-out one."""
-    return toy.simulator(name, **{"of": toy.unequal(), "rounds": ROUNDS, "training": TRAINING, **changes})
+    usual = {"of": toy.unequal(), "rounds": ROUNDS, "training": TRAINING, "settings": SETTINGS}
+    return toy.simulator(name, **{**usual, **changes})
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_each_client_uploads_the_sums_and_counts_of_its_classes_once():
 def test_a_class_without_training_samples_is_never_predicted():
     of = toy.deal([toy.rows_of(0, 2), toy.rows_of(2)], [toy.rows_of(1, 3, part="test")] * 2)
     simulator = fedncm(of)
-    assert simulator.state.server["unseen"].tolist() == [0, -torch.inf, 0, -torch.inf]
+    assert simulator.state.server["head.bias"].tolist() == [0, -torch.inf, 0, -torch.inf]
     for row in simulator.outcome.clients:
         assert row["accuracy"] == 0  # of images of the two classes that nobody holds
     batch, state = toy.batch_of(simulator.context.method, simulator.make_tasks([0], 1))

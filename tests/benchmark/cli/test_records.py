@@ -77,6 +77,14 @@ def test_merge_refuses_conflicting_runs_and_copies_nothing(bench, runs, tmp_path
     assert not (tmp_path / "all").exists()
 
 
+def test_merge_accepts_a_record_of_an_earlier_version_that_scored_fewer_groups(bench, runs, tmp_path):
+    other, run_id = Path(shutil.copytree(runs, tmp_path / "other")), config().run_id
+    (result,) = (entry.result for entry in Store(other).entries() if entry.run_id == run_id)
+    assert "held_out_em" in result["metrics"]
+    edit(other, run_id, metrics={k: v for k, v in result["metrics"].items() if k != "held_out_em"})
+    assert "already present" in bench.ok("merge", runs, other, "--out", "all").err
+
+
 def test_merge_refuses_links(bench, runs, tmp_path):
     (tmp_path / "secret").write_text("not of this directory")
     log = runs / config().run_id / "log.txt"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions
@@ -14,6 +14,11 @@ from fedprompt.results.records.identity import run_id as identity_of
 
 RECORD_FORMAT = 1
 NOT_OF_THE_WORKLOAD = ("seed", "alpha", "plugins", "data_root", "checkpoint")
+
+
+def _absent(word: str) -> AfterValidator:
+    """Stores `word` as None: options that were added later are None in the runs of older records."""
+    return AfterValidator(lambda value: None if value == word else value)
 
 
 class LocalTrainingOptions(BaseModel):
@@ -50,6 +55,16 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     patch_size: Annotated[int | None, Field(ge=1, description="patch side in pixels (default: the backbone's)")] = None
     normalize: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="mean and standard deviation that normalise the images"
+    )
+    standardize: Annotated[Literal["none", "features", "whiten"] | None, _absent("none")] = Field(
+        None,
+        description="final features by the seen clients' statistics: none, features (mean and standard deviation) or "
+        "whiten (mean and covariance) [default: none]",
+    )
+    head_init: Annotated[Literal["random", "zero", "ncm", "ridge"] | None, _absent("random")] = Field(
+        None,
+        description="initial head of every method: random, zero, ncm (class means) or ridge, the last two from sums "
+        "that the seen clients send once [default: random]",
     )
     skip_corrupt: bool = Field(False, description="leave out unreadable images and report how many")
     data_root: str | None = Field(None, description="folder of the data sets")

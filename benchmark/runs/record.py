@@ -69,6 +69,7 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         "environment": environment.describe() | {"device": config.device, "threads": str(run.executor.threads)},
         "family": method.family,
         "deviations": context.recipe.deviations,
+        **({"preparation": outcome.preparation} if outcome.preparation else {}),
         **({"by_class": outcome.by_class} if outcome.by_class else {}),
         **({"gpu_peak_bytes": gpu_peak_bytes} if gpu_peak_bytes else {}),
     }

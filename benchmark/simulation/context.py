@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class RoundSettings:
             a method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
         min_test: Test samples that a client needs to count for the worst client and the lowest tenth.
         prior_smoothing: Samples of each class added to a client's class counts for the prior correction.
+        standardize: Standardisation of the final features, see `preparation`; None: as they are.
+        head_init: Initial head, see `preparation`; None: random.
     """
 
     rounds: int
@@ -40,6 +43,13 @@ class RoundSettings:
     personal_epochs: int = 1
     min_test: int = 10
     prior_smoothing: float = 0.0
+    standardize: Literal["features", "whiten"] | None = None
+    head_init: Literal["zero", "ncm", "ridge"] | None = None
+
+    @property
+    def prepares(self) -> bool:
+        """Whether seen clients send anything that is the same for every method, before the run."""
+        return bool(self.standardize or self.head_init)
 
     @property
     def evaluated(self) -> tuple[int, ...]:

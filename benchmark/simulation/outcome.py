@@ -41,6 +41,7 @@ class Outcome:
         unscored: Clients that never trained and have no score, because the method has no rule for them, by group.
         temperature: Of the prior correction.
         calibration_bytes: Bytes sent for choosing it; no method needs them, so they are no part of the traffic.
+        preparation: Summary of `preparation.prepare`; empty without it.
     """
 
     rounds: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Outcome:
     unscored: dict[str, int] = field(default_factory=dict)
     temperature: float | None = None
     calibration_bytes: int = 0
+    preparation: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -46,6 +46,7 @@ PARTS = {
     "federation": "the realised federation, `{}` (see `bench data show`)",
     "images": "images trained on, `{}`",
     "passes": "passes through the whole backbone that the method needed, in images, `{}`",
+    "preparation": "what seen clients sent once before round 1, for standardised features and the initial head: `{}`",
     "unscored": "clients without a score, because they never trained and the method has no rule for them, `{}`",
 }
 COLUMNS = {

@@ -7,7 +7,7 @@ from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
-LEFT_OUT_IF_NONE = {"samples_per_client"}
+LEFT_OUT_IF_NONE = {"samples_per_client", "standardize", "head_init"}
 """Options that were added later; without them a run keeps the id that it had before."""
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),

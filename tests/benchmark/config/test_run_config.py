@@ -10,6 +10,8 @@ from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.results.records.identity import run_id as identity_of
 from tests.benchmark.conftest import config, configs
 
+LATER = {"samples_per_client": 30, "standardize": "whiten", "head_init": "ncm"}
+"""Options that older records do not have, with values other than the default."""
 CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
@@ -94,16 +96,19 @@ def test_run_id_is_a_documented_hash():
 
     run = config(methods=("fedvpt",))
     content = json.loads(run.model_dump_json())
-    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins", "samples_per_client"):
+    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins", *LATER):
         del content[key]
     text = json.dumps(content | {"record_format": 1}, sort_keys=True)
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def test_all_samples_per_client_keep_the_run_id_and_the_cost_of_older_records():
+def test_options_that_came_later_keep_the_run_id_and_the_cost_of_older_records():
     older = json.loads(config().model_dump_json())
-    del older["samples_per_client"]
+    for key in LATER:
+        del older[key]
     assert RunConfig(**older).run_id == identity_of(older, 1) == config().run_id
+    assert config(standardize="none", head_init="random").run_id == config().run_id
+    assert len({config(**{key: value}).run_id for key, value in LATER.items()} | {config().run_id}) == 1 + len(LATER)
     assert workload_key(older) == config().workload_key() != config(samples_per_client=30).workload_key()
 
 

@@ -16,7 +16,7 @@ TYPES: dict[str, tuple[type, str]] = {
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
-    **dict.fromkeys(("images", "passes", "unscored"), (dict,)),
+    **dict.fromkeys(("images", "passes", "unscored", "convergence", "preparation"), (dict,)),
     "communication": (dict,),
     "parameters": (dict,),
     "seconds": (dict,),

@@ -81,3 +81,11 @@ class Optimiser(Configured):
     def server_step(self, before: State, averaged: State, memory: State) -> tuple[State, State]:
         """The new shared tensors and the new memory, from the shared tensors before the round and after averaging."""
         return averaged, memory
+
+    def evaluated(self, shared: State, memory: State) -> State:
+        """Shared tensors that clients predict with, seen or held out, from those of the server and the memory.
+
+        They are also what clients start from when they train before a score. Default: those that the server sends.
+        Several optimisers act in the reverse order of their server steps.
+        """
+        return shared

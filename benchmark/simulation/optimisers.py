@@ -63,6 +63,13 @@ def server_step(
     return averaged, new
 
 
+def evaluated(recipe: Recipe, shared: State, memory: Sequence[State]) -> State:
+    """The shared tensors that clients predict with."""
+    for optimiser, kept in reversed(list(zip(recipe.optimisers, memory, strict=True))):
+        shared = optimiser.evaluated(shared, kept)
+    return shared
+
+
 def momentum_reach(steps: int, lr: float, momentum: float) -> float:
     """How far SGD moves a parameter in `steps` steps under a constant gradient of one; steps x lr without momentum.
 

@@ -80,9 +80,10 @@ class FederationState:
             np.zeros(clients, dtype=np.int64),
         )
 
-    def received(self, client: int | None) -> State:
-        """What the server sends to a client; None for one that never trained."""
-        sent = self.context.method.download(self.server.tensors, client)
+    def received(self, client: int | None, shared: State | None = None) -> State:
+        """What the server sends to a client (None: one that never trained), or would send with other `shared`."""
+        tensors = self.server.tensors if shared is None else {**self.server.tensors, **shared}
+        sent = self.context.method.download(tensors, client)
         return {name: value for name, value in sent.items() if name not in self.server.private}
 
     def for_training(self, client: int) -> ClientState:
@@ -98,13 +99,14 @@ class FederationState:
         has none: its local tensors follow from what the server sends to a client that it does not know and from the
         mean over the trained clients, as the method defines.
         """
+        shared = optimisers.evaluated(self.context.recipe, self.server.shared, self.optimiser_memory)
         mean, states = None, []
         for client in clients:
             if self.rounds_trained[client]:
-                received = self.received(client)
+                received = self.received(client, shared)
                 local = {**self.initial_local, **self.local.get(client, {})}
             else:
-                received, mean = self.received(None), mean or self.mean_local()
+                received, mean = self.received(None, shared), mean or self.mean_local()
                 local = self.context.method.held_out_local(received, mean)
             received |= {name: value for name, value in local.items() if name not in self.initial_local}
             states.append(self._client_state(received, {name: local[name] for name in self.initial_local}))

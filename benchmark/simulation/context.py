@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -32,8 +31,8 @@ class RoundSettings:
             a method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
         min_test: Test samples that a client needs to count for the worst client and the lowest tenth.
         prior_smoothing: Samples of each class added to a client's class counts for the prior correction.
-        standardize: Standardisation of the final features, see `preparation`; None: as they are.
-        head_init: Initial head, see `preparation`; None: random.
+        standardize: Standardisation of the final features, `features` or `whiten`; None: as they are.
+        head_init: Initial head, `zero`, `ncm` or `ridge`; None: random.
     """
 
     rounds: int
@@ -43,8 +42,8 @@ class RoundSettings:
     personal_epochs: int = 1
     min_test: int = 10
     prior_smoothing: float = 0.0
-    standardize: Literal["features", "whiten"] | None = None
-    head_init: Literal["zero", "ncm", "ridge"] | None = None
+    standardize: str | None = None
+    head_init: str | None = None
 
     @property
     def prepares(self) -> bool:

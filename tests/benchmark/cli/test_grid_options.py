@@ -34,6 +34,8 @@ def test_every_field_of_a_grid_has_an_option(name):
         "executor": "sequential",
         "precision": "bf16",
         "held_out": "3",
+        "standardize": "whiten",
+        "head_init": "ncm",
     }
     value = values.get(name, "0.75" if name in ("lr", "momentum", "participation", "weight_decay") else "8")
     found = getattr(chosen(f"--{name.replace('_', '-')}", value), name)

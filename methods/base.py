@@ -43,6 +43,7 @@ class Backbone(Protocol):
     patch_size: int
     image_size: int
     classes: int
+    initial_head: State | None  # what `linear_head` returns in a run with `--head-init`
 
     def embed(self, batch: Batch) -> Tensor:
         """Tokens [B, 1 + patches, D] entering layer 1: cls first, positions added."""
@@ -57,16 +58,19 @@ class Backbone(Protocol):
         """Tokens after layers `first` to `last` (inclusive; default: the last layer)."""
 
     def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The cls feature [B, D] after layers `first` to depth and the final norm."""
+        """The cls feature [B, D] after layers `first` to depth and the final norm; standardised if the run says so."""
 
     def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The first `read` tokens [B, read, D] after layers `first` to depth and the final norm."""
+        """The first `read` tokens [B, read, D] after layers `first` to depth and the final norm; as `encode`."""
 
     def frozen(self, batch: Batch, layer: int) -> Tensor:
         """Tokens [B, 1 + patches, D] entering `layer` without any prompt; cached per image where memory allows."""
 
     def features(self, batch: Batch, layer: int | None = None) -> Tensor:
-        """The cls feature [B, D] of each image without prompts, or its cls token entering `layer`; cached per image."""
+        """The cls feature [B, D] of each image without prompts, or its cls token entering `layer`; cached per image.
+
+        Only the feature after the final norm is standardised, where the run says so.
+        """
 
 
 class Batch(Protocol):

@@ -127,9 +127,10 @@ def simulator(
     threads: int = 1,
     executor: Kind = "auto",
     training: LocalTraining = TRAINING,
+    **protocol_options: Any,
 ) -> Simulator:
     """A run of a method, given by its full name, on a toy federation (default: five clients)."""
-    protocol = RoundSettings(rounds, participation, eval_every, training, min_test=1)
+    protocol = RoundSettings(rounds, participation, eval_every, training, min_test=1, **protocol_options)
     streams, recipe = RandomStreams(dataset().identity, "toy", seed), registry.create(method, settings)
     data = train_samples(), test_samples()
     return Simulator(recipe, vit(), *data, of or federation(), streams, protocol, Executor(executor, threads))

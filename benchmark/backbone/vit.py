@@ -5,8 +5,9 @@ The last block runs only for the tokens that are read, and no weight has a gradi
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from fedprompt.benchmark.backbone.block import is_plain, run_block
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.methods.base import LayerEdit
+from fedprompt.methods.base import LayerEdit, State
 
 Precision = Literal["fp32", "bf16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -42,6 +43,13 @@ class _Calls(threading.local):
     layers = 0
 
 
+class _Counters:
+    """Layers run and needed so far, by a backbone and all of its views."""
+
+    def __init__(self) -> None:
+        self.run, self.needed, self.lock = 0, 0.0, threading.Lock()
+
+
 class FrozenViT:
     """A timm ViT with frozen weights. Implements `fedprompt.methods.base.Backbone`; layers are counted from 1.
 
@@ -58,6 +66,8 @@ class FrozenViT:
         mean, std: Normalisation that the weights were trained with.
         layers_run: Layers computed so far, counted as images x layers; padding and the filling of caches included.
         layers_needed: Layers that methods needed so far, whether cached or not; samples without padding.
+        standardization: Map of everything that methods read after the final norm, [..., D]. None: as it is.
+        initial_head: The head that methods start from. None: a random one.
     """
 
     def __init__(
@@ -77,8 +87,25 @@ class FrozenViT:
         self.tokens = model.patch_embed.num_patches + 1
         config = getattr(model, "pretrained_cfg", None) or {}
         self.mean, self.std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
-        self.layers_run, self.layers_needed = 0, 0.0
-        self._count_lock, self._calls = threading.Lock(), _Calls()
+        self.standardization: Callable[[Tensor], Tensor] | None = None
+        self.initial_head: State | None = None
+        self._counters, self._calls = _Counters(), _Calls()
+
+    def view(self) -> "FrozenViT":
+        """The same weights and counters, with a standardisation and an initial head of its own: those of one run."""
+        return copy(self)
+
+    @property
+    def layers_run(self) -> int:
+        return self._counters.run
+
+    @property
+    def layers_needed(self) -> float:
+        return self._counters.needed
+
+    @layers_needed.setter
+    def layers_needed(self, layers: float) -> None:
+        self._counters.needed = layers
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +129,8 @@ class FrozenViT:
     def features(self, batch: Any, layer: int | None = None) -> Tensor:
         """Returns the cls feature [B, D] without prompts, or the cls token entering `layer`; cached."""
         self._calls.layers += len(batch.rows) * (self.depth if layer is None else layer - 1)
-        return batch.samples.features(batch.rows, layer)
+        values = batch.samples.features(batch.rows, layer)  # cached as they are: runs that standardise them share them
+        return self._standardized(values) if layer is None else values
 
     def pixels(self, batch: Any) -> Tensor:
         """Returns normalised images [B, 3, S, S]."""
@@ -121,7 +149,10 @@ class FrozenViT:
     def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
         """Returns the first `read` tokens [B, read, D] after layers `first`..depth and the final norm."""
         self._calls.layers += len(x) * (self.depth - first + 1)
-        return self.run_outputs(x, read, first, edit)
+        return self._standardized(self.run_outputs(x, read, first, edit))
+
+    def _standardized(self, values: Tensor) -> Tensor:
+        return values if self.standardization is None else self.standardization(values)
 
     @contextmanager
     def counting(self, batch: Any) -> Iterator[None]:
@@ -132,15 +163,15 @@ class FrozenViT:
         before = self._calls.layers
         yield
         needed = (self._calls.layers - before) * batch.samples_in / len(batch.rows)
-        with self._count_lock:
-            self.layers_needed += needed
+        with self._counters.lock:
+            self._counters.needed += needed
 
     def run_layers(self, x: Tensor, first: int, last: int, edit: LayerEdit | None = None) -> Tensor:
         """Like `layers`, without counting it as a method's need."""
         return self._run(x, first, last, edit).to(x.dtype)
 
     def run_outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """Like `outputs`, without counting it as a method's need."""
+        """Like `outputs`, without counting it as a method's need and without standardisation."""
         x = self._run(x, first, self.depth - 1, edit)
         self._count(len(x))
         x = self._block(x, self.depth, read, edit).float()
@@ -164,5 +195,5 @@ class FrozenViT:
         return block(x)[:, :read]
 
     def _count(self, layers: int) -> None:
-        with self._count_lock:  # the threaded executor trains clients in parallel
-            self.layers_run += layers
+        with self._counters.lock:  # the threaded executor trains clients in parallel
+            self._counters.run += layers

@@ -24,6 +24,10 @@ def plan(
         float | None,
         typer.Option(help="instead: the seeds needed to detect a difference of so many points, from the runs in --out"),
     ] = None,
+    to_plateau: Annotated[
+        int | None,
+        typer.Option(min=4, help="instead: run two methods for so many rounds and propose how many are enough"),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="runs at a time (default: one per processor)")] = None,
     as_json: Json = False,
 ) -> None:
@@ -34,6 +38,9 @@ def plan(
     """
     if detect is not None:
         _detect(out, detect, as_json)
+        return
+    if to_plateau is not None:
+        _to_plateau(chosen, to_plateau, as_json)
         return
     from fedprompt.benchmark.planning.placeholder_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
@@ -59,6 +66,31 @@ def plan(
         print(f"about {answer['seconds'] / 60:.1f} min with {answer['workers']} workers, ", end="")
         print(f"{answer['memory_mb']:.0f} MB of memory, {answer['upload_mb']:.1f} MB up and ", end="")
         print(f"{answer['download_mb']:.1f} MB down (simulated)")
+
+
+def _to_plateau(chosen: Options, rounds: int, as_json: bool) -> None:
+    """Prints the number of rounds after which a pilot of so many rounds changed little."""
+    from fedprompt.benchmark.planning.plateau import WITHIN, pilot, propose
+    from fedprompt.benchmark.runs.execute import execute
+    from fedprompt.benchmark.runs.precision import resolve_precision
+
+    def report(fact: dict[str, Any]) -> None:
+        where = fact["dataset"] + (f", alpha {fact['alpha']:g}" if fact["alpha"] is not None else "")
+        print(
+            f"  {fact['method']} on {where}: seen {fact['seen']:.1%}, within {WITHIN:.0%} of it from round "
+            f"{fact['enough']} on; {100 * fact['gain']:+.1f} points in the last quarter",
+            file=sys.stderr,
+        )
+
+    enough, facts = propose(resolve_precision(pilot(chosen, rounds)), execute, report)
+    if as_json:
+        print(json.dumps({"pilot_rounds": rounds, "rounds": enough, "runs": facts}, indent=1))
+    elif enough is None:
+        print(
+            f"no proposal: a method still climbs after {rounds} rounds; use a longer pilot, --to-plateau {4 * rounds}"
+        )
+    else:
+        print(f"--rounds {enough}: from there to round {rounds}, seen accuracy stays within {WITHIN:.0%} of its end")
 
 
 def _detect(directory: Path, points: float, as_json: bool) -> None:

@@ -66,6 +66,16 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     normalize: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="mean and standard deviation that normalise the images"
     )
+    standardize: Literal["none", "features", "whiten"] = Field(
+        "none",
+        description="final features by the seen clients' statistics: none, features (mean and standard deviation) or "
+        "whiten (mean and covariance)",
+    )
+    head_init: Literal["random", "zero", "ncm", "ridge"] = Field(
+        "random",
+        description="initial head of every method: random, zero, ncm (class means) or ridge, the last two from sums "
+        "that the seen clients send once",
+    )
     skip_corrupt: bool = Field(False, description="leave out unreadable images and report how many")
     data_root: str | None = Field(None, description="folder of the data sets")
     device: str = Field("cpu", description="cpu, cuda or cuda:N")

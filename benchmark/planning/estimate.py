@@ -14,6 +14,8 @@ from fedprompt.benchmark.hardware.memory import SavedActivations
 from fedprompt.benchmark.planning import placeholder_data
 from fedprompt.benchmark.planning.placeholder_data import BlankSamples
 from fedprompt.benchmark.runs import execute as runner
+from fedprompt.benchmark.simulation import preparation
+from fedprompt.benchmark.simulation.class_rows import ClassRows
 from fedprompt.benchmark.simulation.context import SimulationContext
 from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.local_training import collect_statistics, train_clients
@@ -143,7 +145,19 @@ def _traffic(run: Simulator, task: ClientTask, update: ClientUpdate) -> tuple[in
     up = sum(run.sent_bytes({**state.shared, **of_optimisers, **update.reports}, k) for k in visits)
     up += sum(run.sent_bytes(statistics, k) for k in (*initial, *visits))
     down = sum(run.sent_bytes({**state.shared, **state.memory}, k) for k in (*initial, *visits))
-    return up, down + sum(run.sent_bytes(task.optimiser_received, k) for k in visits)
+    down += sum(run.sent_bytes(task.optimiser_received, k) for k in visits)
+    prepared_up, prepared_down = _prepared_traffic(run, task)
+    return up + prepared_up, down + prepared_down
+
+
+def _prepared_traffic(run: Simulator, task: ClientTask) -> tuple[int, int]:
+    """Bytes up and down before round 1, for standardised features and initial heads."""
+    context, seen, up = run.context, run.context.federation.seen, 0
+    for recipe in preparation.recipes(context, run.state).values():
+        (sums,) = collect_statistics(recipe, context.vit, context.train, [task])
+        rows, held = ClassRows(recipe.class_rows, context.vit.classes), (context.federation.counts[seen] > 0).sum(1)
+        up += sum(rows.nbytes(sums, count) for count in held.tolist())
+    return up, len(seen) * preparation.received_bytes(preparation.received(context, run.state))
 
 
 def _simulator(config: RunConfig) -> tuple[Simulator, BlankSamples, BlankSamples, tuple[str, ...]]:

@@ -124,6 +124,8 @@ def assemble(
         personal_epochs=config.personal_epochs,
         min_test=config.min_test,
         prior_smoothing=config.prior_smoothing,
+        standardize=config.standardize,
+        head_init=config.head_init,
     )
     recipe, tested = methods.create(config.method, config.settings), train if federation.test_part == "train" else test
     executor = Executor(config.executor, threads, halvings=halvings)

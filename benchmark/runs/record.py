@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.hardware import environment
+from fedprompt.benchmark.simulation.convergence import convergence
 from fedprompt.data.label_skew import share_of_tests
 
 if TYPE_CHECKING:  # torch is imported where runs are computed
@@ -62,6 +63,7 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         "backbone_passes": sum(outcome.layers.values()) / context.vit.depth,
         "executor": run.executor.summary(),
         "never_trained": outcome.never_trained,
+        **({"convergence": convergence(outcome.rounds)} if context.trains else {}),
         "federation": {
             "hash": context.federation.hash,
             **context.federation.summary(),
@@ -70,6 +72,7 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         "environment": environment.describe() | {"device": config.device, "threads": str(run.executor.threads)},
         "family": method.family,
         "deviations": context.recipe.deviations,
+        **({"preparation": outcome.preparation} if outcome.preparation else {}),
         **({"by_class": outcome.by_class} if outcome.by_class else {}),
         **({"gpu_peak_bytes": gpu_peak_bytes} if gpu_peak_bytes else {}),
     }

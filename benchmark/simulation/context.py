@@ -31,6 +31,8 @@ class RoundSettings:
             a method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
         min_test: Test samples that a client needs to count for the worst client and the lowest tenth.
         prior_smoothing: Samples of each class added to a client's class counts for the prior correction.
+        standardize: Standardisation of the final features, `none`, `features` or `whiten`.
+        head_init: Initial head, `random`, `zero`, `ncm` or `ridge`.
     """
 
     rounds: int
@@ -40,6 +42,13 @@ class RoundSettings:
     personal_epochs: int = 1
     min_test: int = 10
     prior_smoothing: float = 0.0
+    standardize: str = "none"
+    head_init: str = "random"
+
+    @property
+    def prepares(self) -> bool:
+        """Whether seen clients send anything that is the same for every method, before the run."""
+        return self.standardize != "none" or self.head_init != "random"
 
     @property
     def evaluated(self) -> tuple[int, ...]:

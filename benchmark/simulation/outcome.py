@@ -43,6 +43,7 @@ class Outcome:
         calibration_bytes: Bytes sent for choosing it; no method needs them, so they are no part of the traffic.
         unestimated: Held-out clients whose class shares could not be estimated, so that the shares of the training
             data were used, by estimator.
+        preparation: Summary of `preparation.prepare`; empty without it.
     """
 
     rounds: list[dict[str, Any]] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Outcome:
     temperature: float | None = None
     calibration_bytes: int = 0
     unestimated: dict[str, int] = field(default_factory=dict)
+    preparation: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
-from fedprompt.benchmark.simulation import optimisers
+from fedprompt.benchmark.simulation import optimisers, preparation
 from fedprompt.benchmark.simulation.context import RoundSettings, SimulationContext
 from fedprompt.benchmark.simulation.datastore import has_datastore
 from fedprompt.benchmark.simulation.evaluator import Evaluator
@@ -58,7 +58,7 @@ class Simulator:
         settings: RoundSettings,
         executor: Executor | None = None,
     ) -> None:
-        self.context = SimulationContext(recipe, vit, train, test, federation, streams, settings)
+        self.context = SimulationContext(recipe, vit.view(), train, test, federation, streams, settings)
         recipe.method.check(vit)
         recipe.check_local_optimizer(settings.training.optimizer)
         self.state = FederationState.initial(self.context)
@@ -80,6 +80,8 @@ class Simulator:
         context, state, outcome = self.context, self.state, self.outcome
         self.announce_reads()
         if self.completed is None:
+            self._prepare()
+            state = self.state
             if context.method.initial_statistics:
                 with self._measured("train_seconds", "train"):
                     self._collect_initial_statistics()
@@ -105,6 +107,11 @@ class Simulator:
             outcome.never_trained = float((state.rounds_trained[context.federation.seen] == 0).mean())
         return outcome
 
+    def _prepare(self) -> None:
+        if self.context.settings.prepares:
+            with self._measured("train_seconds", "train"):
+                self.state = preparation.prepare(self.context, self.state, self.outcome)
+
     @contextmanager
     def _measured(self, seconds: str, purpose: str) -> Iterator[None]:
         """Adds the time and the needed layers inside the `with` block to the outcome."""
@@ -119,7 +126,8 @@ class Simulator:
         images = np.array([settings.training.images(phases, size) for size in sizes.tolist()])
         rounds = range(1, settings.rounds + 1) if context.trains else ()
         reads = sum(int(images[context.cohort(number)].sum()) for number in rounds)
-        reads += int(sizes[context.federation.seen].sum()) if context.method.initial_statistics else 0
+        once = context.method.initial_statistics + len(preparation.recipes(context, self.state))
+        reads += int(sizes[context.federation.seen].sum()) * once
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
         reads += self.evaluator.training_reads(self.state)
         tests = len(settings.evaluated) * sum(len(client.test) for client in clients)
@@ -267,6 +275,8 @@ class Simulator:
         clients, last = len(self.context.federation.clients), self.context.settings.rounds
         if rounds != list(range(number + 1)) or number > last or len(trained) != clients:
             raise ValueError("does not fit the rounds or the clients of its run")
+        self.announce_reads()
+        self._prepare()  # repeats what the first attempt did; what it counts is in the outcome already
         self.state.load(*states, np.array(trained, dtype=np.int64))
         self.outcome, self.completed = outcome, number
         if saved["executor"] is not None:

@@ -17,7 +17,12 @@ def vpt_uniform(vit: Backbone, shape: tuple[int, ...], rng: Streams, purpose: st
 
 
 def linear_head(vit: Backbone, rng: Streams) -> State:
-    """Normally distributed `head.weight` [C, D] and zero `head.bias` [C]; identical for all methods of a run's seed."""
+    """Initial `head.weight` [C, D] and `head.bias` [C], identical for all methods of a run's seed.
+
+    Normally distributed weights and a zero bias, unless the run has another initial head (`--head-init`).
+    """
+    if vit.initial_head is not None:
+        return {name: value.clone() for name, value in vit.initial_head.items()}
     weight = torch.empty(vit.classes, vit.dim).normal_(0, HEAD_STD, generator=rng("head"))
     return {"head.weight": weight, "head.bias": torch.zeros(vit.classes)}
 

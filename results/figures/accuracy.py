@@ -13,6 +13,7 @@ from fedprompt.results.figures.intervals import bars, error_bars, note
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.points import arrows, footnote, points
 from fedprompt.results.figures.style import ACCURACY, CROWD, Plot, Styles, assign, legend, panels_by, styled
+from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
 from fedprompt.results.statistics.trivial import FOOTNOTE, below_majority
 
@@ -23,12 +24,12 @@ def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns:
 
     Partitions are ordered: Dirichlet by ascending alpha, other partitions, iid. Up to `CROWD` methods share one panel
     per group of settings that differ in their partition only; more methods have one row each, in one panel per setting.
-    An arrow marks accuracies below `majority`.
+    Arrows mark accuracies below `majority` and methods that still climb.
     """
     done = finished(runs)
     methods, styles = ranking(done, "seen.mean"), styles or assign(runs["method"])
     data = with_intervals(done, ["group", "partition", "alpha", "skew", "setting", "method"], "seen.mean")
-    data["below_majority"] = below_majority(data)
+    data = with_climbing(data.assign(below_majority=below_majority(data)), done)
     figure = (_rows if len(methods) > CROWD else _columns)(data, methods, styles, columns)
     figure.data = data.drop(columns="setting")
     return figure
@@ -52,7 +53,7 @@ def _by_skew(axis: Axes, data: pd.DataFrame, methods: list[str], styles: Styles)
         rows = data[data["method"] == method]
         x, look = rows["skew"].map(place).to_numpy(float) + offset, styles[method].keywords(lines=False)
         error_bars(axis, x, 100 * rows["mean"], yerr=bars(rows), label=method, **look)
-        arrows(axis, x, 100 * rows["mean"], rows["below_majority"])
+        arrows(axis, x, 100 * rows["mean"], rows)
     alphas = ["" if pd.isna(alpha) else f"{alpha:.12g}" for alpha in skews["alpha"]]
     dirichlet = skews["partition"] == "dirichlet"
     axis.set_xticks(range(len(skews)), np.where(dirichlet, alphas, skews["skew"]).tolist())
@@ -81,7 +82,7 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) 
             look = styles[method] if method in coloured else styles[method]._replace(colour="0.5")
             error_bars(axis, 100 * mean, place, xerr=bar[:, None], label=method, **look.keywords(lines=False))
         ends = rows["high"].fillna(rows["mean"])  # right of the bars
-        arrows(axis, 100 * ends, range(len(methods)), rows["below_majority"].eq(True))
+        arrows(axis, 100 * ends, range(len(methods)), rows)
         axis.set_yticks(range(len(methods)), methods if i % across == 0 else [""] * len(methods))
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))
@@ -113,14 +114,15 @@ def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, col
 def seen_and_held_out(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
     """Mean accuracy of held-out clients against that of seen clients; one point per method, one panel per setting.
 
-    Above the diagonal, a method is more accurate on held-out clients than on seen clients. An arrow marks methods below
-    `majority` on either.
+    Above the diagonal, a method is more accurate on held-out clients than on seen clients. Arrows mark methods below
+    `majority` on either, and those that still climb.
     """
     done, by = finished(runs), ["setting", "method"]
     seen = over_seeds(done, by, "seen.mean").rename(columns={"mean": "seen", "std": "seen_std"})
     held_out = over_seeds(done, by, "held_out.mean").rename(columns={"mean": "held_out", "std": "held_out_std"})
     data = seen.merge(held_out.drop(columns="seeds"), on=by)
-    data["below_majority"] = below_majority(data, "seen") | below_majority(data, "held_out")
+    below = below_majority(data, "seen") | below_majority(data, "held_out")
+    data = with_climbing(data.assign(below_majority=below), done)
     methods, styles = ranking(data, "seen"), styles or assign(runs["method"])
     across = columns if len(methods) > CROWD else 2 * columns - 1
     height = 0.95 * style.WIDTHS[columns] / across

@@ -5,6 +5,7 @@ import pandas as pd
 
 from fedprompt.results.figures.points import footnote, points
 from fedprompt.results.figures.style import ACCURACY, CROWD, Plot, Styles, assign, legend, panels_by, styled
+from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking
 from fedprompt.results.statistics.trivial import below_majority
 
@@ -14,13 +15,14 @@ def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns:
     """Mean accuracy of the seen clients against the upload of all clients per run.
 
     One point per method, one panel per setting. Grey steps join the methods on the Pareto front: no other method is at
-    least as accurate with less upload. Methods without upload are at 0. An arrow marks accuracies below `majority`.
+    least as accurate with less upload. Methods without upload are at 0. Arrows mark accuracies below `majority` and
+    methods that still climb.
     """
     done = finished(runs)
     data = over_seeds(done, ["setting", "method"], "seen.mean")
     upload = over_seeds(done, ["setting", "method"], "upload_mb")[["setting", "method", "mean"]]
     data = data.merge(upload.rename(columns={"mean": "upload_mb"}), on=["setting", "method"])
-    data["on_front"], data["below_majority"] = _on_front(data), below_majority(data)
+    data = with_climbing(data.assign(on_front=_on_front(data), below_majority=below_majority(data)), done)
     methods, styles = ranking(data, "mean"), styles or assign(runs["method"])
     height, row = (2.9, columns) if len(methods) > CROWD else (2.3, None)
     figure, panels = panels_by(data, "setting", "uploaded per run (MB)", ACCURACY, columns, height, row)

@@ -10,6 +10,8 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
 from fedprompt.results.figures.style import CROWD, Styles, brief, highlighted
+from fedprompt.results.statistics import convergence
+from fedprompt.results.statistics.convergence import CLIMBING
 from fedprompt.results.statistics.trivial import BELOW, FOOTNOTE
 
 SIZE = 6.5  # of labels, in points
@@ -24,28 +26,33 @@ Boxes = NDArray[np.float64]  # [n, 4] in points of the panel: left, bottom, righ
 def points(axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles) -> None:
     """Draw a marker per row of `data` at its `x` and `y`; with many methods, label those highlighted.
 
-    Rows with `below_majority` get an arrow.
+    Rows with `below_majority` or `climbing` get an arrow.
     """
     named = highlighted(methods)
     for method in sorted(methods, key=lambda name: name not in named)[::-1]:  # highlighted and best on top
         rows = data[data["method"] == method]
         axis.plot(rows["x"], rows["y"], label=method, **styles[method].keywords(lines=False))
-    arrows(axis, data["x"], data["y"], data["below_majority"])
+    arrows(axis, data["x"], data["y"], data)
     if len(methods) > CROWD:
         axis.margins(0.08)
         axis.autoscale_view()  # the labels need the final limits
         _names(axis, data.dropna(subset=["x", "y"]), named, styles)
 
 
-def arrows(axis: Axes, x: ArrayLike, y: ArrayLike, below: ArrayLike) -> None:
-    """Mark the scores below `majority` by an arrow right of their points."""
-    for place in np.column_stack([np.asarray(x, float), np.asarray(y, float)])[np.asarray(below, bool)]:
-        axis.annotate(BELOW, tuple(place), (2.5, 0), textcoords="offset points", fontsize=SIZE, va="center")
+def arrows(axis: Axes, x: ArrayLike, y: ArrayLike, data: pd.DataFrame) -> None:
+    """Mark rows with `below_majority` or `climbing` by arrows right of their points."""
+    places = zip(np.asarray(x, float), np.asarray(y, float), strict=True)
+    flags = zip(data["below_majority"].eq(True), data["climbing"].eq(True), strict=True)
+    for place, (below, climbing) in zip(places, flags, strict=True):
+        if below or climbing:
+            text = BELOW * below + CLIMBING * climbing
+            axis.annotate(text, place, (2.5, 0), textcoords="offset points", fontsize=SIZE, va="center")
 
 
 def footnote(data: pd.DataFrame, note: str = "", width: int = 110, meaning: str = FOOTNOTE) -> str:
     """The note of a figure, with the meaning of the arrows if there are any."""
-    return "\n".join(filter(None, (note, fill(meaning, width) * bool(data["below_majority"].any()))))
+    meanings = {meaning: data["below_majority"], convergence.FOOTNOTE: data["climbing"]}
+    return "\n".join([note] * bool(note) + [fill(text, width) for text, shown in meanings.items() if shown.any()])
 
 
 def _names(axis: Axes, data: pd.DataFrame, named: Sequence[str], styles: Styles) -> None:

@@ -49,6 +49,7 @@ PARTS = {
     "images": "images trained on, `{}`",
     "passes": "passes through the whole backbone that the method needed, in images, `{}`",
     "unestimated": "held-out clients scored with the class shares of the training data, as there is no estimate, `{}`",
+    "preparation": "what seen clients sent once before round 1, for standardised features and the initial head: `{}`",
     "unscored": "clients without a score, because they never trained and the method has no rule for them, `{}`",
 }
 COLUMNS = {
@@ -74,6 +75,11 @@ COLUMNS = {
     "seconds": "wall-clock seconds: of the whole run, or up to and including this round",
     "images_per_second": "images trained on per second of training",
     "never_trained": "share of the seen clients that no round sampled",
+    "convergence_since_round": "the evaluation nearest to the start of the last quarter of the rounds",
+    "convergence_seen_change": "mean seen accuracy after the last round minus that after `convergence_since_round`",
+    "convergence_between_evaluations": "mean absolute difference of mean seen accuracy between successive evaluations "
+    "after training began",
+    "convergence_loss_change": "mean training loss of the last quarter of the rounds minus that of the quarter before",
     "trials": "values tried before the method's own options were chosen; missing if they were not tuned",
     "backbone_passes": "passes through the whole backbone, in images",
     "attempts": "times that the run was started, retries included",

@@ -7,7 +7,13 @@ from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
-LATER_OPTIONS = {"samples_per_client": None, "optimizer": "sgd", "beta1": None, "beta2": None, "eps": None}
+LATER_OPTIONS = {
+    "samples_per_client": None,
+    "optimizer": "sgd",
+    **dict.fromkeys(("beta1", "beta2", "eps")),
+    "standardize": "none",
+    "head_init": "random",
+}
 """Options that were added later, with the values that earlier runs have without naming them; with such a value a run
 keeps the id that it had before."""
 LATER_FIELDS = {"pep-fedpt": ("depth_share", "class_lr")}
@@ -19,7 +25,7 @@ TYPES: dict[str, tuple[type, str]] = {
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),
-    **dict.fromkeys(("images", "passes", "unscored", "unestimated"), (dict,)),
+    **dict.fromkeys(("images", "passes", "unscored", "unestimated", "convergence", "preparation"), (dict,)),
     "communication": (dict,),
     "parameters": (dict,),
     "seconds": (dict,),

@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
 from fedprompt.results.figures.style import ACCURACY, LINES, MARKERS, Style, Styles, highlighted
+from fedprompt.results.statistics.convergence import CLIMBING, with_climbing
 from fedprompt.results.statistics.summary import over_seeds
 from fedprompt.results.statistics.trivial import BELOW, below_majority
 
@@ -66,7 +67,7 @@ def heat_map(entries: list[list[dict[str, Any]]], methods: Sequence[str], settin
     means, marks = [], []
     for row in entries:
         means.append([entry["mean"] for entry in row])
-        marks.append([BELOW if entry["below"] else "" for entry in row])
+        marks.append([BELOW * entry["below"] + CLIMBING * entry["climbing"] for entry in row])
     trace = go.Heatmap(
         x=[escape(name) for name in settings], y=[escape(name) for name in methods], z=means, xgap=1, ygap=1,
         text=marks, texttemplate="%{text}", reversescale=False, colorbar_title_text="%",
@@ -116,12 +117,14 @@ def sorted_clients(clients: pd.DataFrame, methods: Sequence[str]) -> dict[str, C
 def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
     """Per setting: accuracy against MB uploaded, means over seeds; methods that upload nothing at the left edge.
 
-    An arrow marks accuracies below that of `majority`.
+    Arrows mark accuracies below that of `majority` and methods that still climb.
     """
     columns = ["seen.mean", "held_out.mean", "upload_mb", "seconds"]
     means = done.groupby(["setting", "method"], sort=False)[columns].mean().dropna(subset=["seen.mean"])
     means = means.round({"upload_mb": 4, "seconds": 2})
-    means["below"] = below_majority(means.reset_index(), "seen.mean").to_numpy()
+    flat = with_climbing(means.reset_index(), done)
+    marks = zip(below_majority(flat, "seen.mean").tolist(), flat["climbing"].tolist(), strict=True)
+    means["arrows"] = [BELOW * below + CLIMBING * climbing for below, climbing in marks]
     charts = {}
     for setting, rows in means.groupby("setting", sort=False):
         rows = rows.droplevel("setting")
@@ -134,7 +137,7 @@ def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
             table.append([name, *percent([seen, held_out]), *(number(value, 4) for value in cost)])
             points[name] = go.Scatter(
                 x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], visible=True,
-                mode="markers+text", text=BELOW if rows.loc[name, "below"] else "", textposition="middle right",
+                mode="markers+text", text=rows.loc[name, "arrows"], textposition="middle right",
                 hovertemplate="%{y:.1f} %, %{customdata[0]:.3g} MB uploaded, %{customdata[1]:.1f} s",
             )  # fmt: skip
         layout = _layout("uploaded per run (MB)", ACCURACY, type="log")

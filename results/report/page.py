@@ -19,6 +19,7 @@ from fedprompt.results.report import charts
 from fedprompt.results.report.charts import number
 from fedprompt.results.report.details import METRICS, details
 from fedprompt.results.report.headline import headline
+from fedprompt.results.statistics import convergence
 from fedprompt.results.statistics.best import AMONG_BEST, BEHIND, BEST
 from fedprompt.results.statistics.summary import finished, ranking
 from fedprompt.results.statistics.trivial import FOOTNOTE
@@ -58,7 +59,9 @@ def build(directory: str | Path) -> str:
         leaderboard(runs, list(METRICS)),
     )
     boards = [board(table, metric, methods, settings) for metric in METRICS]
-    footnote = f" {FOOTNOTE}." * any(entry["below"] for rows in boards for row in rows for entry in row)
+    entries = [entry for rows in boards for row in rows for entry in row]
+    shown = ((FOOTNOTE, "below"), (convergence.FOOTNOTE, "climbing"))
+    footnote = "".join(f" {text}." for text, mark in shown if any(entry[mark] for entry in entries))
     data = {
         "settings": settings,
         "methods": methods,
@@ -104,7 +107,8 @@ def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[s
 
     An entry holds `mean` and `std` over seeds in percent (None without a value), the number of `seeds` and of `failed`
     runs, whether the method is the `best` of its setting, whether it is `close`, which means among the best of a
-    setting in which some methods are not, and whether it is `below` majority.
+    setting in which some methods are not, whether it is `below` majority, and for the first metric, whether the method
+    is still `climbing`.
     """
     columns = []
     for setting in settings:
@@ -121,6 +125,7 @@ def _entry(row: dict[Any, Any], excluded: bool) -> dict[str, Any]:
         "best": row.get("mark") == BEST,
         "close": excluded and row.get("mark") == AMONG_BEST,
         "below": row.get("below_majority") is True,
+        "climbing": row.get("climbing") is True,
     }
 
 

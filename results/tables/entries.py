@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedprompt.results.statistics import best, pairs
+from fedprompt.results.statistics import best, convergence, pairs
 from fedprompt.results.statistics.inference import reached
 from fedprompt.results.statistics.trivial import FOOTNOTE
 from fedprompt.results.tables.federation import footnotes
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     """One place of the table.
 
     `value` is a number or a word. `bold` marks a method that is better than all others, or a significant difference;
-    `tied` one of those that can be the best; `below` a score below `majority`.
+    `tied` one of those that can be the best; `below` a score below `majority`; `climbing` a method that still climbs.
     """
 
     value: str
@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     bold: bool = False
     tied: bool = False
     below: bool = False
+    climbing: bool = False
 
 
 class Block(NamedTuple):
@@ -84,7 +85,7 @@ def blocks(frame: pd.DataFrame) -> list[Block]:
 
 
 def legend(frame: pd.DataFrame, bold: str, tied: str) -> list[str]:
-    """The meaning of the marks `bold`, `tied` and of a score below `majority`, as far as the table shows them."""
+    """The meaning of the marks, as far as the table shows them; `bold` and `tied` are how it shows these two."""
     entries = [entry for block in blocks(frame) for column in block.columns for entry in column]
     if is_difference(frame):
         meanings = {f"{bold}: significantly different from {frame.attrs['reference']}, better or worse": "bold"}
@@ -93,6 +94,7 @@ def legend(frame: pd.DataFrame, bold: str, tied: str) -> list[str]:
             f"{bold}: significantly better than every other method (all pairs)": "bold",
             f"{tied}: among the best, as no method is significantly better (all pairs)": "tied",
             FOOTNOTE: "below",
+            convergence.FOOTNOTE: "climbing",
         }
     return [meaning for meaning, mark in meanings.items() if any(getattr(entry, mark) for entry in entries)]
 
@@ -194,17 +196,18 @@ def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
     if "seeds" not in statistics:
         return [Entry("-" if pd.isna(mean) else _number(mean, in_percent)) for mean in means]
     empty = [None] * len(means)
-    marked, below = (statistics.get(name, pd.Series(empty, means.index)) for name in ("mark", "below_majority"))
+    marks = ("mark", "below_majority", "climbing")
+    marked, below, rising = (statistics.get(name, pd.Series(empty, means.index)) for name in marks)
     excluded = (marked == best.BEHIND).any()  # if none is, all would be marked
     entries = []
-    for row, mark, is_below in zip(statistics.to_dict("records"), marked, below, strict=True):
+    for row, mark, is_below, climbs in zip(statistics.to_dict("records"), marked, below, rising, strict=True):
         if pd.isna(row["mean"]):
             entries.append(Entry("n/a" if row["seeds"] else "failed" if row["failed"] else "-"))
         else:
             spread = _spread(row.get("std", math.nan), in_percent)
             tied = bool(excluded and mark == best.AMONG_BEST)
             shown = _number(row["mean"], in_percent)
-            entries.append(Entry(shown, spread, mark == best.BEST, tied, is_below is True))
+            entries.append(Entry(shown, spread, mark == best.BEST, tied, is_below is True, climbs is True))
     return entries
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from fedprompt.results.errors import RecordError
 from fedprompt.results.statistics import inference as stats
 from fedprompt.results.statistics.best import marks
+from fedprompt.results.statistics.convergence import climbing
 from fedprompt.results.statistics.pairs import (
     ALL_SETTINGS,
     check_metrics,
@@ -39,10 +40,11 @@ def leaderboard(
 
     The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds), `p_best`
     and `mark` (from tests of all pairs of methods, see `statistics.best.marks`), `below_majority` (see
-    `statistics.trivial`), and the numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a
-    metric that does not apply has seeds but no mean. The setting "all settings" has the first metric's mean over
-    settings (NaN if one is missing); "per run" has the mean upload and wall-clock time. Raises RecordError for an
-    unknown metric. `metrics` are by default those of `METRICS` that any run has.
+    `statistics.trivial`), for the first metric `climbing` (see `statistics.convergence`), and the numbers of `seeds`
+    and of `failed` runs. Both are 0 if the method was not run; a metric that does not apply has seeds but no mean. The
+    setting "all settings" has the first metric's mean over settings (NaN if one is missing); "per run" has the mean
+    upload and wall-clock time. Raises RecordError for an unknown metric. `metrics` are by default those of `METRICS`
+    that any run has.
     """
     metrics = default_metrics(frame) if metrics is None else metrics
     check_metrics(frame, metrics)
@@ -54,6 +56,8 @@ def leaderboard(
         for metric in metrics:
             summary = _summary(frame[frame["setting"] == setting], metric, generator) | marked[metric].get(setting, {})
             columns |= {(setting, metric, name): values for name, values in summary.items()}
+        if is_accuracy(metrics[0]):
+            columns[setting, metrics[0], "climbing"] = climbing(done[done["setting"] == setting])
     done_settings = done.groupby("method")["setting"].nunique()
     complete = frame[frame["method"].isin(done_settings.index[done_settings == len(settings)])]
     if len(settings) > 1 and not complete.empty:

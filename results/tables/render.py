@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 
 from fedprompt.results.errors import check_known
+from fedprompt.results.statistics.convergence import CLIMBING
 from fedprompt.results.statistics.pairs import ALL_SETTINGS
 from fedprompt.results.statistics.trivial import BELOW
 from fedprompt.results.tables import federation
@@ -97,7 +98,7 @@ def _lines(block: Block, gap: int) -> list[str]:
 
 
 def _marks(entry: Entry, bold: str = "*") -> str:
-    return bold * entry.bold + TIED * entry.tied + BELOW * entry.below
+    return bold * entry.bold + TIED * entry.tied + BELOW * entry.below + CLIMBING * entry.climbing
 
 
 def _rows(frame: pd.DataFrame) -> list[tuple[str, str, list[Entry]]]:
@@ -168,7 +169,12 @@ def _latex_entry(entry: Entry) -> str:
 
 def _escaped(plain: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    special |= {TIED: r"\dag{}", BELOW: r"$\downarrow$", **{character: "\\" + character for character in "&%$#_{}"}}
+    special |= {
+        TIED: r"\dag{}",
+        BELOW: r"$\downarrow$",
+        CLIMBING: r"$\nearrow$",
+        **{character: "\\" + character for character in "&%$#_{}"},
+    }
     return "".join(special.get(character, character) for character in plain)
 
 
@@ -179,7 +185,7 @@ def _long(frame: pd.DataFrame) -> pd.DataFrame:
     if is_difference(frame):
         numbers = long[[*names, "value", "low", "high", "n", "seeds", "p", "least", "p_adjusted", "verdict"]]
     else:
-        statistics = [*names, "mean", "std", "low", "high", "p_best", "mark", "below_majority"]
+        statistics = [*names, "mean", "std", "low", "high", "p_best", "mark", "below_majority", "climbing"]
         numbers = long.reindex(columns=statistics).join(long[["seeds", "failed"]].astype("Int64"))
     return numbers.join(federation.columns(frame, numbers["setting"]))
 

@@ -38,6 +38,8 @@ def test_every_field_of_a_grid_has_an_option(name):
         "precision": "bf16",
         "held_out": "3",
         "optimizer": "adam",
+        "standardize": "whiten",
+        "head_init": "ncm",
     }
     value = values.get(name, "0.75" if name in FRACTIONS else "8")
     found = getattr(chosen(f"--{name.replace('_', '-')}", value), name)

@@ -123,3 +123,11 @@ def test_paper_preset_is_planned_without_data_and_weights(bench, tmp_path):
     head = 100 * 192 + 100  # fp32; fedvpt adds ten prompt tokens; 5 of 90 seen clients, 60 rounds
     assert found["upload_mb"] == pytest.approx(6 * 60 * 5 * 4 * (head + head + 10 * 192) / 1e6)
     assert found["memory_mb"] > 60_000 * 3 * 32**2 / 1e6
+
+
+def test_a_pilot_proposes_rounds_and_leaves_no_runs(bench, small_data, tmp_path):
+    words = ("plan", "--methods", "head,local", "--datasets", small_data, "--clients", 4, "--to-plateau", 4)
+    answer = bench.ok(*words, "--alpha", "5", "--lr", "1e-6")  # trains nothing: a plateau from the first round
+    assert answer.out == "--rounds 1: from there to round 4, seen accuracy stays within 5% of its end\n"
+    assert [line.split()[0] for line in answer.err.splitlines()] == ["head", "local"]
+    assert not list(tmp_path.glob("runs*"))

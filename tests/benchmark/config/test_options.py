@@ -158,3 +158,15 @@ def test_error_of_a_command_line_value_does_not_name_the_preset():
     with pytest.raises(ConfigError) as raised:
         options({"rounds": 0}, "quick")
     assert "quick" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"standardize": "norm"}, "--standardize norm: input should be 'none', 'features' or 'whiten'"),
+        ({"head_init": "zeros"}, "--head-init zeros: input should be 'random', 'zero', 'ncm' or 'ridge'"),
+    ],
+)
+def test_an_unknown_word_is_refused_with_the_known_ones(given, message):
+    with pytest.raises(ConfigError, match=message):
+        options(given)

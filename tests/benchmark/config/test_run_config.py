@@ -14,6 +14,8 @@ from fedprompt.results.records.identity import run_id as identity_of
 from tests.benchmark.conftest import config, configs
 
 RESULTS = Path(__file__).parents[3] / "results" / "published"
+LATER = {"samples_per_client": 30, "optimizer": "adam", "standardize": "whiten", "head_init": "ncm"}
+"""Options that older records do not have, with values other than the default."""
 CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
@@ -107,15 +109,23 @@ def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path):
     assert ids[0] == ids[1] != ids[2]
 
 
-LATER = ("samples_per_client", "optimizer", "beta1", "beta2", "eps")
-
-
 def test_run_id_is_a_documented_hash():
     import hashlib
 
     run = config(methods=("fedvpt",))
     content = json.loads(run.model_dump_json())
-    for key in ("checkpoint", "data_root", "device", "executor", "partition_file", "plugins", *LATER):
+    for key in (
+        "checkpoint",
+        "data_root",
+        "device",
+        "executor",
+        "partition_file",
+        "plugins",
+        *LATER,
+        "beta1",
+        "beta2",
+        "eps",
+    ):
         del content[key]
     text = json.dumps(content | {"record_format": 1}, sort_keys=True)
     assert run.run_id == hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -143,9 +153,10 @@ def test_a_run_states_the_fields_of_its_own_optimizer_only():
 
 def test_later_options_keep_the_run_id_and_the_cost_of_older_records():
     older = json.loads(config().model_dump_json())
-    for name in LATER:
+    for name in (*LATER, "beta1", "beta2", "eps"):
         del older[name]
     assert RunConfig(**older).run_id == identity_of(older, 1) == config().run_id
+    assert len({config(**{key: value}).run_id for key, value in LATER.items()} | {config().run_id}) == 1 + len(LATER)
     assert workload_key(older) == config().workload_key() != config(samples_per_client=30).workload_key()
     assert config(optimizer="adam").workload_key() != config().workload_key()
 

@@ -10,11 +10,18 @@ WITH_INITIAL_STATISTICS = ("pep-fedpt", "pep-fedpt+scaffold")
 @pytest.mark.parametrize(
     "method", ["fedvpt", "fedper", "local", "head+fedavgm", "head+scaffold", "fedncm", *WITH_INITIAL_STATISTICS]
 )
-def test_estimated_traffic_is_the_traffic_of_the_run(method, small_data):
-    run = config(methods=(method,), rounds=3, datasets=(small_data,), clients=5, participation=0.5)
+def test_estimated_traffic_is_the_traffic_of_the_run(method, small_data, **options):
+    run = config(methods=(method,), rounds=3, datasets=(small_data,), clients=5, participation=0.5, **options)
     estimated, measured = estimate(run), execute(run).result["communication"]
     assert (estimated.upload_bytes, estimated.download_bytes) == (measured["upload_bytes"], measured["download_bytes"])
     assert estimated.seconds > 0
+
+
+@pytest.mark.parametrize("method", ["fedvpt", "fedper", "fedncm"])
+@pytest.mark.parametrize(("standardize", "head_init"), [("whiten", "ncm"), ("features", "ridge")])
+def test_estimated_traffic_includes_what_is_sent_once_before_round_1(method, standardize, head_init, small_data):
+    prepared = {"standardize": standardize, "head_init": head_init}
+    test_estimated_traffic_is_the_traffic_of_the_run(method, small_data, **prepared)
 
 
 def test_resident_memory_is_in_megabytes():

@@ -11,7 +11,7 @@ def test_the_labels_of_coincident_points_do_not_overlap():
     figure = Plot(figsize=(3.4, 3))
     axis = figure.add_subplot()
     data = pd.DataFrame({"method": NAMES, "x": [0.0, *[1.0] * 11], "y": [0.0, *[1 + i / 1000 for i in range(11)]]})
-    points(axis, data.assign(below_majority=False), NAMES, assign(NAMES))
+    points(axis, data.assign(below_majority=False, climbing=False), NAMES, assign(NAMES))
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in axis.texts]  # without their lines
     assert len(boxes) == 6

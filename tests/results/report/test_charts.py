@@ -83,5 +83,5 @@ def test_the_template_gives_every_method_its_look_and_hides_those_beyond_the_bes
 
 def test_names_are_escaped_from_plotlys_markup():
     looks = charts.template(["<b>"], assign(["<b>"]))["data"]["scatter"]
-    heat = charts.heat_map([[{"mean": 50.0, "below": False}]], ["<b>"], ["<i>"])["data"][0]
+    heat = charts.heat_map([[{"mean": 50.0, "below": False, "climbing": False}]], ["<b>"], ["<i>"])["data"][0]
     assert (looks[0]["name"], heat["y"], heat["x"]) == ("&lt;b&gt;", ["&lt;b&gt;"], ["&lt;i&gt;"])

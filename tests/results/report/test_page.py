@@ -92,6 +92,15 @@ def test_the_board_marks_methods_that_can_be_the_best_and_scores_below_majority(
     assert "↓: below majority, which predicts each client&#39;s most frequent training class." in page
 
 
+def test_the_board_marks_methods_that_still_climb(write, runs):
+    write("rising", seen=0.7, convergence={"seen_change": 0.03})
+    write("flat", seen=0.5, convergence={"seen_change": 0.01})
+    assert [entry["climbing"] for entry in entries(runs, "rising", "flat")] == [True, False]
+    page = build(runs)
+    assert page.count("↗</small>") == 1
+    assert "↗: still climbing" in page
+
+
 def test_the_board_marks_a_method_that_is_better_than_every_other(write, runs):
     for seed in range(6):
         write("a", seed=seed, seen=0.7)

@@ -108,7 +108,18 @@ def test_lower_is_better_for_the_spread_over_clients(write, runs):
 
 def test_csv_contains_the_unrounded_numbers(board):
     rows = pd.read_csv(io.StringIO(render(board, "csv"))).set_index(["method", "setting", "metric"])
-    assert list(rows.columns) == ["mean", "std", "low", "high", "p_best", "mark", "below_majority", "seeds", "failed"]
+    assert list(rows.columns) == [
+        "mean",
+        "std",
+        "low",
+        "high",
+        "p_best",
+        "mark",
+        "below_majority",
+        "climbing",
+        "seeds",
+        "failed",
+    ]
     assert len(rows) == 3 * (2 * 4 + 1 + 2)
     for (setting, metric, statistic), column in board.drop(columns=["mark"], level="statistic").items():
         for method, value in column.items():
@@ -190,6 +201,34 @@ def test_scores_below_majority_are_marked_in_every_format(write, runs):
     assert r"50.0\textsuperscript{$\downarrow$}" in render(board, "latex")
     rows = {(row["method"], row["metric"]): row["below_majority"] for row in json.loads(render(board, "json"))}
     assert (rows["low", "seen.mean"], rows["high", "seen.mean"], rows["low", "seconds"]) == (True, False, None)
+
+
+def climbs(by):
+    return {"convergence": {"since_round": 6, "seen_change": by}}
+
+
+def test_methods_that_still_climb_are_marked_in_the_first_metric_in_every_format(write, runs):
+    for seed, change in enumerate((0.01, 0.04)):  # mean 0.025
+        write("rising", seed=seed, seen=0.7, **climbs(change))
+        write("flat", seed=seed, seen=0.6, **climbs(change - 0.006))  # mean 0.019
+    write("older", seen=0.5)
+    board = leaderboard(load(runs), ["seen.mean", "held_out.mean"])
+    text = render(board, "text")
+    assert [line.split()[1] for line in text.splitlines()[3:6]] == ["70.0↗±0.0", "60.0", "50.0"]
+    assert text.count("↗") == 2
+    assert "↗: still climbing, seen accuracy rose by more than 2 points in the last quarter of the rounds" in text
+    assert "| rising | 70.0↗ ±0.0 | 40.0 ±0.0 |" in render(board, "md")
+    assert r"70.0\textsuperscript{$\nearrow$}" in render(board, "latex")
+    rows = {(row["method"], row["metric"]): row["climbing"] for row in json.loads(render(board, "json"))}
+    assert (rows["rising", "seen.mean"], rows["flat", "seen.mean"], rows["rising", "held_out.mean"]) == (
+        True,
+        False,
+        None,
+    )
+
+
+def test_records_that_do_not_measure_convergence_are_not_marked(eight):
+    assert "↗" not in render(leaderboard(eight, ["seen.mean"]), "text")
 
 
 def test_without_majority_nothing_is_below_it(eight):

@@ -36,7 +36,7 @@ class FedALT(LoRA):
         "rank 4 and alpha / r = 2, as in the whole LoRA family; the official client.py has rank 8 and alpha / r = 4 "
         "(fedalt:paper), on q and v as well",
         "no dropout before A; the official code has 0.05, and trains with AdamW and weight decay 0.05",
-        "the paper has no held-out clients",
+        "implemented from the official code, which has no held-out clients",
     )
 
     def individual(self, vit: Backbone, rng: Streams) -> State:

@@ -20,7 +20,7 @@ class FFALoRA(LoRA):
     deviations = (
         "no differential privacy; tunes a Vision Transformer with a linear head",
         "every download includes A, where a seed would suffice",
-        "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; the authors published no code",
+        "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; no official code was found",
     )
 
     def shared(self, vit: Backbone, rng: Streams) -> State:

@@ -27,8 +27,8 @@ class LoRAFAIR(FedLoRA):
         "the correction minimises the squared distance to the mean product plus lambda times its squared norm, in "
         "closed form; the paper maximises the cosine similarity. At lambda 0 the closed form also has the largest "
         "cosine that any correction can have. Effect not measured",
-        "implemented from the paper, without its code jmbian/LoRA-FAIR; a reader reports in issue 1 there that it also "
-        "tunes prompt tokens",
+        "implemented from descriptions of the objective; the code, jmbian/LoRA-FAIR, was not accessible, and a reader "
+        "reports in issue 1 there that it also tunes prompt tokens",
         "rank 4 and alpha / r = 2 on q and v, as in the whole LoRA family; the paper uses rank 16",
         "tunes a linear head as well, which is averaged",
     )
@@ -42,7 +42,7 @@ class LoRAFAIR(FedLoRA):
 
 
 def correction(a: Tensor, b: Tensor, product: Tensor, penalty: float) -> Tensor:
-    """The C [..., D_out, r] that minimises |product - (B + C) A|^2 + penalty |C|^2 (paper: equation 8).
+    """The C [..., D_out, r] that minimises |product - (B + C) A|^2 + penalty |C|^2.
 
     C = (product - B A) A^T (A A^T + penalty I)^-1, with the pseudo-inverse, because A may have dependent rows.
     """

@@ -23,7 +23,7 @@ from fedprompt.methods.base import Backbone, Batch, Method, State
 from fedprompt.methods.registry import Recipe
 
 HEAD = "head.weight"
-HEADS = {"ncm": "fedncm", "ridge": "fed3r"}
+HEADS = {"ncm": "fedncm", "ridge": "fed3r:no-bias"}
 """The training-free method whose head each `--head-init` takes."""
 CLIENTS_AT_ONCE = 256
 """Clients whose sums are in memory at a time."""

@@ -99,7 +99,7 @@ def test_a_client_without_samples_sends_nothing():
         ({"standardize": "whiten"}, 3 * 8 * (DIM**2 + DIM + 1), 3 * 4 * (DIM**2 + DIM)),
         ({"head_init": "zero"}, 0, 0),
         ({"head_init": "ncm"}, (4 + 2 + 3) * 4 * (DIM + 1), 0),
-        ({"head_init": "ridge"}, (4 + 2 + 3) * 4 * DIM + 3 * 4 * DIM**2, 0),
+        ({"head_init": "ridge"}, (4 + 2 + 3) * 8 * DIM + 3 * 8 * DIM**2, 0),
     ],
 )
 def test_what_seen_clients_send_and_receive_once_is_traffic(options, up, down):
@@ -133,7 +133,7 @@ def test_the_initial_head_of_class_means_is_that_of_the_pooled_data(standardize)
 
 
 def test_the_initial_head_of_ridge_regression_is_that_of_fed3r():
-    server = toy.ran("fed3r", of=toy.unequal(), standardize="features").state.server
+    server = toy.ran("fed3r:no-bias", of=toy.unequal(), standardize="features").state.server
     run = prepared(head_init="ridge", standardize="features")
     assert torch.equal(run.state.server["head.weight"], server["head.weight"])
 

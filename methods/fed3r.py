@@ -38,7 +38,7 @@ class Fed3R(ClosedFormHead):
         "sums in double precision; the official code (Erosinho13/Fed3R, src/fed3r.py) sums in fp32",
         "classes without training samples are never predicted; in the official code their logit is 0",
         "fed3r:afl solves the pooled problem once; the official code (ZHUANGHP/Analytic-federated-learning, afl.py) "
-        "merges the clients' ridge solutions one by one and then removes the ridge, which gives the same head",
+        "merges the clients' ridge solutions one by one and then removes the ridge: the same head if G is regular",
     )
 
     def memory(self, vit: Backbone, rng: Streams) -> State:

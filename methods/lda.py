@@ -33,7 +33,7 @@ class LDA(ClosedFormHead):
     prior: bool = hyperparameter(True, "whether the client's log prior is added to the logits")
     deviations = (
         "within-class covariance; the official code (Yuqin-G/FedCGS, main_fedcgs.py) uses the total covariance, which "
-        "includes the spread of the class means",
+        "includes the spread of the class means; effect not measured",
         "shrinks the covariance by a share of the scaled identity; the official code adds gamma I with gamma = 0",
         "the prior is the client's; the official code uses the shares of the classes in all clients' data",
         "without the paper's extension to personal models, for which clients download the statistics",

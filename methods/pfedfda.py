@@ -101,7 +101,7 @@ class PFedFDA(FedVPT):
         return {"remembered.feature": self.feature(vit, batch, state), "remembered.label": batch.labels}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
-        """Log densities under the client's statistics plus its log prior (equations 3 and 4)."""
+        """Log densities under the client's statistics plus its log prior."""
         log_prior = (batch.prior + self.smoothing).log().double()
         used = Gaussians(state["means"].double(), state["covariance"].double(), state["known"] > 0)
         if "remembered" in state:
@@ -122,15 +122,15 @@ class PFedFDA(FedVPT):
         return discriminant.shrunk(covariance + self.diagonal * identity, self.shrinkage)
 
     def betas(self, own: Samples, shared: Gaussians, log_prior: Tensor) -> Tensor:
-        """The weights [K, 2] of each client's own means and covariance: lowest held-out cross-entropy (section 4.2).
+        """The weights [K, 2] of each client's own means and covariance: lowest cross-entropy of two-fold validation.
 
         0 for a client that has no class with two samples.
         """
         if self.beta is not None:
             return torch.full_like(log_prior[:, :2], self.beta)
         pairs = torch.cartesian_prod(*[torch.tensor(GRID).to(log_prior)] * 2)
-        losses = sum(self.losses(train.fitted(shared), shared, test, log_prior) for train, test in own.folds())
-        return pairs[losses.flatten(1).argmin(1)]
+        folds = [self.losses(train.fitted(shared), shared, test, log_prior) for train, test in own.folds()]
+        return pairs[torch.stack(folds).sum(0).flatten(1).argmin(1)]
 
     def losses(self, own: Gaussians, shared: Gaussians, test: Samples, log_prior: Tensor) -> Tensor:
         """Cross-entropy of each client's test samples for every pair of weights of `own`: [K, means, covariance]."""
@@ -139,8 +139,10 @@ class PFedFDA(FedVPT):
         for column, share in enumerate(GRID):  # one solution per covariance: the weights are linear in the means
             covariance = torch.lerp(shared.covariance.expand_as(own.covariance), own.covariance, share)
             weights, _ = discriminant.head(both, self.regularised(covariance))
+            global_weight, own_weight = weights.chunk(2, 1)
             for row, beta in enumerate(GRID):
-                means, weight = (torch.lerp(*value.chunk(2, 1), beta) for value in (both, weights))
+                means = torch.lerp(shared.means, own.means, beta)
+                weight = torch.lerp(global_weight, own_weight, beta)
                 bias = torch.where(own.known, log_prior - (weight * means).sum(2) / 2, UNKNOWN)
                 scores = torch.baddbmm(bias.unsqueeze(1), test.z, weight.mT).log_softmax(2)
                 losses[:, row, column] = -(scores * test.one_hot).sum((1, 2))
@@ -171,7 +173,7 @@ class Samples(NamedTuple):
 
 
 def interpolated(own: Gaussians, shared: Gaussians, betas: Tensor) -> Gaussians:
-    """beta own + (1 - beta) shared, with betas [K, 2] for the means and the covariance (equation 5)."""
+    """beta own + (1 - beta) shared, with betas [K, 2] for the means and the covariance."""
     means, covariance = betas.T[:, :, None, None]
     return Gaussians(
         torch.lerp(shared.means, own.means, means), torch.lerp(shared.covariance, own.covariance, covariance), own.known

@@ -174,12 +174,14 @@ def test_held_out_clients_use_the_global_statistics_and_their_own_in_the_persona
 
 def test_a_class_that_a_round_does_not_sample_keeps_its_mean_and_an_unknown_one_is_not_predicted():
     federation = toy.deal([toy.rows_of(0, 1), toy.rows_of(1, 2)], [[0], [1]])
-    simulator = begun(federation)
+    simulator = begun(federation, inertia=0.25)
     method, before = simulator.context.method, simulator.state.server.tensors
     sums = {"sum": torch.zeros(CLASSES, DIM).double(), "count": torch.zeros(CLASSES, 1).double()}
     sums["sum"][0], sums["count"][0] = 2.0, 1.0
     after = method.apply_statistics(before, {**sums, "second": torch.full((DIM, DIM), 4.0).double()})
-    assert after["means"][0].tolist() == [2] * DIM
+    torch.testing.assert_close(after["means"][0], 0.75 * torch.full((DIM,), 2.0) + 0.25 * before["means"][0])
+    covariance = torch.zeros(DIM, DIM)  # one sample: 4 - 2 * 2
+    torch.testing.assert_close(after["covariance"], 0.75 * covariance + 0.25 * before["covariance"])
     assert torch.equal(after["means"][1:], before["means"][1:])
     assert after["known"].tolist() == [1, 1, 1, 0]
     logits, _ = logits_and_features(simulator, 0, own_state(simulator, 0))

@@ -205,3 +205,22 @@ def mean_and_std(run):
         for s in (run.context.train, run.context.test)
     }
     return found
+
+
+def test_runs_of_one_process_do_not_see_each_others_features_and_heads(small_data):
+    def seen(**options):
+        run = config(datasets=(small_data,), clients=5, rounds=2, **options)
+        record = execute(run)
+        return record.result["metrics"]["seen"]["mean"], record.rounds[-1]["train_loss"]
+
+    plain = seen()
+    changed = seen(standardize="whiten", head_init="ridge")
+    assert seen() == plain != changed
+    assert seen(standardize="whiten", head_init="ridge") == changed
+
+
+def test_a_record_has_what_was_prepared_and_how_far_it_converged(small_data):
+    record = execute(config(datasets=(small_data,), clients=5, rounds=2, standardize="features")).result
+    assert record["preparation"]["constant_features"] == 0
+    assert record["config"]["standardize"] == "features"
+    assert record["convergence"].keys() == {"since_round", "seen_change", "between_evaluations", "loss_change"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedprompt.benchmark.backbone.standardization import standardization
 from fedprompt.benchmark.simulation import preparation
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.local_training import client_info
@@ -74,6 +75,18 @@ def test_whitened_features_use_the_covariance_of_seen_clients():
     scale = found.scale.double().numpy()
     np.testing.assert_allclose(scale @ shrunk @ scale, np.eye(DIM), atol=1e-3)
     np.testing.assert_allclose(found.mean, z.mean(0), atol=1e-5)
+
+
+def test_features_of_bf16_blocks_are_standardised_in_fp32():
+    frozen = toy.fresh_vit(precision="bf16").view()
+    x = torch.ones(3, 17, DIM)
+    raw_output = frozen.encode(x)
+    frozen.standardization = standardization(
+        torch.tensor([2.0]), torch.ones(DIM).double(), 8 * torch.ones(DIM).double()
+    )
+    out = frozen.encode(x)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, (raw_output - 0.5) / 3.75**0.5)
 
 
 def test_held_out_clients_contribute_nothing():

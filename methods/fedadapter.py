@@ -20,7 +20,8 @@ class FedAdapter(Method):
     width: int | None = hyperparameter(None, "r, the width of the bottleneck; None: 1/12 of the backbone's", low=1)
     deviations = (
         "implemented from the paper: imguangyu/FedPEFT contains no code",
-        "r is 1/12 of the backbone's width: 64 for a ViT-B, as in the paper, and 8 for the embedded backbone",
+        "r is 1/12 of the backbone's width: 64 for a ViT-B, as in the paper, and 8 for the embedded backbone, where 64 "
+        "scores 58.6 in place of 54.9 % at alpha 0.05 and 73.5 in place of 70.7 % at alpha 0.5 (digits, seeds 0 to 2)",
     )
 
     def bottleneck(self, vit: Backbone) -> int:

@@ -50,7 +50,8 @@ class PFedPG(Method):
         "the server uses Adam at learning rate 0.001, as in an unofficial port (PeiYauWeng/PFPT util/train_eval.py); "
         "the paper names the learning rate and no optimiser",
         "after 8 rounds generated prompts have a cosine of 0.96 with their start and of 0.999 with each other: the "
-        "server learns mostly what clients have in common (embedded default on digits, alpha 0.05 and 0.5, seeds 0-2)",
+        "server learns mostly what clients have in common (embedded default on digits, alpha 0.05 and 0.5, seeds 0-2); "
+        "at alpha 0.05 and seed 0 the first is 0.94, and 0.99 under plain SGD at 0.1",
         "one server step per round, along the cohort's mean gradient; the port trains one client per round and takes "
         "1200 steps",
         "one Adam for generator and descriptors, as in the port: a descriptor also moves by its momentum in rounds "

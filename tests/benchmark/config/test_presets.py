@@ -15,7 +15,7 @@ PAPER = {
 
 PUBLISHED = {
     "published-fedcof": {"fedncm", "fed3r", "fedcof"},
-    "published-fedit": {"fedlora"},
+    "published-fedit": {"fedlora:fedit"},
     "published-fedl2p": {"fedl2p"},
     "published-fedlora": {"fedlora"},
     "published-fedpr": {"fedpr:frobenius"},

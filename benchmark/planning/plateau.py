@@ -7,14 +7,13 @@ from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.methods import registry
+from fedprompt.results.statistics.convergence import POINTS
 
 METHODS = ("head", "fedvpt")
 """Run where the options name no methods: a head alone, and prompts with a head."""
 EVALUATIONS = 16
 WITHIN = 0.05
 """Rounds are enough where later ones change seen accuracy by at most this much."""
-CLIMBING = 0.02
-"""A pilot that gained more in its last quarter is too short; as in `results.statistics.convergence`."""
 
 
 def pilot(chosen: Options, rounds: int) -> list[RunConfig]:
@@ -68,5 +67,5 @@ def propose(
         }
         facts.append(fact)
         report(fact)
-    climbs = any(fact["gain"] > CLIMBING for fact in facts)
+    climbs = any(fact["gain"] > POINTS for fact in facts)
     return None if climbs else max(fact["enough"] for fact in facts), facts

@@ -30,7 +30,7 @@ PLACES = {
             *("pep-fedpt", "fedvpt", "head", "sgpt", "pfedpg", "fedvpt-deep", "local", "fedncm", "fed3r", "fedcof"),
             *("fedper", "fedrep", "fedbabu", "fedl2p", "fedpr", "pfpt", "pfedpt", "pvpt", "fedvpt-ft", "fedlora"),
             *("ffa-lora", "flexlora", "fedsa-lora", "fedadapter", "fedbias", "ditto", "apfl", "pfedme", "fedrod"),
-            *("knn-per", "fedproto", "fedpac", "majority", "posterior"),
+            *("knn-per", "fedproto", "fedpac", "majority", "posterior", "lda", "pfedfda"),
         )
     )
 }

@@ -30,8 +30,8 @@ PLACES = {
             *("pep-fedpt", "fedvpt", "head", "sgpt", "pfedpg", "fedvpt-deep", "local", "fedncm", "fed3r", "fedcof"),
             *("fedper", "fedrep", "fedbabu", "fedl2p", "fedpr", "pfpt", "pfedpt", "pvpt", "fedvpt-ft", "fedlora"),
             *("ffa-lora", "flexlora", "fedsa-lora", "fedadapter", "fedbias", "ditto", "apfl", "pfedme", "fedrod"),
-            *("knn-per", "fedproto", "fedpac", "majority", "posterior", "fedmgp", "fedntd", "moon"),
-            *("fedex-lora", "lora-fair", "fedalt"),
+            *("knn-per", "fedproto", "fedpac", "majority", "posterior", "fedmgp", "fedntd", "moon", "fedthe"),
+            *("fedex-lora", "lora-fair", "fedalt", "lda", "pfedfda"),
         )
     )
 }

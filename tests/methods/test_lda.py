@@ -88,6 +88,14 @@ def test_clients_upload_counts_sums_and_a_second_moment_once():
     assert toy.simulator("lda", of=toy.unequal(), rounds=3).run().upload_bytes == 8 * (9 * 25 + 3 * 24 * 24)
 
 
+def test_a_client_of_classes_that_nobody_else_has_is_scored_without_nan():
+    trains, tests = [toy.rows_of(0, 1), toy.rows_of(3)], [[0], toy.rows_of(3, part="test")]
+    outcome = ran(of=toy.deal(trains, tests, held_out=[1])).outcome
+    for metrics in (outcome.metrics, outcome.metrics_prior):
+        assert metrics["held_out"]["mean"] == 0
+    assert outcome.metrics["held_out_em"]["mean"] == outcome.metrics["held_out_bbse"]["mean"] == 0
+
+
 def test_only_the_variant_with_prior_reads_it():
     assert registry.create("lda").method.uses_prior
     assert not registry.create("lda:uniform").method.uses_prior

@@ -201,3 +201,11 @@ def test_a_run_logs_the_betas_of_seen_clients():
     assert 0 <= outcome.rounds[-1]["test_beta_covariance"] <= 1
     fixed = replace(new(beta=0.3).context.method)
     assert fixed.betas(None, None, torch.zeros(2, 4)).tolist() == [[pytest.approx(0.3)] * 2] * 2
+
+
+def test_a_held_out_client_can_adapt_to_a_class_that_nobody_else_has():
+    """Its loss starts at about 1e4 and stays finite; its own mean then makes the class known."""
+    trains, tests = [toy.rows_of(0, 1), toy.rows_of(2), toy.rows_of(3)], [[0], [1], toy.rows_of(3, part="test")]
+    metrics = new(toy.deal(trains, tests, held_out=[2]), rounds=1).run().metrics
+    assert metrics["held_out"]["mean"] == 0
+    assert metrics["held_out_personalised"]["mean"] > 0.5

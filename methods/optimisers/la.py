@@ -19,7 +19,7 @@ class LogitAdjustment(LossPlugin):
     deviations = (
         "the class shares are each client's own; the paper has one training set",
         "also acts in training before the personalised score, where the client's own class shares help: 69.6 % for "
-        "fedvpt+la, 79.7 % for fedvpt (digits, alpha 0.05, seeds 0 to 2); the prior correction adds them to predictions",
+        "fedvpt+la, 79.7 % for fedvpt (digits, alpha 0.05, seeds 0 to 2); the prior correction adds them to the logits",
     )
 
     def adjust_logits(self, batch: Batch, logits: Tensor) -> Tensor:

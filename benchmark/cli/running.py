@@ -102,8 +102,12 @@ def _print_summary(result: dict[str, Any], place: Path) -> None:
     for kind, suffix in (("metrics", ""), ("metrics_prior", " with prior-corrected logits")):
         for group in ("seen", "held_out"):
             values = result[kind].get(group)
-            text = f"mean {values['mean']:.1%}, worst {values['worst']:.1%}" if values else "n/a"
+            text = f"mean {values['mean']:.1%}, worst {_percent(values['worst'])}" if values else "n/a"
             print(f"  {group.replace('_', '-')}{suffix}: {text}")
     seconds, traffic = result["seconds"], result["communication"]
     print(f"  {traffic['upload_bytes'] / 1e6:.2f} MB up, {traffic['download_bytes'] / 1e6:.2f} MB down", end=", ")
     print(f"{seconds['total']:.1f} s, {result['images_per_second']:.0f} training images per second")
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1%}"

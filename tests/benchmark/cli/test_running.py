@@ -26,6 +26,11 @@ def records(directory):
     return {path.parent.name: json.loads(path.read_text()) for path in directory.glob("*/result.json")}
 
 
+def test_a_summary_says_where_no_client_has_enough_test_samples_for_a_worst_one(bench):
+    answer = bench.ok("run", "--method", "majority", *SMALL, "--min-test", 1000, "--out", "runs")
+    assert "worst n/a" in answer.out.splitlines()[1]
+
+
 def test_run_prints_a_summary_and_saves_the_record(bench, tmp_path, executed):
     words = ("run", "--method", "local", *SMALL, "--out", "runs")
     answer = bench.ok(*words)

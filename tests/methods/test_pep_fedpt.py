@@ -239,6 +239,20 @@ def test_gradients_flow_through_the_mixing_weights_only_if_enabled():
     assert not torch.allclose(gradient(stopped, "prompt", 0), gradient(flowing, "prompt", 0), rtol=1e-3, atol=0)
 
 
+def cls_entering(prompt, rows, layer, part="train"):
+    """The cls token entering `layer`, image by image through timm's own modules."""
+    pixels = getattr(toy.dataset(), f"{part}_x")[rows]
+    model, images = toy.vit().model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+    tokens = []
+    for image in images:
+        x = model._pos_embed(model.patch_embed(image[None]))
+        x = torch.cat([x[:, :1], prompt[None], x[:, 1:]], dim=1)
+        for block in list(model.blocks)[: layer - 1]:
+            x = block(x)
+        tokens.append(x[0, 0])
+    return torch.stack(tokens)
+
+
 class Central:
     """PEP-FedPT as one model on one data set: timm's modules, torch's SGD, no client, no server."""
 

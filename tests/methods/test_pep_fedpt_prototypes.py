@@ -7,21 +7,7 @@ import torch
 from fedprompt.benchmark.simulation.local_training import collect_statistics
 from fedprompt.methods import registry
 from tests import toy
-from tests.methods.test_pep_fedpt import CLASSES, DIM, pep
-
-
-def cls_entering(prompt, rows, layer, part="train"):
-    """The cls token entering `layer`, image by image through timm's own modules."""
-    pixels = getattr(toy.dataset(), f"{part}_x")[rows]
-    model, images = toy.vit().model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
-    tokens = []
-    for image in images:
-        x = model._pos_embed(model.patch_embed(image[None]))
-        x = torch.cat([x[:, :1], prompt[None], x[:, 1:]], dim=1)
-        for block in list(model.blocks)[: layer - 1]:
-            x = block(x)
-        tokens.append(x[0, 0])
-    return torch.stack(tokens)
+from tests.methods.test_pep_fedpt import CLASSES, DIM, cls_entering, pep
 
 
 def test_prototype_statistics_are_sums_and_counts_per_class_of_the_cls_token():

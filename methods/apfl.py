@@ -34,15 +34,15 @@ class APFL(PersonalModel, FedVPT):
         "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
         "mixes logits, as in the official code; the paper's algorithm mixes parameters",
         "w and v are updated simultaneously, as in the paper; the official code (MLOPTPSU/FedTorch "
-        "fedtorch/comms/trainings/federated/apfl.py) and KarhouTam/FL-bench src/client/apfl.py first take the step of w "
-        "and then that of v on the mixture with the updated w",
+        "fedtorch/comms/trainings/federated/apfl.py) and KarhouTam/FL-bench src/client/apfl.py first take the step of "
+        "w and then that of v on the mixture with the updated w",
         "alpha is updated before the first step of a round, on the loss of the mixed logits; the official code updates "
         "it after that step by (v - w) (alpha g_v + (1 - alpha) g_w), with the mixture's gradients g by v and w, and "
         "FL-bench after every batch of the first epoch",
         "mixes v with the averaged w when it is scored; the official code scores the mixture with the client's own w "
         "before that is averaged",
-        "with the order of steps, alpha and own w of the official code, it scores 75.5 in place of 70.8 % at alpha 0.05 "
-        "and 70.1 in place of 70.8 % at alpha 0.5; with own w alone 72.1 and 66.9 %, with its order and alpha alone "
+        "with the order of steps, alpha and own w of the official code, it scores 75.5 in place of 70.8 % at alpha "
+        "0.05 and 70.1 in place of 70.8 % at alpha 0.5; with own w alone 72.1 and 66.9 %, with its order and alpha alone "
         "65.3 and 69.9 % (Dirichlet alpha; embedded default on digits, seeds 0 to 2)",
         "with --clip-norm, one norm covers the gradients of both models",
     )

@@ -13,7 +13,7 @@ from fedprompt.methods import registry
 from fedprompt.methods.base import Backbone, State
 from fedprompt.methods.optimiser import LossPlugin
 
-VIT = SimpleNamespace(dim=768, depth=12, hidden=3072, patch_size=16, image_size=224, classes=100)
+VIT = SimpleNamespace(dim=768, depth=12, hidden=3072, patch_size=16, image_size=224, classes=100, initial_head=None)
 """The shape of a ViT-B/16 with a head for 100 classes: all that the shapes of initial tensors depend on."""
 CLIENTS = 100
 ROLES = {

@@ -49,7 +49,7 @@ class Sized:
     """What `shared` reads of a backbone."""
 
     def __init__(self, dim, depth):
-        self.dim, self.depth, self.classes = dim, depth, 10
+        self.dim, self.depth, self.classes, self.initial_head = dim, depth, 10, None
 
 
 def adapters(dim, depth, **settings):

@@ -42,8 +42,8 @@ class APFL(PersonalModel, FedVPT):
         "mixes v with the averaged w when it is scored; the official code scores the mixture with the client's own w "
         "before that is averaged",
         "with the order of steps, alpha and own w of the official code, it scores 75.5 in place of 70.8 % at alpha "
-        "0.05 and 70.1 in place of 70.8 % at alpha 0.5; with own w alone 72.1 and 66.9 %, with its order and alpha alone "
-        "65.3 and 69.9 % (Dirichlet alpha; embedded default on digits, seeds 0 to 2)",
+        "0.05 and 70.1 in place of 70.8 % at alpha 0.5; with own w alone 72.1 and 66.9 %, with its order and alpha "
+        "alone 65.3 and 69.9 % (Dirichlet alpha; embedded default on digits, seeds 0 to 2)",
         "with --clip-norm, one norm covers the gradients of both models",
     )
 

@@ -54,7 +54,7 @@ class Launch:
             return None
         from fedprompt.benchmark.sweep import trackers
         from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
-        from fedprompt.benchmark.sweep.progress import ConsoleProgress
+        from fedprompt.benchmark.sweep.progress import ConsoleProgress, ProgressListener
         from fedprompt.benchmark.sweep.scheduler import preflight, run_all
         from fedprompt.benchmark.sweep.seed_tables import SeedTables
 
@@ -71,7 +71,7 @@ class Launch:
         self._note_overrides(chosen)
         pending = seed_by_seed(longest_first(self.pending, entries), (config.seed for config in self.grid))
         with ConsoleProgress(pending) as progress:
-            listener = trackers.TrackedProgress(progress, track, store) if track else progress
+            listener: ProgressListener = trackers.TrackedProgress(progress, track, store) if track else progress
             if seed_tables:
                 listener = SeedTables(listener, self.grid, pending, partial(save_table, store.directory))
             return run_all(pending, store, sweep_options, listener)

@@ -37,8 +37,9 @@ class SeedTables(ForwardedProgress):
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Informs the listener, and shows a table if this was the last run of a seed."""
         super().run_done(run_id, result)
-        seed, incomplete = self.pending.pop(run_id), set(self.pending.values())
-        if incomplete and seed not in incomplete:
+        seed = self.pending.pop(run_id, None)  # None: the same data set is in the grid under two names
+        incomplete = set(self.pending.values())
+        if seed is not None and incomplete and seed not in incomplete:
             self._show(incomplete)
 
     def _show(self, incomplete: set[int]) -> None:

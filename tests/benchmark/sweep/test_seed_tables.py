@@ -94,6 +94,12 @@ def test_many_seeds_have_a_first_table_and_then_about_ten(listener, saved):
     assert [label for _, label in saved] == [f"{n} of 45 seeds" for n in (1, 5, 10, 15, 20, 25, 30, 35, 40)]
 
 
+def test_a_run_that_the_grid_contains_twice_counts_once(listener, saved, runs):
+    tables = SeedTables(listener, [runs[0], *runs], [runs[0], *runs], saved)
+    ended(tables, [runs[0], *runs[:2], runs[0]])
+    assert saved == [(ids(runs, 3), "1 of 3 seeds")]
+
+
 @pytest.mark.parametrize("error", [OSError("disk full"), RecordError("changed")])
 def test_a_table_that_cannot_be_saved_does_not_end_the_sweep(listener, runs, error):
     def broken(run_ids, label):

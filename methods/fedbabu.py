@@ -1,4 +1,4 @@
-"""FedBABU: averaged prompts under a fixed random head, which clients fine-tune for their predictions."""
+"""FedBABU: averaged prompts under a fixed head, which clients fine-tune for their predictions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ HEAD = ("head.weight", "head.bias")
     family="personal prompts",
 )
 class FedBABU(FedPer):
-    """Averages prompts trained under a fixed random head. Each client fine-tunes the head before it predicts.
+    """Averages prompts trained under a fixed head. Each client fine-tunes the head before it predicts.
 
+    The fixed head is random, as in the paper, or the one of `--head-init`.
     A held-out client predicts with the fixed head; its personalised score follows the same fine-tuning.
     """
 
     version = 2
-    seen_with = "the averaged prompt under the fixed random head"
-    held_out_with = "the averaged prompt under the fixed random head, at chance level"
+    seen_with = "the averaged prompt under the fixed initial head"
+    held_out_with = "the averaged prompt under the fixed initial head, at chance level if that head is random"
     tune_epochs: int | None = hyperparameter(None, "fine-tuning epochs of the head; None: --personal-epochs", low=1)
     deviations = (
         "the body consists of the prompts, since the backbone is frozen",

@@ -39,6 +39,11 @@ class Optimiser(Configured):
     needs_sgd: ClassVar[str] = ""
     """Why clients must train with SGD; empty if any local optimizer will do."""
 
+    @property
+    def predicts_with(self) -> str:
+        """The shared tensors that `evaluated` returns, in words; part of every record. Empty: what the server sends."""
+        return ""
+
     def memory(self, shared: State) -> State:
         """Initial tensors that the server stores for this optimiser."""
         return {}

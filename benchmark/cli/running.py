@@ -57,6 +57,7 @@ def run(
 def sweep(chosen: Options, sweep_options: "SweepOptions", out: Out = DEFAULT_OUT, tracker: TrackerName = None) -> int:
     """Run the grid methods x data sets x alphas x seeds on Ray. Repeat the command to resume or extend a sweep.
 
+    Runs are ordered by seed. As each seed completes, the table so far is shown on stderr and saved.
     Several sweeps may use the same directory. Each run is locked by one of them; the others wait for its record.
     """
     from fedprompt.benchmark.runs.precision import resolve_precision
@@ -85,7 +86,7 @@ def retry(
 
 def _finish(launch: Launch, sweep_options: "SweepOptions", shown: Sequence[str], chosen: Options | None = None) -> int:
     """Runs what is pending, prints and saves the table and figures of the runs `shown`; returns the exit code."""
-    summary, directory = launch.run(sweep_options, chosen), launch.store.directory
+    summary, directory = launch.run(sweep_options, chosen, seed_tables=chosen is not None), launch.store.directory
     table, saved = save_table_and_figures(directory, shown)
     print(table)
     print(f"saved in {directory}: {', '.join(saved)}", file=sys.stderr)

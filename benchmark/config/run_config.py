@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions
@@ -100,6 +100,12 @@ class RunConfig(RunSettings):
     partition_hash: str | None
     seed: int
     plugins: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_later_options(cls, given: Any) -> Any:
+        """Options that older records lack have their earlier values, whatever the defaults are now."""
+        return {**LATER_OPTIONS, **given} if isinstance(given, dict) else given
 
     @cached_property
     def run_id(self) -> str:

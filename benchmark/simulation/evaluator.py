@@ -117,11 +117,14 @@ class Evaluator:
         """What each kind of score is computed with, in words."""
         method, phase, tuning = self.context.method, self.personal_phase(state), self.fine_tuning()
         own = f", after {_epochs(tuning.epochs)} of its own fine-tuning" if tuning else ""
-        without = method.held_out_with if method.held_out else "nothing: it has no score"
+        shared = ", ".join(filter(None, (optimiser.predicts_with for optimiser in self.context.recipe.optimisers)))
+        of = f"; shared tensors: {shared}" if shared else ""
+        without = method.held_out_with + of if method.held_out else "nothing: it has no score"
         personal = (
             f"after {_epochs(phase.epochs)} of {', '.join(phase.trains or ())} on its own data" if phase else "as is"
         )
-        words = {"seen": method.seen_with + own, "untrained": without, "held_out": without, "personalised": personal}
+        seen = method.seen_with + own + of
+        words = {"seen": seen, "untrained": without, "held_out": without, "personalised": personal}
         return (
             words if self.context.settings.personal_epochs else {k: v for k, v in words.items() if k != "personalised"}
         )

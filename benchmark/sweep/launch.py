@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,13 @@ from fedprompt.benchmark.runs.store import Store
 from fedprompt.data.files.atomic import atomic_write
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fedprompt.benchmark.sweep.options import SweepOptions
     from fedprompt.benchmark.sweep.scheduler import SweepSummary
+
+TABLES = {"text": "table.txt", "csv": "table.csv", "md": "table.md"}
+"""The files of a sweep's table by format."""
 
 
 class Launch:
@@ -27,12 +33,15 @@ class Launch:
         done = {run_id for run_id, entry in self.entries.items() if entry.status == "done"}
         self.pending = [config for config in grid if config.run_id not in done]
 
-    def run(self, sweep_options: "SweepOptions", chosen: Options | None = None) -> "SweepSummary | None":
-        """Runs what is pending, the longest runs first, after checks that cover all of it.
+    def run(
+        self, sweep_options: "SweepOptions", chosen: Options | None = None, seed_tables: bool = False
+    ) -> "SweepSummary | None":
+        """Runs what is pending, seed by seed and the longest runs of a seed first, after checks that cover all of it.
 
         Args:
             sweep_options: how the runs are scheduled.
             chosen: the options of the grid; its per-method options are noted in the store.
+            seed_tables: whether to show and save a table as each seed completes, except for the last one.
 
         Returns:
             How the sweep ended, or None if nothing was pending.
@@ -44,9 +53,10 @@ class Launch:
             self._note_overrides(chosen)
             return None
         from fedprompt.benchmark.sweep import trackers
-        from fedprompt.benchmark.sweep.order import longest_first
-        from fedprompt.benchmark.sweep.progress import ConsoleProgress
+        from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
+        from fedprompt.benchmark.sweep.progress import ConsoleProgress, ProgressListener
         from fedprompt.benchmark.sweep.scheduler import preflight, run_all
+        from fedprompt.benchmark.sweep.seed_tables import SeedTables
 
         store = self.store
         sweep_options.check(self.pending[0].device)
@@ -59,9 +69,11 @@ class Launch:
 
             sweep_options = replace(sweep_options, gpus=auto_share(self.pending, entries))
         self._note_overrides(chosen)
-        pending = longest_first(self.pending, entries)
+        pending = seed_by_seed(longest_first(self.pending, entries), (config.seed for config in self.grid))
         with ConsoleProgress(pending) as progress:
-            listener = trackers.TrackedProgress(progress, track, store) if track else progress
+            listener: ProgressListener = trackers.TrackedProgress(progress, track, store) if track else progress
+            if seed_tables:
+                listener = SeedTables(listener, self.grid, pending, partial(save_table, store.directory))
             return run_all(pending, store, sweep_options, listener)
 
     def _note_overrides(self, chosen: Options | None) -> None:
@@ -76,12 +88,25 @@ def save_table_and_figures(directory: Path, run_ids: Sequence[str]) -> tuple[str
     """Saves the table and figures of some runs in their directory; returns the table and the names of the files."""
     from fedprompt.results.figures import drawing
     from fedprompt.results.records import frames
-    from fedprompt.results.tables import leaderboard
 
     runs = frames.load(directory, run_ids)
-    table = leaderboard.leaderboard(runs)
-    saved = [f"table.{suffix}" for suffix in ("txt", "csv", "md")]
-    for name, kind in zip(saved, ("text", "csv", "md"), strict=True):
-        atomic_write(directory / name, leaderboard.render(table, kind))
+    table = _save_table(directory, runs)
     drawn = drawing.draw(directory, run_ids=run_ids) if (runs["status"] == "done").any() else []
-    return leaderboard.render(table, "text"), saved + [path.name for path in drawn if path.suffix == ".png"]
+    return table, [*TABLES.values(), *(path.name for path in drawn if path.suffix == ".png")]
+
+
+def save_table(directory: Path, run_ids: Sequence[str], seeds: str) -> str:
+    """Saves the table of some runs in their directory; `seeds` says how many are complete. Returns it as text."""
+    from fedprompt.results.records import frames
+
+    return _save_table(directory, frames.load(directory, run_ids), seeds)
+
+
+def _save_table(directory: Path, runs: "pd.DataFrame", seeds: str = "") -> str:
+    from fedprompt.results.tables import leaderboard
+
+    table = leaderboard.leaderboard(runs)
+    table.attrs["seeds"] = seeds
+    for kind, name in TABLES.items():
+        atomic_write(directory / name, leaderboard.render(table, kind))
+    return leaderboard.render(table, "text")

@@ -1,4 +1,4 @@
-"""Orders runs by expected duration, longest first, so that no long run is left alone at the end."""
+"""Orders runs: by seed, and within a seed the longest first, so that no long run is left alone at the end."""
 
 from collections.abc import Iterable, Sequence
 from statistics import mean
@@ -6,6 +6,12 @@ from typing import Any
 
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.store import Entry
+
+
+def seed_by_seed(configs: Iterable[RunConfig], seeds: Iterable[int]) -> list[RunConfig]:
+    """Sorts runs by the place of their seed in `seeds`; those of one seed keep their order."""
+    places = {seed: place for place, seed in enumerate(dict.fromkeys(seeds))}
+    return sorted(configs, key=lambda config: places[config.seed])
 
 
 def longest_first(configs: Sequence[RunConfig], finished: Iterable[Entry] = ()) -> list[RunConfig]:

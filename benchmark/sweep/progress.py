@@ -33,6 +33,29 @@ class ProgressListener:
         return {}
 
 
+class ForwardedProgress(ProgressListener):
+    """Passes all progress on to another listener. Base class of listeners that do something in addition."""
+
+    def __init__(self, listener: ProgressListener) -> None:
+        self.listener = listener
+
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+        """Informs the listener."""
+        self.listener.round_done(run_id, number, images, worker)
+
+    def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
+        """Informs the listener."""
+        self.listener.run_done(run_id, result)
+
+    def note(self, text: str) -> None:
+        """Passes the message on."""
+        self.listener.note(text)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the listener's description."""
+        return self.listener.describe()
+
+
 class ConsoleProgress(ProgressListener):
     """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
@@ -77,8 +100,8 @@ class ConsoleProgress(ProgressListener):
         self._show(force=not self.rounds)
 
     def note(self, text: str) -> None:
-        """Prints a line at once."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Prints one or more lines at once."""
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def seconds_left(self) -> float | None:
         """Estimates the seconds left from the rounds done so far; None before the first round."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.sweep.progress import ProgressListener
+from fedprompt.benchmark.sweep.progress import ForwardedProgress, ProgressListener
 
 Rows = list[dict[str, Any]]
 Tracker = Callable[[str, Mapping[str, Any], Rows], None]
@@ -29,27 +29,16 @@ def tracker(name: str, folder: Path) -> Tracker:
     return create(folder)
 
 
-class TrackedProgress(ProgressListener):
+class TrackedProgress(ForwardedProgress):
     """Passes progress on to a listener, and finished runs to a tracker as well."""
 
     def __init__(self, listener: ProgressListener, track: Tracker, store: Store) -> None:
-        self.listener, self.track, self.store = listener, track, store
-
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
-        """Informs the listener."""
-        self.listener.round_done(run_id, number, images, worker)
-
-    def note(self, text: str) -> None:
-        """Passes the message on."""
-        self.listener.note(text)
-
-    def describe(self) -> dict[str, Any]:
-        """Returns the listener's description."""
-        return self.listener.describe()
+        super().__init__(listener)
+        self.track, self.store = track, store
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Informs the listener, and the tracker if the run succeeded."""
-        self.listener.run_done(run_id, result)
+        super().run_done(run_id, result)
         if result["status"] != "done":
             return
         import pandas as pd

@@ -27,6 +27,10 @@ class FedDyn(Optimiser):
         "(alpemreacar/FedDyn, utils_methods.py)",
     )
 
+    @property
+    def predicts_with(self) -> str:
+        return "the mean of the last cohort's models" if self.alpha else ""
+
     def memory(self, shared: State) -> State:
         return {name: torch.zeros_like(value) for name, value in shared.items()}
 

@@ -24,6 +24,10 @@ class SWA(Optimiser):
         "the initial state is not averaged; before the last `states` rounds are complete, fewer are averaged",
     )
 
+    @property
+    def predicts_with(self) -> str:
+        return f"the average of the server's last {self.states} states" if self.states > 1 else ""
+
     def memory(self, shared: State) -> State:
         stored = {STATE + name: value.new_zeros(self.states, *value.shape) for name, value in shared.items()}
         return {**stored, COUNT: torch.zeros(())}

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from fedprompt.results.records.identity import LATER_OPTIONS
+
 # Derived from other options, or written in another way.
 DERIVED = ("data_identity", "backbone_identity", "partition_hash", "settings", "versions", "plugins")
 FIRST = ("method", "dataset", "partition", "alpha", "seed")
@@ -13,8 +15,10 @@ FIRST = ("method", "dataset", "partition", "alpha", "seed")
 def command(config: Mapping[str, Any]) -> str:
     """The `bench run` line of a recorded configuration, quoted for a shell.
 
-    Names every option, defaults included: another version may have other defaults.
+    Names every option, defaults included: another version may have other defaults. Options that older records lack
+    have their earlier values.
     """
+    config = {**LATER_OPTIONS, **config}
     words = ["bench", "run"]
     for key in (*(key for key in FIRST if key in config), *sorted(config.keys() - set(FIRST))):
         value, option = config[key], f"--{key.replace('_', '-')}"

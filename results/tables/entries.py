@@ -119,7 +119,8 @@ def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:
         pd.DataFrame(first[name]).drop(columns=pairs.ALL_SETTINGS, errors="ignore") for name in ("seeds", "failed")
     )
     most = int(seeds.to_numpy().max())
-    lines = [f"{pairs.counted(most, 'seed')}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
+    shown = frame.attrs.get("seeds") or pairs.counted(most, "seed")
+    lines = [f"{shown}; accuracies in percent" + ", mean ±std over seeds" * (most > 1)]
     fewer = [
         f"{method} in {setting}: {count}" + f" ({lost} failed)" * bool(lost)
         for setting in seeds

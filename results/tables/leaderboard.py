@@ -44,7 +44,7 @@ def leaderboard(
     and of `failed` runs. Both are 0 if the method was not run; a metric that does not apply has seeds but no mean. The
     setting "all settings" has the first metric's mean over settings (NaN if one is missing); "per run" has the mean
     upload and wall-clock time. Raises RecordError for an unknown metric. `metrics` are by default those of `METRICS`
-    that any run has.
+    that any run has. `attrs["seeds"]` of the result, such as "1 of 3 seeds", replaces the number of seeds in the notes.
     """
     metrics = default_metrics(frame) if metrics is None else metrics
     check_metrics(frame, metrics)

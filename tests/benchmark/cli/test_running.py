@@ -96,6 +96,28 @@ def test_sweep_saves_table_and_figures_and_repeating_it_runs_nothing(bench, tmp_
 
 
 @pytest.mark.usefixtures("no_figures")
+def test_sweep_runs_seed_by_seed_and_saves_a_table_of_each_complete_seed(bench, tmp_path, monkeypatch):
+    execute, found = worker.execute, list[tuple[int, str, str]]()
+
+    def watched(run, *rest):
+        table = tmp_path / "runs" / "table.md"
+        found.append((run.seed, run.method, table.read_text() if table.exists() else ""))
+        return execute(run, *rest)
+
+    monkeypatch.setattr(worker, "execute", watched)
+    answer = bench.ok(*SWEEP, "--methods", "head,fedncm", "--seeds", "2,0,1")
+    assert [run[:2] for run in found] == [(seed, name) for seed in (2, 0, 1) for name in ("head", "fedncm")]
+    for table, label in zip([table for *_, table in found], ["", "", "1", "1", "2", "2"], strict=True):
+        assert table.count(" seeds; accuracies") == bool(label)
+        assert f"{label} of 3 seeds; accuracies in percent" in table or not label
+    assert "of 3 seeds" not in answer.out
+    assert answer.out.count("accuracies in percent") == 1
+    assert "3 seeds; accuracies" in (tmp_path / "runs" / "table.md").read_text()
+    assert answer.err.index("1 of 3 seeds:") < answer.err.index("2 of 3 seeds:")
+    assert "3 of 3 seeds" not in answer.err
+
+
+@pytest.mark.usefixtures("no_figures")
 def test_extended_sweep_runs_only_new_runs(bench, executed):
     bench(*SWEEP, "--method", "head", "--seeds", "0")
     answer = bench(*SWEEP, "--methods", "head,fedncm", "--seeds", "0,1", "--alpha", "0.5,5")
@@ -168,9 +190,11 @@ def test_ctrl_c_keeps_finished_runs_and_the_sweep_can_be_resumed(bench, tmp_path
     assert answer.code == 130
     assert "Traceback" not in answer.err
     assert list(records(tmp_path / "runs")) == ran
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ran
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {*ran, "table.txt", "table.csv", "table.md"}
     again = bench.ok(*words)
     assert "3 runs, 1 already done" in again.err
+    assert ["1 of 3 seeds" in said.err for said in (answer, again)] == [True, False]
+    assert ["2 of 3 seeds" in said.err for said in (answer, again)] == [False, True]
     assert len(records(tmp_path / "runs")) == 3
 
 

@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -182,3 +182,20 @@ def test_copy_with_other_values_has_its_own_run_id_and_partition():
     assert (run.run_id, run.federation.alpha) == (config().run_id, 0.5)
     copy = run.model_copy(update={"alpha": 5.0})
     assert (copy.run_id, copy.federation.alpha) == (config(alpha=(5.0,)).run_id, 5.0)
+
+
+class WithOtherDefaults(RunConfig):
+    """A later version, whose defaults are not those of earlier runs."""
+
+    samples_per_client: int | None = 50
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    eps: float | None = 1.0
+    standardize: Literal["none", "features", "whiten"] = "features"
+    head_init: Literal["random", "zero", "ncm", "ridge"] = "zero"
+
+
+def test_options_that_a_record_lacks_have_their_earlier_values_whatever_the_defaults_are():
+    recorded = config().model_dump(mode="json")
+    older = {name: value for name, value in recorded.items() if name not in (*LATER, "beta1", "beta2", "eps")}
+    assert WithOtherDefaults(**older).model_dump(mode="json") == recorded
+    assert WithOtherDefaults(**older, head_init="ncm").head_init == "ncm"

@@ -1,8 +1,11 @@
 import json
+from typing import Literal
 
 import pytest
 
+from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs import retry
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.retry import failed_runs
 from fedprompt.benchmark.runs.store import Store
@@ -53,3 +56,16 @@ def test_a_plug_in_is_only_used_if_the_user_names_it(store):
     (run,) = failed_runs(store, ["/mine/own.py"])
     assert run.plugins == ("/mine/own.py",)
     assert run.run_id == config().run_id
+
+
+def test_an_older_run_is_repeated_with_what_was_the_default_then(store, monkeypatch):
+    class WithOtherDefaults(RunConfig):
+        standardize: Literal["none", "features", "whiten"] = "features"
+
+    path = store.directory / config().run_id / "config.json"
+    older = json.loads(path.read_text())
+    del older["standardize"]
+    path.write_text(json.dumps(older))
+    monkeypatch.setattr(retry, "RunConfig", WithOtherDefaults)
+    (run,) = failed_runs(store)
+    assert (run.standardize, run.run_id) == ("none", config().run_id)

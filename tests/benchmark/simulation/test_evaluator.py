@@ -9,7 +9,7 @@ import torch
 
 from fedprompt.benchmark.runs.execute import execute
 from fedprompt.benchmark.simulation import evaluator
-from fedprompt.methods import Method, Phase
+from fedprompt.methods import Method, Optimiser, Phase, registry
 from tests import toy
 from tests.benchmark.conftest import config
 from tests.benchmark.simulation.test_simulator import (
@@ -186,3 +186,45 @@ def test_groups_of_clients_in_memory_change_no_score(monkeypatch):
         outcomes.append(toy.simulator("knn-per").run())
     assert outcomes[0].metrics == outcomes[1].metrics
     assert outcomes[0].temperature == outcomes[1].temperature
+
+
+def words_of(method, **settings):
+    run = toy.simulator(method, settings=settings)
+    return run.evaluator.predicts_with(run.state)
+
+
+def test_the_record_names_what_optimisers_make_clients_predict_with():
+    plain, swa, both = (words_of(f"head{added}", swa={"states": 3}) for added in ("", "+swa", "+fedavgm+feddyn+swa"))
+    assert plain["seen"] == plain["held_out"] == "the averaged model"
+    for group in ("seen", "untrained", "held_out"):
+        assert swa[group] == "the averaged model; shared tensors: the average of the server's last 3 states"
+        assert both[group] == (
+            "the averaged model; shared tensors: the mean of the last cohort's models, "
+            "the average of the server's last 3 states"
+        )
+    assert swa["personalised"] == plain["personalised"]
+
+
+def test_optimisers_without_effect_on_predictions_are_not_named():
+    plain = words_of("head")
+    assert words_of("head+fedprox") == plain
+    assert words_of("head+swa", swa={"states": 1}) == plain
+    assert words_of("head+feddyn", feddyn={"alpha": 0.0}) == plain
+
+
+def test_a_client_without_a_score_predicts_with_nothing_whatever_the_optimiser(monkeypatch):
+    from fedprompt.methods.head import Head
+
+    monkeypatch.setattr(Head, "held_out", False)
+    words = words_of("head+swa")
+    assert words["held_out"] == words["untrained"] == "nothing: it has no score"
+
+
+def test_every_optimiser_that_changes_what_clients_predict_with_says_so():
+    registry.discover()
+    silent = {
+        name
+        for name, cls in registry.OPTIMISERS.items()
+        if (cls.evaluated is not Optimiser.evaluated) != (cls.predicts_with is not Optimiser.predicts_with)
+    }
+    assert not silent

@@ -1,7 +1,7 @@
 from typing import Any
 
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.order import longest_first
+from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
 from tests.benchmark.conftest import config, configs
 
 
@@ -39,3 +39,12 @@ def test_a_method_without_finished_runs_has_the_mean_rate_of_the_others():
 def test_the_duration_of_failed_runs_is_ignored():
     head, prompts = configs(methods=("head", "fedvpt"), seeds=(1,))
     assert longest_first([head, prompts], [finished(config(methods=("fedvpt",)), 99, "failed")]) == [head, prompts]
+
+
+def test_runs_are_sorted_by_the_order_of_their_seeds_and_otherwise_keep_theirs():
+    runs = configs(methods=("head", "fedvpt"), alpha=(0.1, 1.0), seeds=(7, 3))
+    pending = [runs[5], *runs[1:5], *runs[6:]]  # the first run is done, the longest one comes first
+    assert [(run.seed, run.method, run.alpha) for run in seed_by_seed(pending, (run.seed for run in runs))] == [
+        (7, "fedvpt", 0.1), (7, "head", 1.0), (7, "fedvpt", 1.0),
+        (3, "head", 1.0), (3, "head", 0.1), (3, "fedvpt", 0.1), (3, "fedvpt", 1.0),
+    ]  # fmt: skip

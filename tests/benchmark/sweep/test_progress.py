@@ -1,6 +1,8 @@
 import json
+from functools import partial
 
 import pytest
+from rich.console import Console
 
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.sweep import progress
@@ -117,3 +119,16 @@ def test_images_per_second_count_all_runs_from_the_start(clock):
     assert (running["round"], running["rounds"], running["worker"]) == (3, 10, "node-7:99")
     assert progress.line(now).startswith("1/3 runs, 40 images/s, about ")
     assert json.loads(json.dumps(now)) == now
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_is_printed_verbatim_also_above_the_live_line(monkeypatch, capsys, terminal):
+    table = "fedvpt:x:tokens=5  [bold]  " + "1.0 " * 50 + "\n" + "-" * 200
+    if terminal:
+        monkeypatch.setattr(progress, "Console", partial(Console, force_terminal=True, width=80))
+    with ConsoleProgress(configs(seeds=(0, 1))) as console:
+        assert (console.progress is not None) == terminal
+        console.note(table)
+    printed = capsys.readouterr()
+    assert table in printed.err
+    assert printed.out == ""

@@ -71,6 +71,12 @@ def test_notes_state_the_seeds_the_gaps_and_the_prior_correction(board):
     assert "+prior: logits + log of the client's class prior, not calibrated (records of version 0.2)" in text
 
 
+@pytest.mark.parametrize("kind", ["text", "md"])
+def test_the_table_of_a_part_of_a_sweep_is_labelled(board, kind):
+    board.attrs["seeds"] = "3 of 5 seeds"
+    assert "\n3 of 5 seeds; accuracies in percent, mean ±std over seeds" in render(board, kind)
+
+
 def test_the_prior_correction_is_called_calibrated_where_records_have_a_temperature(write, runs):
     write(temperature=1.5)
     text = render(leaderboard(load(runs), ["prior.seen.mean"]), "text")

@@ -107,6 +107,33 @@ def test_usage_error_is_one_line(words, named, bench, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["plan", "--alpha", "0.05", "0.5"], "several values of --alpha are separated by commas: --alpha 0.05,0.5"),
+        (["sweep", "--seeds", "0", "1", "2", "--rounds", "3"], "--seeds 0,1,2"),
+        (["tune", "--methods", "head", "fedvpt"], "--methods head,fedvpt"),
+        (["run", "--method=head", "fedvpt"], "--method head,fedvpt"),
+        (["table", "runs", "--metric", "seen.mean", "seconds"], "--metric seen.mean,seconds"),
+        (["run", "--set", "fedvpt.tokens=5", "head.x=1"], "repeat --set: --set fedvpt.tokens=5 --set head.x=1"),
+        (["tune", "--grid", "lr=1,2", "epochs=1,2"], "repeat --grid: --grid lr=1,2 --grid epochs=1,2"),
+    ],
+)
+def test_values_separated_by_spaces_are_refused_with_the_right_spelling(words, remedy, bench):
+    answer = bench(*words)
+    refused(answer, remedy)
+    assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["plan", "--rounds", "3", "4"], ["table", "--metric", "a", "b", "runs"], ["plan", "x"]]
+)
+def test_other_surplus_words_get_no_advice_about_commas(words, bench):
+    answer = bench(*words)
+    refused(answer, "unexpected extra argument")
+    assert "commas" not in answer.err
+
+
 @pytest.mark.parametrize("error", [ConfigError, DataError, MethodError, RecordError])
 def test_errors_of_every_package_are_plain_lines(error, bench, monkeypatch):
     monkeypatch.setattr(cli, "_invoke", Mock(side_effect=error("what is wrong, and what would be right.")))

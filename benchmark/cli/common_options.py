@@ -1,6 +1,7 @@
 """Arguments and options that several commands share."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,13 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of run
 Out = Annotated[Path, typer.Option(help="directory of runs", show_default=str(DEFAULT_OUT))]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Metric = typer.Option(help="such as seen.mean, held_out.worst, prior.seen.mean, upload_mb or seconds")
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of an option: refuses nan and infinity, which its limits do not exclude."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def with_parameters(

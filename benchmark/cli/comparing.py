@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import Directory, Json, Metric
+from fedprompt.benchmark.cli.common_options import Directory, Json, Metric, finite
 from fedprompt.benchmark.errors import ConfigError
 
 
@@ -24,7 +24,8 @@ def compare(
         typer.Option(help="p adjusted for this pair, or for all methods minus B, as a table has"),
     ] = "pair",
     margin: Annotated[
-        float | None, typer.Option(help="margin of practical equivalence, in points (costs: in their unit)", min=0)
+        float | None,
+        typer.Option(help="margin of practical equivalence, in points (costs: in their unit)", min=0, callback=finite),
     ] = None,
     as_json: Json = False,
 ) -> None:

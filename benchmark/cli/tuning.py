@@ -28,7 +28,7 @@ def tune(
     chosen: Options,
     grid: Annotated[list[str] | None, typer.Option(help=f"{FORM} [default: {GRID[0]}]", show_default=False)] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="random draws per method, instead of all combinations")
+        int | None, typer.Option(min=1, max=10_000, help="random draws per method, instead of all combinations")
     ] = None,
     draw_seed: Annotated[int, typer.Option(min=0, help="seed of the draws")] = 0,
     last: Annotated[int, typer.Option(min=1, help="evaluations at the end of a run that are averaged")] = 1,

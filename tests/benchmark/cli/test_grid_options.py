@@ -37,6 +37,7 @@ def test_every_field_of_a_grid_has_an_option(name):
         "executor": "sequential",
         "precision": "bf16",
         "held_out": "3",
+        "validation": "0.25",
         "optimizer": "adam",
         "standardize": "whiten",
         "head_init": "ncm",

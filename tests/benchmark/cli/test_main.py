@@ -158,3 +158,32 @@ def test_only_the_requested_command_is_imported():
     absent = [info.callback for info in build("table").registered_commands if info.name != "table"]
     assert all(callback is cli._not_imported for callback in absent)
     assert len(absent) == len(COMMANDS) - 1
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep", "--run-timeout"],
+        ["sweep", "--checkpoint-every"],
+        ["run", "--checkpoint-every"],
+        ["plan", "--detect"],
+        ["compare", "runs", "head", "fedvpt", "--margin"],
+        ["sweep", "--gpus-per-run"],
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(words, value, bench):
+    answer = bench(*words, value)
+    refused(answer, words[-1])
+    assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        (["tune", "--draws", 10**12], "less than or equal to 10000"),
+        (["plan", "--to-plateau", 10**12], "less than or equal to 1000000"),
+    ],
+)
+def test_a_number_beyond_its_limit_is_refused(words, limit, bench):
+    refused(bench(*words), words[-2], limit)

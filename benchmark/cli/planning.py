@@ -48,7 +48,7 @@ def plan(
     if to_plateau is not None:
         _to_plateau(chosen, to_plateau, as_json)
         return
-    from fedprompt.benchmark.planning.placeholder_data import identity
+    from fedprompt.benchmark.planning.absent_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.launch import Launch
 

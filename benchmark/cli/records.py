@@ -66,7 +66,7 @@ def prune(
 
     grid = None
     if outside:
-        from fedprompt.benchmark.planning.placeholder_data import identity
+        from fedprompt.benchmark.planning.absent_data import identity
         from fedprompt.benchmark.runs.precision import resolve_precision
 
         grid = {config.run_id for config in resolve_precision(chosen.grid(identity))}

@@ -27,6 +27,19 @@ except SystemExit as done:
 print(*sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)
 """
 
+REFUSED = """
+import sys
+from fedprompt.benchmark.cli import main
+codes = []
+for words in {lines!r}:
+    try:
+        main(words)
+    except SystemExit as done:
+        codes.append(done.code)
+print(*codes)
+print(*sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)
+"""
+
 
 def python(*words, **options):
     return subprocess.run(
@@ -43,6 +56,18 @@ def test_help_and_lists_import_no_heavy_package(words):
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.strip() == ""
     assert answer.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "plan", "tune"])
+def test_a_wrong_method_or_data_set_is_refused_before_a_heavy_package_is_imported(command):
+    words = [[command, "--methods", "FedVPT"], [command, "--datasets", "digits,nope"], [command, "--held-out", "1.0"]]
+    heavy = {"torch", "torchvision", "ray", "timm", "sklearn", "scipy"}
+    answer = python("-c", REFUSED.format(lines=words, heavy=heavy))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "2 2 2\n"
+    errors = answer.stderr.splitlines()
+    assert ["'fedvpt'" in errors[0], "'nope'" in errors[1], "1.0" in errors[2]] == [True] * 3
+    assert errors[3:] == [""]
 
 
 def test_version_is_that_of_the_distribution(bench):

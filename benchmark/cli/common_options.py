@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,18 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of run
 Out = Annotated[Path, typer.Option(help="directory of runs", show_default=str(DEFAULT_OUT))]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Metric = typer.Option(help="such as seen.mean, held_out.worst, prior.seen.mean, upload_mb or seconds")
+
+
+class Unreadable:
+    """Prints why a record is left out of a command's answer. `code` is the exit code of the command."""
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    def __call__(self, error: object) -> None:
+        """Notes that a record is left out."""
+        self.code = 1
+        print(f"left out: {error}", file=sys.stderr)
 
 
 def finite(value: float | None) -> float | None:

@@ -94,8 +94,8 @@ def _not_imported() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` and exits.
 
-    Exit codes: 0 success, 1 a run failed or a record was left out as unreadable, 2 a usage or configuration error (reported in one or two lines), 130 Ctrl-C,
-    143 SIGTERM.
+    Exit codes: 0 success, 1 a run failed or an unreadable record was left out, 2 a usage or configuration error
+    (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")

@@ -21,12 +21,14 @@ class Unreadable:
     """Prints why a record is left out of a command's answer. `code` is the exit code of the command."""
 
     def __init__(self) -> None:
-        self.code = 0
+        self.code, self._printed = 0, set[str]()
 
     def __call__(self, error: object) -> None:
         """Notes that a record is left out."""
         self.code = 1
-        print(f"left out: {error}", file=sys.stderr)
+        if str(error) not in self._printed:  # a file may be read for several parts of a report
+            print(f"left out: {error}", file=sys.stderr)
+        self._printed.add(str(error))
 
 
 def finite(value: float | None) -> float | None:

@@ -43,6 +43,10 @@ class Launch:
         if not self.pending:
             self._note_overrides(chosen)
             return None
+        if sweep_options.address:
+            from fedprompt.benchmark.sweep.cluster import check_address
+
+            check_address(sweep_options.address)
         from fedprompt.benchmark.sweep import trackers
         from fedprompt.benchmark.sweep.order import longest_first
         from fedprompt.benchmark.sweep.progress import ConsoleProgress

@@ -74,7 +74,7 @@ def test_an_unreadable_file_of_clients_is_listed_and_the_rest_is_shown(words, be
     (copy / run_id() / "clients.parquet").write_bytes(b"PAR1")
     answer = bench(words[0], copy, *words[1:])
     assert answer.code == 1
-    listed = {line for line in answer.err.splitlines() if line.startswith("left out: ")}
+    listed = [line for line in answer.err.splitlines() if line.startswith("left out: ")]
     assert len(listed) == 1
     assert "clients.parquet cannot be read" in listed.pop()
 

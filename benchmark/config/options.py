@@ -32,7 +32,9 @@ class Options(RunSettings):
     )
     datasets: tuple[str, ...] = Field(("digits",), description="data sets")
     alpha: tuple[float, ...] | None = Field(None, description="Dirichlet concentrations; smaller is more skewed")
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field((0, 1, 2), description="seeds, one run per seed")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(
+        (0, 1, 2), description="seeds, one run per seed, such as 0,1,2 or 0-5"
+    )
     set: tuple[str, ...] = Field((), description="METHOD.FIELD=VALUE")
     plugin: tuple[str, ...] = Field((), description="Python files that register additional methods")
     per_method: dict[str, MethodOverrides] = Field({}, description="options of single methods; only in presets")

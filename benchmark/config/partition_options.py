@@ -11,7 +11,7 @@ from fedprompt.data.partitions.registry import find
 from fedprompt.data.partitions.settings import PartitionSettings
 
 FIELDS = tuple(field.name for field in fields(PartitionSettings) if field.name != "kind")
-MAX_COUNT = 100_000_000  # clients or samples
+MAX_CLIENTS, MAX_COUNT = 1_000_000, 100_000_000  # the latter for samples
 KINDS = (
     "dirichlet (a prior per client), dirichlet-class (a split per class, unequal sizes), pathological, domain, "
     "leave-one-domain-out, natural (the data set's own clients), quantity, iid, file"
@@ -32,7 +32,7 @@ class PartitionOptions(BaseModel):
 
     partition: str = Field("dirichlet", description=f"how samples are distributed over clients: {KINDS}")
     clients: int | None = Field(
-        None, le=MAX_COUNT, description="number of clients [default: 20; natural: all; domain: one each]"
+        None, le=MAX_CLIENTS, description="number of clients [default: 20; natural: all; domain: one each]"
     )
     held_out: Annotated[str | float | None, AfterValidator(_number_or_name)] = Field(
         None, description="clients that never train: a share below 1, a number, or a domain [default: 0.2]"

@@ -13,6 +13,7 @@ class Terminated(BaseException):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns `" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    """Returns `" (did you mean 'x'?)"` for the known name closest to `name` in any case, or an empty string."""
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""

@@ -11,10 +11,11 @@ class DataError(ValueError):
 
 
 def unknown(what: str, name: str, available: Iterable[str]) -> DataError:
-    """Returns the error for a `name` that is not `available`, with the closest match as a suggestion."""
+    """Returns the error for a `name` that is not `available`, with the closest match in any case as a suggestion."""
     choices = sorted(available)
-    near = get_close_matches(name, choices, n=1)
-    hint = f" did you mean {near[0]!r}?" if near else ""
+    folded = {choice.casefold(): choice for choice in choices}
+    near = get_close_matches(name.casefold(), folded, n=1)
+    hint = f" did you mean {folded[near[0]]!r}?" if near else ""
     return DataError(f"unknown {what} {name!r};{hint} available: {', '.join(choices)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedprompt.methods.errors import MethodError
@@ -45,7 +45,8 @@ def _check_limits(label: str, value: Any, limits: Mapping[str, Any]) -> None:
         raise MethodError(f"{label}={value} is out of range: it must be {allowed}.")
 
 
-def hint(name: str, known: Any) -> str:
-    """A suggestion for a misspelt name; empty if no known one is similar."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+def hint(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt name, in any case; empty if no known one is similar."""
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""

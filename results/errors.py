@@ -13,10 +13,11 @@ class MissingDataError(RecordError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> RecordError:
-    """The error for an unknown `name`: it suggests the closest known name and lists all of them."""
+    """The error for an unknown `name`: it suggests the closest known name in any case and lists all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    hint = f"did you mean {folded[close[0]]!r}? " if close else ""
     return RecordError(f"unknown {kind} {name!r}: {hint}available: {', '.join(known)}")
 
 

@@ -1,8 +1,9 @@
-"""Atomic writes, and the text of an operating-system error."""
+"""Atomic writes, YAML files, and the text of an operating-system error."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
@@ -20,6 +21,33 @@ def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) ->
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ValueError: It is not YAML; the message names the line, as `line 3: expected ',' or ']', but got ':'`.
+        OSError: It cannot be read.
+    """
+    import yaml
+
+    content = path.read_bytes()
+    try:
+        return yaml.safe_load(content.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"line {_line(content[: error.start].decode())}: not UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{place}{error.problem or error.context}") from error
+    except yaml.reader.ReaderError as error:
+        raise ValueError(f"line {_line(content.decode()[: error.position])}: {str(error).splitlines()[0]}") from error
+
+
+def _line(text_before: str) -> int:
+    """The number, from 1, of the line that follows this text."""
+    return text_before.count("\n") + 1
 
 
 def reason(error: OSError) -> str:

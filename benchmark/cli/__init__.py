@@ -3,8 +3,10 @@
 import importlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
+ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
 USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
 
 COMMANDS = {  # name: (module, help in `bench --help`)
@@ -91,12 +94,12 @@ def _not_imported() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` and exits.
 
-    Exit codes: 0 success, 1 a run failed, 2 a usage or configuration error (reported in one or two lines), 130 Ctrl-C,
-    143 SIGTERM.
+    Exit codes: 0 success, 1 a run failed or an unreadable record was left out, 2 a usage or configuration error
+    (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
-    sys.exit(_guarded(lambda: _invoke(words)))
+    sys.exit(_guarded(words))
 
 
 def _invoke(words: list[str]) -> Any:
@@ -106,10 +109,10 @@ def _invoke(words: list[str]) -> Any:
         return command.invoke(context)
 
 
-def _guarded(call: Callable[[], Any]) -> int:
+def _guarded(words: list[str]) -> int:
     click_error: Any = typer.BadParameter.__mro__[2]  # typer exports no other name for its parser's errors
     try:
-        code = int(call() or 0)
+        code = int(_invoke(words) or 0)
         sys.stdout.flush()
         return code
     except typer.Exit as done:  # after --help and --version
@@ -125,5 +128,20 @@ def _guarded(call: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except click_error as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        print(f"error: {error.format_message()}{_advice(words, error)}", file=sys.stderr)
         return USAGE
+
+
+def _advice(words: list[str], error: Any) -> str:
+    """What to write instead if the unexpected arguments of a usage error are further values of a list option."""
+    surplus = re.search(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", error.format_message())
+    lists = [p for p in error.ctx.command.params if p.param_type_name == "option" and p.multiple] if surplus else []
+    for option in lists:
+        for place, word in enumerate(words):
+            flag, _, value = word.partition("=")
+            values = [value] * bool(value) + list(takewhile(lambda w: not w.startswith("--"), words[place + 1 :]))
+            if surplus and flag in option.opts and values[1:] and set(values[1:]) <= set(surplus[1].split()):
+                if option.name in ONE_VALUE_EACH:
+                    return f": for several values repeat {flag}: " + " ".join(f"{flag} {value}" for value in values)
+                return f": several values of {flag} are separated by commas: {flag} {','.join(values)}"
+    return ""

@@ -1,6 +1,8 @@
 """Arguments and options that several commands share."""
 
 import inspect
+import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,27 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of run
 Out = Annotated[Path, typer.Option(help="directory of runs", show_default=str(DEFAULT_OUT))]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Metric = typer.Option(help="such as seen.mean, held_out.worst, prior.seen.mean, upload_mb or seconds")
+
+
+class Unreadable:
+    """Prints why a record is left out of a command's answer. `code` is the exit code of the command."""
+
+    def __init__(self) -> None:
+        self.code, self._printed = 0, set[str]()
+
+    def __call__(self, error: object) -> None:
+        """Notes that a record is left out."""
+        self.code = 1
+        if str(error) not in self._printed:  # a file may be read for several parts of a report
+            print(f"left out: {error}", file=sys.stderr)
+        self._printed.add(str(error))
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of an option: refuses nan and infinity, which its limits do not exclude."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def with_parameters(

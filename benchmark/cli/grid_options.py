@@ -9,11 +9,9 @@ from typing import Annotated, Any, get_args
 import typer
 
 from fedprompt.benchmark.cli.common_options import with_parameters
+from fedprompt.benchmark.config.lists import LISTS, parse_list
 from fedprompt.benchmark.config.options import Options, options
-from fedprompt.benchmark.config.preset_files import LISTS, WHOLE_TEXTS
-from fedprompt.benchmark.errors import ConfigError
 
-NUMBERS = {"alpha": float, "seeds": int}
 ONLY_IN_PRESETS = ("per_method",)
 FIRST = ("methods", "datasets", "partition", "alpha", "seeds")  # in the help, as the most used options
 ALIASES = {"methods": ("--method",), "datasets": ("--dataset",), "seeds": ("--seed",)}
@@ -53,20 +51,3 @@ def _parameter(name: str) -> inspect.Parameter:
     option = typer.Option(f"--{name.replace('_', '-')}", *ALIASES.get(name, ()), help=text, show_default=False)
     annotation = Annotated[list[str] | None, option] if name in LISTS else Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def parse_list(name: str, values: list[str]) -> list[Any]:
-    """Returns the values of a list option, which may be repeated and contain commas. Raises ConfigError."""
-    words = [w.strip() for v in values for w in ([v] if name in WHOLE_TEXTS else v.split(",")) if w.strip()]
-    if not words:
-        raise ConfigError(f"--{name} is empty: name at least one value.")
-    kind = NUMBERS.get(name)
-    if kind is None:
-        return words
-    for word in words:
-        try:
-            kind(word)
-        except ValueError:
-            expected = "a whole number" if kind is int else "a number"
-            raise ConfigError(f"--{name} {','.join(words)}: {word!r} is not {expected}.") from None
-    return [kind(word) for word in words]

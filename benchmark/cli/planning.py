@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Json, Out
+from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Json, Out, finite
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.run_config import MAX_ROUNDS
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 
@@ -22,11 +23,16 @@ def plan(
     out: Out = DEFAULT_OUT,
     detect: Annotated[
         float | None,
-        typer.Option(help="instead: the seeds needed to detect a difference of so many points, from the runs in --out"),
+        typer.Option(
+            callback=finite,
+            help="instead: the seeds needed to detect a difference of so many points, from the runs in --out",
+        ),
     ] = None,
     to_plateau: Annotated[
         int | None,
-        typer.Option(min=4, help="instead: run two methods for so many rounds and propose how many are enough"),
+        typer.Option(
+            min=4, max=MAX_ROUNDS, help="instead: run two methods for so many rounds and propose how many are enough"
+        ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="runs at a time (default: one per processor)")] = None,
     as_json: Json = False,
@@ -42,7 +48,7 @@ def plan(
     if to_plateau is not None:
         _to_plateau(chosen, to_plateau, as_json)
         return
-    from fedprompt.benchmark.planning.placeholder_data import identity
+    from fedprompt.benchmark.planning.absent_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.launch import Launch
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out
+from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out, Unreadable
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.config.options import Options
 
@@ -19,20 +19,22 @@ def export(
     what: Annotated[
         str | None, typer.Option(help="rows of a FILE, one per run, round or client: runs, rounds, clients [runs]")
     ] = None,
-) -> None:
+) -> int:
     """Export the records of a directory: one tidy file, or a folder of all three tables and a list of their columns."""
     from fedprompt.benchmark.errors import ConfigError
     from fedprompt.results.records.export import export as write
     from fedprompt.results.records.export import export_folder
 
+    unreadable = Unreadable()
     if target.suffix and not target.is_dir():
-        rows = {what or "runs": write(directory, target, what or "runs")}
+        rows = {what or "runs": write(directory, target, what or "runs", unreadable)}
     elif what:
         raise ConfigError(f"--what {what} needs a file, and {target} is a folder: it gets runs, rounds and clients")
     else:
-        rows = export_folder(directory, target)
+        rows = export_folder(directory, target, unreadable)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())
     print(f"{counts} of {directory} in {target}", file=sys.stderr)
+    return unreadable.code
 
 
 def merge(
@@ -66,7 +68,7 @@ def prune(
 
     grid = None
     if outside:
-        from fedprompt.benchmark.planning.placeholder_data import identity
+        from fedprompt.benchmark.planning.absent_data import identity
         from fedprompt.benchmark.runs.precision import resolve_precision
 
         grid = {config.run_id for config in resolve_precision(chosen.grid(identity))}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import Directory, Json, Metric
+from fedprompt.benchmark.cli.common_options import Directory, Json, Metric, Unreadable
 
 FOLLOW_EVERY = 2.0  # seconds
 
@@ -30,7 +30,10 @@ def status(
         print(json.dumps(state, indent=1))
     else:
         _print_status(directory, state)
-    return 0
+    unreadable = Unreadable()
+    for error in state["unreadable"]:
+        unreadable(error)
+    return unreadable.code
 
 
 def _print_status(directory: Path, state: Mapping[str, Any]) -> None:
@@ -75,7 +78,7 @@ def table(
     group: Annotated[str | None, typer.Option(help="family: group rows by related methods")] = None,
     reference: Annotated[str | None, typer.Option(help="paired differences to this method instead of means")] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Print methods by settings: mean and spread over seeds. Missing and failed runs are marked."""
     from fedprompt.results.errors import unknown
     from fedprompt.results.records import frames
@@ -83,13 +86,16 @@ def table(
 
     if group not in (None, "family"):
         raise unknown("group", str(group), ["family"])
-    runs = tables.with_prior(frames.load(directory)) if prior else frames.load(directory)
+    unreadable = Unreadable()
+    runs = frames.load(directory, unreadable=unreadable)
+    runs = tables.with_prior(runs) if prior else runs
     known = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
     given = [name.strip() for words in metric or known for name in words.split(",") if name.strip()]
     metrics = [f"{name}.mean" if f"{name}.mean" in runs else name for name in given]  # validation: validation.mean
     board = tables.difference_table(runs, metrics, reference) if reference else tables.leaderboard(runs, metrics)
     board = tables.by_family(board, runs) if group else board
     print(tables.render(board, "json" if as_json else kind))
+    return unreadable.code
 
 
 def figure(
@@ -99,22 +105,26 @@ def figure(
     out: Annotated[Path | None, typer.Option(help="output folder (default: DIR/figures)")] = None,
     columns: Annotated[int, typer.Option(help="width: 1 or 2 columns of a page")] = 2,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Draw the figures of a directory, each with its numbers as csv. Figures without data are skipped."""
     from fedprompt.results.figures import drawing
 
-    kinds, note = formats.split(","), partial(print, file=sys.stderr)
-    drawn = [str(path) for path in drawing.draw(directory, names or None, out, kinds, None, columns, note)]
+    kinds, note, unreadable = formats.split(","), partial(print, file=sys.stderr), Unreadable()
+    paths = drawing.draw(directory, names or None, out, kinds, None, columns, note, unreadable)
+    drawn = [str(path) for path in paths]
     print(json.dumps(drawn, indent=1) if as_json else "\n".join(drawn))
+    return unreadable.code
 
 
 def report(
     directory: Directory,
     out: Annotated[Path | None, typer.Option(help="output file (default: DIR/report.html)")] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Write one HTML file that needs no network: the ranking, all numbers, and their runs."""
     from fedprompt.results.report import write
 
-    written = str(write(directory, out))
+    unreadable = Unreadable()
+    written = str(write(directory, out, unreadable))
     print(json.dumps(written) if as_json else written)
+    return unreadable.code

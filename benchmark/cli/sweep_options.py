@@ -7,17 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import with_parameters
+from fedprompt.benchmark.cli.common_options import finite, with_parameters
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
 
 Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as resources allow)")]
 Address = Annotated[str | None, typer.Option(help="address of an existing Ray cluster; the code is uploaded to it")]
-CheckpointEvery = Annotated[float, typer.Option(min=0, help="seconds between checkpoints; 0: every round")]
+CheckpointEvery = Annotated[
+    float, typer.Option(min=0, callback=finite, help="seconds between checkpoints; 0: every round")
+]
 CpusPerRun = Annotated[int | None, typer.Option(min=1, help="processors, and threads, per run")]
 GpusPerRun = Annotated[
     str, typer.Option(help="GPUs per run; 0.25: four runs share one; auto: as many as fit by measured memory")
 ]
-RunTimeout = Annotated[float | None, typer.Option(min=0.1, help="seconds after which a run is stopped as failed")]
+RunTimeout = Annotated[
+    float | None, typer.Option(min=0.1, callback=finite, help="seconds after which a run is stopped as failed")
+]
 Retries = Annotated[int, typer.Option(min=0, help="retries after a killed worker, lost node or lack of memory")]
 MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no further run starts")]
 

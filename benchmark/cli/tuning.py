@@ -28,7 +28,7 @@ def tune(
     chosen: Options,
     grid: Annotated[list[str] | None, typer.Option(help=f"{FORM} [default: {GRID[0]}]", show_default=False)] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="random draws per method, instead of all combinations")
+        int | None, typer.Option(min=1, max=10_000, help="random draws per method, instead of all combinations")
     ] = None,
     draw_seed: Annotated[int, typer.Option(min=0, help="seed of the draws")] = 0,
     last: Annotated[int, typer.Option(min=1, help="evaluations at the end of a run that are averaged")] = 1,
@@ -43,14 +43,16 @@ def tune(
     Trials are compared on the clients' validation samples (--validation; by default 0.2 of their training samples),
     never on test data. One choice per method holds for all settings and seeds. Repeat the command to resume.
     """
-    from fedprompt.benchmark.planning.placeholder_data import identity
+    from fedprompt.benchmark.planning.absent_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.options import SweepOptions
-    from fedprompt.benchmark.tuning import search, selection
+    from fedprompt.benchmark.tuning import selection
 
     chosen, preset = _with_validation(chosen, last), to or out / "tuned.yaml"
     selection.check_target(preset)
     untuned = resolve_precision(chosen.grid(identity if dry_run else None))
+    from fedprompt.benchmark.tuning import search  # imports torch, which takes longer than to refuse a wrong name
+
     axes = [search.parse_axis(text) for text in grid or GRID]
     overrides = search.make_trials(axes, selection.recipes(untuned), draws, draw_seed)
     runs = selection.trial_runs(untuned, overrides)

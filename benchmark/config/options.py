@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from fedprompt.benchmark.backbone.weights import identity
 from fedprompt.benchmark.config.local_optimizer import local_training, refuse_without_effect, without_idle
@@ -16,8 +17,11 @@ from fedprompt.benchmark.config.preset_files import read_preset
 from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig, RunSettings
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data import loading as datasets
+from fedprompt.data.registry import source
 from fedprompt.methods import registry as methods
 from fedprompt.methods.registry import Recipe
+
+MAX_VALIDATION = 0.5
 
 
 class Options(RunSettings):
@@ -28,10 +32,36 @@ class Options(RunSettings):
     )
     datasets: tuple[str, ...] = Field(("digits",), description="data sets")
     alpha: tuple[float, ...] | None = Field(None, description="Dirichlet concentrations; smaller is more skewed")
-    seeds: tuple[int, ...] = Field((0, 1, 2), description="seeds, one run per seed")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(
+        (0, 1, 2), description="seeds, one run per seed, such as 0,1,2 or 0-5"
+    )
     set: tuple[str, ...] = Field((), description="METHOD.FIELD=VALUE")
     plugin: tuple[str, ...] = Field((), description="Python files that register additional methods")
     per_method: dict[str, MethodOverrides] = Field({}, description="options of single methods; only in presets")
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _refuse_one_as_a_share(cls, value: Any) -> Any:
+        if isinstance(value, float | str) and not str(value).strip().isdecimal() and _number(value) == 1:
+            message = (
+                "as a share this is every client and none would train; use a share below 1, or the whole number 1 for "
+                "one client"
+            )
+            raise PydanticCustomError("share", message)
+        return value
+
+    @field_validator("held_out")
+    @classmethod
+    def _whole_number_of_clients(cls, value: float | str | None) -> float | str | None:
+        return int(value) if isinstance(value, float) and value >= 1 and value.is_integer() else value
+
+    @field_validator("validation")
+    @classmethod
+    def _at_most_half(cls, value: float) -> float:
+        if value > MAX_VALIDATION:
+            message = f"leaves too few samples to train on; use at most {MAX_VALIDATION}, such as 0.2"
+            raise PydanticCustomError("share", message)
+        return value
 
     def grid(self, identify: Callable[[str, Path | None, bool], str] | None = None) -> list[RunConfig]:
         """Returns every run of the grid, ordered by data set, partition, method and seed.
@@ -47,11 +77,13 @@ class Options(RunSettings):
         shared = {name: getattr(self, name) for name in RunSettings.model_fields}
         shared["backbone_identity"] = identity(self.backbone, self.checkpoint)
         shared["plugins"] = tuple(os.path.abspath(file) for file in self.plugin)
+        for name in self.datasets:
+            source(name, root)  # refuses unknown names before a data set is read
+        partitions = [self.settings_at(alpha) for alpha in dict.fromkeys(self.alpha or (None,))]
         identities = {
             name: (identify or datasets.identity)(name, root, self.skip_corrupt)
             for name in dict.fromkeys(self.datasets)
         }
-        partitions = [self.settings_at(alpha) for alpha in dict.fromkeys(self.alpha or (None,))]
         trainings = self._trainings(recipes)
         return [
             RunConfig(
@@ -87,6 +119,13 @@ class Options(RunSettings):
         if unused := settings.keys() - {part for made in recipes for part in made.settings}:
             raise ConfigError(f"--set {sorted(unused)[0]}.…: that method is not in this grid; add it to --methods.")
         return recipes
+
+
+def _number(value: float | str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def options(given: Mapping[str, Any], preset: str | None = None) -> Options:

@@ -11,6 +11,7 @@ from fedprompt.data.partitions.registry import find
 from fedprompt.data.partitions.settings import PartitionSettings
 
 FIELDS = tuple(field.name for field in fields(PartitionSettings) if field.name != "kind")
+MAX_CLIENTS, MAX_COUNT = 1_000_000, 100_000_000  # the latter for samples
 KINDS = (
     "dirichlet (a prior per client), dirichlet-class (a split per class, unequal sizes), pathological, domain, "
     "leave-one-domain-out, natural (the data set's own clients), quantity, iid, file"
@@ -30,7 +31,9 @@ class PartitionOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     partition: str = Field("dirichlet", description=f"how samples are distributed over clients: {KINDS}")
-    clients: int | None = Field(None, description="number of clients [default: 20; natural: all; domain: one each]")
+    clients: int | None = Field(
+        None, le=MAX_CLIENTS, description="number of clients [default: 20; natural: all; domain: one each]"
+    )
     held_out: Annotated[str | float | None, AfterValidator(_number_or_name)] = Field(
         None, description="clients that never train: a share below 1, a number, or a domain [default: 0.2]"
     )
@@ -38,12 +41,18 @@ class PartitionOptions(BaseModel):
     sizes: str | None = Field(None, description="client sizes of dirichlet: equal or lognormal [default: equal]")
     size_sigma: float | None = Field(None, description="sigma of the log-normal client sizes [default: 1]")
     samples_per_client: int | None = Field(
-        None, description="training samples of each client of dirichlet; the others are unused [default: all are used]"
+        None,
+        le=MAX_COUNT,
+        description="training samples of each client of dirichlet; the others are unused [default: all are used]",
     )
-    classes_per_client: int | None = Field(None, description="classes per client, for pathological [default: 2]")
-    clients_per_domain: int | None = Field(None, description="clients per domain [default: 1]")
+    classes_per_client: int | None = Field(
+        None, le=MAX_COUNT, description="classes per client, for pathological [default: 2]"
+    )
+    clients_per_domain: int | None = Field(None, le=MAX_COUNT, description="clients per domain [default: 1]")
     domain: str | None = Field(None, description="held-out domain of leave-one-domain-out")
-    min_samples: int | None = Field(None, description="smallest natural client that takes part [default: 1]")
+    min_samples: int | None = Field(
+        None, le=MAX_COUNT, description="smallest natural client that takes part [default: 1]"
+    )
     partition_file: str | None = Field(None, description="JSON file with a saved federation or index lists per client")
 
     def settings_at(self, alpha: float | None) -> PartitionSettings:

@@ -4,15 +4,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fedprompt.benchmark.config.lists import LISTS, NUMBERS, parse_list
 from fedprompt.benchmark.config.method_overrides import read_overrides
 from fedprompt.benchmark.errors import ConfigError, did_you_mean
+from fedprompt.results.io import read_yaml, reason
 
 PRESETS = Path(__file__).parent / "presets"
 TRIALS = "tuning"  # where `bench tune` records its trials; ignored when a preset is read
-LISTS = ("methods", "datasets", "alpha", "seeds", "set", "plugin")  # options with several values
-WHOLE_TEXTS = ("set", "plugin")  # lists whose texts may contain commas
 
 
 def preset_names() -> list[str]:
@@ -32,11 +30,15 @@ def read_preset(name: str, known: Collection[str]) -> dict[str, Any]:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(f"unknown preset {name!r}; available: {', '.join(preset_names())}, or a FILE.yaml.")
+        names = preset_names()
+        hint = did_you_mean(name, names)
+        raise ConfigError(f"unknown preset {name!r}{hint}; available: {', '.join(names)}, or a FILE.yaml.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"preset {path} is not YAML: {str(error).splitlines()[0]}") from error
+        content = read_yaml(path)
+    except OSError as error:
+        raise ConfigError(f"preset {path} cannot be read: {reason(error)}.") from error
+    except ValueError as error:
+        raise ConfigError(f"preset {path} is not YAML, {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"preset {path} must be a mapping of options to values, as in 'rounds: 20'.")
     values = {}
@@ -48,8 +50,16 @@ def read_preset(name: str, known: Collection[str]) -> dict[str, Any]:
             raise ConfigError(f"preset {path} sets an unknown option {key!r}{did_you_mean(field, known)}.")
         if field == "per_method":
             value = read_overrides(value, str(path))
-        if field in LISTS and not isinstance(value, list):
-            split = isinstance(value, str) and field not in WHOLE_TEXTS
-            value = [word.strip() for word in value.split(",")] if split else [value]
-        values[field] = value
+        values[field] = _list(field, value, path) if field in LISTS else value
     return values
+
+
+def _list(field: str, value: Any, path: Path) -> list[Any]:
+    """The values of a list option, which a preset may give as a YAML list, as one value or as one text with commas."""
+    items = value if isinstance(value, list) else [value]
+    if isinstance(value, list) and field not in NUMBERS:
+        return items
+    try:
+        return [part for item in items for part in (parse_list(field, [item]) if isinstance(item, str) else [item])]
+    except ConfigError as error:
+        raise ConfigError(f"preset {path}: {error}") from error

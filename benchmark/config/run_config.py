@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
-from fedprompt.benchmark.config.partition_options import FIELDS, PartitionOptions
+from fedprompt.benchmark.config.partition_options import FIELDS, MAX_COUNT, PartitionOptions
 from fedprompt.data.partitions.settings import PartitionSettings
 from fedprompt.results.records.identity import LATER_OPTIONS
 from fedprompt.results.records.identity import run_id as identity_of
 
 RECORD_FORMAT = 1
+MAX_ROUNDS = 1_000_000
 NOT_OF_THE_WORKLOAD = ("seed", "alpha", "plugins", "data_root", "checkpoint")
 
 
@@ -22,9 +23,9 @@ class LocalTrainingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: Annotated[int, Field(ge=1, description="local epochs per round")] = 1
-    batch_size: Annotated[int, Field(ge=1, description="local batch size")] = 16
-    lr: Annotated[float, Field(gt=0, description="local learning rate")] = 0.05
+    epochs: Annotated[int, Field(ge=1, le=10_000, description="local epochs per round")] = 1
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="local batch size")] = 16
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="local learning rate")] = 0.05
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd", description="local optimizer, as torch.optim computes it; its state is new in every round and phase"
     )
@@ -36,33 +37,41 @@ class LocalTrainingOptions(BaseModel):
         float | None, Field(ge=0, lt=1, description="decay of the second moment of adam and adamw [default: 0.999]")
     ] = None
     eps: Annotated[
-        float | None, Field(gt=0, description="added to the root of the second moment of adam(w) [default: 1e-8]")
+        float | None,
+        Field(gt=0, le=1000, description="added to the root of the second moment of adam(w) [default: 1e-8]"),
     ] = None
     weight_decay: Annotated[
-        float, Field(ge=0, description="weight decay: an L2 penalty with sgd and adam, decoupled with adamw")
+        float, Field(ge=0, le=1000, description="weight decay: an L2 penalty with sgd and adam, decoupled with adamw")
     ] = 1e-5
-    clip_norm: Annotated[float | None, Field(gt=0, description="maximum norm of a client's gradient")] = None
+    clip_norm: Annotated[float | None, Field(gt=0, le=1e6, description="maximum norm of a client's gradient")] = None
 
 
 class RunSettings(LocalTrainingOptions, PartitionOptions):
     """Options with one value per run, which a grid does not vary. The defaults suit the embedded backbone."""
 
     participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients per round")] = 0.25
-    rounds: Annotated[int, Field(ge=1, description="training rounds")] = 8
-    eval_every: Annotated[int, Field(ge=1, description="rounds between evaluations of all clients")] = 4
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS, description="training rounds")] = 8
+    eval_every: Annotated[int, Field(ge=1, le=MAX_ROUNDS, description="rounds between evaluations of all clients")] = 4
     personal_epochs: Annotated[
-        int, Field(ge=0, description="local epochs on a client's own data before its personalised score; 0: none")
+        int,
+        Field(
+            ge=0, le=10_000, description="local epochs on a client's own data before its personalised score; 0: none"
+        ),
     ] = 1
     min_test: Annotated[
-        int, Field(ge=1, description="test samples that a client needs to count for the worst client")
+        int, Field(ge=1, le=MAX_COUNT, description="test samples that a client needs to count for the worst client")
     ] = 10
     prior_smoothing: Annotated[
-        float, Field(ge=0, description="samples per class added to a client's counts for the prior correction")
+        float, Field(ge=0, le=1e6, description="samples per class added to a client's counts for the prior correction")
     ] = 0.0
     backbone: str = Field(EMBEDDED, description="the embedded ViT, or any plain ViT of timm")
     checkpoint: str | None = Field(None, description="weights file of the backbone, or 'random'")
-    image_size: Annotated[int | None, Field(ge=8, description="image side in pixels (default: the backbone's)")] = None
-    patch_size: Annotated[int | None, Field(ge=1, description="patch side in pixels (default: the backbone's)")] = None
+    image_size: Annotated[
+        int | None, Field(ge=8, le=4096, description="image side in pixels (default: the backbone's)")
+    ] = None
+    patch_size: Annotated[
+        int | None, Field(ge=1, le=4096, description="patch side in pixels (default: the backbone's)")
+    ] = None
     normalize: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="mean and standard deviation that normalise the images"
     )

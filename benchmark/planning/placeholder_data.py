@@ -10,26 +10,14 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.samples import MAX_IN_MEMORY, Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.planning.absent_data import ABSENT
 from fedprompt.data import loading, registry
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.datasets.synthetic import client_sizes
 from fedprompt.data.errors import DataError
 from fedprompt.data.images.decoding import ImageFiles
 
-ABSENT = "absent"
-"""Identity, in a plan, of a data set that is not installed."""
-
 IN_MEMORY = ("cifar10", "cifar100")  # published data sets whose images are arrays; the others are mapped files
-
-
-def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> str:
-    """Returns the identity of a data set, or `ABSENT` if it is not installed. Raises DataError for other faults."""
-    try:
-        return loading.identity(name, root, skip_corrupt)
-    except DataError:
-        if registry.source(name, root).absent():
-            return ABSENT
-        raise
 
 
 def dataset(config: RunConfig) -> tuple[DataSet, bool]:

@@ -12,7 +12,7 @@ FAILURE_KEYS = ("run_id", "method", "dataset", "partition", "alpha", "seed", "er
 
 
 def directory_status(directory: Path) -> dict[str, Any]:
-    """Returns the state of a directory of runs.
+    """Returns the state of a directory of runs. A record that cannot be read does not hide the others.
 
     Returns:
         A dictionary with these keys:
@@ -20,9 +20,11 @@ def directory_status(directory: Path) -> dict[str, Any]:
             running: The runs that a driver works on, with its last reported progress.
             abandoned: The runs whose driver has ended without finishing them.
             failures: Each failed run with its error, the error's kind and the path of its log.
+            unreadable: Why each record that cannot be read is left out.
             other_commits: The ids of finished runs made by another commit than this code's, by commit.
     """
-    entries = Store(directory).entries()
+    unreadable: list[str] = []
+    entries = Store(directory).entries(unreadable=lambda error: unreadable.append(str(error)))
     counts = Counter(entry.status for entry in entries)
     done = {entry.run_id for entry in entries if entry.status == "done"}
     running, abandoned = _unfinished(directory, done)
@@ -38,6 +40,7 @@ def directory_status(directory: Path) -> dict[str, Any]:
         "running": running,
         "abandoned": abandoned,
         "failures": [_failure(entry.result) for entry in entries if entry.status != "done"],
+        "unreadable": unreadable,
         "other_commits": other_commits,
     }
 

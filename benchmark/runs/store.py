@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,12 +115,34 @@ class Store:
             raise ConfigError(f"{path} was changed: it {fault}; delete its directory to run it again.")
         return Entry(run_id, status, result)
 
-    def entries(self, known: Mapping[str, Entry] | None = None) -> list[Entry]:
-        """Returns every run in the directory, ordered by run id. Entries in `known` are not read again."""
+    def entries(
+        self,
+        known: Mapping[str, Entry] | None = None,
+        unreadable: Callable[[ConfigError], object] | None = None,
+    ) -> list[Entry]:
+        """Returns every run in the directory, ordered by run id.
+
+        Args:
+            known: Entries that are not read again.
+            unreadable: Called for each record that is invalid, which is then left out.
+
+        Raises:
+            ConfigError: This is no directory, or without `unreadable`, a record is invalid.
+        """
         if not self.directory.is_dir():
             raise ConfigError(f"{self.directory} is not a directory of runs; `bench sweep --out DIR` creates one.")
         names = sorted(p.name for p in self.directory.iterdir() if p.is_dir() and not p.name.startswith("."))
-        return [entry for name in names if (entry := (known or {}).get(name) or self.entry(name))]
+        found = []
+        for name in names:
+            try:
+                entry = (known or {}).get(name) or self.entry(name)
+            except ConfigError as error:
+                if unreadable is None:
+                    raise
+                unreadable(error)
+                continue
+            found += [entry] if entry else []
+        return found
 
     def is_done(self, run_id: str) -> bool:
         """Whether a run has finished successfully."""

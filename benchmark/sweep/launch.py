@@ -52,6 +52,10 @@ class Launch:
         if not self.pending:
             self._note_overrides(chosen)
             return None
+        if sweep_options.address:
+            from fedprompt.benchmark.sweep.cluster import check_address
+
+            check_address(sweep_options.address)
         from fedprompt.benchmark.sweep import trackers
         from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
         from fedprompt.benchmark.sweep.progress import ConsoleProgress, ProgressListener

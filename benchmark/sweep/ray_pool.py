@@ -7,10 +7,8 @@ import contextlib
 import io
 import logging
 import os
-import signal
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +24,7 @@ from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
-from fedprompt.benchmark.sweep import nodes
+from fedprompt.benchmark.sweep import cluster, nodes
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.progress_actor import ProgressActor
@@ -81,27 +79,15 @@ class RayPool:
     def _connect(self) -> None:
         import ray
 
-        sigterm_handler = signal.getsignal(signal.SIGTERM)
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         local = not self.options.address
-        try:
-            ray.init(
-                address=self.options.address or "local",  # by default, Ray joins any cluster on this machine
-                num_cpus=self.workers * self.cpus if local else None,
-                include_dashboard=False if local else None,
-                runtime_env=self.runtime_env,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
-            raise ConfigError(
-                f"--address {self.options.address}: no Ray cluster answers; `ray start --head` starts one.\n"
-                "If Ray asks for a token, set RAY_AUTH_MODE=token here too (docs/cluster.md)."
-            ) from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, sigterm_handler)  # Ray has replaced it
+        cluster.connect(
+            self.options.address,
+            num_cpus=self.workers * self.cpus if local else None,
+            include_dashboard=False if local else None,
+            runtime_env=self.runtime_env,
+        )
         self._check_resources()
         self.remote_task = ray.remote(num_cpus=self.cpus, num_gpus=self.options.gpus, max_retries=0, max_calls=0)(_task)
         self._start_progress_actor()

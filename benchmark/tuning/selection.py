@@ -1,5 +1,6 @@
 """Selects hyperparameters per method by accuracy on the clients' validation samples; writes them as a preset."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,9 @@ def check_target(path: Path) -> None:
         content = None
     if not isinstance(content, dict) or TRIALS not in content:
         raise ConfigError(f"--to {path} exists and was not written by `bench tune`: name another file.")
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise ConfigError(f"--to {path} cannot be written: {existing} is not a folder that may be written.")
 
 
 def write_preset(path: Path, content: Mapping[str, Any]) -> None:

@@ -19,7 +19,8 @@ def pages() -> list[Page]:
         "# Commands",
         "`bench COMMAND --help` prints the same information; both are generated from one definition.",
         table(("command", "does"), rows),
-        "Exit codes: 0 success; 1 a run failed or a check did not pass; 2 a usage or configuration error, explained in "
+        "Exit codes: 0 success; 1 a run failed, a check did not pass, or a record could not be read and is left out "
+        "(the reason is on stderr, the other runs are shown); 2 a usage or configuration error, explained in "
         "one or two lines. With `--json`, stdout holds only the JSON document; progress and logs go to stderr.",
     )
     return [Page("commands/index.md", "All commands", index), *(_page(name) for name in COMMANDS)]

@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedprompt.results.errors import RecordError
+from fedprompt.results.io import read_yaml, reason
 from fedprompt.results.statistics.pairs import (
     ALL_SETTINGS,
     ALPHA,
@@ -99,14 +99,16 @@ class Finding(NamedTuple):
 def read(path: str | Path = OURS) -> list[Claim]:
     """The claims of a YAML file. Raises RecordError, which names the faulty place."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(Path(path))
         claims = TypeAdapter(list[Claim]).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{path} is not a list of claims: {place}: {first['msg']}; see {OURS}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecordError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise RecordError(f"{path} cannot be read: {error}") from error
     for claim in claims:
         check = claim.check
         if (check.kind == "within") != (check.margin > 0) or (check.kind == "beats_all") == bool(check.baselines):

@@ -15,7 +15,7 @@ from fedprompt.results.figures.pairwise import pairwise
 from fedprompt.results.figures.ranks import critical_difference
 from fedprompt.results.figures.style import WIDTHS, Plot, assign, styled
 from fedprompt.results.figures.weights import soft_weights
-from fedprompt.results.io import atomic_write
+from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import frames as records
 
 __all__ = [
@@ -58,6 +58,7 @@ def draw(
     run_ids: Iterable[str] | None = None,
     columns: int = 2,
     log: Callable[[str], object] = lambda line: None,
+    unreadable: records.Unreadable | None = None,
 ) -> list[Path]:
     """Draw figures to NAME.FORMAT, with their numbers in NAME.csv, and return the files written.
 
@@ -69,9 +70,11 @@ def draw(
         run_ids: The runs to show; default: all.
         columns: Width in columns of a page, 1 or 2.
         log: Called with one line per figure omitted for lack of data.
+        unreadable: Called for each run that cannot be read, which is then left out.
 
     Raises:
-        RecordError: A figure or format is unknown, a named figure lacks data, or a record cannot be read.
+        RecordError: A figure or format is unknown, a named figure lacks data, a record cannot be read, or a file
+            cannot be written.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:
@@ -79,24 +82,31 @@ def draw(
                 raise unknown(kind, name, known)
     if columns not in WIDTHS:
         raise RecordError(f"columns = {columns}: a page has one or two columns, so use 1 or 2")
-    given = _inputs(directory, None if run_ids is None else frozenset(run_ids), columns)
+    given = _inputs(directory, None if run_ids is None else frozenset(run_ids), columns, unreadable)
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:
         try:
             figure = FIGURES[name](**{key: given(key) for key in inspect.signature(FIGURES[name]).parameters})
-        except MissingDataError as reason:
+        except MissingDataError as missing:
             if names is not None:
                 raise
-            log(f"{name} is not drawn: {reason}")
+            log(f"{name} is not drawn: {missing}")
             continue
-        written += _save(figure, target / name, formats)
+        try:
+            written += _save(figure, target / name, formats)
+        except OSError as error:
+            raise RecordError(
+                f"{target} cannot be written: {reason(error)}; choose another folder with --out"
+            ) from error
     return written
 
 
-def _inputs(directory: str | Path, chosen: frozenset[str] | None, columns: int) -> Callable[[str], Any]:
+def _inputs(
+    directory: str | Path, chosen: frozenset[str] | None, columns: int, unreadable: records.Unreadable | None
+) -> Callable[[str], Any]:
     """The inputs of figures by parameter name, each made once."""
-    runs = records.Runs(directory, chosen)
+    runs = records.Runs(directory, chosen, unreadable)
     makers: dict[str, Callable[[], Any]] = {
         "runs": lambda: runs.frame,
         "rounds": lambda: runs.rounds(["round", "seen_mean"]),

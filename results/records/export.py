@@ -13,14 +13,15 @@ from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import files
 from fedprompt.results.records.dictionary import markdown
-from fedprompt.results.records.frames import Runs
+from fedprompt.results.records.frames import Runs, Unreadable
 
 
-def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
+def export(directory: str | Path, file: str | Path, what: str = "runs", unreadable: Unreadable | None = None) -> int:
     """Writes one row per run, round or client (`what`) to a .parquet or .csv file; returns the number of rows.
 
     A row of a run has all of its metrics and, as `config.NAME`, its options. In csv, lists are written as JSON. The
-    file is written atomically. Raises RecordError for another suffix or `what` and for unreadable records.
+    file is written atomically. `unreadable` as in `load`. Raises RecordError for another suffix or `what` and for
+    unreadable records.
     """
     path = Path(file)
     if path.suffix not in files.EXPORT_SUFFIXES:
@@ -29,19 +30,19 @@ def export(directory: str | Path, file: str | Path, what: str = "runs") -> int:
             "or name a folder (without a suffix) for all three tables"
         )
     check_known("kind of row", [what], ROWS)
-    frame = ROWS[what](Runs(directory))
+    frame = ROWS[what](Runs(directory, unreadable=unreadable))
     writer = _with_json_lists(frame).to_csv if path.suffix == ".csv" else frame.to_parquet
     _write(path, partial(writer, index=False))
     return len(frame)
 
 
-def export_folder(directory: str | Path, folder: str | Path) -> dict[str, int]:
+def export_folder(directory: str | Path, folder: str | Path, unreadable: Unreadable | None = None) -> dict[str, int]:
     """Writes runs.parquet, rounds.parquet, clients.parquet and columns.md; returns the number of rows of each table.
 
     `columns.md` describes every column. `load`, `rounds` and `clients` read the folder in place of the directory.
     Raises RecordError for a folder that contains runs, one that cannot be written, and unreadable records.
     """
-    target, read = Path(folder), Runs(directory)
+    target, read = Path(folder), Runs(directory, unreadable=unreadable)
     if any(target.glob("*/result.json")):
         raise RecordError(f"{target} contains the records of runs: export into another folder")
     tables = {what: rows(read) for what, rows in ROWS.items()}

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from fedprompt.results.errors import RecordError
+from fedprompt.results.io import reason
 from fedprompt.results.records.identity import contradiction
 
 FORMAT = 1
@@ -81,6 +82,8 @@ def _has_options_and_trials(value: Any) -> bool:
 def _read_json(path: Path, remedy: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read ({reason(error)}): {remedy}") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
 

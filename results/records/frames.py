@@ -1,6 +1,6 @@
 """Records on disk -> tidy data frames."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from fedprompt.results.records import files
 from fedprompt.results.records.labels import Label, as_text, flat, label
 from fedprompt.results.records.rows import row
 
+Unreadable = Callable[[Exception], object]  # receives the error of each record that is left out
+
 # Repeated in each row of a round or client.
 RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
 
@@ -21,20 +23,36 @@ RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "s
 class Runs:
     """The runs of a directory, or those of `run_ids` that have a record. Each record is read once.
 
-    `frame` has one row per run (see `load`); `records` and `folders` are in the order of its rows. Raises RecordError
-    if the directory contains no runs or a record cannot be read.
+    `frame` has one row per run (see `load`); `records` and `folders` are in the order of its rows. `unreadable` is
+    called once for each run that cannot be read, which is then left out. Raises RecordError if the directory contains
+    no runs that can be read, and without `unreadable`, if one cannot.
     """
 
-    def __init__(self, directory: str | Path, run_ids: Iterable[str] | None = None) -> None:
-        self.directory = Path(directory)
-        folders = files.run_folders(self.directory, run_ids)
+    def __init__(
+        self, directory: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None
+    ) -> None:
+        self.directory, self.unreadable = Path(directory), unreadable
+        folders, records = list[Path](), list[dict[str, Any]]()
+        for folder in files.run_folders(self.directory, run_ids):
+            try:
+                records.append(files.read_record(folder / "result.json"))
+            except RecordError as error:
+                self._leave_out(error)
+            else:
+                folders.append(folder)
+        if not records:
+            raise RecordError(f"{self.directory} contains no run that can be read")
         own_settings = files.own_settings(self.directory)
-        records = [files.read_record(folder / "result.json") for folder in folders]
         self._read = [record | {"own_settings": own_settings.get(record["run_id"], {})} for record in records]
         self._options = [flat(record["config"]) for record in self._read]
         self._rows = pd.DataFrame([row(record) for record in self._read])
         self.frame, order = self._labelled()
         self.folders, self.records = [folders[row] for row in order], [self._read[row] for row in order]
+
+    def _leave_out(self, error: RecordError) -> None:
+        if self.unreadable is None:
+            raise error
+        self.unreadable(error)
 
     def _labelled(self, without: str | None = None) -> tuple[pd.DataFrame, list[int]]:
         """The sorted rows with their labels, and the index of each row's record."""
@@ -65,7 +83,16 @@ class Runs:
         return self._stacked("clients.parquet", first)
 
     def _stacked(self, file: str, runs: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        tables = [files.read_parquet(self.folders[place] / file, columns) for place in runs.index]
+        tables, readable = list[pa.Table](), list[bool]()
+        for place in runs.index:
+            try:
+                tables.append(files.read_parquet(self.folders[place] / file, columns))
+            except RecordError as error:
+                self._leave_out(error)
+            readable.append(len(tables) > sum(readable))
+        runs = runs[readable]
+        if runs.empty:
+            raise RecordError(f"{self.directory}: no {file} can be read")
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas().reset_index(drop=True)
         names = runs[RUN_COLUMNS].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
         return pd.concat([names.reset_index(drop=True), rows], axis=1)
@@ -88,7 +115,9 @@ class Runs:
         return tables
 
 
-def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+def load(
+    source: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None
+) -> pd.DataFrame:
     """One row per run, sorted by setting, method and seed.
 
     Columns:
@@ -102,10 +131,11 @@ def load(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFra
         All other numbers of the records: `results.records.dictionary` describes every column.
 
     `source` is the directory of a sweep, or a folder or a file of `bench export`. Of `run_ids`, those without a record
-    are left out. Raises RecordError if there are no runs, or a record or the file cannot be read.
+    are left out. `unreadable` is called for each run that cannot be read, which is then left out. Raises RecordError if
+    there are no runs, the file cannot be read, or without `unreadable`, a record.
     """
     exported = _exported(source, "runs", run_ids)
-    return Runs(source, run_ids).frame if exported is None else exported
+    return Runs(source, run_ids, unreadable).frame if exported is None else exported
 
 
 def rounds(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
@@ -114,10 +144,12 @@ def rounds(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataF
     return Runs(source, run_ids).rounds() if exported is None else exported
 
 
-def clients(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:
+def clients(
+    source: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None
+) -> pd.DataFrame:
     """One row per client of each finished run, with the names of its run; `source` as in `load`."""
     exported = _exported(source, "clients", run_ids)
-    return Runs(source, run_ids).clients() if exported is None else exported
+    return Runs(source, run_ids, unreadable).clients() if exported is None else exported
 
 
 def _exported(source: str | Path, what: str, run_ids: Iterable[str] | None) -> pd.DataFrame | None:

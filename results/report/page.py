@@ -11,9 +11,10 @@ import plotly
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from fedprompt.results.errors import RecordError
 from fedprompt.results.figures.lines import families
 from fedprompt.results.figures.style import assign
-from fedprompt.results.io import atomic_write
+from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import frames as records
 from fedprompt.results.report import charts
 from fedprompt.results.report.charts import number
@@ -29,26 +30,30 @@ from fedprompt.results.tables.leaderboard import leaderboard
 from fedprompt.results.tables.render import render
 
 
-def write(directory: str | Path, out: str | Path | None = None) -> Path:
+def write(directory: str | Path, out: str | Path | None = None, unreadable: records.Unreadable | None = None) -> Path:
     """Write the report of a directory of runs and return its path.
 
     Args:
         directory: The runs.
         out: The file to write; default: `directory`/report.html.
+        unreadable: Called for each run that cannot be read, which is then left out.
 
     Raises:
-        RecordError: No run is finished, or a record cannot be read.
+        RecordError: No run is finished, a record cannot be read, or the file cannot be written.
     """
     target = Path(directory, "report.html") if out is None else Path(out)
-    page = build(directory)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, page)
+    page = build(directory, unreadable)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(target, page)
+    except OSError as error:
+        raise RecordError(f"{target} cannot be written: {reason(error)}; choose another file with --out") from error
     return target
 
 
-def build(directory: str | Path) -> str:
+def build(directory: str | Path, unreadable: records.Unreadable | None = None) -> str:
     """The report of a directory of runs as HTML; see `write`."""
-    source = records.Runs(directory)
+    source = records.Runs(directory, unreadable=unreadable)
     runs = source.frame
     done = finished(runs)
     methods = ranking(done, "seen.mean")

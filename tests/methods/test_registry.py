@@ -104,6 +104,9 @@ class Mended(FedVPT):
     [
         ("fedvpt:", ["fedvpt has no variant ''"]),
         ("fedvpt+fedprox+fedprox", ["names an optimiser twice"]),
+        ("FedVPT", ["unknown method 'FedVPT' (did you mean 'fedvpt'?)"]),
+        ("PEP-FedPT:Prior", ["unknown method 'PEP-FedPT' (did you mean 'pep-fedpt'?)"]),
+        ("fedvpt+LA", ["unknown optimiser 'LA' (did you mean 'la'?)"]),
         ("fedvtp", ["unknown method 'fedvtp' (did you mean 'fedvpt'?)", "; available: ", ", fedvpt, fedvpt-deep, "]),
         ("zzz", ["unknown method 'zzz'; available: "]),
         ("", ["unknown method ''"]),

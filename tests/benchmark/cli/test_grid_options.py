@@ -37,6 +37,7 @@ def test_every_field_of_a_grid_has_an_option(name):
         "executor": "sequential",
         "precision": "bf16",
         "held_out": "3",
+        "validation": "0.25",
         "optimizer": "adam",
         "standardize": "whiten",
         "head_init": "ncm",
@@ -55,6 +56,11 @@ def test_commas_and_repeated_options_make_one_list():
     assert chosen("--seeds", "3,1", "--seeds", "2").seeds == (3, 1, 2)
     assert chosen("--alpha", "0.05, 0.5,").alpha == (0.05, 0.5)
     assert chosen("--methods", "head,fedvpt").methods == ("head", "fedvpt")
+
+
+def test_a_range_of_seeds_includes_both_ends_and_combines_with_commas():
+    assert chosen("--seeds", "0-5").seeds == (0, 1, 2, 3, 4, 5)
+    assert chosen("--seeds", "0-2, 7", "--seed", "9-9").seeds == (0, 1, 2, 7, 9)
 
 
 def test_singular_option_names_are_aliases():
@@ -78,6 +84,15 @@ def test_command_line_takes_precedence_over_a_preset():
         (["--alpha", "0.1,word"], "--alpha 0.1,word: 'word' is not a number"),
         (["--seeds", "1,2.5"], "--seeds 1,2.5: '2.5' is not a whole number"),
         (["--methods", " , "], "--methods is empty"),
+        (
+            ["--seeds", "5-3"],
+            "'5-3' is not a range of seeds: it begins with the smaller number, 3-5",
+        ),
+        (["--seeds", "0-2-4"], "'0-2-4' is not a whole number or a range such as 0-5"),
+        (["--seeds", "0-99999999999"], "--seeds 0-99999999999: '0-99999999999' has 100000000000 seeds; at most 10000"),
+        (["--seeds", "0 1 2"], "--seeds 0 1 2: use commas, --seeds 0,1,2"),
+        (["--alpha", "0.05;0.5"], "--alpha 0.05;0.5: use commas, --alpha 0.05,0.5"),
+        (["--alpha", "0.1-0.5"], "'0.1-0.5' is not a number"),
     ],
 )
 def test_invalid_list_is_named(words, text):

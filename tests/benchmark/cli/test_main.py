@@ -27,6 +27,19 @@ except SystemExit as done:
 print(*sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)
 """
 
+REFUSED = """
+import sys
+from fedprompt.benchmark.cli import main
+codes = []
+for words in {lines!r}:
+    try:
+        main(words)
+    except SystemExit as done:
+        codes.append(done.code)
+print(*codes)
+print(*sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)
+"""
+
 
 def python(*words, **options):
     return subprocess.run(
@@ -43,6 +56,18 @@ def test_help_and_lists_import_no_heavy_package(words):
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.strip() == ""
     assert answer.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "plan", "tune"])
+def test_a_wrong_method_or_data_set_is_refused_before_a_heavy_package_is_imported(command):
+    words = [[command, "--methods", "FedVPT"], [command, "--datasets", "digits,nope"], [command, "--held-out", "1.0"]]
+    heavy = {"torch", "torchvision", "ray", "timm", "sklearn", "scipy"}
+    answer = python("-c", REFUSED.format(lines=words, heavy=heavy))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "2 2 2\n"
+    errors = answer.stderr.splitlines()
+    assert ["'fedvpt'" in errors[0], "'nope'" in errors[1], "1.0" in errors[2]] == [True] * 3
+    assert errors[3:] == [""]
 
 
 def test_version_is_that_of_the_distribution(bench):
@@ -107,6 +132,33 @@ def test_usage_error_is_one_line(words, named, bench, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["plan", "--alpha", "0.05", "0.5"], "several values of --alpha are separated by commas: --alpha 0.05,0.5"),
+        (["sweep", "--seeds", "0", "1", "2", "--rounds", "3"], "--seeds 0,1,2"),
+        (["tune", "--methods", "head", "fedvpt"], "--methods head,fedvpt"),
+        (["run", "--method=head", "fedvpt"], "--method head,fedvpt"),
+        (["table", "runs", "--metric", "seen.mean", "seconds"], "--metric seen.mean,seconds"),
+        (["run", "--set", "fedvpt.tokens=5", "head.x=1"], "repeat --set: --set fedvpt.tokens=5 --set head.x=1"),
+        (["tune", "--grid", "lr=1,2", "epochs=1,2"], "repeat --grid: --grid lr=1,2 --grid epochs=1,2"),
+    ],
+)
+def test_values_separated_by_spaces_are_refused_with_the_right_spelling(words, remedy, bench):
+    answer = bench(*words)
+    refused(answer, remedy)
+    assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["plan", "--rounds", "3", "4"], ["table", "--metric", "a", "b", "runs"], ["plan", "x"]]
+)
+def test_other_surplus_words_get_no_advice_about_commas(words, bench):
+    answer = bench(*words)
+    refused(answer, "unexpected extra argument")
+    assert "commas" not in answer.err
+
+
 @pytest.mark.parametrize("error", [ConfigError, DataError, MethodError, RecordError])
 def test_errors_of_every_package_are_plain_lines(error, bench, monkeypatch):
     monkeypatch.setattr(cli, "_invoke", Mock(side_effect=error("what is wrong, and what would be right.")))
@@ -131,3 +183,32 @@ def test_only_the_requested_command_is_imported():
     absent = [info.callback for info in build("table").registered_commands if info.name != "table"]
     assert all(callback is cli._not_imported for callback in absent)
     assert len(absent) == len(COMMANDS) - 1
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep", "--run-timeout"],
+        ["sweep", "--checkpoint-every"],
+        ["run", "--checkpoint-every"],
+        ["plan", "--detect"],
+        ["compare", "runs", "head", "fedvpt", "--margin"],
+        ["sweep", "--gpus-per-run"],
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(words, value, bench):
+    answer = bench(*words, value)
+    refused(answer, words[-1])
+    assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "limit"),
+    [
+        (["tune", "--draws", 10**12], "less than or equal to 10000"),
+        (["plan", "--to-plateau", 10**12], "less than or equal to 1000000"),
+    ],
+)
+def test_a_number_beyond_its_limit_is_refused(words, limit, bench):
+    refused(bench(*words), words[-2], limit)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.benchmark.cli.grid_options import parse_list
+from fedprompt.benchmark.config.lists import parse_list
 from fedprompt.benchmark.runs import prune
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.driver_status import FOLDER
@@ -213,7 +213,8 @@ def test_reproduce_loads_only_plugins_named_by_the_user(bench, plugin, tmp_path)
     ],
 )
 def test_command_of_a_run_defines_the_same_run(given):
-    from fedprompt.benchmark.cli.grid_options import ALIASES, LISTS
+    from fedprompt.benchmark.cli.grid_options import ALIASES
+    from fedprompt.benchmark.config.lists import LISTS
     from fedprompt.benchmark.config.options import Options, options
 
     run = config(**given)

@@ -5,7 +5,7 @@ from fedprompt.benchmark.config.preset_files import preset_names, read_preset
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import DataError
 from fedprompt.methods.errors import MethodError
-from tests.benchmark.conftest import configs
+from tests.benchmark.conftest import config, configs
 
 
 def test_grid_is_ordered_by_setting_method_and_seed():
@@ -53,7 +53,7 @@ def test_alpha_without_effect_is_refused():
     assert "--partition iid" in text
 
 
-@pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf"), 1e300])
 def test_alpha_out_of_range_is_refused(alpha):
     assert f"--alpha {alpha:g}" in refusal(DataError, alpha=(alpha,))
 
@@ -74,7 +74,13 @@ def test_fractional_number_of_held_out_clients_is_refused():
 OUT_OF_RANGE = [
     ("rounds", 0), ("lr", 0), ("lr", float("nan")), ("momentum", 1), ("participation", 0), ("participation", 1.1),
     ("batch_size", 0), ("image_size", 4), ("executor", "parallel"), ("precision", "fp16"), ("clip_norm", 0),
-    ("rounds", "many"), ("eval_every", 1.5),
+    ("rounds", "many"), ("eval_every", 1.5), ("lr", float("inf")), ("weight_decay", float("inf")),
+    ("clip_norm", float("inf")), ("eps", float("inf")), ("prior_smoothing", float("inf")),
+    ("weight_decay", float("nan")),
+    ("rounds", 10**20), ("epochs", 10**9), ("batch_size", 10**12), ("eval_every", 10**20), ("personal_epochs", 10**9),
+    ("min_test", 10**20), ("image_size", 10**6), ("patch_size", 10**6), ("clients", 10**12), ("clients", float("inf")),
+    ("samples_per_client", 10**20), ("classes_per_client", 10**20), ("clients_per_domain", 10**20),
+    ("min_samples", 10**20), ("validation", 0.99), ("validation", 0.51), ("validation", float("inf")),
 ]  # fmt: skip
 
 
@@ -86,6 +92,31 @@ def test_option_out_of_range_is_named_with_its_value(name, value):
 @pytest.mark.parametrize(("name", "value"), [("clients", 1), ("held_out", -0.1), ("held_out", float("nan"))])
 def test_partition_option_out_of_range_is_named_with_its_value(name, value):
     assert refusal(DataError, **{name: value}).startswith(f"--{name.replace('_', '-')} {value} ")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    assert refusal(ConfigError, seeds=(0, seed)).startswith(f"--seeds {seed}: input should be ")
+
+
+@pytest.mark.parametrize("written", ["1.0", "1.", "1e0", 1.0])
+def test_one_as_a_share_of_held_out_clients_is_refused_because_none_would_train(written):
+    text = refusal(ConfigError, held_out=written, clients=4)
+    assert text == (
+        f"--held-out {written}: as a share this is every client and none would train; "
+        "use a share below 1, or the whole number 1 for one client."
+    )
+
+
+@pytest.mark.parametrize("written", ["1", 1])
+def test_one_as_a_number_of_held_out_clients_is_one_client(written):
+    run = config(held_out=written, clients=4)
+    assert isinstance(run.held_out, float)  # as in the run ids of older records
+    assert run.federation.held_out_clients(4) == 1
+
+
+def test_half_of_the_samples_may_be_kept_for_validation():
+    assert config(validation=0.5).validation == 0.5
 
 
 def test_unknown_option_is_refused():

@@ -3,7 +3,8 @@ import re
 import pytest
 
 from fedprompt.benchmark.config.options import options
-from fedprompt.benchmark.config.preset_files import PRESETS, preset_names
+from fedprompt.benchmark.config.preset_files import PRESETS, preset_names, read_preset
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data import registry
 
 PAPER = {
@@ -105,3 +106,33 @@ def test_every_value_of_a_preset_from_a_publication_names_its_source(name):
 def test_command_line_takes_precedence_over_a_preset():
     assert options({"rounds": 3, "partition": "iid"}, "paper-cifar100").settings_at(None).label == "iid"
     assert options({"rounds": 3}, "paper-cifar100").rounds == 3
+
+
+@pytest.mark.parametrize(("name", "meant"), [("Quick", "quick"), ("paper-cifar10", "paper-cifar100")])
+def test_an_unknown_preset_gets_a_suggestion_in_any_case(name, meant):
+    with pytest.raises(ConfigError, match=f"unknown preset '{name}' .did you mean '{meant}'"):
+        read_preset(name, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("rounds: 5\nseeds: [1\nlr: 3\n", 3),
+        ("rounds: 5\n lr: 3\n", 2),
+        ("# one\n# two\nlr: 3\n\tepochs: 2\n", 4),
+        ("lr: 3\nepochs: \x07\n", 2),
+    ],
+)
+def test_a_preset_that_is_not_yaml_names_its_line_in_one_line(content, line, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=rf"preset {path} is not YAML, line {line}: .+") as raised:
+        read_preset(str(path), ["rounds", "lr"])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_preset_may_give_seeds_as_a_range(tmp_path):
+    path = tmp_path / "own.yaml"
+    for text in ("0-2,7", "[0-2, 7]", '"0-2,7"'):
+        path.write_text(f"seeds: {text}\n")
+        assert options({}, str(path)).seeds == (0, 1, 2, 7)

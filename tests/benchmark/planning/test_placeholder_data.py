@@ -4,24 +4,9 @@ import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.planning import placeholder_data
-from fedprompt.data import loading, registry
+from fedprompt.data import registry
 from fedprompt.data.errors import DataError
 from tests.toy import dataset, vit
-
-
-@pytest.mark.parametrize(
-    ("name", "known"), [("cifar100", True), ("tiny-imagenet", False), ("domainnet-345", False), ("pacs", False)]
-)
-def test_absent_data_set_has_an_identity(tmp_path, name, known):
-    found = placeholder_data.identity(name, tmp_path)
-    assert found == (loading.identity(name, tmp_path) if known else placeholder_data.ABSENT)
-
-
-def test_other_faults_are_not_taken_for_absence(tmp_path):
-    with pytest.raises(DataError, match="no such file"):
-        placeholder_data.identity("npz:none.npz", tmp_path)
-    with pytest.raises(DataError, match="unknown data set"):
-        placeholder_data.identity("cifar1000", tmp_path)
 
 
 def test_placeholder_has_the_published_numbers_of_samples_classes_and_clients(tmp_path):

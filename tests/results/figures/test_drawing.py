@@ -164,7 +164,7 @@ def test_a_failed_write_keeps_the_old_figure_and_leaves_no_temporary_file(grid, 
         raise OSError("disk full")
 
     monkeypatch.setattr("fedprompt.results.figures.style.Plot.savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RecordError, match="figures cannot be written: disk full; choose another"):
         draw(grid, ["partition"])
     assert (grid / "figures" / "partition.png").read_bytes() == old
     assert {path.name for path in (grid / "figures").iterdir()} == {"partition.png", "partition.csv"}

@@ -322,6 +322,8 @@ def test_the_latex_table_compiles(board, tmp_path):
 def test_an_unknown_metric_or_format_gets_a_suggestion(write, runs):
     write()
     frame = load(runs)
+    with pytest.raises(RecordError, match=r"unknown metric 'Seen.Mean': did you mean 'seen.mean'\?"):
+        leaderboard(frame, ["Seen.Mean"])
     with pytest.raises(RecordError, match=r"unknown metric 'seen.men': did you mean 'seen.mean'\?"):
         leaderboard(frame, ["seen.men"])
     with pytest.raises(RecordError, match=r"unknown format 'latx': did you mean 'latex'\?"):

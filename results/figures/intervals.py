@@ -16,7 +16,7 @@ def error_bars(axis: Axes, x: Any, y: Any, **keywords: Any) -> None:
 def bars(data: pd.DataFrame) -> NDArray[np.float64]:
     """Lengths of the error bars below and above each mean, [2, rows] in percent; 0 without an interval."""
     lengths = np.stack([data["mean"] - data["low"], data["high"] - data["mean"]])
-    return 100 * np.nan_to_num(lengths)
+    return 100 * np.nan_to_num(lengths).clip(0)  # rounding may put the end of an interval beside an equal mean
 
 
 def note(data: pd.DataFrame) -> str:

@@ -118,8 +118,12 @@ def test_full_disk_ends_a_sweep_with_an_error_and_it_can_be_resumed(bench, small
 
     with monkeypatch.context() as full:
         full.setattr(worker, "execute", filled)
-        refused(bench(*words), "no space left on device")
-    assert [path.name for path in (place / "runs").iterdir()] == [config(seeds=(0,)).run_id]
+        answer = bench(*words)
+    assert (answer.code, answer.out) == (2, "")
+    error = answer.err[answer.err.index("error: ") :]  # after the table of the first seed
+    assert "no space left on device" in error
+    assert error.count("\n") <= 2
+    assert [path.name for path in (place / "runs").iterdir() if path.is_dir()] == [config(seeds=(0,)).run_id]
     (place / "filler").unlink()
     answer = bench.ok(*words)
     assert "3 runs, 1 already done" in answer.err
@@ -181,7 +185,11 @@ def test_truncated_record_is_named_and_can_be_deleted_and_repeated(file, words, 
     before = untimed(bench("table", "runs", "--json").out)
     place = tmp_path / "runs" / config(seeds=(1,)).run_id
     (place / file).write_bytes((place / file).read_bytes()[:-40])
-    refused(bench(*(grid if words == ("sweep",) else words)), f"{place.name}/{file}", "delete", "directory", "again")
+    answer = bench(*(grid if words == ("sweep",) else words))
+    (line,) = [line for line in answer.err.splitlines() if f"{place.name}/{file}" in line]
+    assert all(word in line for word in ("delete", "directory", "again"))
+    expected = (2, "error: ") if words == ("sweep",) else (1, "left out: ")  # the rest of the records is shown
+    assert (answer.code, line.startswith(expected[1])) == (expected[0], True)
     shutil.rmtree(place)
     answer = bench(*grid)
     assert (answer.code, "2 runs, 1 already done" in answer.err) == (0, True)

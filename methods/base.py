@@ -58,7 +58,7 @@ class Backbone(Protocol):
         """Tokens after layers `first` to `last` (inclusive; default: the last layer)."""
 
     def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
-        """The cls feature [B, D] after layers `first` to depth and the final norm; standardised if the run says so."""
+        """The cls feature [B, D] after layers `first` to depth and the final norm; standardised if the run does it."""
 
     def outputs(self, x: Tensor, read: int, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
         """The first `read` tokens [B, read, D] after layers `first` to depth and the final norm; as `encode`."""
@@ -69,7 +69,7 @@ class Backbone(Protocol):
     def features(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The cls feature [B, D] of each image without prompts, or its cls token entering `layer`; cached per image.
 
-        Only the feature after the final norm is standardised, where the run says so.
+        Only the feature after the final norm is standardised, with `--standardize`.
         """
 
 

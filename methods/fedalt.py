@@ -84,6 +84,7 @@ class FedALT(LoRA):
         return {**server, **{name: (mean * count - own[name]) / left for name, mean in means.items()}}
 
     def combine(self, server: State, uploads: Uploads) -> State:
+        """Stores the cohort's individual LoRAs and averages the latest ones of all clients, with equal weights."""
         clients = list(uploads.clients)
         uploaded = server["uploaded"].clone()
         uploaded[clients] = 1

@@ -1,4 +1,4 @@
-"""FedNTD: local training keeps the received model's opinion of the classes that a sample does not have."""
+"""FedNTD: local training keeps the received model's probabilities among the classes other than a sample's own."""
 
 from __future__ import annotations
 

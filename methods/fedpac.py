@@ -44,7 +44,7 @@ class FedPAC(FedVPT):
         "a class without a global prototype exerts no pull; the official code (JianXu95/FedPAC, methods/fedpac.py) "
         "pulls its features to the client's own mean before training, which needs another pass over the data; effect "
         "not measured",
-        "a class without samples in a round keeps its prototype; the official code forgets it, and then stops with an "
+        "a class without samples in a round keeps its prototype; the official code drops it, and then stops with an "
         "error, because it looks up a prototype of every class",
         "by default the head trains at the run's learning rate; the paper uses 0.1 for the head and 0.01 for the body",
         "solves the quadratic programme exactly; the official code drops small eigenvalues and weights below 0.001",

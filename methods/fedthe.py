@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedprompt.methods import Backbone, Batch, Phase, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components.adam import adam_step
 from fedprompt.methods.components.personal_model import GLOBAL
 from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.fedrod import balanced_cross_entropy, personal_logits
@@ -10,7 +11,6 @@ from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.lazy import Tensor, functional, torch
 
 PERSONAL = ("personal.weight", "personal.bias")
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam (Kingma and Ba, 2015), torch's defaults
 
 
 @register(
@@ -58,14 +58,14 @@ class FedTHE(FedVPT):
         return personal_copy(linear_head(vit, rng))
 
     def held_out_local(self, received: State, mean: State) -> State:
-        return personal_copy(received)  # both heads agree, so the mixture is the generic head
+        return personal_copy(received)  # both heads are equal, so the mixture is the generic head
 
     def memory(self, vit: Backbone, rng: Streams) -> State:
         """h_g, zero before the first round."""
         return {"descriptor": torch.zeros(vit.dim)}
 
     def phases(self) -> tuple[Phase, ...]:
-        """As in the official code, both start from the received model and the personal head sees its features."""
+        """As in the official code, both start from the received model and the personal head reads its features."""
         return Phase(PERSONAL, epochs=self.personal_epochs, rewind=True), Phase(GLOBAL, rewind=True)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
@@ -91,6 +91,7 @@ class FedTHE(FedVPT):
         return {"remembered.feature": self.feature(vit, batch, state)}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
+        """Class scores [B, C]: the mixture of both heads for a client with stored features, else the generic head."""
         z = self.feature(vit, batch, state)
         generic = classify(batch, z, state)
         if "remembered" not in state:
@@ -120,9 +121,8 @@ class FedTHE(FedVPT):
             share = (2 * u).sigmoid()
             slope = agree * entropy_slope(generic, own - generic, share) + (1 - agree) * nearer
             gradient = share * (1 - share) * slope
-            m = BETA1 * m + (1 - BETA1) * gradient
-            v = BETA2 * v + (1 - BETA2) * gradient.square()
-            u = u - self.rate * m / (1 - BETA1**step) / ((v / (1 - BETA2**step)).sqrt() + EPSILON)
+            direction, m, v = adam_step(gradient, m, v, step)
+            u = u - self.rate * direction
         return (2 * u).sigmoid()
 
 

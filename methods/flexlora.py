@@ -33,6 +33,7 @@ class FlexLoRA(FedLoRA):
     )
 
     def combine(self, server: State, uploads: Uploads) -> State:
+        """Averages the head, and replaces A and B of each target by factors of the mean product."""
         weights = uploads.samples / uploads.samples.sum()
         combined = super().combine(server, uploads)
         for name in self.target_layers:

@@ -20,9 +20,10 @@ class LDA(ClosedFormHead):
 
     Each client uploads class counts, class sums and the second moment of the frozen cls feature once, in double
     precision. The logits are log-odds, so this is PEP-FedPT's posterior, prior times likelihood, in closed form:
-    `posterior` with the Mahalanobis distance instead of cosine similarity. Classes that the client lacks, or nobody
-    has, are excluded; a client without labels has a uniform prior. The prior is part of the logits, so the
-    prior-corrected score of `lda` uses it twice. `lda:uniform` leaves it out: corrected at temperature 1, it is `lda`.
+    `posterior` with the Mahalanobis distance instead of cosine similarity. Classes without samples at the client,
+    or at all clients, are excluded; a client without labels has a uniform prior. The prior is part of the logits, so
+    the prior-corrected score of `lda` uses it twice. `lda:uniform` leaves it out: corrected at temperature 1, it is
+    `lda`.
     A covariance that is singular after shrinkage is shrunk more; `shrinkage` in the record is the share used.
     """
 

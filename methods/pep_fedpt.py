@@ -43,7 +43,7 @@ class PEPFedPT(Method):
     shared_tokens: int = hyperparameter(10, "tokens of the shared prompt (n_S)", low=0)
     class_tokens: int = hyperparameter(1, "tokens of each class prompt (n_C)", low=1)
     layer: int | None = hyperparameter(
-        None, "layer J that the mixed prompt enters; None: round(L/2) + 1, or as depth_share says", low=2
+        None, "layer J that the mixed prompt enters; None: round(L/2) + 1, or that of depth_share", low=2
     )
     depth_share: float | None = hyperparameter(
         None, "share s of the depth L, for J = round(s L) + 1; None: 1/2", low=0, high=1

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fedprompt.methods import Backbone, Batch, Method, State, Streams, Uploads, hyperparameter, register
+from fedprompt.methods.components.adam import adam_step
 from fedprompt.methods.components.prompts import classify, insert_after_cls, linear_head, vpt_uniform
 from fedprompt.methods.lazy import Tensor, functional, torch
 
 GENERATOR = ("base", "query", "key", "value", "out")
 LEARNED = (*GENERATOR, "descriptors")
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # of Adam (Kingma and Ba, 2015), as in the port
 
 
 @register(
@@ -122,9 +122,8 @@ class PFedPG(Method):
         steps = server["steps"] + 1
         new = {"steps": steps}
         for name, gradient in gradients.items():
-            m = new[f"m.{name}"] = BETA1 * server[f"m.{name}"] + (1 - BETA1) * gradient
-            v = new[f"v.{name}"] = BETA2 * server[f"v.{name}"] + (1 - BETA2) * gradient.square()
-            direction = m / (1 - BETA1**steps) / ((v / (1 - BETA2**steps)).sqrt() + EPSILON)
+            moments = server[f"m.{name}"], server[f"v.{name}"]
+            direction, new[f"m.{name}"], new[f"v.{name}"] = adam_step(gradient, *moments, steps)
             new[name] = server[name] - self.server_lr * direction
         return new
 

@@ -61,6 +61,7 @@ class PFPT(FedL2P):
         return {"drawn": batch.class_sums(chosen).sum(1)}
 
     def combine(self, server: State, uploads: Uploads) -> State:
+        """Averages projection and head; the new pool has the matched prompts, or the averaged ones."""
         averaged = super().combine(server, uploads)
         if not self.match:
             return averaged

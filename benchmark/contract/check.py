@@ -19,7 +19,7 @@ from torch import Tensor
 from fedprompt.benchmark.contract import toy
 from fedprompt.benchmark.contract.case import ROUNDS, Case, ContractError, demand, unlike
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.datastore import has_datastore
+from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
 from fedprompt.methods.base import Method, Phase, State
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import Recipe

@@ -17,10 +17,10 @@ from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.simulation import preparation
 from fedprompt.benchmark.simulation.class_rows import ClassRows
 from fedprompt.benchmark.simulation.context import SimulationContext
-from fedprompt.benchmark.simulation.datastore import has_datastore
+from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
+from fedprompt.benchmark.simulation.evaluation.scoring import score
 from fedprompt.benchmark.simulation.local_training import collect_statistics, train_clients
 from fedprompt.benchmark.simulation.optimisers import tensor_name
-from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Phase

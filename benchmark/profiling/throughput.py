@@ -22,9 +22,9 @@ from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs.execute import use_threads
 from fedprompt.benchmark.simulation.batch import rows_per_pass
+from fedprompt.benchmark.simulation.evaluation.scoring import ScoringTask, score
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.scoring import ScoringTask, score
 from fedprompt.benchmark.simulation.tasks import ClientState, ClientTask, LocalTraining
 from fedprompt.methods import registry
 from fedprompt.methods.components.prompts import insert_after_cls

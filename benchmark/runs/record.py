@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.hardware import environment
-from fedprompt.benchmark.simulation.convergence import convergence
+from fedprompt.benchmark.simulation.evaluation.convergence import convergence
 from fedprompt.data.label_skew import share_of_tests
 
 if TYPE_CHECKING:  # torch is imported where runs are computed

@@ -13,8 +13,8 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation import optimisers, preparation
 from fedprompt.benchmark.simulation.context import RoundSettings, SimulationContext
-from fedprompt.benchmark.simulation.datastore import has_datastore
-from fedprompt.benchmark.simulation.evaluator import Evaluator
+from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
+from fedprompt.benchmark.simulation.evaluation.evaluator import Evaluator
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_training import collect_statistics
 from fedprompt.benchmark.simulation.outcome import Outcome

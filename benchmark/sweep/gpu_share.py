@@ -105,7 +105,7 @@ def _peak(config: RunConfig) -> int:
 def probe(run: "Simulator") -> None:
     """Trains the first cohort of a simulation for one epoch with its executor, and evaluates one batch."""
     from fedprompt.benchmark.simulation.batch import rows_per_pass
-    from fedprompt.benchmark.simulation.scoring import score
+    from fedprompt.benchmark.simulation.evaluation.scoring import score
 
     run.announce_reads()
     context = run.context

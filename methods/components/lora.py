@@ -32,6 +32,7 @@ class LoRA(Method):
         return 2.0 if self.alpha is None else self.alpha / self.rank
 
     def check(self, vit: Backbone) -> None:
+        """Refuses a rank above the backbone's width, and unknown or repeated target layers."""
         if self.rank > vit.dim:
             raise MethodError(f"{self.name}.rank={self.rank} is out of range: this backbone takes 1 to {vit.dim}.")
         given, known = f"{self.name}.targets={self.targets}", ", ".join(TARGETS)

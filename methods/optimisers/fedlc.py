@@ -14,7 +14,7 @@ from fedprompt.methods.lazy import Tensor, torch
 class FedLC(LossPlugin):
     """Subtracts tau n_c^(-1/4) from the logit of class c in the training loss; n_c counts the client's own samples.
 
-    So the loss asks for a larger margin of the true class where the client has few samples of it. Classes that the
+    So the loss requires a larger margin of the true class where the client has few samples of it. Classes that the
     client does not have are excluded from its softmax (n_c = 0: an infinite margin).
     """
 

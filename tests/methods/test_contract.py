@@ -12,7 +12,7 @@ import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.simulation import optimisers
-from fedprompt.benchmark.simulation.datastore import has_datastore
+from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import LossPlugin, Method, registry

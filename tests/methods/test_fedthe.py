@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedprompt.benchmark.simulation.datastore import with_datastore
+from fedprompt.benchmark.simulation.evaluation.datastore import with_datastore
 from fedprompt.methods.components.personal_model import GLOBAL
 from fedprompt.methods.fedthe import PERSONAL, FedTHE
 from tests import toy

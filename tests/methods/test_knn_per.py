@@ -8,7 +8,7 @@ import torch
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier
 
-from fedprompt.benchmark.simulation.datastore import with_datastore
+from fedprompt.benchmark.simulation.evaluation.datastore import with_datastore
 from fedprompt.data.federation import Client
 from fedprompt.methods.knn_per import KNNPer
 from tests import toy

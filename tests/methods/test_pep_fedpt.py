@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.simulation.batch import Clients
-from fedprompt.benchmark.simulation.scoring import score
+from fedprompt.benchmark.simulation.evaluation.scoring import score
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods import MethodError, pep_fedpt, registry
 from fedprompt.methods.components.prompts import insert_after_cls

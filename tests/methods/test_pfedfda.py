@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from fedprompt.benchmark.simulation.datastore import with_datastore
+from fedprompt.benchmark.simulation.evaluation.datastore import with_datastore
 from fedprompt.methods.pfedfda import GRID, UNKNOWN, Gaussians, PFedFDA, Samples
 from tests import toy
 

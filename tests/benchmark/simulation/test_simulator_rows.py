@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.simulation import evaluator
 from fedprompt.benchmark.simulation.context import RoundSettings
+from fedprompt.benchmark.simulation.evaluation import evaluator
+from fedprompt.benchmark.simulation.evaluation.scoring import score
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
-from fedprompt.benchmark.simulation.scoring import score
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.methods import registry
 from tests import toy

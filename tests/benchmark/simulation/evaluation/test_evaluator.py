@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedprompt.benchmark.runs.execute import execute
-from fedprompt.benchmark.simulation import evaluator
+from fedprompt.benchmark.simulation.evaluation import evaluator
 from fedprompt.methods import Method, Optimiser, Phase, registry
 from tests import toy
 from tests.benchmark.conftest import config

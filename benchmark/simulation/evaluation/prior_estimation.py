@@ -1,4 +1,4 @@
-"""Class shares of an unlabelled client, estimated from what a classifier says about its samples.
+"""Class shares of an unlabelled client, estimated from a classifier's outputs on its samples.
 
 Both estimators assume label shift: the samples of a class look alike at every client, and only the shares differ.
 """

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fedprompt.benchmark.backbone.samples import Samples
-from fedprompt.benchmark.simulation import calibration, unlabelled
 from fedprompt.benchmark.simulation.context import SimulationContext
-from fedprompt.benchmark.simulation.datastore import has_datastore, with_datastore
+from fedprompt.benchmark.simulation.evaluation import calibration, unlabelled
+from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore, with_datastore
+from fedprompt.benchmark.simulation.evaluation.scoring import Scores, ScoringTask, joined, score, summary
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.outcome import Metrics, Outcome, Summary
-from fedprompt.benchmark.simulation.scoring import Scores, ScoringTask, joined, score, summary
 from fedprompt.benchmark.simulation.state import FederationState
 from fedprompt.benchmark.simulation.tasks import ClientTask
 from fedprompt.methods.base import Phase

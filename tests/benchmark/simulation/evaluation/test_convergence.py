@@ -1,6 +1,6 @@
 import pytest
 
-from fedprompt.benchmark.simulation.convergence import convergence
+from fedprompt.benchmark.simulation.evaluation.convergence import convergence
 from tests import toy
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fedprompt.benchmark.simulation import batch as batches
-from fedprompt.benchmark.simulation import scoring
-from fedprompt.benchmark.simulation.scoring import ScoringTask, joined, score, summary
+from fedprompt.benchmark.simulation.evaluation import scoring
+from fedprompt.benchmark.simulation.evaluation.scoring import ScoringTask, joined, score, summary
 from fedprompt.benchmark.simulation.tasks import ClientState
 from fedprompt.methods import Method
 from fedprompt.methods.registry import Recipe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation import datastore, evaluator
+from fedprompt.benchmark.simulation.evaluation import datastore, evaluator
 from fedprompt.methods.fedvpt import FedVPT
 from tests import toy
 

@@ -7,7 +7,7 @@ Two kinds of samples, A and B: P(A | class 0) = 0.8 and P(A | class 1) = 0.3. Wi
 import numpy as np
 import pytest
 
-from fedprompt.benchmark.simulation.prior_estimation import FLOOR, bbse, em
+from fedprompt.benchmark.simulation.evaluation.prior_estimation import FLOOR, bbse, em
 
 A, B = np.log([0.8, 0.3]), np.log([0.2, 0.7])
 CONFUSION = np.array([[80.0, 30], [20, 70]])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedprompt.benchmark.simulation import prior_estimation, unlabelled
-from fedprompt.benchmark.simulation.unlabelled import Estimated, confusion_matrix, evaluate, predictions
+from fedprompt.benchmark.simulation.evaluation import prior_estimation, unlabelled
+from fedprompt.benchmark.simulation.evaluation.unlabelled import Estimated, confusion_matrix, evaluate, predictions
 from tests import toy
 
 
@@ -157,7 +157,7 @@ def test_estimating_changes_no_other_number(name, monkeypatch):
 def test_a_client_of_several_passes_keeps_its_samples_together(monkeypatch):
     run = toy.ran("head", of=shifted(), rounds=1)
     whole = predictions(run.context, blind(run))
-    monkeypatch.setattr("fedprompt.benchmark.simulation.scoring.rows_per_pass", lambda *_: 3)
+    monkeypatch.setattr("fedprompt.benchmark.simulation.evaluation.scoring.rows_per_pass", lambda *_: 3)
     for (logits, labels), (other, same) in zip(whole, predictions(run.context, blind(run)), strict=True):
         assert sorted(labels.tolist()) == sorted(same.tolist())
         np.testing.assert_allclose(np.sort(logits, 0), np.sort(other, 0), atol=1e-5)

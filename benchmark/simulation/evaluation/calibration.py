@@ -15,7 +15,7 @@ from torch import Tensor
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch
-from fedprompt.benchmark.simulation.scoring import ScoringTask, log_prior, passes
+from fedprompt.benchmark.simulation.evaluation.scoring import ScoringTask, log_prior, passes
 from fedprompt.methods.registry import Recipe
 
 GRID = 2.0 ** (np.arange(-28, 29) / 4)

@@ -2,7 +2,7 @@
 
 A method that reads the prior predicts with the estimate as its prior. All others get the prior correction with the
 estimate: logits / T + log of the shares. Under that correction logits / T are log densities, so both estimators use
-exp(logits / T) as the likelihood; a method that reads the prior is asked with a uniform one, at temperature 1.
+exp(logits / T) as the likelihood; a method that reads the prior predicts with a uniform one, at temperature 1.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedprompt.benchmark.simulation import prior_estimation
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.context import SimulationContext
-from fedprompt.benchmark.simulation.scoring import Scores, ScoringTask, log_prior, passes, score
+from fedprompt.benchmark.simulation.evaluation import prior_estimation
+from fedprompt.benchmark.simulation.evaluation.scoring import Scores, ScoringTask, log_prior, passes, score
 
 Predictions = list[tuple[np.ndarray, np.ndarray]]
 """Per client, logits [N, C] and labels [N] of its samples."""

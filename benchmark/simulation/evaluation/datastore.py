@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.batch import Batch, Clients, group_rows, rows_per_pass
 from fedprompt.benchmark.simulation.context import SimulationContext
-from fedprompt.benchmark.simulation.scoring import ScoringTask
+from fedprompt.benchmark.simulation.evaluation.scoring import ScoringTask
 from fedprompt.methods.base import Method, State
 
 NO_ROWS = np.empty(0, np.int64)

@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from fedprompt.benchmark.simulation.calibration import BYTES_PER_CLIENT, GRID, UNCALIBRATED, best, losses
-from fedprompt.benchmark.simulation.scoring import ScoringTask
+from fedprompt.benchmark.simulation.evaluation.calibration import BYTES_PER_CLIENT, GRID, UNCALIBRATED, best, losses
+from fedprompt.benchmark.simulation.evaluation.scoring import ScoringTask
 from fedprompt.benchmark.simulation.tasks import ClientState
 from fedprompt.methods import Method
 from fedprompt.methods.registry import Recipe

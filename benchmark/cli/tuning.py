@@ -12,6 +12,7 @@ from fedprompt.benchmark.cli.sweep_options import Address, Workers
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.simulation.schedule import evaluated_rounds
 from fedprompt.benchmark.sweep.launch import Launch
 
 if TYPE_CHECKING:  # its imports are not needed for --help
@@ -89,11 +90,11 @@ def _with_validation(chosen: Options, last: int) -> Options:
         chosen = chosen.model_copy(update={"validation": SHARE})
     if not chosen.validation:
         raise ConfigError(f"--validation 0: tuning needs validation samples; omit it for {SHARE}, or give a share.")
-    evaluations = -(-chosen.rounds // chosen.eval_every)  # after the start
+    evaluations = sum(number > 0 for number in evaluated_rounds(chosen.rounds, chosen.eval_every, chosen.eval_at))
     if last > evaluations:
         raise ConfigError(
-            f"--last {last}: {chosen.rounds} rounds with --eval-every {chosen.eval_every} have {evaluations} "
-            "evaluations after the start; lower --last or --eval-every."
+            f"--last {last}: these {chosen.rounds} rounds have {evaluations} evaluations after the start; lower --last, "
+            f"or use --eval-every {max(1, chosen.rounds // last)}."
         )
     return chosen.model_copy(update={"per_method": {}})
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
 
-LISTS = ("methods", "datasets", "alpha", "seeds", "set", "plugin")  # options with several values
+LISTS = ("methods", "datasets", "alpha", "seeds", "eval_at", "set", "plugin")  # options with several values
 WHOLE_TEXTS = ("set", "plugin")  # lists whose texts may contain commas
-NUMBERS = {"alpha": float, "seeds": int}
+NUMBERS = {"alpha": float, "seeds": int, "eval_at": int}
 MAX_RANGE = 10_000  # seeds of one range
 
 

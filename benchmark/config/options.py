@@ -139,6 +139,9 @@ def options(given: Mapping[str, Any], preset: str | None = None) -> Options:
     if "optimizer" in given:  # the preset's options of another optimizer do not apply
         defaults = without_idle(defaults, given["optimizer"])
         per_method = {method: without_idle(fields, given["optimizer"]) for method, fields in per_method.items()}
+    for name, other in (("eval_at", "eval_every"), ("eval_every", "eval_at")):
+        if name in given:  # each replaces the other
+            defaults.pop(other, None)
     values = {**defaults, **({"per_method": per_method} if per_method else {}), **given}
     try:
         return Options(**values)

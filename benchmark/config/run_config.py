@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.benchmark.config.partition_options import FIELDS, MAX_COUNT, PartitionOptions
@@ -51,7 +52,18 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
 
     participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients per round")] = 0.25
     rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS, description="training rounds")] = 8
-    eval_every: Annotated[int, Field(ge=1, le=MAX_ROUNDS, description="rounds between evaluations of all clients")] = 4
+    eval_every: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_ROUNDS,
+            description="rounds between evaluations of all clients [default: after three quarters of the rounds and "
+            "after the last]",
+        ),
+    ] = None
+    eval_at: tuple[Annotated[int, Field(ge=0, le=MAX_ROUNDS)], ...] | None = Field(
+        None, description="rounds after which all clients are evaluated, such as 6,12,24, in place of --eval-every"
+    )
     personal_epochs: Annotated[
         int,
         Field(
@@ -94,6 +106,18 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     executor: Literal["auto", "sequential", "threaded", "fused"] = Field(
         "auto", description="how a cohort is computed: client by client, in threads, or fused into one pass"
     )
+
+
+    @field_validator("eval_at")
+    @classmethod
+    def _one_schedule_of_evaluations(cls, value: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        rounds = info.data.get("rounds")
+        if value and info.data.get("eval_every") is not None:
+            raise PydanticCustomError("eval_at", "it replaces --eval-every; use one of them")
+        if value and rounds and max(value) > rounds:
+            message = f"{max(value)} lies after the last of {rounds} rounds; raise --rounds"
+            raise PydanticCustomError("eval_at", message)
+        return tuple(sorted(set(value))) if value else None
 
 
 class RunConfig(RunSettings):

@@ -120,6 +120,7 @@ def assemble(
         rounds=config.rounds,
         participation=config.participation,
         eval_every=config.eval_every,
+        eval_at=config.eval_at,
         training=training,
         personal_epochs=config.personal_epochs,
         min_test=config.min_test,

@@ -12,6 +12,7 @@ from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.simulation.class_rows import ClassRows
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.schedule import evaluated_rounds
 from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.data.federation import Federation
 from fedprompt.methods.base import Method, State
@@ -25,7 +26,7 @@ class RoundSettings:
     Attributes:
         rounds: Number of rounds.
         participation: Share of the seen clients sampled in each round.
-        eval_every: Rounds between evaluations.
+        eval_every, eval_at: Rounds between evaluations, or the evaluated rounds; see `evaluated_rounds`.
         training: Local training, unless a phase of the method overrides it.
         personal_epochs: Local epochs on a client's own data before its personalised score after the last round, and of
             a method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
@@ -37,13 +38,14 @@ class RoundSettings:
 
     rounds: int
     participation: float
-    eval_every: int
+    eval_every: int | None
     training: LocalTraining
     personal_epochs: int = 1
     min_test: int = 10
     prior_smoothing: float = 0.0
     standardize: str = "none"
     head_init: str = "random"
+    eval_at: tuple[int, ...] | None = None
 
     @property
     def prepares(self) -> bool:
@@ -52,9 +54,8 @@ class RoundSettings:
 
     @property
     def evaluated(self) -> tuple[int, ...]:
-        """The rounds after which all clients are scored, 0 being before the first; the last one always."""
-        every, rounds = self.eval_every, self.rounds
-        return (*range(0, rounds, every), rounds) if every < rounds else (rounds,)
+        """The rounds after which all clients are scored, ascending."""
+        return evaluated_rounds(self.rounds, self.eval_every, self.eval_at)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ LATER_OPTIONS = {
     **dict.fromkeys(("beta1", "beta2", "eps")),
     "standardize": "none",
     "head_init": "random",
+    "eval_at": None,
 }
 """Options that were added later, with the values that earlier runs have without naming them; with such a value a run
 keeps the id that it had before."""

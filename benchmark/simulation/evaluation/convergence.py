@@ -11,7 +11,7 @@ def convergence(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Changes over the last quarter of the rounds, as far as the run was evaluated often enough.
 
     No evaluation is added: accuracies are compared with the evaluation nearest to the start of the last quarter, the
-    earlier of two, and never with the one before training.
+    earlier of two, and never with one of the first half.
 
     Args:
         rounds: One row per round from 0, with `round`, `train_loss` and, where it was evaluated, `seen_mean`.
@@ -26,7 +26,7 @@ def convergence(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     last, losses = len(rounds) - 1, [row["train_loss"] for row in rounds[1:]]
     quarter = max(1, last // 4)
     seen = {row["round"]: row["seen_mean"] for row in rounds[1:] if np.isfinite(row.get("seen_mean", np.nan))}
-    earlier = [number for number in seen if number < last]
+    earlier = [number for number in seen if last / 2 <= number < last]
     if last in seen and earlier:
         since = min(earlier, key=lambda number: (abs(number - (last - quarter)), number))
         found |= {"since_round": since, "seen_change": seen[last] - seen[since]}

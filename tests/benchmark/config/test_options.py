@@ -2,9 +2,11 @@ import pytest
 
 from fedprompt.benchmark.config.options import Options, options
 from fedprompt.benchmark.config.preset_files import preset_names, read_preset
+from fedprompt.benchmark.config.run_config import RECORD_FORMAT
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import DataError
 from fedprompt.methods.errors import MethodError
+from fedprompt.results.records import identity
 from tests.benchmark.conftest import config, configs
 
 
@@ -201,3 +203,35 @@ def test_error_of_a_command_line_value_does_not_name_the_preset():
 def test_an_unknown_word_is_refused_with_the_known_ones(given, message):
     with pytest.raises(ConfigError, match=message):
         options(given)
+
+
+def test_rounds_to_evaluate_are_listed_in_any_order_and_kept_sorted():
+    chosen = options({"rounds": 24, "eval_at": [24, 6, 6]})
+    assert chosen.eval_at == (6, 24)
+    assert {run.eval_at for run in options({"rounds": 24, "eval_at": [24, 6], "methods": ["head"]}).grid()} == {(6, 24)}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"eval_at": [2], "eval_every": 2}, "--eval-at .*: it replaces --eval-every; use one of them"),
+        ({"eval_at": [9], "rounds": 8}, "--eval-at .*: 9 lies after the last of 8 rounds; raise --rounds"),
+        ({"eval_at": [-1]}, "--eval-at -1: input should be greater than or equal to 0"),
+    ],
+)
+def test_rounds_to_evaluate_that_cannot_be_are_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        options(given)
+
+
+def test_a_schedule_of_evaluations_on_the_command_line_replaces_that_of_a_preset():
+    assert options({"eval_at": [1]}, "quick").eval_every is None
+    assert options({"eval_at": [1]}, "quick").eval_at == (1,)
+
+
+def test_a_run_without_listed_rounds_keeps_the_id_that_it_had_before_they_could_be_listed():
+    run = options({"methods": ["head"], "seeds": [0], "eval_every": 4}).grid()[0]
+    content = run.model_dump()
+    del content["eval_at"]
+    assert identity.run_id(content, RECORD_FORMAT) == run.run_id
+    assert run.model_copy(update={"eval_at": (2,)}).run_id != run.run_id

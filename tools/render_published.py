@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from fedprompt.results import clients, load
+from fedprompt.results import clients, load, rounds
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write
-from fedprompt.results.statistics import pairs, summary
+from fedprompt.results.statistics import convergence, pairs, summary
 from fedprompt.results.tables.leaderboard import with_prior
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
@@ -128,6 +128,15 @@ class Numbers:
                 f"| {method} | {' | '.join('n/a' if np.isnan(value) else f'{value:.1f}' for value in values)} |"
             )
         return "\n".join(lines)
+
+    def distances(self, folder: str, number: int) -> pd.DataFrame:
+        """How far the methods of the longer runs in a folder are from their end after round `number`, in points.
+
+        Columns: alpha, method, score, final, distance and one_round, as `convergence.distances` defines them.
+        """
+        found = convergence.distances(rounds(self.folder / folder), number)
+        numbers = ["score", "final", "distance", "one_round"]
+        return found.assign(**{name: 100 * found[name] for name in numbers})
 
     def below(self, methods: Sequence[str], floor: str, metric: str, alpha: float) -> list[str]:
         """Those of the methods whose mean is lower than that of `floor`, in the order of their names."""

@@ -25,7 +25,7 @@ class LocalTrainingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: Annotated[int, Field(ge=1, le=10_000, description="local epochs per round")] = 1
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="local batch size")] = 16
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="local batch size")] = 32
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="local learning rate")] = 0.05
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd", description="local optimizer, as torch.optim computes it; its state is new in every round and phase"
@@ -51,7 +51,7 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     """Options with one value per run, which a grid does not vary. The defaults suit the embedded backbone."""
 
     participation: Annotated[float, Field(gt=0, le=1, description="share of the seen clients per round")] = 0.25
-    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS, description="training rounds")] = 8
+    rounds: Annotated[int, Field(ge=1, le=MAX_ROUNDS, description="training rounds")] = 24
     eval_every: Annotated[
         int | None,
         Field(
@@ -88,7 +88,7 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
         "backbone", description="mean and standard deviation that normalise the images"
     )
     standardize: Literal["none", "features", "whiten"] = Field(
-        "none",
+        "features",
         description="final features by the seen clients' statistics: none, features (mean and standard deviation) or "
         "whiten (mean and covariance)",
     )
@@ -101,7 +101,7 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     data_root: str | None = Field(None, description="folder of the data sets")
     device: str = Field("cpu", description="cpu, cuda or cuda:N")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "fp32", description="precision of the frozen blocks; auto: bf16 where it is measured to be faster"
+        "auto", description="precision of the frozen blocks; auto: bf16 where it is measured to be faster"
     )
     executor: Literal["auto", "sequential", "threaded", "fused"] = Field(
         "auto", description="how a cohort is computed: client by client, in threads, or fused into one pass"

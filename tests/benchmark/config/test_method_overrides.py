@@ -22,11 +22,11 @@ def test_overrides_apply_to_one_method_only(tmp_path):
     found = runs(tmp_path, TUNED)
     tuned, other = found["fedvpt"], found["head"]
     assert (tuned.lr, tuned.batch_size, tuned.settings["fedvpt"]["tokens"]) == (0.01, 8, 3)
-    assert (other.lr, other.batch_size) == (0.5, 16)
+    assert (other.lr, other.batch_size) == (0.5, 32)
 
 
 def test_run_id_does_not_depend_on_how_options_were_chosen(tmp_path):
-    by_hand = config(methods=("fedvpt",), lr=0.01, rounds=8, participation=0.25, eval_every=4)
+    by_hand = config(methods=("fedvpt",), lr=0.01, rounds=24, participation=0.25, batch_size=32)
     assert runs(tmp_path, "  fedvpt: {lr: 0.01, trials: 9}\n")["fedvpt"].run_id == by_hand.run_id
 
 

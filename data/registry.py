@@ -58,6 +58,10 @@ class Source(ABC):
                 f"run `bench data prepare {self.name}`; without network access, first put {files} into {self.home}"
             )
 
+    def download(self) -> None:
+        """Downloads a data set without archives, for `bench data prepare`. Override this if a library can do it."""
+        raise DataError(f"{self.name} needs no preparation; `bench data verify {self.name}` checks it")
+
     def identity(self) -> str:
         """Returns a short string that changes with the content. Override this if it is known without loading."""
         return self.load().identity

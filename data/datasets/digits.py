@@ -38,4 +38,5 @@ class Digits(Source):
             labels[is_test],
             classes=tuple("0123456789"),
             identity=self.identity(),
+            split_rule="every fifth scan in class order is a test scan",
         )

@@ -143,7 +143,11 @@ def drawn_split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     for row in sorted(rows):
         groups.setdefault((row.domain, row.label), []).append(row)
     rng = np.random.default_rng(SPLIT_SEED)
-    chosen = (group[i] for _, group in sorted(groups.items()) for i in rng.permutation(len(group))[: round(len(group) / EVERY)])
+    chosen = (
+        group[i]
+        for _, group in sorted(groups.items())
+        for i in rng.permutation(len(group))[: round(len(group) / EVERY)]
+    )
     tests = {row.path for row in chosen}
     return [row for row in rows if row.path not in tests], [row for row in rows if row.path in tests]
 

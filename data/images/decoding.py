@@ -46,9 +46,7 @@ class ImageFiles:
         rows: Positions of these files in `whole`.
     """
 
-    def __init__(
-        self, root: Path, paths: Sequence[str], name: str, key: str, store: ImageStore | None = None
-    ) -> None:
+    def __init__(self, root: Path, paths: Sequence[str], name: str, key: str, store: ImageStore | None = None) -> None:
         self.root, self.name, self.key, self.store = root, name, key, store
         self.whole: ImageFiles = self
         self.rows = range(len(paths))
@@ -84,9 +82,7 @@ def train_test_files(
     return files.view(0, len(train)), files.view(len(train), len(files))
 
 
-def decode(
-    path: Path, size: int | None = None, rule: ResizeRule = "stretch", store: ImageStore | None = None
-) -> Array:
+def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch", store: ImageStore | None = None) -> Array:
     """Decodes an image to RGB.
 
     Grey and palette images are converted, transparency is dropped and the EXIF orientation ignored, as in torchvision.

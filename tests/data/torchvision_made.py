@@ -3,6 +3,7 @@
 import json
 import struct
 from hashlib import md5
+from itertools import chain
 
 import numpy as np
 from torchvision import datasets
@@ -16,7 +17,7 @@ def food101(root):
         names = {label: [f"{label}/{part}{k}" for k in range(count)] for label in ("apple_pie", "waffles")}
         (root / "food-101" / "meta").mkdir(parents=True, exist_ok=True)
         (root / "food-101" / "meta" / f"{part}.json").write_text(json.dumps(names))
-        for name in sum(names.values(), []):
+        for name in chain.from_iterable(names.values()):
             image(root / "food-101" / "images" / f"{name}.jpg", (50 * len(name), 0, 0), (9, 6))
 
 

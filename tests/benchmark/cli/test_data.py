@@ -61,8 +61,10 @@ def test_show_prints_a_table_and_draws_a_figure(bench, tmp_path):
     answer = bench.ok("data", "show", "imagefolder:pets", *words, "--out", tmp_path / "view" / "p.png")
     lines = answer.out.splitlines()
     assert lines[0].startswith("imagefolder:pets, dirichlet(0.5): 4 clients, 1 held out")
-    assert [line.split()[:3] for line in lines[5:]] == [[str(i), "16", "4"] for i in range(4)]
-    assert sum("held out" in line for line in lines[5:]) == 1
+    assert [line.split()[:3] for line in lines[5:9]] == [[str(i), "16", "4"] for i in range(4)]
+    assert sum("held out" in line for line in lines[5:9]) == 1
+    assert lines[9] == "split: every fifth image per domain and class, in order of path, is a test image"
+    assert lines[10].startswith("images: from each image's size to 32x32 px, bicubic with antialiasing, both sides")
     drawn = np.asarray(Image.open(tmp_path / "view" / "p.png").convert("RGB"))
     assert drawn.shape[0] > 500
     blue = drawn[(drawn[..., 0] == 120) & (drawn[..., 1] == 120)]

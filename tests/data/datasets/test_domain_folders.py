@@ -107,7 +107,7 @@ def test_an_absent_class_is_named_with_its_domain(tmp_path):
 
 def test_another_number_of_classes_is_refused(tmp_path):
     made(tmp_path / "VLCS", ("Caltech101", "LabelMe", "SUN09", "VOC2007"), "abcdef", 3)
-    with pytest.raises(DataError, match="vlcs: .*Caltech101 has 6 folders of classes; need 5"):
+    with pytest.raises(DataError, match=r"vlcs: .*Caltech101 has 6 folders of classes; need 5"):
         loading.load("vlcs", tmp_path)
 
 

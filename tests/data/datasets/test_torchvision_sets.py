@@ -150,7 +150,7 @@ def test_an_image_that_is_missing_is_named(tmp_path):
 def test_damaged_metadata_is_refused(tmp_path):
     made.food101(tmp_path)
     (tmp_path / "food-101" / "meta" / "test.json").write_text("{")
-    with pytest.raises(DataError, match="torchvision cannot read .*food-101: "):
+    with pytest.raises(DataError, match=r"torchvision cannot read .*food-101: "):
         load(tmp_path, "Food101")
 
 

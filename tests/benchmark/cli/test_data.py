@@ -1,9 +1,11 @@
 import json
+import sys
 
 import numpy as np
 from PIL import Image
 
 from tests.benchmark.conftest import refused
+from tests.data import torchvision_made
 from tests.data.made import image, tiny
 
 
@@ -41,6 +43,22 @@ def test_absent_data_set_names_the_command_that_installs_it(bench):
     refused(bench("data", "show", "pacs", "--partition", "iid"), "`bench data prepare pacs`")
     refused(bench("data", "prepare", "pacs"), "PACS.zip has no download address")
     refused(bench("data", "verify", "pasc"), "did you mean 'pacs'")
+
+
+def test_data_sets_of_libraries_that_are_absent_name_the_remedy(bench, tmp_path, monkeypatch):
+    refused(bench("data", "show", "torchvision:Food101"), "`bench data prepare torchvision:Food101`")
+    refused(bench("run", "--dataset", "torchvision:food101"), "did you mean 'Food101'")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    refused(bench("run", "--dataset", "hf:some/thing"), 'pip install "fedprompt-bench[hf]"')
+
+
+def test_runs_and_figures_read_the_files_of_torchvision(bench, tmp_path):
+    torchvision_made.eurosat(tmp_path, 20)
+    words = ("--clients", 3, "--held-out", 1, "--data-root", tmp_path)
+    shown = bench.ok("data", "show", "torchvision:EuroSAT", *words, "--out", "p.png")
+    assert "drawn once with seed 0, is the test data" in shown.out
+    run = bench.ok("run", "--method", "head", "--dataset", "torchvision:EuroSAT", *words, "--rounds", 1, "--json")
+    assert json.loads(run.out)["data"]["split"] == shown.out.splitlines()[-2].removeprefix("split: ")
 
 
 def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench, tmp_path):

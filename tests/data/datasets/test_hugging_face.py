@@ -1,4 +1,5 @@
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +8,10 @@ from PIL import Image
 from fedprompt.data import loading
 from fedprompt.data.datasets import prepare
 from fedprompt.data.errors import DataError
+from fedprompt.data.federation import build
 from fedprompt.data.images.cache import find_unreadable, load_decoded
+from fedprompt.data.partitions.settings import PartitionSettings
+from tests.data.toy import stream
 
 hub = pytest.importorskip("datasets", reason='the datasets package is not installed: pip install "fedprompt-bench[hf]"')
 
@@ -259,3 +263,31 @@ def test_a_row_without_an_image_is_counted(tmp_path):
     train = hub.Dataset.from_dict(content, features=split([0]).features)
     with pytest.raises(DataError, match="1 rows of the column image contain no image"):
         load(tmp_path, saved(tmp_path, train=train))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "clients"),
+    [
+        ("dirichlet", {"alpha": 0.5, "clients": 4}, 4),
+        ("dirichlet-class", {"alpha": 0.5, "clients": 4}, 4),
+        ("pathological", {"clients": 4, "classes_per_client": 1}, 4),
+        ("iid", {"clients": 4}, 4),
+        ("quantity", {"alpha": 5.0, "clients": 4}, 4),
+        ("domain", {}, 2),
+        ("leave-one-domain-out", {"domain": "art"}, 2),
+        ("natural", {}, 3),
+    ],
+)
+def test_every_partition_divides_it(tmp_path, kind, options, clients):
+    columns = {"style": ["photo", "art"] * 30, "user": [7, 8, 9] * 20}
+    name = saved(tmp_path, train=split([0, 0, 1, 1] * 15, **columns), test=split([0, 0, 1, 1] * 15, **columns))
+    dataset = load(tmp_path, f"{name}:domain=style:client=user")
+    federation = build(dataset, PartitionSettings(kind, **options), stream(0))
+    assert len(federation.clients) == clients
+    assert federation.counts.sum() + federation.unused[0] == 60
+
+
+def test_a_missing_package_is_one_line_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r'needs the datasets package: pip install "fedprompt-bench\[hf\]"'):
+        loading.load("hf:some/thing")

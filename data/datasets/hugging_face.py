@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("image", "label", "domain", "client", "train", "test")
 LABELS = ("label", "labels", "target", "class")  # names of a label column, most usual first
+ERRORS = (OSError, ValueError, LookupError, TypeError)  # of the library's readers, beside its own
 TESTS = ("test", "validation", "valid", "val", "dev")  # names of a test split, preferred first
 SAVED = ("dataset_dict.json", "state.json")  # written by `save_to_disk`
 
@@ -61,7 +62,7 @@ class HuggingFace(Source):
         library = _library(self.name)
         try:
             library.load_dataset(self.repository, self.config)
-        except (OSError, ValueError, library.exceptions.DatasetsError) as error:
+        except (*ERRORS, library.exceptions.DatasetsError) as error:
             raise DataError(
                 f"{self.name}: it cannot be downloaded: {_line(error)}\n"
                 f"check the name; if it is gated or private, accept its terms on "
@@ -94,13 +95,14 @@ class HuggingFace(Source):
         if absent := sum(size is None for part in sizes.values() for size in part):
             raise DataError(f"{self.name}: {absent} rows of the column {columns.image} contain no image; remove them")
         pairs = ((row, size) for name, part in rows.items() for row, size in zip(part, sizes[name], strict=True))
-        parts = [rows[train], rows[test]] if test else drawn_split(rows[train])
+        train_rows, test_rows = (rows[train], rows[test]) if test else drawn_split(rows[train])
         unused = sorted(set(splits) - set(used))
         store = Store(used, columns.image)
         return dataset(
             self.name,
             store.files[0].parent if store.files else Path(self.repository),
-            *parts,
+            train_rows,
+            test_rows,
             _classes([split.features[columns.label] for split in used.values()], rows.values()),
             hash_of_lines("\t".join([*row, str(size)]) for row, size in pairs),
             notes=(f"splits that are not used: {', '.join(unused)}",) if unused else (),
@@ -121,7 +123,7 @@ class HuggingFace(Source):
                 found = library.load_from_disk(str(self.folder))
             else:
                 found = library.load_dataset(str(self.folder), self.config)
-        except (OSError, ValueError, library.exceptions.DatasetsError) as error:
+        except (*ERRORS, library.exceptions.DatasetsError) as error:
             place = "the cache of the datasets library" if self.folder is None else str(self.folder)
             remedy = "need a folder written by save_to_disk, or one of parquet files"
             if self.folder is None:

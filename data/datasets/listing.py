@@ -67,8 +67,8 @@ def dataset(
     identity = identity or hash_of_lines("\t".join(row) for row in (*train, ("",), *test))
     domains = tuple(sorted({row.domain for row in (*train, *test)} - {""}))
     clients = tuple(sorted({row.client for row in (*train, *test)} - {""}, key=_numerically))
-    paths = ([row.path for row in part] for part in (train, test))
-    train_x, test_x = train_test_files(root, *paths, name, identity, store)
+    train_paths, test_paths = ([row.path for row in part] for part in (train, test))
+    train_x, test_x = train_test_files(root, train_paths, test_paths, name, identity, store)
     all_have_clients = clients and all(row.client for row in test)
     return DataSet(
         name,

@@ -165,8 +165,9 @@ class Torchvision(Source):
         else:
             sizes = [f"{path.name}\t{path.stat().st_size}" for path in store.files]
             identity = hash_of_lines(["\t".join(row) for row in rows] + sizes)
-        split = parts if self.layout.test else drawn_split(rows)
-        return dataset(self.name, self.home, *split, names, identity, split_rule=self._split_rule(), store=store)
+        train_rows, test_rows = parts if self.layout.test else drawn_split(rows)
+        rule = self._split_rule()
+        return dataset(self.name, self.home, train_rows, test_rows, names, identity, split_rule=rule, store=store)
 
     def _paths(self, part: Any) -> list[str]:
         """Returns the paths of images relative to the data root, or the rows of images in one file."""

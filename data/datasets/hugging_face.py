@@ -230,6 +230,7 @@ class Store(ImageStore):
 def _library(name: str) -> ModuleType:
     try:
         import datasets
+        import datasets.load  # absent where the name only stands for a folder `datasets` in the working directory
     except ImportError as error:
         raise DataError(f'{name} needs the datasets package: pip install "fedprompt-bench[hf]"') from error
     datasets.logging.set_verbosity_error()  # it would report in every process which cached copy is used

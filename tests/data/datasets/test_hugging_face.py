@@ -1,5 +1,7 @@
 import io
+import os
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ from fedprompt.data import loading
 from fedprompt.data.datasets import prepare
 from fedprompt.data.errors import DataError
 from fedprompt.data.federation import build
-from fedprompt.data.images.cache import find_unreadable, load_decoded
+from fedprompt.data.images.cache import file_stamp, find_unreadable, load_decoded
 from fedprompt.data.partitions.settings import PartitionSettings
 from tests.data.toy import stream
 
-hub = pytest.importorskip("datasets", reason='the datasets package is not installed: pip install "fedprompt-bench[hf]"')
+ABSENT = 'the datasets package is not installed: pip install "fedprompt-bench[hf]"'
+pytest.importorskip("datasets.load", reason=ABSENT)  # `datasets` alone may be the folder of the data sets
+hub = sys.modules["datasets"]
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +72,14 @@ def test_images_are_decoded_only_on_demand(tmp_path, monkeypatch):
     assert len(load(tmp_path, name).train_x) == 2
 
 
-def test_the_decode_cache_serves_both_parts_and_notices_another_file(tmp_path):
+def test_the_decode_cache_serves_both_parts_and_notices_a_changed_table(tmp_path):
     name = saved(tmp_path, train=split([0, 1], 30), test=split([1, 0], 40))
     dataset = load(tmp_path, name)
     assert load_decoded(dataset.test_x, 3, folder=tmp_path / "c")[:, 1, 1].tolist() == [[40, 0, 9], [41, 0, 9]]
     assert load_decoded(dataset.train_x, 3, folder=tmp_path / "c")[:, 1, 1].tolist() == [[30, 0, 9], [31, 0, 9]]
+    before = file_stamp(dataset.train_x)
+    os.utime(next((tmp_path / "pets" / "train").glob("*.arrow")), (1, 1))
+    assert file_stamp(dataset.train_x) == file_stamp(dataset.test_x) != before
 
 
 def test_an_unreadable_image_is_named_and_left_out_on_request(tmp_path):
@@ -229,14 +236,14 @@ def test_a_failed_download_is_two_lines_with_the_remedy(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (":label=lable", "unknown column of hf:pets:label=lable: 'lable'; did you mean 'label'"),
+        (":label=labell", "unknown column of hf:pets:label=labell: 'labell'; did you mean 'label'"),
         (":domain=style", "unknown column of hf:pets:domain=style: 'style'"),
         (":test=tset", "unknown split of hf:pets:test=tset: 'tset'; did you mean 'test'"),
         (":test=train", "the split train cannot be both training and test data"),
         (":image=user", "the column user contains int64, not images"),
         (":label=score", "the column score contains float64; need class labels, whole numbers or text"),
         (":label=image", "the column image contains"),
-        (":lable=x", "unknown option of hf data sets 'lable'; did you mean 'label'"),
+        (":labels=x", "unknown option of hf data sets 'labels'; did you mean 'label'"),
         (":a:b", "need hf:REPO, hf:REPO:CONFIG or hf:FOLDER"),
         (":client=note", "1 rows of the split train have no note"),
     ],
@@ -287,7 +294,9 @@ def test_every_partition_divides_it(tmp_path, kind, options, clients):
     assert federation.counts.sum() + federation.unused[0] == 60
 
 
-def test_a_missing_package_is_one_line_with_the_remedy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
+@pytest.mark.parametrize("found", [None, ModuleType("datasets")], ids=["nothing", "a folder of that name"])
+def test_a_missing_package_is_one_line_with_the_remedy(monkeypatch, found):
+    monkeypatch.setitem(sys.modules, "datasets", found)
+    monkeypatch.setitem(sys.modules, "datasets.load", None)
     with pytest.raises(DataError, match=r'needs the datasets package: pip install "fedprompt-bench\[hf\]"'):
         loading.load("hf:some/thing")

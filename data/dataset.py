@@ -35,6 +35,7 @@ class DataSet:
     test_clients: Array | None = None  # None as well if the data set does not assign its test images to clients
     client_names: tuple[str, ...] = ()  # natural clients
     identity: str = ""  # changes with the content; by default a hash of it
+    split_rule: str = ""  # which images are training and which are test images
     notes: tuple[str, ...] = ()  # for users, such as the number of excluded samples
 
     def __post_init__(self) -> None:

@@ -59,7 +59,7 @@ def _without(dataset: DataSet, unreadable: frozenset[str]) -> DataSet:
         for field in (f"{part}_y", f"{part}_domains", f"{part}_clients"):
             if (values := getattr(dataset, field)) is not None:
                 changes[field] = values[np.array(is_readable)]
-    train_x, test_x = train_test_files(files.root, paths["train"], paths["test"], dataset.name, identity)
+    train_x, test_x = train_test_files(files.root, paths["train"], paths["test"], dataset.name, identity, files.store)
     note = f"{len(unreadable)} unreadable images excluded"
     logger.warning("%s: %s", dataset.name, note)
     return replace(dataset, train_x=train_x, test_x=test_x, identity=identity, notes=(*dataset.notes, note), **changes)

@@ -4,7 +4,7 @@ import importlib
 import os
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,6 +43,17 @@ class Source(ABC):
         """The argument as a path, relative to the requested root or the working directory."""
         return (self.root or Path()) / Path(self.argument).expanduser()
 
+    def words(self, known: Collection[str]) -> tuple[list[str], dict[str, str]]:
+        """Returns the words of the argument `WORD[:WORD...][:OPTION=VALUE...]`. Raises DataError for other options."""
+        parts = self.argument.split(":")
+        options = dict(part.split("=", 1) for part in parts if "=" in part)
+        for name, value in options.items():
+            if name not in known:
+                raise unknown(f"option of {self.name.partition(':')[0]} data sets", name, known)
+            if not value:
+                raise DataError(f"{self.name}: {name}= has no value; write {name}=VALUE")
+        return [part for part in parts if "=" not in part], options
+
     def absent(self) -> list[Archive]:
         """Returns the archives whose content is missing."""
         return [archive for archive in self.archives if not (self.home / archive.target).exists()]
@@ -57,6 +68,10 @@ class Source(ABC):
                 f"{self.name}: not found: {targets} (use --data-root for another folder)\n"
                 f"run `bench data prepare {self.name}`; without network access, first put {files} into {self.home}"
             )
+
+    def download(self) -> None:
+        """Downloads a data set without archives, for `bench data prepare`. Override this if a library can do it."""
+        raise DataError(f"{self.name} needs no preparation; `bench data verify {self.name}` checks it")
 
     def identity(self) -> str:
         """Returns a short string that changes with the content. Override this if it is known without loading."""

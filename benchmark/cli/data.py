@@ -102,10 +102,11 @@ def show(
     ] = None,
     save: Annotated[Path | None, typer.Option(help="also save the federation as JSON, for --partition-file")] = None,
 ) -> None:
-    """Show how a partition distributes a data set over clients: a table, and a figure with sample images.
+    """Show how a partition distributes a data set over clients: a table, the rules of the images, and a figure.
 
     Takes the options of a sweep, with one --alpha and one seed. Options that do not affect the federation are ignored.
     """
+    from fedprompt.benchmark.backbone.preprocessing import described, planned_rules
     from fedprompt.benchmark.planning.federation_plots import draw
     from fedprompt.benchmark.runs import execute as runner
     from fedprompt.data.errors import DataError, reason
@@ -129,6 +130,7 @@ def show(
             f"{error}\n`bench data verify {name}` lists all unreadable images, --skip-corrupt leaves them out"
         ) from error
     _table(federation)
+    print(described(planned_rules(dataset, config.backbone, config.image_size, config.normalize)))
     for note in dataset.notes:
         print(f"note: {note}")
     print(f"figure: {path}", file=sys.stderr)

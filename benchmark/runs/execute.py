@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from fedprompt.benchmark.backbone import loading
+from fedprompt.benchmark.backbone.preprocessing import image_rules
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig
@@ -65,7 +66,8 @@ def execute(
     record = done(config, run, seconds, memory.peak(run.context.vit.device))
     worker = f"{socket.gethostname()}:{os.getpid()}"
     when = {"began": began, "ended": time.time(), "worker": worker, "resumed": checkpointer.resumed}
-    return replace(record, result=record.result | {"when": when})
+    rules = image_rules(dataset(config), run.context.vit, config.normalize)
+    return replace(record, result=record.result | {"data": rules, "when": when})
 
 
 def simulator(config: RunConfig, threads: int = 1, halvings: int = 0) -> Simulator:

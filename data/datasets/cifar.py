@@ -42,7 +42,14 @@ class Cifar(Source):
             ) from error
         train_y, test_y = (np.array(part.targets, dtype=np.int64) for part in (train, test))
         return DataSet(
-            self.name, train.data, train_y, test.data, test_y, tuple(train.classes), identity=self.identity()
+            self.name,
+            train.data,
+            train_y,
+            test.data,
+            test_y,
+            tuple(train.classes),
+            identity=self.identity(),
+            split_rule="the published training and test images",
         )
 
 

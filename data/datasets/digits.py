@@ -39,6 +39,7 @@ class Digits(Source):
             labels[is_test],
             classes=tuple("0123456789"),
             identity=self.identity(),
+            split_rule="every fifth scan in class order is a test scan",
         )
 
 

@@ -86,7 +86,9 @@ class DomainNet(Source):
             part = [row for row, _ in listed if row.label in set(selected)]
             check_present(self.name, root, part, path)
             parts[path.stem.rpartition("_")[2]] += part
-        return dataset(self.name, root, parts["train"], parts["test"], selected, identity=self._identity(files))
+        rule = f"the lists in {FOLDER if self.archives else 'the given folder'}: DOMAIN_train.txt and DOMAIN_test.txt"
+        identity = self._identity(files)
+        return dataset(self.name, root, parts["train"], parts["test"], selected, identity, split_rule=rule)
 
     def _identity(self, files: list[Path]) -> str:
         return hash_of_lines([*self.chosen, *(f"{path.name}\n{read_text(path)}" for path in files)])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.datasets.listing import (
+    EVERY_FIFTH,
     Row,
     dataset,
     files_in,
@@ -47,11 +48,12 @@ class ImageFolder(Source):
             )
         if (folder / CLIENTS).is_file():
             rows = self._with_clients(rows, folder / CLIENTS, is_split)
-        train, test = split(rows)
+        train, test, rule = *split(rows), EVERY_FIFTH
         if is_split:
             train, test = ([row for row in rows if row.path.startswith(f"{part}/")] for part in PARTS)
+            rule = "the folders train and test"
         classes = sorted({row.label for row in rows})
-        return dataset(self.name, folder, train, test, classes, identity=hash_of_files(folder, rows))
+        return dataset(self.name, folder, train, test, classes, hash_of_files(folder, rows), split_rule=rule)
 
     def _images(self, top: str) -> Iterator[Row]:
         """Yields the images in the folder `top`, either all of CLASS folders or all of DOMAIN/CLASS folders."""

@@ -60,7 +60,8 @@ class INaturalist(Source):
         tests = [Row(f"{group_of.get(kind, '?')}/{kind}/{image}.jpg", kind) for image, kind, _ in test]
         check_present(self.name, root, rows, train_csv.name)
         check_present(self.name, root, tests, test_csv.name)
-        return dataset(self.name, root, rows, tests, classes, identity=self.identity())
+        rule = "the published CSV files; test images have no client"
+        return dataset(self.name, root, rows, tests, classes, identity=self.identity(), split_rule=rule)
 
     def _files(self) -> tuple[Path, Path]:
         """Returns the CSV files of the training and test images, wherever they are in the unpacked archive."""

@@ -12,10 +12,13 @@ import numpy as np
 
 from fedprompt.data.dataset import Array, DataSet, hash_of_lines
 from fedprompt.data.errors import DataError, reason, shortened
-from fedprompt.data.images.decoding import train_test_files
+from fedprompt.data.images.decoding import ImageStore, train_test_files
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 EVERY, FIRST = 5, 2  # the 3rd, 8th, 13th ... image of a group is a test image
+EVERY_FIFTH = "every fifth image per domain and class, in order of path, is a test image"
+SPLIT_SEED = 0
+DRAWN_FIFTH = f"a fifth of the images per domain and class, drawn once with seed {SPLIT_SEED}, is the test data"
 
 
 class Row(NamedTuple):
@@ -35,6 +38,8 @@ def dataset(
     classes: Sequence[str],
     identity: str = "",
     notes: tuple[str, ...] = (),
+    split_rule: str = "",
+    store: ImageStore | None = None,
 ) -> DataSet:
     """Returns the DataSet of the given images; domains and clients are numbered in order of name.
 
@@ -46,6 +51,8 @@ def dataset(
         classes: The class names in order of label.
         identity: By default a hash of all rows.
         notes: Notes for users.
+        split_rule: Which images are training and which are test images.
+        store: Contains the images, if they are not files of their own.
 
     Raises:
         DataError: There are no training or test images, or an image is listed twice.
@@ -60,7 +67,8 @@ def dataset(
     identity = identity or hash_of_lines("\t".join(row) for row in (*train, ("",), *test))
     domains = tuple(sorted({row.domain for row in (*train, *test)} - {""}))
     clients = tuple(sorted({row.client for row in (*train, *test)} - {""}, key=_numerically))
-    train_x, test_x = train_test_files(root, [row.path for row in train], [row.path for row in test], name, identity)
+    train_paths, test_paths = ([row.path for row in part] for part in (train, test))
+    train_x, test_x = train_test_files(root, train_paths, test_paths, name, identity, store)
     all_have_clients = clients and all(row.client for row in test)
     return DataSet(
         name,
@@ -76,6 +84,7 @@ def dataset(
         test_clients=_positions(clients, (row.client for row in test)) if all_have_clients else None,
         client_names=clients,
         identity=identity,
+        split_rule=split_rule,
         notes=notes,
     )
 
@@ -123,6 +132,24 @@ def split(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
         parts[sizes[row.domain, row.label] % EVERY == FIRST].append(row)
         sizes[row.domain, row.label] += 1
     return parts
+
+
+def drawn_split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Returns training and test rows in their order, 80 and 20 % of each domain and class.
+
+    A fifth of each group, rounded, is drawn with `SPLIT_SEED`; groups of one or two have no test image.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(rows):
+        groups.setdefault((row.domain, row.label), []).append(row)
+    rng = np.random.default_rng(SPLIT_SEED)
+    chosen = (
+        group[i]
+        for _, group in sorted(groups.items())
+        for i in rng.permutation(len(group))[: round(len(group) / EVERY)]
+    )
+    tests = {row.path for row in chosen}
+    return [row for row in rows if row.path not in tests], [row for row in rows if row.path in tests]
 
 
 def check_present(name: str, root: Path, rows: Iterable[Row], source: object) -> None:

@@ -42,7 +42,16 @@ class Npz(Source):
         train_y, test_y = (self._labels(part, arrays[part]) for part in ("train_y", "test_y"))
         highest = max(int(labels.max(initial=0)) for labels in (train_y, test_y))
         classes = tuple(str(label) for label in range(highest + 1))
-        return DataSet(self.name, arrays["train_x"], train_y, arrays["test_x"], test_y, classes, identity=identity)
+        return DataSet(
+            self.name,
+            arrays["train_x"],
+            train_y,
+            arrays["test_x"],
+            test_y,
+            classes,
+            identity=identity,
+            split_rule="the file's arrays train_x and test_x",
+        )
 
     def _read(self) -> dict[str, Array]:
         with self.argument_path.open("rb") as file:  # np.load does not close damaged files

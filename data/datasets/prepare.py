@@ -52,7 +52,8 @@ def prepare(name: str, root: Path | None = None, given: Sequence[Path] = ()) -> 
     """
     source = registry.source(name, root)
     if not source.archives:
-        raise DataError(f"{name} needs no preparation; `bench data verify {name}` checks it")
+        source.download()
+        return _verified(source, root)
     if given and not source.absent():
         target = source.home / source.archives[0].target
         raise DataError(f"{name}: {target} already exists; delete it to unpack {given[0]} instead")
@@ -64,7 +65,12 @@ def prepare(name: str, root: Path | None = None, given: Sequence[Path] = ()) -> 
             _install(_downloaded(archive, source), archive, source.home)
     if absent := source.absent():
         raise DataError(f"{name}: still missing: {', '.join(archive.file for archive in absent)}; add them with --from")
-    result = verify(name, root)
+    return _verified(source, root)
+
+
+def _verified(source: Source, root: Path | None) -> Verification:
+    """Verifies a data set and stores its checksum."""
+    result = verify(source.name, root)
     json_files.write(_record(source), {"checksum": result.checksum})
     return result
 
@@ -157,10 +163,19 @@ def _checksum(dataset: DataSet) -> str:
     digest = hashlib.sha256()
     with progress_bar(f"reading {dataset.name}", len(files)) as show:
         for i in range(len(files)):
-            if (path := files.path(i)).is_file():
-                digest.update(path.read_bytes())
+            digest.update(_content(files, i))
             show(i + 1)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _content(files: ImageFiles, index: int) -> bytes:
+    """Returns the bytes of an image file, or the pixels of a stored image; nothing if there is none."""
+    if files.store is None:
+        return path.read_bytes() if (path := files.path(index)).is_file() else b""
+    try:
+        return files[index].tobytes()
+    except DataError:
+        return b""
 
 
 def _record(source: Source) -> Path:

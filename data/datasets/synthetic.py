@@ -53,6 +53,7 @@ class Synthetic(Source):
             train_clients=np.repeat(np.arange(len(sizes)), sizes),
             client_names=tuple(map(str, range(len(sizes)))),
             identity=self.identity(),
+            split_rule=f"{TESTS_PER_CLASS} generated test images per class",
             notes=(f"generated images with the client sizes of {self.argument}; accuracies have no meaning",),
         )
 

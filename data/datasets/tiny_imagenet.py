@@ -66,7 +66,15 @@ def _load(name: str, folder: Path, stamp: tuple[int, ...]) -> DataSet:
     check_present(name, folder, test, ANNOTATIONS)
     excluded = len(annotated) - len(test)
     note = f"{excluded} of {len(annotated):,} validation images excluded: their classes have no training images"
-    return dataset(name, folder, train, test, classes, notes=(note,) if excluded else ())
+    return dataset(
+        name,
+        folder,
+        train,
+        test,
+        classes,
+        notes=(note,) if excluded else (),
+        split_rule="the published training images; the published validation images are the test data",
+    )
 
 
 def _annotations(name: str, folder: Path) -> list[Row]:

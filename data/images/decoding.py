@@ -1,17 +1,37 @@
 """Image files, and how they are decoded into arrays."""
 
+from __future__ import annotations
+
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fedprompt.data.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Array = npt.NDArray[Any]
 ResizeRule = Literal["stretch", "crop"]
+
+
+class ImageStore(ABC):
+    """Images that are not files of their own, such as the rows of a table. Their paths are `ROOT/PART/ROW`.
+
+    Attributes:
+        files: The files that contain the images; their sizes and times tell whether an image has changed.
+    """
+
+    files: Sequence[Path] = ()
+
+    @abstractmethod
+    def open(self, part: str, row: int) -> Image.Image:
+        """Returns one image; several threads may call this. Raises OSError or ValueError if it is unreadable."""
 
 
 class ImageFiles:
@@ -21,12 +41,13 @@ class ImageFiles:
         root: The folder that contains the images.
         name: Name of the data set.
         key: Identity of the data set.
+        store: Contains the images, if they are not files of their own.
         whole: The files of the whole data set, which the decode cache stores together.
         rows: Positions of these files in `whole`.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], name: str, key: str) -> None:
-        self.root, self.name, self.key = root, name, key
+    def __init__(self, root: Path, paths: Sequence[str], name: str, key: str, store: ImageStore | None = None) -> None:
+        self.root, self.name, self.key, self.store = root, name, key, store
         self.whole: ImageFiles = self
         self.rows = range(len(paths))
         self._paths = paths
@@ -35,11 +56,11 @@ class ImageFiles:
         return len(self.rows)
 
     def __getitem__(self, index: int | np.integer[Any]) -> Array:
-        return decode(self.path(index))
+        return decode(self.path(index), store=self.store)
 
-    def view(self, start: int, stop: int) -> "ImageFiles":
+    def view(self, start: int, stop: int) -> ImageFiles:
         """Returns the images `start` to `stop` - 1, without copying."""
-        part = ImageFiles(self.root, self._paths, self.name, self.key)
+        part = ImageFiles(self.root, self._paths, self.name, self.key, self.store)
         part.whole, part.rows = self.whole, self.rows[start:stop]
         return part
 
@@ -54,14 +75,14 @@ class ImageFiles:
 
 
 def train_test_files(
-    root: Path, train: Sequence[str], test: Sequence[str], name: str, key: str
+    root: Path, train: Sequence[str], test: Sequence[str], name: str, key: str, store: ImageStore | None = None
 ) -> tuple[ImageFiles, ImageFiles]:
     """Returns training and test images as two views of one `ImageFiles`; the paths are relative to `root`."""
-    files = ImageFiles(root, [*train, *test], name, key)
+    files = ImageFiles(root, [*train, *test], name, key, store)
     return files.view(0, len(train)), files.view(len(train), len(files))
 
 
-def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch") -> Array:
+def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch", store: ImageStore | None = None) -> Array:
     """Decodes an image to RGB.
 
     Grey and palette images are converted, transparency is dropped and the EXIF orientation ignored, as in torchvision.
@@ -70,6 +91,7 @@ def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch") ->
         path: The file.
         size: Height and width of the result; None keeps the native size. Resizing is bicubic with antialiasing.
         rule: "stretch" scales both sides to `size`. "crop" scales the shorter side to `size` and keeps the centre.
+        store: Contains the image, if it is not a file of its own.
 
     Returns:
         uint8 [H, W, 3].
@@ -81,7 +103,7 @@ def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch") ->
 
     unreadable = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
     try:
-        with Image.open(path) as file:
+        with store.open(path.parent.name, int(path.name)) if store else Image.open(path) as file:
             if file.mode in ("I", "F") or file.mode.startswith("I;"):
                 raise DataError(f"{path} is not an 8-bit image (mode {file.mode})")
             has_transparent_colour = file.mode == "P" and "transparency" in file.info

@@ -22,7 +22,7 @@ LATER_FIELDS = {"pep-fedpt": ("depth_share", "class_lr")}
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
     "seed": (int, "a whole number"),
-    **dict.fromkeys(("environment", "when", "executor", "federation"), (dict, "a mapping")),  # may be missing
+    **dict.fromkeys(("environment", "data", "when", "executor", "federation"), (dict, "a mapping")),  # may be missing
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),

@@ -15,7 +15,9 @@ RENAMED = {
     "seconds": ("total",),
 }
 """Numbers with a column of another name or unit."""
-NOT_NUMBERS = {*NAMES, "format", "config", "environment", "own_settings", "trainable", "travelling", "by_class", "when"}
+NOT_NUMBERS = {
+    *(*NAMES, "format", "config", "environment", "data", "own_settings", "trainable", "travelling", "by_class", "when"),
+}
 
 
 def row(record: Mapping[str, Any]) -> dict[str, Any]:

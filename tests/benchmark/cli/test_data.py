@@ -1,9 +1,11 @@
 import json
+import sys
 
 import numpy as np
 from PIL import Image
 
 from tests.benchmark.conftest import refused
+from tests.data import torchvision_made
 from tests.data.made import image, tiny
 
 
@@ -43,6 +45,22 @@ def test_absent_data_set_names_the_command_that_installs_it(bench):
     refused(bench("data", "verify", "pasc"), "did you mean 'pacs'")
 
 
+def test_data_sets_of_libraries_that_are_absent_name_the_remedy(bench, tmp_path, monkeypatch):
+    refused(bench("data", "show", "torchvision:Food101"), "`bench data prepare torchvision:Food101`")
+    refused(bench("run", "--dataset", "torchvision:food101"), "did you mean 'Food101'")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    refused(bench("run", "--dataset", "hf:some/thing"), 'pip install "fedprompt-bench[hf]"')
+
+
+def test_runs_and_figures_read_the_files_of_torchvision(bench, tmp_path):
+    torchvision_made.eurosat(tmp_path, 20)
+    words = ("--clients", 3, "--held-out", 1, "--data-root", tmp_path)
+    shown = bench.ok("data", "show", "torchvision:EuroSAT", *words, "--out", "p.png")
+    assert "drawn once with seed 0, is the test data" in shown.out
+    run = bench.ok("run", "--method", "head", "--dataset", "torchvision:EuroSAT", *words, "--rounds", 1, "--json")
+    assert json.loads(run.out)["data"]["split"] == shown.out.splitlines()[-2].removeprefix("split: ")
+
+
 def test_verify_names_and_counts_unreadable_images_and_exits_with_2(bench, tmp_path):
     pets(tmp_path)
     bad = tmp_path / "pets" / "photo" / "cat" / "03.png"
@@ -61,8 +79,10 @@ def test_show_prints_a_table_and_draws_a_figure(bench, tmp_path):
     answer = bench.ok("data", "show", "imagefolder:pets", *words, "--out", tmp_path / "view" / "p.png")
     lines = answer.out.splitlines()
     assert lines[0].startswith("imagefolder:pets, dirichlet(0.5): 4 clients, 1 held out")
-    assert [line.split()[:3] for line in lines[5:]] == [[str(i), "16", "4"] for i in range(4)]
-    assert sum("held out" in line for line in lines[5:]) == 1
+    assert [line.split()[:3] for line in lines[5:9]] == [[str(i), "16", "4"] for i in range(4)]
+    assert sum("held out" in line for line in lines[5:9]) == 1
+    assert lines[9] == "split: every fifth image per domain and class, in order of path, is a test image"
+    assert lines[10].startswith("images: from each image's size to 32x32 px, bicubic with antialiasing, both sides")
     drawn = np.asarray(Image.open(tmp_path / "view" / "p.png").convert("RGB"))
     assert drawn.shape[0] > 500
     blue = drawn[(drawn[..., 0] == 120) & (drawn[..., 1] == 120)]

@@ -12,6 +12,8 @@ PAPER = {
     "paper-tiny-imagenet": ("tiny-imagenet", "dirichlet"),
     "paper-domainnet": ("domainnet-10", "domain"),
     "paper-inaturalist": ("inaturalist-user-120k", "natural"),
+    "paper-office-home": ("office-home", "domain"),
+    "paper-vlcs": ("vlcs", "domain"),
 }
 
 PUBLISHED = {
@@ -21,8 +23,10 @@ PUBLISHED = {
     "published-fedlora": {"fedlora"},
     "published-fedpr": {"fedpr:frobenius"},
     "published-pfedpg": {"pfedpg"},
+    "published-pfedpg-office-caltech10": {"pfedpg"},
     "published-pfpt": {"pfpt"},
     "published-sgpt": {"sgpt"},
+    "published-sgpt-office-caltech10": {"sgpt"},
 }
 
 
@@ -50,6 +54,17 @@ def test_published_preset_trains_with_the_optimizer_of_the_official_code(name, o
 
 def test_presets_after_vpt_and_sgpt_load_the_weights_that_their_code_loads():
     assert options({}, "published-sgpt").backbone == "vit_base_patch16_224.orig_in21k"
+
+
+def test_presets_of_office_caltech10_train_a_client_per_domain_as_the_cards_say():
+    chosen = {name: options({}, f"published-{name}-office-caltech10") for name in ("pfedpg", "sgpt")}
+    for preset in chosen.values():
+        assert (preset.datasets, preset.partition, preset.clients_per_domain) == (("office-caltech10",), "domain", 1)
+        assert (preset.participation, preset.held_out, preset.epochs) == (1, 0, 5)
+    assert (chosen["pfedpg"].lr, chosen["pfedpg"].batch_size, chosen["pfedpg"].rounds) == (0.25, 64, 100)
+    assert (chosen["sgpt"].lr, chosen["sgpt"].batch_size, chosen["sgpt"].rounds) == (0.01, 50, 40)
+    (fields,) = {run.method: run.settings["sgpt"] for run in chosen["sgpt"].grid(lambda *_: "absent")}.values()
+    assert (fields["groups"], fields["momentum"], fields["key_momentum"]) == (4, 0.5, 0)
 
 
 def test_the_ablation_changes_one_field_at_a_time_and_is_read_on_validation_samples():

@@ -48,6 +48,9 @@ def test_a_record_carries_what_readers_expect():
     assert result["images_per_second"] > 0
     assert {"python", "torch", "timm", "numpy", "device", "threads"} <= result["environment"].keys()
     assert result["deviations"]
+    assert result["data"]["split"] == "every fifth scan in class order is a test scan"
+    assert result["data"]["resize"].startswith("from 8x8 px to 32x32 px")
+    assert len(result["data"]["mean"]) == len(result["data"]["std"]) == 3
     assert [row["round"] for row in record.rounds] == [0, 1, 2]
     assert [row["client"] for row in record.clients] == list(range(20))
 

@@ -2,7 +2,7 @@
 
     python tools/render_published.py [NAME...]
 
-Without names, all folders with a template. In a template `n` is the folder's `Numbers`: accuracies are in percent,
+Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a template `n` is the folder's `Numbers`: accuracies are in percent,
 differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
 """
 
@@ -26,6 +26,7 @@ from fedprompt.results.tables.leaderboard import with_prior
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
 TEMPLATE = "README.md.j2"
+PROJECT, MAIN = "README", "embedded-default"  # the project's README, and the folder whose numbers it has
 WIDTH = 125
 
 
@@ -175,10 +176,19 @@ def _scale(metric: str) -> int:
     return 100 if pairs.is_accuracy(metric) or metric == "never_trained" else 1
 
 
-def render(folder: Path) -> str:
-    """The README of a published folder. Raises RecordError for a template or tables that do not fit each other."""
+def render(folder: Path, template: Path | None = None) -> str:
+    """A README with the numbers of a published folder.
+
+    Args:
+        folder: The published folder.
+        template: The README's template; None: that of the folder.
+
+    Raises:
+        RecordError: The template and the tables do not fit each other.
+    """
+    template = template or folder / TEMPLATE
     environment = Environment(
-        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {
         "one": lambda value: f"{value:.1f}",
@@ -187,9 +197,9 @@ def render(folder: Path) -> str:
         "interval": lambda difference: f"{difference.low:.1f} to {difference.high:.1f}",
     }
     try:
-        return wrapped(environment.get_template(TEMPLATE).render(n=Numbers(folder)))
+        return wrapped(environment.get_template(template.name).render(n=Numbers(folder)))
     except TemplateError as error:
-        raise RecordError(f"{folder / TEMPLATE}: {error}") from error
+        raise RecordError(f"{template}: {error}") from error
 
 
 def wrapped(text: str) -> str:
@@ -224,12 +234,15 @@ def _filled(line: str) -> str:
 
 def main(names: Sequence[str]) -> int:
     """Renders the folders of these names, or all; returns 2 with a message if one cannot be rendered."""
-    templates = {path.parent.name: path.parent for path in sorted(PUBLISHED.glob(f"*/{TEMPLATE}"))}
+    templates = {path.parent.name: path for path in sorted(PUBLISHED.glob(f"*/{TEMPLATE}"))}
+    if (project := PUBLISHED.parent.parent / TEMPLATE).is_file():
+        templates[PROJECT] = project
     try:
         check_known("folder with a template", names, templates)
         for name in names or templates:
-            atomic_write(templates[name] / "README.md", render(templates[name]))
-            print(templates[name] / "README.md")
+            readme = templates[name].with_name("README.md")
+            atomic_write(readme, render(PUBLISHED / (MAIN if name == PROJECT else name), templates[name]))
+            print(readme)
     except RecordError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,16 +1,18 @@
 """Forward pass of timm's EVA block with rotary positions, which accepts any number of tokens before the patches."""
 
+from typing import Any
+
 import torch
 from timm.layers import AttentionRope, GluMlp, Mlp, SwiGLU
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import EvaAttention, EvaBlock
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fedprompt.benchmark.backbone.block import Edit, attend, edited_at
 
 
-def is_eva(block: nn.Module) -> bool:
+def is_eva(block: Any) -> bool:
     """Returns whether a block is timm's pre-norm EVA block, as `run_eva_block` requires."""
     return (
         type(block) is EvaBlock
@@ -20,7 +22,7 @@ def is_eva(block: nn.Module) -> bool:
 
 
 def run_eva_block(
-    block: EvaBlock, x: Tensor, rotation: Tensor | None = None, read: int | None = None, edit: Edit | None = None
+    block: Any, x: Tensor, rotation: Tensor | None = None, read: int | None = None, edit: Edit | None = None
 ) -> Tensor:
     """Applies an EVA block; the arguments and the result are those of `run_block`.
 
@@ -54,13 +56,13 @@ def run_eva_block(
     return x + _scaled(at("mlp", tokens, out), block.gamma_2)
 
 
-def mlp_widths(mlp: nn.Module) -> tuple[int, int]:
+def mlp_widths(mlp: Any) -> tuple[int, int]:
     """Returns the widths of fc1's output and of fc2's input. A gated MLP's fc1 gives the gate, then the values."""
     fc1 = 2 * mlp.fc1_g.out_features if type(mlp) is SwiGLU else mlp.fc1.out_features
     return fc1, mlp.fc2.in_features
 
 
-def _qkv(attention: nn.Module, tokens: Tensor, head: Tensor) -> tuple[Tensor, ...]:
+def _qkv(attention: Any, tokens: Tensor, head: Tensor) -> tuple[Tensor, ...]:
     """Queries of `head`, keys and values of `tokens`, [B, T, heads x width] each."""
     inputs = (head, tokens, tokens)
     if attention.qkv is None:
@@ -91,12 +93,9 @@ def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
     return x if gamma is None else gamma * x
 
 
-def _mlp(mlp: nn.Module, tokens: Tensor, at: Edit) -> Tensor:
-    if type(mlp) is SwiGLU:
-        fc1 = torch.cat([mlp.fc1_g(tokens), mlp.fc1_x(tokens)], dim=-1)
-    else:
-        fc1 = mlp.fc1(tokens)
-    hidden = at("fc1", tokens, fc1)
+def _mlp(mlp: Any, tokens: Tensor, at: Edit) -> Tensor:
+    layers = [mlp.fc1_g, mlp.fc1_x] if type(mlp) is SwiGLU else [mlp.fc1]
+    hidden = at("fc1", tokens, torch.cat([layer(tokens) for layer in layers], dim=-1))
     if type(mlp) is Mlp:
         hidden = mlp.act(hidden)
     else:

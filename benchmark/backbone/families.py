@@ -20,6 +20,8 @@ from fedprompt.benchmark.backbone.block import is_plain
 from fedprompt.benchmark.backbone.eva_block import is_eva, mlp_widths
 from fedprompt.benchmark.errors import ConfigError
 
+Model = Any
+"""A model of timm. Torch types the attributes of modules too broadly for their use here."""
 MODULES = ("vision_transformer", "deit", "eva")
 """The modules of timm that define the supported models."""
 FILTERS: dict[type, Callable[..., dict[str, Tensor]]] = {
@@ -28,7 +30,18 @@ FILTERS: dict[type, Callable[..., dict[str, Tensor]]] = {
 }
 """timm's functions that map the tensors of published files to its own names and sizes, by class of model."""
 
-INITIALIZERS = ("uniform_", "kaiming_uniform_", "normal_", "erfinv_", "clamp_", "fill_", "zero_", "mul_", "add_", "div_")
+INITIALIZERS = (
+    "uniform_",
+    "kaiming_uniform_",
+    "normal_",
+    "erfinv_",
+    "clamp_",
+    "fill_",
+    "zero_",
+    "mul_",
+    "add_",
+    "div_",
+)
 
 
 class _WithoutInitialization(TorchFunctionMode):
@@ -41,13 +54,13 @@ class _WithoutInitialization(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def architecture(name: str) -> nn.Module:
+def architecture(name: str) -> Model:
     """Returns a timm model without a head and without memory for its weights (on torch's `meta` device)."""
     with torch.device("meta"), _WithoutInitialization():
         return timm.create_model(name, num_classes=0)
 
 
-def require_supported(name: str, model: nn.Module) -> None:
+def require_supported(name: str, model: Model) -> None:
     """Raises `ConfigError` unless methods can insert prompts after the model's cls token and read this token."""
     reason = _refusal(model)
     if reason:
@@ -57,7 +70,7 @@ def require_supported(name: str, model: nn.Module) -> None:
         )
 
 
-def _refusal(model: nn.Module) -> str | None:
+def _refusal(model: Model) -> str | None:
     if type(model) not in FILTERS:
         return f"it is a {type(model).__name__}"
     if model.cls_token is None:
@@ -70,13 +83,13 @@ def _refusal(model: nn.Module) -> str | None:
     return None
 
 
-def require_plain_vit(name: str, model: nn.Module, purpose: str) -> None:
+def require_plain_vit(name: str, model: Model, purpose: str) -> None:
     """Raises `ConfigError` unless timm's own blocks accept prompts: those with rotary positions do not."""
     if type(model) is not VisionTransformer:
         raise ConfigError(f"--backbone {name}: {purpose} needs a plain ViT, as vit_base_patch16_224.")
 
 
-def family(model: nn.Module) -> str:
+def family(model: Model) -> str:
     """Returns what the model is, as in "EVA, rotary positions, 4 registers"."""
     parts = ["EVA" if type(model) is Eva else "ViT"]
     if getattr(model, "rope", None) is not None:
@@ -87,15 +100,15 @@ def family(model: nn.Module) -> str:
     return ", ".join(parts)
 
 
-def averages_patches(model: nn.Module) -> bool:
+def averages_patches(model: Model) -> bool:
     """Returns whether the weights were trained to read the mean of the patches, as EVA-02's were.
 
     DINOv3 is not among them: its own code reads the cls token after a norm of all tokens, and timm averages by default.
     """
-    return bool(model.global_pool == "avg") and isinstance(model.norm, nn.Identity)
+    return model.global_pool == "avg" and isinstance(model.norm, nn.Identity)
 
 
-def embed(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+def embed(model: Model, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """Maps normalised images [B, 3, S, S] to the tokens [B, T, D] entering layer 1 and the rotation of the patches.
 
     The rotation holds sines and cosines, [patches, 2 x width of a head], or [depth, heads, patches, 2 x width] where it
@@ -110,7 +123,7 @@ def embed(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 @torch.no_grad()
-def rotations(model: nn.Module) -> list[Tensor | None]:
+def rotations(model: Model) -> list[Tensor | None]:
     """Returns the rotation of the patches in each layer; None where positions are not rotary."""
     depth = len(model.blocks)
     if getattr(model, "rope", None) is None:
@@ -120,7 +133,7 @@ def rotations(model: nn.Module) -> list[Tensor | None]:
     return list(rotation) if model.rope_mixed else [rotation] * depth
 
 
-def final_norms(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+def final_norms(model: Model) -> tuple[nn.Module, nn.Module]:
     """Returns the norm after the last layer and what follows it.
 
     timm places the final norm after the pooling where patches are averaged; methods read tokens, so it comes first.
@@ -130,7 +143,7 @@ def final_norms(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     return model.norm, model.fc_norm
 
 
-def editable_widths(model: nn.Module) -> tuple[int, int]:
+def editable_widths(model: Model) -> tuple[int, int]:
     """Returns the widths of fc1's output and of fc2's input; (0, 0) where methods cannot edit the blocks.
 
     Methods expect queries, keys and values as wide as the tokens, so narrow or shared heads cannot be edited.

@@ -1,7 +1,7 @@
 """Names of the tensors in published weight files, translated to those that timm's own filters read.
 
 Supported are timm's names, the original files of DINO, DINOv2 and DINOv3, and those of `transformers`: ViT, DeiT,
-DINOv2 with and without registers, DINOv3. A filter of timm then translates the rest and resamples positions and patches.
+DINOv2 with and without registers, DINOv3. A filter of timm translates the rest and resamples positions and patches.
 """
 
 import re
@@ -25,7 +25,9 @@ RENAMED = [
         (r"^layernorm\.", "norm."),
         (r"\.layernorm_before\.", ".norm1."),
         (r"\.layernorm_after\.", ".norm2."),
-        (r"\.attention\.attention\.([qkv])(uery|ey|alue)\.", r".attn.\1."),
+        (r"\.attention\.attention\.query\.", ".attn.q."),
+        (r"\.attention\.attention\.key\.", ".attn.k."),
+        (r"\.attention\.attention\.value\.", ".attn.v."),
         (r"\.attention\.([qkv])_proj\.", r".attn.\1."),
         (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
         (r"\.intermediate\.dense\.", ".mlp.fc1."),

@@ -20,7 +20,17 @@ BACKBONES = {
     "separate q, k and v; gate and values separate": lambda: eva(**EVA, qkv_fused=False, swiglu_align_to=8),
     "joint q, k and v; gate and values joint": lambda: eva(**EVA),
 }
-EDITING = ("fedadapter", "fedbias", "fedlora", "ffa-lora", "fedsa-lora", "flexlora", "fedex-lora", "lora-fair", "fedalt")
+EDITING = (
+    "fedadapter",
+    "fedbias",
+    "fedlora",
+    "ffa-lora",
+    "fedsa-lora",
+    "flexlora",
+    "fedex-lora",
+    "lora-fair",
+    "fedalt",
+)
 
 
 @pytest.fixture(params=BACKBONES)

@@ -120,7 +120,7 @@ def original_dinov2(state):
 
 
 def original_dinov3(state):
-    """The files of facebookresearch/dinov3: joint biases with those of the keys masked, and constants of the rotation."""
+    """The files of facebookresearch/dinov3: joint biases, those of the keys masked, and constants of the rotation."""
     found = {"storage_tokens": state["reg_token"], "mask_token": torch.ones(1, WIDTH)}
     found["rope_embed.periods"] = torch.ones(3)
     for key, value in state.items():
@@ -174,7 +174,11 @@ LAYOUTS = [
     (DINOV2, original_dinov2),
     (DINOV2_REG, dinov2_of_transformers),
     (DINOV2_REG, original_dinov2),
-    *((name, layout) for name in (DINOV3, DINOV3_BIAS, DINOV3_GATED) for layout in (original_dinov3, dinov3_of_transformers)),
+    *(
+        (name, layout)
+        for name in (DINOV3, DINOV3_BIAS, DINOV3_GATED)
+        for layout in (original_dinov3, dinov3_of_transformers)
+    ),
 ]
 
 
@@ -239,7 +243,7 @@ def test_positions_of_a_file_at_another_size_are_resampled(layout, tmp_path):
 
 @pytest.mark.parametrize("layout", [original_dinov3, dinov3_of_transformers])
 def test_biases_that_the_backbone_has_not_are_refused_with_the_remedy(layout, tmp_path):
-    with pytest.raises(ConfigError, match="has biases of queries and values, .* ends with _qkvb"):
+    with pytest.raises(ConfigError, match=r"has biases of queries and values, .* ends with _qkvb"):
         loaded(DINOV3, layout(weights(DINOV3_BIAS)), tmp_path)
 
 
@@ -249,7 +253,7 @@ def test_loading_dinov3_prints_nothing(tmp_path, capsys):
 
 
 def test_weights_of_another_family_are_refused_by_the_names_that_differ(tmp_path):
-    with pytest.raises(ConfigError, match="does not fit the backbone; missing: blocks.0.gamma_1"):
+    with pytest.raises(ConfigError, match=r"does not fit the backbone; missing: blocks\.0\.gamma_1"):
         loaded(DINOV3, weights(VIT), tmp_path)
 
 

@@ -130,7 +130,9 @@ def rotations(model: Model) -> list[Tensor | None]:
         return [None] * depth
     device = next(model.parameters()).device
     _, rotation = embed(model, torch.zeros(1, 3, *model.patch_embed.img_size, device=device))
-    return list(rotation) if model.rope_mixed else [rotation] * depth
+    if rotation is not None and model.rope_mixed:
+        return list(rotation)
+    return [rotation] * depth
 
 
 def final_norms(model: Model) -> tuple[nn.Module, nn.Module]:

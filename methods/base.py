@@ -40,22 +40,27 @@ class Backbone(Protocol):
     dim: int
     depth: int
     hidden: int  # width of the MLPs; 0 if blocks cannot be edited
+    fc1_width: int  # width of fc1's output: `hidden`, or twice that in gated MLPs (SwiGLU), gates first
+    registers: int  # register tokens, between cls and the patches; mostly 0
     patch_size: int
     image_size: int
     classes: int
     initial_head: State | None  # what `linear_head` returns in a run with `--head-init`
 
     def embed(self, batch: Batch) -> Tensor:
-        """Tokens [B, 1 + patches, D] entering layer 1: cls first, positions added."""
+        """Tokens [B, T, D] entering layer 1: cls, registers, patches; positions added. Prompts go after cls."""
 
     def pixels(self, batch: Batch) -> Tensor:
         """Normalised images [B, 3, S, S], for methods that train in pixel space."""
 
     def tokens_of(self, images: Tensor) -> Tensor:
-        """Tokens [B, 1 + patches, D] entering layer 1, from normalised images [B, 3, S, S]."""
+        """Tokens [B, T, D] entering layer 1, as `embed`, from normalised images [B, 3, S, S]."""
 
     def layers(self, x: Tensor, first: int = 1, last: int | None = None, edit: LayerEdit | None = None) -> Tensor:
-        """Tokens after layers `first` to `last` (inclusive; default: the last layer)."""
+        """Tokens after layers `first` to `last` (inclusive; default: the last layer).
+
+        Rotary positions turn the last tokens of `x`, one per patch; insert prompts before them.
+        """
 
     def encode(self, x: Tensor, first: int = 1, edit: LayerEdit | None = None) -> Tensor:
         """The cls feature [B, D] after layers `first` to depth and the final norm; standardised if the run does it."""
@@ -64,7 +69,7 @@ class Backbone(Protocol):
         """The first `read` tokens [B, read, D] after layers `first` to depth and the final norm; as `encode`."""
 
     def frozen(self, batch: Batch, layer: int) -> Tensor:
-        """Tokens [B, 1 + patches, D] entering `layer` without any prompt; cached per image where memory allows."""
+        """Tokens [B, T, D] entering `layer` without any prompt; cached per image where memory allows."""
 
     def features(self, batch: Batch, layer: int | None = None) -> Tensor:
         """The cls feature [B, D] of each image without prompts, or its cls token entering `layer`; cached per image.

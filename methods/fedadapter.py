@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedprompt.methods import Backbone, Batch, Method, State, Streams, hyperparameter, register
+from fedprompt.methods.components.edits import require_editable
 from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.lazy import Tensor, functional, torch
 
@@ -27,6 +28,9 @@ class FedAdapter(Method):
     def bottleneck(self, vit: Backbone) -> int:
         """Width r of the bottleneck."""
         return self.width or max(1, round(vit.dim / 12))
+
+    def check(self, vit: Backbone) -> None:
+        require_editable(self.name, vit)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
         """Down-projections [L, D, r] from uniform(-1/sqrt(D), 1/sqrt(D)); up-projections [L, r, D] and biases zero."""

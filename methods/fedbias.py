@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, register
+from fedprompt.methods import Backbone, Batch, Method, State, Streams, register
+from fedprompt.methods.components.edits import require_editable
 from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.lazy import Tensor, torch
 
@@ -21,18 +22,19 @@ class FedBias(Method):
     deviations = (
         "trains offsets to the pre-trained biases, so weight decay pulls towards these and not towards zero",
         "key biases are uploaded although attention does not depend on them, as in the published parameter count",
+        "every backbone has offsets at the same places: also where it has no bias, as for the keys of EVA blocks with "
+        "rotary positions, on which attention depends; biases of norms inside attention or the MLP stay frozen",
     )
 
     def check(self, vit: Backbone) -> None:
-        if not vit.hidden:
-            raise MethodError(f"{self.name}: this backbone's blocks do not expose their biases; use a plain ViT.")
+        require_editable(self.name, vit)
 
     def shared(self, vit: Backbone, rng: Streams) -> State:
-        """Offsets, all zero: 11 D + hidden per layer, and D each for the patch embedding and the final norm."""
+        """Offsets, all zero: 7 D + fc1's width per layer, and D each for the patch embedding and the final norm."""
         widths = {"norm1": 1, "qkv": 3, "proj": 1, "norm2": 1, "fc2": 1}
         biases = {f"bias.{point}": torch.zeros(vit.depth, n * vit.dim) for point, n in widths.items()}
         ends = {name: torch.zeros(vit.dim) for name in ("bias.patch", "bias.norm")}
-        return {**biases, "bias.fc1": torch.zeros(vit.depth, vit.hidden), **ends, **linear_head(vit, rng)}
+        return {**biases, "bias.fc1": torch.zeros(vit.depth, vit.fc1_width), **ends, **linear_head(vit, rng)}
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         """Class scores [B, C], with the offsets added to all biases."""
@@ -48,6 +50,6 @@ class FedBias(Method):
                 bias = state[f"bias.{point}"][:, layer - 1]
             return out + batch.own(bias).unsqueeze(1)
 
-        x = vit.embed(batch)
-        x = torch.cat([x[:, :1], x[:, 1:] + batch.own(state["bias.patch"]).unsqueeze(1)], dim=1)
+        x, first = vit.embed(batch), 1 + vit.registers  # the patch embedding has no bias at cls and registers
+        x = torch.cat([x[:, :first], x[:, first:] + batch.own(state["bias.patch"]).unsqueeze(1)], dim=1)
         return classify(batch, vit.encode(x, edit=edit), state)

@@ -34,7 +34,7 @@ def run_block(block: Block, x: Tensor, read: int | None = None, edit: Edit | Non
     Returns:
         Tokens [B, T, D], or [B, read, D].
     """
-    at = partial(_edited, edit) if edit is not None else _unedited
+    at = edited_at(edit)
     attention, tokens = block.attn, at("norm1", x, block.norm1(x))
     head = tokens[:, :read]
     q, k, v = _qkv(attention, tokens, head)
@@ -48,6 +48,11 @@ def run_block(block: Block, x: Tensor, read: int | None = None, edit: Edit | Non
     first = x[:, :read] + block.ls1(at("proj", out, attention.proj(out)))
     tokens = at("norm2", first, block.norm2(first))
     return first + block.ls2(at("mlp", tokens, block.mlp(tokens) if edit is None else _mlp(block.mlp, tokens, at)))
+
+
+def edited_at(edit: Edit | None) -> Edit:
+    """Returns the function that a block applies at each point: the edit in fp32, or nothing."""
+    return partial(_edited, edit) if edit is not None else _unedited
 
 
 def _unedited(point: str, x: Tensor, out: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Loads a frozen backbone: the embedded one, or any plain timm ViT with downloaded weights or a checkpoint file."""
+"""Loads a frozen backbone: the embedded one, or a ViT of timm with downloaded weights or a checkpoint file."""
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import timm
 import torch
 from safetensors.torch import load_file
 from timm.layers import resample_abs_pos_embed
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from fedprompt.benchmark.backbone import embedded
-from fedprompt.benchmark.backbone.vit import FrozenViT, Precision, require_plain_vit
+from fedprompt.benchmark.backbone import embedded, families
+from fedprompt.benchmark.backbone.key_layouts import original_names
+from fedprompt.benchmark.backbone.vit import FrozenViT, Precision
 from fedprompt.benchmark.backbone.weights import EMBEDDED, EMBEDDED_WEIGHTS, RANDOM, identity
 from fedprompt.benchmark.errors import ConfigError, did_you_mean
+
+logger = logging.getLogger("bench")
 
 
 @lru_cache(maxsize=2)
@@ -66,7 +71,9 @@ def _embedded(checkpoint: str | None, image_size: int | None, patch_size: int | 
     return model
 
 
-def _from_timm(name: str, checkpoint: str | None, image_size: int | None, patch_size: int | None) -> VisionTransformer:
+def _from_timm(
+    name: str, checkpoint: str | None, image_size: int | None, patch_size: int | None
+) -> VisionTransformer | Eva:
     _check_timm_model(name, image_size, patch_size)
     sizes = {k: v for k, v in (("img_size", image_size), ("patch_size", patch_size)) if v is not None}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retry messages would hide the error below
@@ -94,9 +101,10 @@ def _check_timm_model(name: str, image_size: int | None, patch_size: int | None)
     tags = timm.list_pretrained(f"{architecture}.*")
     if name != architecture and name not in tags:
         raise ConfigError(f"--backbone {name}: timm has no such weights; available: {', '.join(tags) or 'none'}.")
-    with torch.device("meta"):  # builds the architecture without weights
-        model = timm.create_model(architecture, num_classes=0)
-    require_plain_vit(name, model)
+    model = families.architecture(architecture)
+    families.require_supported(name, model)
+    if families.averages_patches(model):
+        logger.warning("%s was trained to average its patches; methods read its cls token instead.", name)
     image, patch = image_size or model.patch_embed.img_size[0], patch_size or model.patch_embed.patch_size[0]
     if image % patch:  # timm would drop the remaining pixels
         raise ConfigError(
@@ -126,7 +134,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"--checkpoint {path} is neither a safetensors file nor a torch file that contains only tensors "
             f"({type(error).__name__}); convert it with safetensors.torch.save_file."
         ) from error
-    for wrapper in ("model", "state_dict"):
+    for wrapper in ("model", "state_dict", "teacher"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
@@ -134,17 +142,21 @@ def _read(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def _load_weights(model: VisionTransformer, state: dict[str, Tensor], source: str) -> None:
+def _load_weights(model: VisionTransformer | Eva, state: dict[str, Tensor], source: str) -> None:
     """Loads a state, resampled to the model's image and patch size. A classification head is ignored."""
-    state = {k: v for k, v in state.items() if not k.startswith(("head.", "head_dist."))}
+    state = original_names(state)
     expected = model.state_dict()
     try:
         if isinstance(model.patch_embed, embedded.ConvStem):
             state = _resample_positions(model, state)
         else:
-            state = checkpoint_filter_fn({k: v.float() for k, v in state.items()}, model)
+            _refuse_lost_biases(model, state, source)
+            with redirect_stdout(StringIO()):  # timm prints a line for each bias that DINOv3 has and the model has not
+                state = families.FILTERS[type(model)]({k: v.float() for k, v in state.items()}, model)
+    except ConfigError:
+        raise
     except Exception as error:  # timm's filter fails on unrelated files; the comparison below reports the differences
-        logging.getLogger("bench").debug("resampling %s: %r", source, error)
+        logger.debug("resampling %s: %r", source, error)
     misshapen = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(expected[k].shape)}"
         for k in sorted(expected.keys() & state.keys())
@@ -159,6 +171,23 @@ def _load_weights(model: VisionTransformer, state: dict[str, Tensor], source: st
     if differences:
         raise ConfigError(f"--checkpoint {source} does not fit the backbone; {'; '.join(differences)}.")
     model.load_state_dict(state)
+
+
+def _refuse_lost_biases(model: VisionTransformer | Eva, state: dict[str, Tensor], source: str) -> None:
+    """Raises `ConfigError` for DINOv3 files with biases of queries and values that the model has not.
+
+    timm's filter would drop them silently. Some files have only zeros there.
+    """
+    if "storage_tokens" not in state or getattr(model.blocks[0].attn, "q_bias", None) is not None:
+        return
+    for name, value in state.items():
+        if name.endswith("attn.qkv.bias"):
+            q, _, v = value.chunk(3)  # original files mask the bias of the keys
+            if bool(q.any() or v.any()):
+                raise ConfigError(
+                    f"--checkpoint {source} has biases of queries and values, and the backbone has not; "
+                    "use the one of the same name that ends with _qkvb."
+                )
 
 
 def _resample_positions(model: VisionTransformer, state: dict[str, Tensor]) -> dict[str, Tensor]:

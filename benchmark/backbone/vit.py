@@ -11,30 +11,18 @@ from copy import copy
 from typing import Any, Literal
 
 import torch
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
+from fedprompt.benchmark.backbone import families
 from fedprompt.benchmark.backbone.block import is_plain, run_block
+from fedprompt.benchmark.backbone.eva_block import is_eva, run_eva_block
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.methods.base import LayerEdit, State
 
 Precision = Literal["fp32", "bf16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def require_plain_vit(name: str, model: nn.Module) -> None:
-    """Raises `ConfigError` unless the architecture is a plain ViT with one cls token."""
-    reason = None
-    if type(model) is not VisionTransformer:
-        reason = f"it is a {type(model).__name__}"
-    elif model.cls_token is None:
-        reason = "it has no cls token"
-    elif model.num_prefix_tokens != 1:
-        reason = f"it has {model.num_prefix_tokens} tokens before the patches (registers or distillation)"
-    elif model.attn_pool is not None or model.global_pool != "token":
-        reason = f"its head reads {model.global_pool!r} pooling instead of the cls token"
-    if reason:
-        raise ConfigError(f"--backbone {name}: {reason}; use a plain ViT with one cls token, as vit_base_patch16_224.")
 
 
 class _Calls(threading.local):
@@ -55,14 +43,16 @@ class FrozenViT:
 
     Args:
         name: Name of the model, for messages.
-        model: A model that passes `require_plain_vit`.
+        model: A model that passes `families.require_supported`.
         classes: Number of classes of the data set.
         precision: Precision of the blocks.
         identity: Weights, sizes and precision as one string: the key of cached activations. None: no disk cache.
 
     Attributes:
-        dim, depth, hidden: Width D, number of layers, width of the MLP (0 where the blocks are not plain).
-        tokens: Tokens per image without prompts: cls and patches.
+        dim, depth: Width D, number of layers.
+        hidden, fc1_width: Width of the MLP, and of fc1's output; 0 where blocks cannot be edited.
+        registers: Register tokens, between cls and the patches.
+        tokens: Tokens per image without prompts: cls, registers and patches.
         mean, std: Normalisation that the weights were trained with.
         layers_run: Layers computed so far, counted as images x layers; padding and the filling of caches included.
         layers_needed: Layers that methods needed so far, whether cached or not; samples without padding.
@@ -73,7 +63,7 @@ class FrozenViT:
     def __init__(
         self,
         name: str,
-        model: VisionTransformer,
+        model: VisionTransformer | Eva,
         classes: int,
         precision: Precision = "fp32",
         identity: str | None = None,
@@ -82,9 +72,11 @@ class FrozenViT:
         self.model = model.eval().requires_grad_(False)
         self.blocks = [block.to(DTYPES[precision]) for block in model.blocks]
         self.dim, self.depth = model.embed_dim, len(model.blocks)
-        self.hidden = model.blocks[0].mlp.fc1.out_features if is_plain(model.blocks[0]) else 0
+        self.fc1_width, self.hidden = families.editable_widths(model)
         self.patch_size, self.image_size = model.patch_embed.patch_size[0], model.patch_embed.img_size[0]
-        self.tokens = model.patch_embed.num_patches + 1
+        self.registers = model.num_prefix_tokens - 1
+        self.tokens = model.patch_embed.num_patches + model.num_prefix_tokens
+        self._rotations, self._final_norms = families.rotations(model), families.final_norms(model)
         config = getattr(model, "pretrained_cfg", None) or {}
         self.mean, self.std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
         self.standardization: Callable[[Tensor], Tensor] | None = None
@@ -114,11 +106,10 @@ class FrozenViT:
 
     def tokens_of(self, images: Tensor) -> Tensor:
         """Maps normalised images [B, 3, S, S] to the tokens [B, T, D] entering layer 1."""
-        model = self.model
-        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+        return families.embed(self.model, images)[0]
 
     def embed(self, batch: Any) -> Tensor:
-        """Returns tokens [B, T, D] entering layer 1: cls first, positions added."""
+        """Returns tokens [B, T, D] entering layer 1: cls, registers, patches; positions added."""
         return batch.samples.tokens(batch.rows)
 
     def frozen(self, batch: Any, layer: int) -> Tensor:
@@ -175,8 +166,9 @@ class FrozenViT:
         x = self._run(x, first, self.depth - 1, edit)
         self._count(len(x))
         x = self._block(x, self.depth, read, edit).float()
-        out = self.model.norm(x)
-        return self.model.fc_norm(out if edit is None else edit("norm", self.depth + 1, x, out))
+        norm, last = self._final_norms
+        out = norm(x)
+        return last(out if edit is None else edit("norm", self.depth + 1, x, out))
 
     def _run(self, x: Tensor, first: int, last: int, edit: LayerEdit | None) -> Tensor:
         """Like `run_layers`, but returns the precision of the blocks."""
@@ -188,8 +180,11 @@ class FrozenViT:
 
     def _block(self, x: Tensor, layer: int, read: int | None, edit: LayerEdit | None) -> Tensor:
         block = self.blocks[layer - 1]
+        at = None if edit is None else lambda point, *io: edit(point, layer, *io)
         if is_plain(block):
-            return run_block(block, x, read, None if edit is None else lambda point, *io: edit(point, layer, *io))
+            return run_block(block, x, read, at)
+        if is_eva(block):
+            return run_eva_block(block, x, self._rotations[layer - 1], read, at)
         if edit is not None:
             raise ConfigError(f"--backbone {self.name}: methods that edit layers need timm's standard blocks.")
         return block(x)[:, :read]

@@ -48,6 +48,9 @@ def _print(row: dict[str, Any]) -> None:
     for field in row.get("fields", []):
         limits = f", {field['limits']}" if field["limits"] else ""
         print(f"{'':<14}   {field['name']}={field['default']}: {field['meaning']} ({field['type']}{limits})")
+    if row.get("licences"):
+        weights = (f"{', '.join(tags)} ({licence})" for licence, tags in row["licences"].items())
+        print(f"{'':<14}   weights: {'; '.join(weights)}")
     if row.get("variants"):
         variants = (f":{name}{' (in all)' if name in row['compared'] else ''}" for name in row["variants"])
         print(f"{'':<14}   variants: {', '.join(variants)}")
@@ -126,31 +129,12 @@ def _datasets() -> list[dict[str, Any]]:
 
 
 def _backbones(pattern: str) -> list[dict[str, Any]]:
-    from fedprompt.benchmark.backbone.weights import EMBEDDED
+    from fedprompt.benchmark.backbone import catalogue
 
-    rows = [{"name": EMBEDDED, "about": "embedded: 32 px, 6 layers, width 96, pre-trained on Tiny-ImageNet"}]
-    if fnmatchcase(EMBEDDED, pattern) and pattern != "*":
-        return rows
-    import timm
-
-    families = ("vit_*", "deit_*", "deit3_*")
-    names = sorted({n for f in families for n in timm.list_models(f) if fnmatchcase(n, pattern)})
-    return rows + [{"name": name, "about": ""} for name in names if _plain(name)]
-
-
-def _plain(name: str) -> bool:
-    """Whether a timm architecture is a plain ViT with one cls token. Loads no weights."""
-    import timm
-    import torch
-
-    from fedprompt.benchmark.backbone.vit import require_plain_vit
-
-    try:
-        with torch.device("meta"):
-            require_plain_vit(name, timm.create_model(name, num_classes=0))
-    except (ConfigError, NotImplementedError, RuntimeError):  # some architectures cannot be built without weights
-        return False
-    return True
+    return [
+        {**dataclasses.asdict(entry), "about": entry.about, "licences": entry.licences}
+        for entry in catalogue.entries(pattern)
+    ]
 
 
 def _presets() -> list[dict[str, Any]]:

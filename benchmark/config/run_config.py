@@ -76,7 +76,7 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
     prior_smoothing: Annotated[
         float, Field(ge=0, le=1e6, description="samples per class added to a client's counts for the prior correction")
     ] = 0.0
-    backbone: str = Field(EMBEDDED, description="the embedded ViT, or any plain ViT of timm")
+    backbone: str = Field(EMBEDDED, description="the embedded ViT, or one of `bench list backbones`")
     checkpoint: str | None = Field(None, description="weights file of the backbone, or 'random'")
     image_size: Annotated[
         int | None, Field(ge=8, le=4096, description="image side in pixels (default: the backbone's)")

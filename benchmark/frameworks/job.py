@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fedprompt.benchmark.backbone import loading as backbone
+from fedprompt.benchmark.backbone.families import require_plain_vit
 from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.frameworks import generated_data
@@ -95,11 +96,12 @@ def build(plan: Plan, clients: int, seed: int, threads: int, folder: Path) -> Pa
     Cohorts and initial tensors are those of a run of this program with the same options.
 
     Raises:
-        ConfigError: The cohort is larger than the number of clients.
+        ConfigError: The cohort is larger than the number of clients, or the backbone is no plain ViT.
     """
     if plan.cohort > clients:
         raise ConfigError(f"--cohort {plan.cohort}: there are {clients} clients; lower it, or raise --clients.")
     vit = backbone.load(plan.backbone, generated_data.CLASSES, plan.checkpoint, plan.image_size)
+    require_plain_vit(vit.name, vit.model, "the comparison of frameworks")
     data = generated_data.digits(folder / "data", clients * plan.images, clients * plan.tests, vit.image_size)
     our_options = _our_options(plan, clients, seed, data)
     config = options(our_options).grid()[0]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fedprompt.benchmark.backbone.families import require_plain_vit
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import DTYPES, FrozenViT
 from fedprompt.benchmark.hardware import environment
@@ -83,7 +84,12 @@ class Throughput:
 
 
 def measure(vit: FrozenViT, batches: Sequence[int], cohorts: Sequence[int], repeats: int = 3) -> Throughput:
-    """Measures training with each batch and cohort size, and evaluation; `repeats` turns each."""
+    """Measures training with each batch and cohort size, and evaluation; `repeats` turns each.
+
+    Raises:
+        ConfigError: timm's own blocks, with which the measurement compares, cannot take prompts.
+    """
+    require_plain_vit(vit.name, vit.model, "bench perf, which compares with timm's own blocks,")
     use_threads(1)
     work = _Workload(vit, max(batches) * STEPS * max(cohorts))
     result = Throughput(vit.name, vit.precision, str(vit.device), processors(), environment.describe())

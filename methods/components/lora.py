@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedprompt.methods import Backbone, Batch, Method, MethodError, State, Streams, Uploads, hyperparameter
+from fedprompt.methods.components.edits import require_editable
 from fedprompt.methods.components.prompts import classify
 from fedprompt.methods.lazy import Tensor, torch
 
@@ -32,7 +33,8 @@ class LoRA(Method):
         return 2.0 if self.alpha is None else self.alpha / self.rank
 
     def check(self, vit: Backbone) -> None:
-        """Refuses a rank above the backbone's width, and unknown or repeated target layers."""
+        """Refuses blocks without editable layers, a rank above the width, unknown or repeated target layers."""
+        require_editable(self.name, vit)
         if self.rank > vit.dim:
             raise MethodError(f"{self.name}.rank={self.rank} is out of range: this backbone takes 1 to {vit.dim}.")
         given, known = f"{self.name}.targets={self.targets}", ", ".join(TARGETS)
@@ -74,7 +76,7 @@ class LoRA(Method):
 
 def widths(vit: Backbone, target: str) -> tuple[int, int]:
     """Input and output width of a target layer."""
-    return vit.hidden if target == "fc2" else vit.dim, vit.hidden if target == "fc1" else vit.dim
+    return vit.hidden if target == "fc2" else vit.dim, vit.fc1_width if target == "fc1" else vit.dim
 
 
 def low_rank(batch: Batch, x: Tensor, state: State, target: str, layer: int, prefix: str = "lora") -> Tensor:

@@ -76,5 +76,5 @@ def test_every_bias_except_that_of_the_keys_learns():
 def test_blocks_that_cannot_be_edited_are_refused():
     vit = toy.fresh_vit()
     vit.hidden = 0
-    with pytest.raises(MethodError, match="fedbias: this backbone's blocks do not expose their biases"):
+    with pytest.raises(MethodError, match="fedbias: the layers of this backbone's blocks cannot be edited"):
         registry.create("fedbias").method.check(vit)

@@ -8,7 +8,9 @@ from torch.nn import functional
 from fedprompt.benchmark.backbone.block import MAX_FP32_TOKENS, attend, is_plain, run_block
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from tests import toy
-from tests.benchmark.backbone.test_vit import MODELS, images, randomised, small
+from tests.benchmark.backbone.small_models import images, randomised
+from tests.benchmark.backbone.small_models import plain as small
+from tests.benchmark.backbone.test_vit import MODELS
 
 PLAIN = [kind for kind, make in MODELS.items() if kind != "parallel blocks"]
 

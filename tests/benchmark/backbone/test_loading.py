@@ -172,7 +172,7 @@ def test_an_unknown_backbone_suggests_the_closest_name():
         backbone.load("vit_tiny_patch16_24", 10)
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_small_patch14_reg4_dinov2.lvd142m", "resnet18"])
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_base_patch16_siglip_224.webli", "resnet18"])
 def test_an_unsuitable_architecture_is_refused_before_any_download(name, monkeypatch):
     create = timm.create_model
 

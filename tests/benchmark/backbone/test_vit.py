@@ -4,19 +4,14 @@ import pytest
 import timm
 import torch
 from timm.layers import Attention
-from timm.models.vision_transformer import ParallelScalingBlock, VisionTransformer
+from timm.models.vision_transformer import ParallelScalingBlock
 
 from fedprompt.benchmark.backbone import embedded
-from fedprompt.benchmark.backbone.vit import FrozenViT, require_plain_vit
-from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.backbone.families import require_supported
+from fedprompt.benchmark.backbone.vit import FrozenViT
 from tests import toy
-
-
-def small(**changes):
-    plain = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 0}
-    model = VisionTransformer(**(plain | changes))
-    model.pretrained_cfg = {}  # as timm.create_model leaves it where nothing was trained
-    return model
+from tests.benchmark.backbone.small_models import images, randomised
+from tests.benchmark.backbone.small_models import plain as small
 
 
 def other_attention(**changes):
@@ -48,26 +43,10 @@ MODELS = {
 }
 
 
-def randomised(model):
-    """Returns the model with random parameters, so that every part has an effect (LayerScale starts near zero)."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in model.parameters():
-            if value.dim() > 1:
-                value.normal_(0, value[0].numel() ** -0.5, generator=generator)
-            else:
-                value.uniform_(0.5, 1.5, generator=generator)
-    return model.eval()
-
-
-def images(vit, count=3):
-    return torch.randn(count, 3, vit.image_size, vit.image_size, generator=torch.Generator().manual_seed(1))
-
-
 @pytest.mark.parametrize("kind", MODELS)
 def test_without_prompts_the_feature_equals_timms(kind):
     model = randomised(MODELS[kind]())
-    require_plain_vit(kind, model)
+    require_supported(kind, model)
     vit = FrozenViT(kind, model, classes=4)
     x = images(vit)
     with torch.no_grad():
@@ -117,31 +96,3 @@ def test_sizes_and_normalisation_are_those_of_the_model():
     assert (vit.dim, vit.depth, vit.patch_size, vit.image_size, vit.tokens) == (384, 2, 16, 48, 10)
     assert vit.classes == 7
     assert (vit.mean, vit.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # of ImageNet
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("swin_tiny_patch4_window7_224", "SwinTransformer"),
-        ("deit_tiny_distilled_patch16_224", "Distilled"),
-        ("vit_small_patch14_reg4_dinov2", "5 tokens before the patches"),
-        ("vit_base_patch16_siglip_224", "no cls token"),
-        ("beit_base_patch16_224", "Beit"),
-        ("eva02_tiny_patch14_224", "Eva"),
-    ],
-)
-def test_an_unsuitable_architecture_is_refused_with_the_reason(name, reason):
-    with torch.device("meta"):
-        model = timm.create_model(name, num_classes=0)
-    with pytest.raises(ConfigError) as raised:
-        require_plain_vit(name, model)
-    assert name in str(raised.value)
-    assert reason in str(raised.value)
-    assert "vit_base_patch16_224" in str(raised.value)  # the suggested alternative
-
-
-def test_a_head_that_reads_another_token_is_refused():
-    with pytest.raises(ConfigError, match="'avg' pooling"):
-        require_plain_vit("gap", small(global_pool="avg"))
-    with pytest.raises(ConfigError, match="'map' pooling"):
-        require_plain_vit("map", small(global_pool="map"))

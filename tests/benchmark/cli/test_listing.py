@@ -3,6 +3,7 @@ import json
 import pytest
 import timm
 
+from fedprompt.benchmark.backbone.loading import load
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.methods import registry
 from tests.benchmark.conftest import refused
@@ -109,26 +110,64 @@ def test_embedded_backbone_is_listed_without_timm(bench, monkeypatch):
 
 @pytest.fixture
 def built(monkeypatch):
-    """Replaces timm's architectures by four; returns the names of those that are built."""
-    known = [
-        "vit_tiny_patch16_224",
-        "vit_base_patch16_siglip_224",
-        "vit_small_patch14_reg4_dinov2",
-        "deit_tiny_patch16_224",
-    ]
+    """Replaces timm's architectures by five; returns the names of those that are built."""
+    known = {
+        "vision_transformer": [
+            "vit_tiny_patch16_224",
+            "vit_base_patch16_siglip_224",
+            "vit_small_patch14_reg4_dinov2",
+        ],
+        "deit": ["deit_tiny_patch16_224"],
+        "eva": ["vit_small_patch16_dinov3"],
+    }
     create, names = timm.create_model, list[str]()
-    monkeypatch.setattr(timm, "list_models", lambda family: [n for n in known if n.startswith(family.rstrip("*"))])
+    monkeypatch.setattr(timm, "list_models", lambda module: known[module])
     monkeypatch.setattr(timm, "create_model", lambda name, **kwargs: (names.append(name), create(name, **kwargs))[1])
     return names
 
 
 def test_only_supported_backbones_are_listed(bench, built):
-    assert names(bench, "backbones") == [EMBEDDED, "deit_tiny_patch16_224", "vit_tiny_patch16_224"]
+    assert names(bench, "backbones") == [
+        EMBEDDED,
+        "deit_tiny_patch16_224",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_small_patch16_dinov3",
+        "vit_tiny_patch16_224",
+    ]
 
 
 def test_only_matching_backbones_are_built(bench, built):
     assert names(bench, "backbones", "vit_tiny*") == ["vit_tiny_patch16_224"]
     assert built == ["vit_tiny_patch16_224"]
+
+
+def test_backbones_are_listed_with_family_sizes_and_the_licences_of_their_weights(bench, built):
+    (row,) = json.loads(bench.ok("list", "backbones", "*reg4*", "--json").out)
+    assert (row["family"], row["registers"], row["tokens"], row["image_size"]) == ("ViT, 4 registers", 4, 1374, 518)
+    assert row["parameters"] == sum(p.numel() for p in timm.create_model(row["name"], num_classes=0).parameters())
+    assert row["weights"] == {"lvd142m": "apache-2.0"}
+    text = bench.ok("list", "backbones", "*reg4*").out
+    assert "ViT, 4 registers; 22.1 M parameters; 1,374 tokens at 518 px in patches of 14" in text
+    assert "weights: lvd142m (apache-2.0)" in text
+
+
+def test_weights_are_grouped_by_licence_and_a_missing_licence_is_named(bench):
+    text = bench.ok("list", "backbones", "vit_base_patch16_224").out
+    assert "mae (cc-by-nc-4.0)" in text
+    assert "bamboo (licence not stated)" in text
+    assert text.count("(apache-2.0)") == 1
+
+
+def test_the_listed_sizes_of_the_embedded_backbone_are_its_own(bench):
+    (row,) = json.loads(bench.ok("list", "backbones", EMBEDDED, "--json").out)
+    vit = load(EMBEDDED, 10)
+    assert row["parameters"] == sum(p.numel() for p in vit.model.parameters())
+    assert (row["tokens"], row["image_size"], row["registers"]) == (vit.tokens, vit.image_size, vit.registers)
+
+
+def test_a_model_that_averages_its_patches_says_so(bench):
+    assert "trained to average its patches" in bench.ok("list", "backbones", "eva02_tiny_patch14_224").out
+    assert "trained to average" not in bench.ok("list", "backbones", "vit_small_patch16_dinov3").out
 
 
 def test_no_match_has_the_same_exit_code_with_json(bench):

@@ -14,8 +14,10 @@ from fedprompt.results.records.identity import run_id as identity_of
 from tests.benchmark.conftest import config, configs
 
 RESULTS = Path(__file__).parents[3] / "results" / "published"
-LATER = {"samples_per_client": 30, "optimizer": "adam", "standardize": "whiten", "head_init": "ncm"}
-"""Options that older records do not have, with values other than the default."""
+LATER = {"samples_per_client": 30, "optimizer": "adam", "standardize": "whiten", "head_init": "ncm", "eval_at": (1,)}
+"""Options that older records do not have, with values other than those that their runs had."""
+EARLIER = {"rounds": 8, "eval_every": 4, "batch_size": 16, "standardize": "none", "precision": "fp32"}
+"""The defaults of version 0.3."""
 CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
@@ -45,7 +47,7 @@ def test_field_set_to_its_default_keeps_the_run_id():
 def test_fields_that_were_added_later_keep_the_published_run_ids():
     published = RESULTS / "embedded-default" / "runs.parquet"
     ids = pd.read_parquet(published, columns=["run_id", "method"]).query("method == 'pep-fedpt'")["run_id"]
-    run = options({"methods": ("pep-fedpt",), "alpha": (0.05,), "seeds": (0,)}).grid()[0]
+    run = options({"methods": ("pep-fedpt",), "alpha": (0.05,), "seeds": (0,), "precision": "bf16"}).grid()[0]
     assert run.run_id in set(ids)
     assert run.settings["pep-fedpt"].items() >= {"class_lr": None, "depth_share": None}.items()
     for value in ("class_lr=0.1", "depth_share=0.5"):
@@ -112,7 +114,7 @@ def test_run_id_depends_on_the_content_of_a_checkpoint_not_its_path(tmp_path):
 def test_run_id_is_a_documented_hash():
     import hashlib
 
-    run = config(methods=("fedvpt",))
+    run = config(methods=("fedvpt",), standardize="none")
     content = json.loads(run.model_dump_json())
     for key in (
         "checkpoint",
@@ -133,9 +135,8 @@ def test_run_id_is_a_documented_hash():
 
 def test_run_ids_of_the_default_configuration_are_those_of_version_0_3():
     """Computed before the option --optimizer existed."""
-    assert [run.run_id for run in options({"methods": ("head", "fedvpt"), "alpha": (0.5,), "seeds": (0,)}).grid()] == [
-        "d8838a11d646b679", "d2a51921f7c5fc3a",
-    ]  # fmt: skip
+    given = {"methods": ("head", "fedvpt"), "alpha": (0.5,), "seeds": (0,), **EARLIER}
+    assert [run.run_id for run in options(given).grid()] == ["d8838a11d646b679", "d2a51921f7c5fc3a"]
 
 
 def test_the_fields_of_adam_change_the_run_id():
@@ -152,12 +153,14 @@ def test_a_run_states_the_fields_of_its_own_optimizer_only():
 
 
 def test_later_options_keep_the_run_id_and_the_cost_of_older_records():
-    older = json.loads(config().model_dump_json())
+    now = config(**EARLIER)
+    older = json.loads(now.model_dump_json())
     for name in (*LATER, "beta1", "beta2", "eps"):
         del older[name]
-    assert RunConfig(**older).run_id == identity_of(older, 1) == config().run_id
-    assert len({config(**{key: value}).run_id for key, value in LATER.items()} | {config().run_id}) == 1 + len(LATER)
-    assert workload_key(older) == config().workload_key() != config(samples_per_client=30).workload_key()
+    assert RunConfig(**older).run_id == identity_of(older, 1) == now.run_id
+    changed = {config(**EARLIER | {key: value} | {"eval_every": None}).run_id for key, value in LATER.items()}
+    assert len(changed | {config(**EARLIER | {"eval_every": None}).run_id}) == 1 + len(LATER)
+    assert workload_key(older) == now.workload_key() != config(**EARLIER, samples_per_client=30).workload_key()
     assert config(optimizer="adam").workload_key() != config().workload_key()
 
 
@@ -190,12 +193,12 @@ class WithOtherDefaults(RunConfig):
     samples_per_client: int | None = 50
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     eps: float | None = 1.0
-    standardize: Literal["none", "features", "whiten"] = "features"
+    standardize: Literal["none", "features", "whiten"] = "whiten"
     head_init: Literal["random", "zero", "ncm", "ridge"] = "zero"
 
 
 def test_options_that_a_record_lacks_have_their_earlier_values_whatever_the_defaults_are():
-    recorded = config().model_dump(mode="json")
+    recorded = config(**EARLIER).model_dump(mode="json")
     older = {name: value for name, value in recorded.items() if name not in (*LATER, "beta1", "beta2", "eps")}
     assert WithOtherDefaults(**older).model_dump(mode="json") == recorded
     assert WithOtherDefaults(**older, head_init="ncm").head_init == "ncm"

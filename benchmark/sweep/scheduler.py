@@ -1,4 +1,4 @@
-"""Executes the runs of a sweep, in this process or on Ray. Only the driver writes; finished runs are never repeated."""
+"""Executes the runs of a sweep here, in a process pool or on Ray. Only the driver writes; no finished run is repeated."""
 
 import time
 from collections import deque
@@ -77,12 +77,16 @@ def run_all(
         signals = stack.enter_context(Signals())
         checkpoints = CheckpointFiles(store, options.checkpoint_every)
         pool: Pool
-        if workers > 1 or options.address or options.run_timeout:  # a timeout needs a process that can be killed
-            from fedprompt.benchmark.sweep.ray_pool import RayPool
+        if workers == 1 and not options.address and not options.run_timeout:
+            pool = _InProcessPool(listener, checkpoints)
+        elif options.local:  # here and below also for one worker: a timeout needs a process that can be killed
+            from fedprompt.benchmark.sweep.pools.local_pool import LocalPool
+
+            pool = stack.enter_context(LocalPool(options, workers, listener, checkpoints))
+        else:
+            from fedprompt.benchmark.sweep.pools.ray_pool import RayPool
 
             pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))
-        else:
-            pool = _InProcessPool(listener, checkpoints)
         locks = stack.enter_context(DriverStatus(store.directory, listener.describe))
         return _Scheduler(configs, store, options, listener, locks, pool, signals).run()
 

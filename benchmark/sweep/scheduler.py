@@ -1,4 +1,4 @@
-"""Executes the runs of a sweep here, in a process pool or on Ray. Only the driver writes; no finished run is repeated."""
+"""Executes the runs of a sweep here, in a process pool or on Ray. Only the driver writes; a finished run stays."""
 
 import time
 from collections import deque
@@ -86,7 +86,8 @@ def run_all(
         else:
             from fedprompt.benchmark.sweep.pools.ray_pool import RayPool
 
-            pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))
+            with signals.interruptible():  # Ray takes seconds to start
+                pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))
         locks = stack.enter_context(DriverStatus(store.directory, listener.describe))
         return _Scheduler(configs, store, options, listener, locks, pool, signals).run()
 

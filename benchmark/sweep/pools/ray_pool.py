@@ -22,6 +22,8 @@ from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.worker import RunResult, RunTask
 from fedprompt.benchmark.sweep import cluster, nodes
 from fedprompt.benchmark.sweep.options import SweepOptions
+from fedprompt.benchmark.sweep.pools.ray_session import RaySession
+from fedprompt.benchmark.sweep.pools.ray_thread import RayThread
 from fedprompt.benchmark.sweep.pools.worker_pool import POLL_EVERY, WorkerPool
 from fedprompt.benchmark.sweep.pools.worker_run import run_captured, worker_name
 from fedprompt.benchmark.sweep.progress import ProgressListener
@@ -54,13 +56,14 @@ class RayPool(WorkerPool):
         self.capacity_checked = self.polled = float("-inf")
 
     def __enter__(self) -> "RayPool":
-        import ray
-
+        self.thread = RayThread()
         with contextlib.ExitStack() as stack:
             if self.options.address:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-shipped-"))
                 self.runtime_env = runtime_environment(Path(folder), self.plugins)
-            stack.callback(ray.shutdown)
+                stack.callback(self.thread.shut_down)
+            else:
+                self.session = stack.enter_context(RaySession(self.thread))
             self._connect()
             self.cleanup = stack.pop_all()
         return self
@@ -73,13 +76,10 @@ class RayPool(WorkerPool):
 
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        local = not self.options.address
-        cluster.connect(
-            self.options.address,
-            num_cpus=self.workers * self.cpus if local else None,
-            include_dashboard=False if local else None,
-            runtime_env=self.runtime_env,
-        )
+        if self.options.address:
+            self.thread.call(partial(cluster.connect, self.options.address, runtime_env=self.runtime_env))
+        else:
+            self.session.start(num_cpus=self.workers * self.cpus)
         self._check_resources()
         self.remote_task = ray.remote(num_cpus=self.cpus, num_gpus=self.options.gpus, max_retries=0, max_calls=0)(_task)
         self._start_progress_actor()
@@ -137,6 +137,9 @@ class RayPool(WorkerPool):
         """Returns the runs that have ended. If Ray died on this machine, all running runs have failed."""
         import ray
 
+        if self._ray_has_died():
+            with signals.interruptible():
+                return self._restart()
         first, _ = ray.wait(list(self.running), num_returns=1, timeout=POLL_EVERY)
         done, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0) if first else ([], [])
         if time.monotonic() - self.polled > POLL_EVERY:
@@ -144,33 +147,32 @@ class RayPool(WorkerPool):
             self._fetch_progress()
             for reference in self._overdue():
                 ray.cancel(reference, force=True)
-        results = [self._collect(reference) for reference in done]
-        ray_died = any(result.record.result.get("error_kind") == failures.NODE_LOST for result in results)
-        return results + (self._restart() if ray_died and not self.options.address else [])
+        return [self._collect(reference) for reference in done]
 
     def drain(self, seconds: float) -> list[RunResult]:
         """Returns the runs that end within this time, except those whose worker dies."""
         import ray
 
         deadline, results = time.monotonic() + seconds, list[RunResult]()
-        while self.running:
+        while self.running and not self._ray_has_died():
             done, _ = ray.wait(list(self.running), num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
             if not done:
                 break
             task = self.running.pop(done[0])
             with contextlib.suppress(ray.exceptions.RayError):
                 results.append(self._localise(ray.get(done[0]), task))
-        self._fetch_progress()
+        if not self._ray_has_died():
+            self._fetch_progress()
         return results
+
+    def _ray_has_died(self) -> bool:
+        return not self.options.address and self.session.has_died()
 
     def _restart(self) -> list[RunResult]:
         """Restarts Ray on this machine; returns the runs that were lost with it."""
-        import ray
-
         lost = [self._lost(task, failures.NODE_LOST, "Ray died on this machine") for task in self.running.values()]
         self.running.clear()
         self.started.clear()
-        ray.shutdown()
         self._connect()
         return lost
 

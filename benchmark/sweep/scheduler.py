@@ -24,7 +24,7 @@ from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
 from fedprompt.data.errors import reason
 
-GRACE_PERIOD = 5.0  # seconds in which runs may still finish after SIGTERM
+GRACE_PERIOD = 3.0  # seconds in which runs may still finish after SIGTERM or SIGHUP
 CHECK_LOCKS_EVERY = 1.0  # seconds between two attempts to lock the runs of other drivers
 
 

@@ -32,6 +32,7 @@ from fedprompt.benchmark.sweep.shipping import WORKER_ENVIRONMENT, plugin_paths,
 from fedprompt.benchmark.sweep.signals import Signals
 
 CAPACITY_EVERY = 2.0  # seconds between two looks at the size of a cluster
+LAST_FETCH = 1.5  # seconds to wait for progress that must not be lost
 
 
 class RayPool(WorkerPool):
@@ -53,6 +54,7 @@ class RayPool(WorkerPool):
         self.threads = self.cpus if options.address else options.threads_per_run(workers)
         self.plugins = list(dict.fromkeys(file for config in configs for file in config.plugins))
         self.runtime_env: dict[str, Any] | None = None
+        self.fetching: Any = None  # Ray's reference to the answer of the progress actor
         self.capacity_checked = self.polled = float("-inf")
 
     def __enter__(self) -> "RayPool":
@@ -108,6 +110,7 @@ class RayPool(WorkerPool):
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self.fetching = None
         self.progress_actor = ray.remote(num_cpus=0)(ProgressActor).options(scheduling_strategy=here).remote()
 
     @property
@@ -126,7 +129,7 @@ class RayPool(WorkerPool):
     def start(self, task: RunTask) -> None:
         """Submits a run to Ray."""
         if task.attempt > 1:  # the last checkpoint of the previous attempt may not be on disk yet
-            self._fetch_progress()
+            self._fetch_last_progress()
         shipped = plugin_paths(self.plugins) if self.options.address else {}
         source = None if self.options.address else os.path.realpath(__file__)
         checkpoint, every = self.checkpoints.load(task.config.run_id), self.checkpoints.every
@@ -162,7 +165,7 @@ class RayPool(WorkerPool):
             with contextlib.suppress(ray.exceptions.RayError):
                 results.append(self._localise(ray.get(done[0]), task))
         if not self._ray_has_died():
-            self._fetch_progress()
+            self._fetch_last_progress()
         return results
 
     def _ray_has_died(self) -> bool:
@@ -192,16 +195,29 @@ class RayPool(WorkerPool):
             content["environment"] |= {"git_commit": environment.describe()["git_commit"]}
         return replace(result, task=task, record=replace(result.record, config=task.config, result=content))
 
-    def _fetch_progress(self) -> None:
-        """Passes reported rounds to the listener, and saves reported checkpoints."""
+    def _fetch_last_progress(self) -> None:
+        """Saves the checkpoints reported so far, also those since a request that is still unanswered."""
+        for _ in range(1 if self.fetching is None else 2):
+            self._fetch_progress(LAST_FETCH)
+
+    def _fetch_progress(self, timeout: float = POLL_EVERY) -> None:
+        """Passes reported rounds to the listener, and saves reported checkpoints.
+
+        An answer that takes longer than the timeout in seconds is left to the next call.
+        """
         import ray
 
+        if self.fetching is None:
+            self.fetching = self.progress_actor.fetch.remote()
         try:
-            rounds, checkpoints = ray.get(self.progress_actor.fetch.remote(), timeout=5)
-        except (ray.exceptions.RayError, TimeoutError):  # its node was lost; new runs report to another actor
+            rounds, checkpoints = ray.get(self.fetching, timeout=timeout)
+        except ray.exceptions.GetTimeoutError:  # the actor is still starting, or the machine is busy
+            return
+        except ray.exceptions.RayError:  # its node was lost; new runs report to another actor
             with contextlib.suppress(ray.exceptions.RayError):  # Ray itself has died; the runs will report it
                 self._start_progress_actor()
             return
+        self.fetching = None
         for run_id, content in checkpoints.items():
             self.checkpoints.save(run_id, content)
         self._note_rounds(rounds)

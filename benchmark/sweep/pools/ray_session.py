@@ -31,7 +31,7 @@ LONGEST_PATH = 16
 """Characters of a temporary directory in which Ray's sockets have valid paths: of at most 103, this adds 86."""
 SERVERS = ("gcs_server", "raylet")
 """The processes without which no run can continue."""
-END_TIMEOUT = 10.0  # seconds for the processes of a session to be killed
+END_TIMEOUT = 3.0  # seconds to wait for the end of the processes of a session; it comes in any case
 
 
 class RaySession:

@@ -15,7 +15,7 @@ HTTP_PATHS = (
 )  # fmt: skip
 GREETING = "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"
 """A method without effects, for those who have a token."""
-OBJECT_MANAGER = [f"/ray.rpc.ObjectManagerService/{name}" for name in ("Push", "Pull", "FreeObjects")]
+OBJECT_MANAGER = [f"/ray.rpc.ObjectManagerService/{name}" for name in ("Push", "Pull")]
 """The methods of the only service that Ray does not describe to Python."""
 TIMEOUT = 20.0  # seconds; a busy machine answers slowly
 

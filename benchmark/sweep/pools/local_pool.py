@@ -46,7 +46,7 @@ class LocalPool(WorkerPool):
     def __init__(
         self, options: SweepOptions, workers: int, listener: ProgressListener, checkpoints: CheckpointFiles
     ) -> None:
-        self.free_gpus = _shares(options.gpus, _gpus()) if options.gpus else [None] * workers
+        self.free_gpus: list[str | None] = _shares(options.gpus, _gpus()) if options.gpus else [None] * workers
         if not self.free_gpus:
             raise ConfigError(
                 f"a run needs {options.gpus:g} GPUs; this machine has {len(_gpus())}. Lower --gpus-per-run."

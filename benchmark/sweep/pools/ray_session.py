@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class RaySession:
             token = self.folder / "token"
             with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(32))
-            stack.enter_context(_settings({**SETTINGS, "RAY_AUTH_TOKEN_PATH": str(token)}))
+            stack.enter_context(_settings({**SETTINGS, "RAY_AUTH_TOKEN_PATH": str(token)}, self.thread))
             stack.callback(self.thread.shut_down)
             self.cleanup = stack.pop_all()
         return self
@@ -96,6 +97,8 @@ class RaySession:
         return not all(_runs(server) for server in self.servers)
 
     def _end_processes(self) -> None:
+        if self.thread.is_busy:  # it ends with this process
+            return
         assert self.end.stdin is not None
         self.end.stdin.close()
         with suppress(subprocess.TimeoutExpired):
@@ -111,8 +114,11 @@ def _end_with_driver(folder: Path) -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def _settings(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Changes environment variables, which Ray's servers inherit, and what Ray has read of them in this process."""
+def _settings(changes: Mapping[str, str | None], thread: RayThread) -> Iterator[None]:
+    """Changes environment variables, which Ray's servers inherit, and what Ray has read of them in this process.
+
+    They stay if a signal has interrupted the start of Ray, which goes on in its thread until this process ends.
+    """
     before = {name: os.environ.get(name) for name in changes}
     _set(changes)
     from ray._private import ray_constants  # reads some of the variables when it is imported
@@ -123,9 +129,10 @@ def _settings(changes: Mapping[str, str | None]) -> Iterator[None]:
     try:
         yield
     finally:
-        _set(before)
-        ray_constants.ENABLE_RAY_CLUSTER = clusters
-        _read_settings()
+        if not thread.is_busy:
+            _set(before)
+            ray_constants.ENABLE_RAY_CLUSTER = clusters
+            _read_settings()
 
 
 def _set(variables: Mapping[str, str | None]) -> None:
@@ -137,10 +144,9 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 
 def _read_settings() -> None:
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    ray = import_module("ray._raylet")
+    ray.Config.initialize("")
+    ray.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _temporary_directory() -> str:

@@ -61,6 +61,7 @@ class LocalPool(WorkerPool):
     def __exit__(self, *_: object) -> None:
         for worker in (*self.running, *self.idle):
             _kill(worker)
+            worker.pipe.close()
 
     @property
     def has_capacity(self) -> bool:
@@ -127,6 +128,7 @@ class LocalPool(WorkerPool):
     def _dead(self, worker: _Worker) -> RunResult:
         """Returns the result of a run whose worker has died, and frees the place of the worker."""
         _kill(worker)
+        worker.pipe.close()
         self.free_gpus.append(worker.gpus)
         code = worker.process.exitcode or 0
         cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -141,7 +143,6 @@ def _kill(worker: _Worker) -> None:
                 process.kill()
     worker.process.kill()
     worker.process.join()
-    worker.pipe.close()
 
 
 def _gpus() -> list[str]:

@@ -39,7 +39,7 @@ def test_failures_and_lost_workers_are_recorded_and_the_other_runs_continue(benc
     hangs = plugin("hangs", ENDS.format(action="import time; time.sleep(600)"))
     own = [word for file in (raises, dies, leaves, hangs) for word in ("--plugin", file)]
     words = ("--methods", "head,raises,dies,leaves,hangs", *own, "--seed", 0, *SMALL, "--workers", 2, "--retries", 1)
-    answer = bench("sweep", "--local", *words, "--run-timeout", 6, "--out", "runs")
+    answer = bench("sweep", "--local", *words, "--run-timeout", 20, "--out", "runs")
     assert answer.code == 1
     assert "4 runs failed" in answer.err
     found = results(tmp_path / "runs")
@@ -49,7 +49,7 @@ def test_failures_and_lost_workers_are_recorded_and_the_other_runs_continue(benc
     assert found["raises"]["error"] == "ArithmeticError: on purpose"
     assert found["dies"]["error"] == "the worker process was killed by SIGKILL"
     assert found["leaves"]["error"] == "the worker process ended with exit code 7"
-    assert found["hangs"]["error"] == "stopped after 6 s (--run-timeout)"
+    assert found["hangs"]["error"] == "stopped after 20 s (--run-timeout)"
     assert {method: result["attempts"] for method, result in found.items()} == {
         "head": 1, "raises": 1, "dies": 2, "leaves": 2, "hangs": 1
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Exceptions of the benchmark package, and the parts of messages that they share."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -9,7 +10,11 @@ class ConfigError(ValueError):
 
 
 class Terminated(BaseException):
-    """SIGTERM was received. Batch systems send it before they kill a process."""
+    """SIGTERM or SIGHUP was received: batch systems send the one before they kill a process, terminals the other."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

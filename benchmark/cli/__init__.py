@@ -4,21 +4,24 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
 
 from fedprompt.benchmark.errors import ConfigError, Terminated
+from fedprompt.benchmark.sweep.signals import Signals, time_limit
 from fedprompt.data.errors import DataError
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
-USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
+USAGE = 2
 
 COMMANDS = {  # name: (module, help in `bench --help`)
     "list": ("listing", "List methods, data sets, backbones, presets or figures."),
@@ -95,11 +98,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` and exits.
 
     Exit codes: 0 success, 1 a run failed or an unreadable record was left out, 2 a usage or configuration error
-    (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM.
+    (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
-    sys.exit(_guarded(words))
+    with time_limit(), Signals(interrupting=True) as signals:
+        code = _guarded(words)
+    if signals.pending:  # nothing may delay or change the end of the process, like a call of Ray that does not return
+        os._exit(code)
+    sys.exit(code)
 
 
 def _invoke(words: list[str]) -> Any:
@@ -121,9 +128,12 @@ def _guarded(words: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
     except (KeyboardInterrupt, Terminated) as stop:
-        word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
-        print(f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr)
-        return code
+        word, number = ("terminated", stop.number) if isinstance(stop, Terminated) else ("interrupted", signal.SIGINT)
+        with suppress(OSError):  # the terminal is gone, which SIGHUP says
+            print(
+                f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr, flush=True
+            )
+        return 128 + number
     except BrokenPipeError:  # the reader has closed the pipe, as in `bench list methods | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

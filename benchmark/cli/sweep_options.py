@@ -12,6 +12,7 @@ from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
 
 Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as resources allow)")]
 Address = Annotated[str | None, typer.Option(help="address of an existing Ray cluster; the code is uploaded to it")]
+Local = Annotated[bool, typer.Option("--local", help="use a process pool instead of Ray; no port is opened")]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, callback=finite, help="seconds between checkpoints; 0: every round")
 ]
@@ -30,6 +31,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "cpus_per_run": (CpusPerRun, None),
     "gpus_per_run": (GpusPerRun, "0"),
     "address": (Address, None),
+    "local": (Local, False),
     "run_timeout": (RunTimeout, None),
     "retries": (Retries, 2),
     "max_failures": (MaxFailures, None),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedprompt.benchmark.cli.grid_options import grid_options
-from fedprompt.benchmark.cli.sweep_options import Address, Workers
+from fedprompt.benchmark.cli.sweep_options import Address, Local, Workers
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
@@ -38,6 +38,7 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="count the runs without running them")] = False,
     workers: Workers = None,
     address: Address = None,
+    local: Local = False,
 ) -> int:
     """Tune every method with equally many trials, and write the best of each as a preset for sweeps.
 
@@ -64,7 +65,7 @@ def tune(
     if dry_run:
         print(f"{count} runs: {count - pending} done, {pending} to run")
         return 0
-    launch.run(SweepOptions(workers, address=address))
+    launch.run(SweepOptions(workers, address=address, local=local))
     trials = {
         method: [
             selection.evaluate_trial(launch.store, *trial, last)

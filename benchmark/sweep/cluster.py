@@ -14,8 +14,8 @@ AUTO = "auto"
 TIMEOUT = 3.0  # seconds for the head of a cluster to accept a connection; Ray itself tries for a minute
 
 
-def connect(address: str | None, **options: Any) -> None:
-    """Connects to the cluster at `address`, or starts Ray on this machine. Keeps the handler of SIGTERM.
+def connect(address: str, **options: Any) -> None:
+    """Connects to the cluster at `address`. Keeps the handler of SIGTERM.
 
     Raises:
         ConfigError: No cluster answers.
@@ -25,7 +25,7 @@ def connect(address: str | None, **options: Any) -> None:
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=address or "local",  # by default, Ray joins any cluster on this machine
+            address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
             **options,
@@ -52,7 +52,7 @@ def check_address(address: str) -> None:
         ray.shutdown()
 
 
-def _no_answer(address: str | None) -> ConfigError:
+def _no_answer(address: str) -> ConfigError:
     return ConfigError(
         f"--address {address}: no Ray cluster answers; `ray start --head` starts one. If Ray asks for a token, set "
         "RAY_AUTH_MODE=token here too (docs/cluster.md)."

@@ -54,6 +54,7 @@ class Launch:
         if not self.pending:
             self._note_overrides(chosen)
             return None
+        sweep_options.check(self.pending[0].device)
         if sweep_options.address:
             from fedprompt.benchmark.sweep.cluster import check_address
 
@@ -66,7 +67,6 @@ class Launch:
             from fedprompt.benchmark.sweep.seed_tables import SeedTables
 
         store = self.store
-        sweep_options.check(self.pending[0].device)
         track = trackers.tracker(sweep_options.tracker, store.directory) if sweep_options.tracker else None
         preflight(self.pending)
         store.prepare()

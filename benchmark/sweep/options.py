@@ -37,6 +37,7 @@ class SweepOptions:
         checkpoint_every: Seconds between checkpoints; 0: every round.
         tracker: Name of the experiment tracker that receives finished runs.
         size_gpus: Whether to determine `gpus` from measured memory before the first run.
+        local: Whether to run in processes of this machine, without Ray and without any port.
     """
 
     workers: int | None = None
@@ -49,14 +50,17 @@ class SweepOptions:
     checkpoint_every: float = CHECKPOINT_EVERY
     tracker: str | None = None
     size_gpus: bool = False
+    local: bool = False
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` if no run could get these resources."""
+        if self.local and self.address:
+            raise ConfigError(f"--local --address {self.address}: a local sweep uses no cluster; omit one of the two.")
         if (self.gpus or self.size_gpus) and device != "cuda":
             gpus = AUTO if self.size_gpus else f"{self.gpus:g}"
-            raise ConfigError(f"--gpus-per-run {gpus} needs --device cuda, not {device}: Ray selects the GPU.")
+            raise ConfigError(f"--gpus-per-run {gpus} needs --device cuda, not {device}: the sweep selects the GPU.")
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ConfigError(f"--gpus-per-run {self.gpus:g}: Ray only assigns whole GPUs above 1.")
+            raise ConfigError(f"--gpus-per-run {self.gpus:g}: only whole numbers are possible above 1.")
         if not self.address and (self.cpus or 1) > processors():
             raise ConfigError(f"--cpus-per-run {self.cpus}: only {processors()} processors are available.")
 

@@ -1,4 +1,4 @@
-"""Executes the runs of a sweep, in this process or on Ray. Only the driver writes; finished runs are never repeated."""
+"""Executes the runs of a sweep here, in a process pool or on Ray. Only the driver writes; a finished run stays."""
 
 import time
 from collections import deque
@@ -24,7 +24,7 @@ from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
 from fedprompt.data.errors import reason
 
-GRACE_PERIOD = 5.0  # seconds in which runs may still finish after SIGTERM
+GRACE_PERIOD = 3.0  # seconds in which runs may still finish after SIGTERM or SIGHUP
 CHECK_LOCKS_EVERY = 1.0  # seconds between two attempts to lock the runs of other drivers
 
 
@@ -77,12 +77,17 @@ def run_all(
         signals = stack.enter_context(Signals())
         checkpoints = CheckpointFiles(store, options.checkpoint_every)
         pool: Pool
-        if workers > 1 or options.address or options.run_timeout:  # a timeout needs a process that can be killed
-            from fedprompt.benchmark.sweep.ray_pool import RayPool
-
-            pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))
-        else:
+        if workers == 1 and not options.address and not options.run_timeout:
             pool = _InProcessPool(listener, checkpoints)
+        elif options.local:  # here and below also for one worker: a timeout needs a process that can be killed
+            from fedprompt.benchmark.sweep.pools.local_pool import LocalPool
+
+            pool = stack.enter_context(LocalPool(options, workers, listener, checkpoints))
+        else:
+            from fedprompt.benchmark.sweep.pools.ray_pool import RayPool
+
+            with signals.interruptible():  # Ray takes seconds to start
+                pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))
         locks = stack.enter_context(DriverStatus(store.directory, listener.describe))
         return _Scheduler(configs, store, options, listener, locks, pool, signals).run()
 

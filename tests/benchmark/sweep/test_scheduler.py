@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -263,7 +264,7 @@ BODY = """def logits(self, vit, batch, state):
 @pytest.mark.slow
 @pytest.mark.serial
 @pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray", "ignore:.*:DeprecationWarning:ray")
-def test_ray_workers_have_the_results_of_this_process_and_a_killed_one_is_a_failed_run(
+def test_workers_have_the_results_of_this_process_and_a_killed_one_is_a_failed_run(
     bench, plugin, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(figures, "draw", lambda *_, **__: [])  # slow, and not tested here
@@ -290,10 +291,11 @@ def test_ray_workers_have_the_results_of_this_process_and_a_killed_one_is_a_fail
     assert "about to raise\n" in log
     assert "Traceback" in log
     assert len(results) == 4
+    bench.ok("sweep", "--methods", "head,pep-fedpt", "--workers", 2, "--local", "--out", "local", *grid)
     same = [path.parent.name for path in (tmp_path / "here").glob("*/result.json")]
     assert len(same) == 2
-    for run_id in same:
-        ray, here = (tmp_path / place / run_id for place in ("ray", "here"))
+    for run_id, place in itertools.product(same, ("here", "local")):
+        ray, here = (tmp_path / pool / run_id for pool in ("ray", place))
         expected = json.loads((here / "result.json").read_text())
         for key in ("status", "metrics", "metrics_prior", "communication", "parameters", "never_trained", "federation"):
             assert results[run_id][key] == expected[key]

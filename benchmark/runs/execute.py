@@ -1,6 +1,7 @@
 """Executes a run in this process, from configuration to record; backbone and data are loaded once per process."""
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -86,10 +87,21 @@ def ready(config: RunConfig) -> None:
     use_threads(1)
     for file in config.plugins:
         methods.load_plugin(file)
-    if config.device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {config.device}: torch finds no CUDA device here; use --device cpu.")
+    require_device(config.device)
     if config.precision == "bf16" and not has_bf16(torch.device(config.device)):
         raise ConfigError(f"--precision bf16: {config.device} has no bf16 instructions here; use --precision fp32.")
+
+
+def require_device(name: str) -> None:
+    """Raises `ConfigError` unless this process can use the device, `cpu`, `cuda` or `cuda:N`."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"--device {name}: unknown; use cpu, cuda or cuda:N.")
+    if name == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch finds no CUDA device here; use --device cpu.")
+    if (torch.device(name).index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices here, from cuda:0.")
 
 
 def use_threads(count: int) -> None:

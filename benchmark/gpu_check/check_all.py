@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fedprompt.benchmark.gpu_check.checks import CHECKS, execute_check
+from fedprompt.benchmark.gpu_check.checks import CHECKS, execute_check, limit
 from fedprompt.benchmark.gpu_check.report import draw
 from fedprompt.benchmark.gpu_check.results import PICTURE, Results
 from fedprompt.benchmark.gpu_check.supervisor import Supervisor
@@ -21,7 +21,7 @@ def check_all(device: str, small: bool, folder: Path) -> dict[str, Any]:
     if missing:
         supervisor.start()
     for name in missing:
-        outcome = supervisor.run(execute_check, (name, device, small), CHECKS[name].seconds)
+        outcome = supervisor.run(execute_check, (name, device, small), limit(name, small))
         results.add(name, outcome)
         print(f"{name}: {outcome.status}, {outcome.seconds:.0f} s", file=sys.stderr)
     checks = {name: results.checks[name] for name in CHECKS}

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -85,7 +84,7 @@ def share(job: Job) -> None:
     with dataset(job) as data:
         runs = [configuration(job, data, name, 0) for name in names]
         needed = gpu_share.bytes_needed(runs, ())
-        free = torch.cuda.mem_get_info(place)[0] if job.cuda else psutil.virtual_memory().available
+        free = memory.free_memory(place)
         part = gpu_share.share_of(needed, free)
         job.keep(needed_bytes=needed, free_bytes=free, share=part)
         if job.cuda:

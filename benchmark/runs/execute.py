@@ -52,6 +52,7 @@ def execute(
         The record of the finished run.
     """
     began, clock = time.time(), time.perf_counter()
+    require_device(config.device)
     memory.reset_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
     checkpointer = Checkpointer(run, config.run_id, checkpoints or Checkpoints())
@@ -88,6 +89,8 @@ def ready(config: RunConfig) -> None:
     for file in config.plugins:
         methods.load_plugin(file)
     require_device(config.device)
+    if config.device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # torch's default would round the patch embedding to 10 bits
     if config.precision == "bf16" and not has_bf16(torch.device(config.device)):
         raise ConfigError(f"--precision bf16: {config.device} has no bf16 instructions here; use --precision fp32.")
 

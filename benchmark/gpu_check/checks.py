@@ -31,7 +31,7 @@ CHECKS = {  # the most wanted first; together less than 8 minutes
 }
 
 
-SMALL_SECONDS = 90.0  # a small check takes seconds, and more on a machine with other work
+SMALL_SECONDS = 180.0  # a small check takes seconds, and more on a machine with other work
 
 
 def limit(name: str, small: bool) -> float:

@@ -37,7 +37,7 @@ def out_of_memory(job: Job) -> None:
     """Trains a cohort that does not fit: simulated on every device, and on a GPU with a cap on the process's memory."""
     vit = toy.vit()
     vit.model.to(job.torch_device)
-    run = toy.simulator(Recipe("fedvpt", _AtMostOneClient()), vit, 1)
+    run = toy.simulator(Recipe("fedvpt", _AtMostOneClient(tokens=10)), vit, 1)
     executor, context = Executor("fused"), run.context
     arguments = (context.recipe, context.vit, context.train, run.make_tasks(toy.SEEN, 1), toy.TRAINING)
     alone, halved = Executor("sequential").train(*arguments), executor.train(*arguments)
@@ -59,11 +59,18 @@ def _capped(job: Job) -> None:
     executor = Executor("fused")
     halved = executor.train(*arguments)
     job.keep(cap_bytes=cap, peak_bytes=memory.peak(place))
-    _answer(job, f"out of memory at {cap / 1e9:.0f} GB, {COHORT} clients of ViT-B/16", executor, alone, halved, bf16=True)
+    _answer(
+        job, f"out of memory at {cap / 1e9:.0f} GB, {COHORT} clients of ViT-B/16", executor, alone, halved, bf16=True
+    )
 
 
 def _answer(
-    job: Job, question: str, executor: Executor, alone: list[ClientUpdate], halved: list[ClientUpdate], bf16: bool = False
+    job: Job,
+    question: str,
+    executor: Executor,
+    alone: list[ClientUpdate],
+    halved: list[ClientUpdate],
+    bf16: bool = False,
 ) -> None:
     """Reports the clients per pass; the updates and local batches must be those of client after client."""
     pairs = list(zip(alone, halved, strict=True))
@@ -94,6 +101,8 @@ def share(job: Job) -> None:
     peaks = {name: record.get("gpu_peak_bytes") for name, record in records.items()}
     short = [name for name, record in records.items() if record["executor"]["notes"]]
     job.keep(gpu_peak_bytes=peaks)
-    words = f"{needed / 1e9:.2f} GB per run, {int(1 / part)} runs per device; out of memory: {', '.join(short) or 'none'}"
+    words = (
+        f"{needed / 1e9:.2f} GB per run, {int(1 / part)} runs per device; out of memory: {', '.join(short) or 'none'}"
+    )
     recorded = all(isinstance(peak, int) for peak in peaks.values()) or not job.cuda
     job.answer("--gpus-per-run auto", words, "no run out of memory, its peak recorded", recorded and not short)

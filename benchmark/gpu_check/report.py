@@ -31,7 +31,9 @@ def table(checks: Mapping[str, Any]) -> str:
 
 def draw(checks: Mapping[str, Any], path: Path) -> bool:
     """Writes the speeds by batch and cohort size, a panel per backbone; returns False if none was measured."""
-    from fedprompt.results.figures.style import RC, rc_context
+    from matplotlib import rc_context
+
+    from fedprompt.results.figures.style import RC
 
     measured = [check["report"].get("data", {}).get("throughput") for check in checks.values()]
     speeds = [speed for speed in measured if speed and speed["cells"]]
@@ -60,7 +62,9 @@ def _panel(axis: Any, speed: Mapping[str, Any]) -> None:
         for kind, line in zip(KINDS, ("-", "--"), strict=True):
             cells = [cell for cell in speed["cells"] if (cell["kind"], cell["cohort"]) == (kind, cohort)]
             look = {"color": COLOURS[place], "marker": MARKERS[place], "linestyle": line}
-            axis.plot([c["batch"] for c in cells], [c["rate"] for c in cells], label=f"{kind}, {cohort} clients", **look)
+            axis.plot(
+                [c["batch"] for c in cells], [c["rate"] for c in cells], label=f"{kind}, {cohort} clients", **look
+            )
     axis.set_xscale("log", base=2)
     axis.set_xticks(batches, list(map(str, batches)))
     axis.set_xlabel("local batch size")

@@ -29,7 +29,7 @@ class Results:
         self.folder = folder
         header: dict[str, Any] = {"device": device, "small": small, "environment": environment.describe()}
         earlier = json_files.read(folder / FILE)
-        same = all(earlier.get(key) == value for key, value in header.items())
+        same = _identity(earlier) == _identity(header)
         self.content = header | {"checks": earlier["checks"] if same and "checks" in earlier else {}}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -53,3 +53,10 @@ class Results:
 
     def _write(self) -> None:
         atomic_write(self.folder / FILE, json.dumps(self.content, indent=1) + "\n")
+
+
+def _identity(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns what results belong to. A changed file does not count: the results themselves may be tracked by git."""
+    facts = content.get("environment", {})
+    commit = str(facts.get("git_commit", "")).rstrip("+")
+    return {key: content.get(key) for key in ("device", "small")} | {"environment": {**facts, "git_commit": commit}}

@@ -39,7 +39,11 @@ def _judge(job: Job, result: Throughput) -> None:
         job.answer("fused over sequential", "not measured in time", f"{SPEED_UP:g} times", False)
         return
     fused, best = rates["fused", *TARGET], _fastest(result.cells, "fused")
-    ratio, share, where = fused / rates["sequential", *TARGET], fused / result.limit, "batch {}, {} clients".format(*TARGET)
+    ratio, share, where = (
+        fused / rates["sequential", *TARGET],
+        fused / result.limit,
+        "batch {}, {} clients".format(*TARGET),
+    )
     job.answer(f"fused over sequential, {where}", f"{ratio:.2f}", f"at least {SPEED_UP:g}", ratio >= SPEED_UP)
     job.answer(f"fused over the fastest bare loop, {where}", f"{share:.2f}", f"at least {SHARE:g}", share >= SHARE)
     job.answer("images per second, fused at its best", f"{best:,.0f}", f"above {RATE:,.0f}", best > RATE)

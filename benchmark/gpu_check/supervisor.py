@@ -1,7 +1,7 @@
 """Executes functions in processes of their own, which are stopped at a time limit.
 
-A process that hangs or crashes takes nothing else with it, and what it reported before is kept. The processes are forked
-from a server that has imported the checks but has not touched the GPU, so that each starts at once.
+A process that hangs or crashes takes nothing else with it, and what it reported before is kept. The processes are
+forked from a server that has imported the checks but has not touched the GPU, so that each starts at once.
 """
 
 import multiprocessing

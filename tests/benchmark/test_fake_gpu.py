@@ -1,4 +1,4 @@
-"""Methods, whole runs and the measurement of memory on a simulated GPU, which refuses to mix its tensors with others."""
+"""Methods, whole runs and measured memory on a simulated GPU, which refuses to mix its tensors with others."""
 
 import pytest
 import torch

@@ -22,7 +22,7 @@ IN_BF16 = ("fedvpt", "pep-fedpt", "head")
 LAST_BEFORE_STOP = 1  # the round after which a run is interrupted
 
 
-class _Interrupted(Exception):
+class _InterruptedError(Exception):
     """Stops a run after a round."""
 
 
@@ -61,11 +61,11 @@ def _checkpoint(config: RunConfig) -> bytes:
 
     def stop(number: int, _: int) -> None:
         if number == LAST_BEFORE_STOP:
-            raise _Interrupted
+            raise _InterruptedError
 
     try:
         execute(config, _threads(config), stop, checkpoints=Checkpoints(keep=kept.append, every=0))
-    except _Interrupted:
+    except _InterruptedError:
         return kept[-1]
     raise AssertionError("the run ended before it was interrupted")
 

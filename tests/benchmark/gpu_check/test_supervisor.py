@@ -9,9 +9,9 @@ from tests.benchmark.gpu_check import functions
 
 @pytest.fixture(scope="module")
 def supervisor():
-    """Processes that import nothing but these functions."""
+    """Processes without the imports of the checks, which take long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "PRELOADED", functions.__name__)
+        patch.setattr(module, "PRELOADED", module.__name__)
         made = Supervisor()
         made.start()
         yield made
@@ -21,7 +21,7 @@ def supervisor():
     ("function", "limit", "status", "report", "error"),
     [
         (functions.reports_and_ends, 60, "done", {"value": 3}, ""),
-        (functions.reports_and_hangs, 15, "timed out", {"value": 7}, "not finished after 15 s"),
+        (functions.reports_and_hangs, 5, "timed out", {"value": 7}, "not finished after 5 s"),
         (functions.reports_and_raises, 60, "failed", {"value": 7}, "ZeroDivisionError: by zero"),
         (functions.dies, 60, "died", {}, "its process ended with exit code 9"),
     ],

@@ -14,6 +14,7 @@ from fedprompt.benchmark.backbone import activations
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware.devices import kernels, processors
+from fedprompt.benchmark.hardware.memory import free_memory
 from fedprompt.data.files.memory_mapped import Array, MappedArray, default_folder
 from fedprompt.data.images import cache
 from fedprompt.data.images.decoding import ImageFiles
@@ -114,7 +115,7 @@ class Samples:
 
     def _place(self, values: Tensor) -> Tensor:
         """Moves an array to the backbone's GPU unless it takes more than its share of the free memory."""
-        if self.vit.device.type != "cuda" or values.nbytes > torch.cuda.mem_get_info()[0] // DEVICE_SHARE:
+        if self.vit.device.type != "cuda" or values.nbytes > free_memory(self.vit.device) // DEVICE_SHARE:
             return values
         return values.to(self.vit.device)
 

@@ -43,6 +43,7 @@ COMMANDS = {  # name: (module, help in `bench --help`)
     "data": ("data", "Download, check and plot data sets and partitions."),
     "doctor": ("installation", "Check the installation and suggest fixes."),
     "perf": ("performance", "Measure the throughput of this machine."),
+    "gpu-check": ("performance", "Check that everything runs on this GPU, and how fast."),
     "new-method": ("contributing", "Create the file of a new method from a template."),
     "check": ("contributing", "Check a method against the contract."),
     "pretrain": ("installation", "Pre-train the embedded backbone on Tiny-ImageNet."),

@@ -1,4 +1,4 @@
-"""`bench perf`."""
+"""`bench perf` and `bench gpu-check`."""
 
 import dataclasses
 import json
@@ -90,14 +90,12 @@ def _throughput(
     save: Path | None,
     as_json: bool,
 ) -> None:
-    import torch
-
     from fedprompt.benchmark.backbone.loading import load
     from fedprompt.benchmark.profiling.throughput import measure
     from fedprompt.benchmark.profiling.throughput_plots import draw, table
+    from fedprompt.benchmark.runs.execute import require_device
 
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: torch finds no CUDA device; use --device cpu.")
+    require_device(device)
     throughput = measure(load(backbone, CLASSES, checkpoint, *sizes, device, precision), *grid, repeats)
     name = f"{backbone}-{throughput.device}-{precision}"
     _output(throughput.as_json(), table(throughput).rstrip(), name, save, as_json)
@@ -125,3 +123,25 @@ def _output(answer: Any, text: str, name: str, save: Path | None, as_json: bool)
             (save / f"{name}.md").write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"--save {save} cannot be written: {reason(error)}; name another folder.") from error
+
+
+def gpu_check(
+    device: Annotated[str, typer.Option(help="cuda, cuda:N, or cpu")] = "cuda",
+    small: Annotated[bool, typer.Option("--small", help="smallest sizes, as for a CPU")] = False,
+    out: Annotated[Path, typer.Option(help="folder for the results (JSON) and the picture")] = Path("runs/gpu-check"),
+    as_json: Json = False,
+) -> int:
+    """Check in 8 minutes that everything runs on this GPU, that its numbers are right, and how fast it trains.
+
+    Each check has a process and a time limit of its own. Results are saved after each. Repeat the command to continue.
+    The exit code is 1 if a check finds a fault. Needs neither Ray nor a network.
+    """
+    from fedprompt.benchmark.runs.execute import require_device
+
+    require_device(device)
+    from fedprompt.benchmark.gpu_check.check_all import check_all
+    from fedprompt.benchmark.gpu_check.report import passed, table
+
+    checks = check_all(device, small, out)
+    print(json.dumps(checks, indent=1) if as_json else table(checks))
+    return 0 if passed(checks) else 1

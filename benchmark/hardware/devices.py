@@ -26,7 +26,10 @@ def has_bf16(device: "torch.device") -> bool:
     if device.type == "cuda":
         import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        if not torch.cuda.is_available():
+            return False
+        with torch.cuda.device(device):  # torch answers for the current device
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:  # not Linux

@@ -7,6 +7,14 @@ from torch import Tensor, nn
 BUDGET_SHARE = 0.6
 """Share of the free memory for the clients of one pass; the rest is a reserve for what varies."""
 
+OUT_OF_MEMORY = (
+    "can't allocate memory",  # torch on a CPU
+    "CUDA error: out of memory",  # CUDA itself: pinned memory, modules, other processes on the GPU
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What errors say that have no type of their own."""
+
 
 class SavedActivations:
     """Context manager that measures the `bytes` that autograd saves for the backward pass.
@@ -41,14 +49,22 @@ class SavedActivations:
 
 def memory_budget(device: torch.device) -> int:
     """Returns the bytes that one pass may use on the device."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return int(free * BUDGET_SHARE)
+    return int(free_memory(device) * BUDGET_SHARE)
+
+
+def free_memory(device: torch.device) -> int:
+    """Returns the bytes that torch can still allocate on the device. What it holds in its cache counts as free."""
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def reset_peak(device: torch.device) -> None:
-    """Starts a new measurement for `peak`."""
+    """Starts a new measurement for `peak`. The cache is emptied, so that no earlier run of the process counts."""
     if device.type == "cuda":
         torch.cuda.init()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
@@ -61,4 +77,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether the error means that the device or the system has no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's message on a CPU
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

@@ -5,7 +5,7 @@ in turn, and ratios are medians over turns, so that changes in the machine's spe
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from statistics import median
@@ -90,27 +90,38 @@ def measure(vit: FrozenViT, batches: Sequence[int], cohorts: Sequence[int], repe
         ConfigError: timm's own blocks, with which the measurement compares, cannot take prompts.
     """
     require_plain_vit(vit.name, vit.model, "bench perf, which compares with timm's own blocks,")
-    use_threads(1)
-    work = _Workload(vit, max(batches) * STEPS * max(cohorts))
     result = Throughput(vit.name, vit.precision, str(vit.device), processors(), environment.describe())
-    for batch in batches:
-        _measure_loops(work, batch, repeats, result)
-    for batch in batches:
-        for cohort in cohorts:
-            result.cells += _measure_executors(work, batch, cohort, repeats, result.limit)
-    _measure_evaluation(work, repeats, result)
-    result.bound = matrix_rate(vit) / operations(vit)
+    for _ in measure_in_parts(result, vit, batches, cohorts, repeats):
+        pass
     return result
 
 
-class _Workload:
-    """FedVPT on random images, which all clients share."""
+def measure_in_parts(
+    result: Throughput, vit: FrozenViT, batches: Sequence[int], cohorts: Sequence[int], repeats: int
+) -> Iterator[None]:
+    """Like `measure`, but fills in `result` and yields after each part: the bare loops come first, then the cells."""
+    use_threads(1)
+    work = Workload(vit, max(batches) * STEPS * max(cohorts))
+    for batch in batches:
+        _measure_loops(work, batch, repeats, result)
+        yield
+    for batch in batches:
+        for cohort in cohorts:
+            result.cells += _measure_executors(work, batch, cohort, repeats, result.limit)
+            yield
+    _measure_evaluation(work, repeats, result)
+    result.bound = matrix_rate(vit) / operations(vit)
+    yield
 
-    def __init__(self, vit: FrozenViT, images: int) -> None:
+
+class Workload:
+    """A method on random images, which all clients share."""
+
+    def __init__(self, vit: FrozenViT, images: int, method: str = "fedvpt") -> None:
         self.vit, rng = vit, np.random.default_rng(0)
         pixels = rng.integers(0, 256, (min(images, 2_048), vit.image_size, vit.image_size, 3), np.uint8)
         self.samples = Samples(pixels, rng.integers(0, vit.classes, len(pixels)), vit)
-        self.recipe = registry.create("fedvpt")
+        self.recipe = registry.create(method)
         shared = self.recipe.method.shared(vit, RandomStreams("perf", "made", 0).torch)
         self.state = ClientState({name: value.to(vit.device) for name, value in shared.items()}, {}, {})
         self.samples.tokens(torch.zeros(1, dtype=torch.int64))  # fills the cache
@@ -141,7 +152,7 @@ def _seconds(function: Callable[[], object], device: torch.device) -> float:
     started = time.perf_counter()
     function()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 
@@ -149,7 +160,7 @@ def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
     return median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
-def _measure_loops(work: _Workload, batch: int, repeats: int, result: Throughput) -> None:
+def _measure_loops(work: Workload, batch: int, repeats: int, result: Throughput) -> None:
     """Measures the bare loop with one and with all threads, timm's forward, and the sequential executor."""
     (task,), training = work.tasks(batch, 1), work.training(batch)
     bare = partial(bare_loop, work.vit, work.samples, task, training)
@@ -174,7 +185,7 @@ def _measure_loops(work: _Workload, batch: int, repeats: int, result: Throughput
     result.ratios.setdefault("savings_over_timm", {})[batch] = _ratio(seconds["timm"], seconds["bare"])
 
 
-def _measure_executors(work: _Workload, batch: int, cohort: int, repeats: int, limit: float) -> list[ExecutorRate]:
+def _measure_executors(work: Workload, batch: int, cohort: int, repeats: int, limit: float) -> list[ExecutorRate]:
     tasks, training = work.tasks(batch, cohort), work.training(batch)
     cuda = work.vit.device.type == "cuda"
     functions = {
@@ -222,7 +233,7 @@ def _timm_encode(vit: FrozenViT, x: Tensor) -> Tensor:
     return vit.model.norm(x.float())[:, 0]
 
 
-def _measure_evaluation(work: _Workload, repeats: int, result: Throughput) -> None:
+def _measure_evaluation(work: Workload, repeats: int, result: Throughput) -> None:
     """Measures `score`, and a forward pass without gradient at its fastest batch size; both use all processors."""
     vit, rows = work.vit, np.arange(len(work.samples))
     counts, prompt = np.ones(vit.classes, np.int64), work.state.shared["prompt"]
@@ -253,9 +264,15 @@ def operations(vit: FrozenViT, prompts: int = 10) -> float:
 
 def matrix_rate(vit: FrozenViT) -> float:
     """Returns operations per second of a large matrix product in the blocks' precision, with all processors."""
+    return product_rate(vit.device, DTYPES[vit.precision])
+
+
+def product_rate(device: torch.device, dtype: torch.dtype, side: int | None = None) -> float:
+    """Returns operations per second of a product of two square matrices with this many rows, with all processors."""
     use_threads(processors())
-    side = MATRIX[vit.device.type]
-    a = torch.ones(side, side, device=vit.device, dtype=DTYPES[vit.precision])
-    seconds = [_seconds(lambda: a @ a, vit.device) for _ in range(6)]
+    side = side or MATRIX[device.type]
+    generator = torch.Generator(device).manual_seed(0)  # a product of constants would draw less power on a GPU
+    a = torch.rand(side, side, device=device, generator=generator).to(dtype)
+    seconds = [_seconds(lambda: a @ a, device) for _ in range(6)]
     use_threads(1)
     return 2.0 * side**3 / median(seconds[1:])

@@ -1,6 +1,7 @@
 """Executes a run in this process, from configuration to record; backbone and data are loaded once per process."""
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ def execute(
         The record of the finished run.
     """
     began, clock = time.time(), time.perf_counter()
+    require_device(config.device)
     memory.reset_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
     checkpointer = Checkpointer(run, config.run_id, checkpoints or Checkpoints())
@@ -88,10 +90,23 @@ def ready(config: RunConfig) -> None:
     use_threads(1)
     for file in config.plugins:
         methods.load_plugin(file)
-    if config.device != "cpu" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {config.device}: torch finds no CUDA device here; use --device cpu.")
+    require_device(config.device)
+    if config.device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # torch's default would round the patch embedding to 10 bits
     if config.precision == "bf16" and not has_bf16(torch.device(config.device)):
         raise ConfigError(f"--precision bf16: {config.device} has no bf16 instructions here; use --precision fp32.")
+
+
+def require_device(name: str) -> None:
+    """Raises `ConfigError` unless this process can use the device, `cpu`, `cuda` or `cuda:N`."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"--device {name}: unknown; use cpu, cuda or cuda:N.")
+    if name == "cpu":
+        return
+    if not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch finds no CUDA device here; use --device cpu.")
+    if (torch.device(name).index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices here, from cuda:0.")
 
 
 def use_threads(count: int) -> None:

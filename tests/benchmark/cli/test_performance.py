@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fedprompt.benchmark.gpu_check import check_all
 from fedprompt.benchmark.profiling import throughput as perf
 from fedprompt.benchmark.profiling import whole_runs as perf_runs
 from fedprompt.benchmark.profiling.whole_runs import CacheGain, Scale
@@ -70,3 +71,18 @@ def test_unwritable_folder_is_named(bench, monkeypatch, tmp_path):
     answer = bench("perf", "--what", "cache", "--save", "file")
     assert answer.code == 2
     assert "--save file" in answer.err
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "tpu"])
+def test_a_gpu_check_without_that_gpu_is_refused(bench, device):
+    refused(bench("gpu-check", "--device", device), f"--device {device}", "cpu")
+
+
+def test_a_gpu_check_prints_a_table_and_fails_if_a_check_finds_a_fault(bench, monkeypatch):
+    answer = {"question": "q", "measured": "1", "wanted": "2", "ok": False}
+    checks = {"device": {"status": "done", "report": {"answers": [answer]}}}
+    monkeypatch.setattr(check_all, "check_all", lambda *_: checks)
+    given = bench("gpu-check", "--device", "cpu", "--small")
+    assert (given.code, given.out) == (1, "FAULT  device          q: 1  (wanted: 2)\n")
+    answer["ok"] = True
+    assert json.loads(bench.ok("gpu-check", "--device", "cpu", "--json").out) == checks

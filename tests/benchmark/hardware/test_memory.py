@@ -5,7 +5,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fedprompt.benchmark.hardware.memory import BUDGET_SHARE, SavedActivations, is_out_of_memory, memory_budget
+from fedprompt.benchmark.hardware.memory import (
+    BUDGET_SHARE,
+    SavedActivations,
+    free_memory,
+    is_out_of_memory,
+    memory_budget,
+)
 from tests import toy
 
 CPU = torch.device("cpu")
@@ -78,3 +84,15 @@ def test_the_error_that_torch_raises_on_this_machine_is_recognised():
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)
+
+
+def test_memory_in_torchs_cache_counts_as_free_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 500)
+    assert free_memory(torch.device("cuda")) == 3000
+
+
+@pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])
+def test_errors_of_cuda_without_a_type_of_their_own_are_recognised(words):
+    assert is_out_of_memory(RuntimeError(words))

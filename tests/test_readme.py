@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fedprompt.results import load
-from fedprompt.results.tables.leaderboard import leaderboard, render
+from tools.render_published import MAIN, PUBLISHED, TEMPLATE, render
 
-PUBLISHED = Path(__file__).parent.parent / "results" / "published"
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SMALL = ["--seeds", "0", "--rounds", "1", "--participation", "0.1", "--workers", "1"]
 
 
@@ -53,14 +52,12 @@ def test_the_section_on_adding_a_method_works_as_written(tmp_path):
     assert "my-method" in output
 
 
-def test_the_table_is_that_of_the_published_runs():
-    """The README's command is a part of the published one: three of its seeds, two of its alphas."""
-    runs = load(PUBLISHED / "embedded-default" / "runs.parquet")
-    runs = runs[runs["seed"].isin((0, 1, 2)) & runs["alpha"].isin((0.05, 0.5))].reset_index(drop=True)
-    assert f"```text\n{render(leaderboard(runs), 'text')}```\n" in README
+def test_the_readme_is_its_template_with_the_numbers_of_the_published_runs():
+    again = render(PUBLISHED / MAIN, ROOT / TEMPLATE)
+    assert again == README, "run python tools/render_published.py"
 
 
 def test_the_first_screen_has_the_two_commands():
-    first_screen = README[: README.index("The first command prints")]
+    first_screen = README[: README.index("![Accuracy of seen clients")]
     assert "pip install -e . && bench sweep --methods all --alpha 0.05,0.5\n" in first_screen
     assert 'pip install -e ".[test]" && pytest\n' in first_screen

@@ -2,8 +2,9 @@
 
     python tools/render_published.py [NAME...]
 
-Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a template `n` is the folder's `Numbers`: accuracies are in percent,
-differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
+Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a
+template `n` is the folder's `Numbers`: accuracies are in percent, differences in points. The filters `one`, `whole`,
+`signed` and `interval` write numbers.
 """
 
 import re
@@ -188,7 +189,10 @@ def render(folder: Path, template: Path | None = None) -> str:
     """
     template = template or folder / TEMPLATE
     environment = Environment(
-        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(template.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {
         "one": lambda value: f"{value:.1f}",

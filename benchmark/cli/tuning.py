@@ -94,8 +94,8 @@ def _with_validation(chosen: Options, last: int) -> Options:
     evaluations = sum(number > 0 for number in evaluated_rounds(chosen.rounds, chosen.eval_every, chosen.eval_at))
     if last > evaluations:
         raise ConfigError(
-            f"--last {last}: these {chosen.rounds} rounds have {evaluations} evaluations after the start; lower --last, "
-            f"or use --eval-every {max(1, chosen.rounds // last)}."
+            f"--last {last}: these {chosen.rounds} rounds have {evaluations} evaluations after the start; "
+            f"lower --last, or use --eval-every {max(1, chosen.rounds // last)}."
         )
     return chosen.model_copy(update={"per_method": {}})
 

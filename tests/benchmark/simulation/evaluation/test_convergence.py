@@ -31,7 +31,9 @@ def test_a_falling_accuracy_is_a_negative_change_and_a_positive_distance():
     assert found["loss_change"] == 1
 
 
-@pytest.mark.parametrize("seen", [{8: 0.5}, {0: 0.1, 8: 0.5}, {3: 0.4, 8: 0.5}, {0: 0.1, 4: 0.2}, {4: float("nan"), 8: 0.5}])
+@pytest.mark.parametrize(
+    "seen", [{8: 0.5}, {0: 0.1, 8: 0.5}, {3: 0.4, 8: 0.5}, {0: 0.1, 4: 0.2}, {4: float("nan"), 8: 0.5}]
+)
 def test_one_evaluation_in_the_second_half_shows_only_the_loss(seen):
     assert convergence(rows(seen, [1.0] * 8)).keys() == {"loss_change"}
 

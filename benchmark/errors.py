@@ -8,7 +8,7 @@ class ConfigError(ValueError):
     """An option, file or directory is wrong. The message names the value, the limit and the remedy."""
 
 
-class Terminated(BaseException):
+class Terminated(KeyboardInterrupt):
     """SIGTERM was received. Batch systems send it before they kill a process."""
 
 

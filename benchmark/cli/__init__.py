@@ -2,9 +2,9 @@
 
 import importlib
 import logging
-import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Annotated, Any
@@ -12,13 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from fedprompt.benchmark.errors import ConfigError, Terminated
-from fedprompt.data.errors import DataError
+from fedprompt.benchmark.output import safe_output
+from fedprompt.data.errors import DataError, reason
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
+from fedprompt.results.text import bounded, one_line
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
-USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 COMMANDS = {  # name: (module, help in `bench --help`)
     "list": ("listing", "List methods, data sets, backbones, presets or figures."),
@@ -94,12 +96,18 @@ def _not_imported() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` and exits.
 
-    Exit codes: 0 success, 1 a run failed or an unreadable record was left out, 2 a usage or configuration error
-    (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 success, 1 a run failed, an unreadable record was left out or the output could not be written, 2 a
+    usage or configuration error (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
-    sys.exit(_guarded(words))
+    with safe_output() as (output, _):
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+        code = _guarded(words)
+        output.flush()
+        if isinstance(output.error, OSError) and not isinstance(output.error, BrokenPipeError):
+            print(f"error: standard output cannot be written: {reason(output.error)}.", file=sys.stderr)
+            code = code or FAILED
+    sys.exit(code)
 
 
 def _invoke(words: list[str]) -> Any:
@@ -112,24 +120,25 @@ def _invoke(words: list[str]) -> Any:
 def _guarded(words: list[str]) -> int:
     click_error: Any = typer.BadParameter.__mro__[2]  # typer exports no other name for its parser's errors
     try:
-        code = int(_invoke(words) or 0)
-        sys.stdout.flush()
-        return code
+        return int(_invoke(words) or 0)
     except typer.Exit as done:  # after --help and --version
         return done.exit_code
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {bounded(str(error))}", file=sys.stderr)
         return USAGE
     except (KeyboardInterrupt, Terminated) as stop:
         word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
         print(f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr)
         return code
-    except BrokenPipeError:  # the reader has closed the pipe, as in `bench list methods | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except click_error as error:
-        print(f"error: {error.format_message()}{_advice(words, error)}", file=sys.stderr)
+        print(f"error: {bounded(error.format_message())}{_advice(words, error)}", file=sys.stderr)
         return USAGE
+    except Exception:  # an error of this program: its traceback is needed
+        raise
+    except BaseException as early:  # SystemExit and others that only plug-ins raise here
+        place = traceback.extract_tb(early.__traceback__)[-1]
+        print(f"error: {place.filename}, line {place.lineno}, ended the command: {one_line(early)}.", file=sys.stderr)
+        return FAILED
 
 
 def _advice(words: list[str], error: Any) -> str:

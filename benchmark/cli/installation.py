@@ -40,7 +40,7 @@ def _check(name: str, check: Callable[[], str]) -> dict[str, object]:
     try:
         return {"name": name, "ok": True, "says": check()}
     except Exception as error:  # any failure is a finding
-        return {"name": name, "ok": False, "says": f"{type(error).__name__}: {error}"}
+        return {"name": name, "ok": False, "says": one_line(error)}
 
 
 def _python() -> str:

@@ -14,6 +14,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
 from fedprompt.results.records.identity import contradiction
+from fedprompt.results.text import MAX_LOG, bounded, escaped, escaped_inside
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.runs.record import Record
@@ -211,12 +212,13 @@ def process_exists(pid: str) -> bool:
 
 
 def _write_files(folder: Path, record: "Record", log: str) -> None:
-    config = json.dumps(record.config.model_dump(mode="json"), indent=1, sort_keys=True)
-    (folder / "config.json").write_text(config + "\n", encoding="utf-8")
-    (folder / "log.txt").write_text(log, encoding="utf-8")
+    config = record.config.model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "log.txt").write_text(escaped(bounded(log, MAX_LOG), lines=True), encoding="utf-8")
     if record.rounds:
         import pandas as pd
 
-        pd.DataFrame(record.rounds).to_parquet(folder / "rounds.parquet", index=False)
-        pd.DataFrame(record.clients).to_parquet(folder / "clients.parquet", index=False)
-    (folder / "result.json").write_text(json.dumps(record.result, indent=1) + "\n", encoding="utf-8")
+        pd.DataFrame(escaped_inside(record.rounds)).to_parquet(folder / "rounds.parquet", index=False)
+        pd.DataFrame(escaped_inside(record.clients)).to_parquet(folder / "clients.parquet", index=False)
+    result = escaped_inside(record.result) | {"config": record.result["config"]}  # the run id is its hash
+    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

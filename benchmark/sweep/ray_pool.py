@@ -30,10 +30,10 @@ from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.progress_actor import ProgressActor
 from fedprompt.benchmark.sweep.shipping import WORKER_ENVIRONMENT, plugin_paths, runtime_environment
 from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.results.text import MAX_LOG, one_line
 
 POLL_EVERY = 0.5  # seconds between two requests to the progress actor
 CAPACITY_EVERY = 2.0  # seconds between two looks at the size of a cluster
-MAX_LOG = 200_000  # characters of a run's output that are kept, from its end
 
 
 class RayPool:
@@ -196,7 +196,7 @@ class RayPool:
                 return self._failed(
                     task, failures.TIME_LIMIT, f"stopped after {self.options.run_timeout:g} s (--run-timeout)"
                 )
-            return self._failed(task, failures.kind(error), failures.summary(error), str(error))
+            return self._failed(task, failures.kind(error), one_line(error), str(error))
 
     def _failed(self, task: RunTask, kind: str, error: str, log: str = "") -> RunResult:
         record = failed(task.config, error, kind)

@@ -20,6 +20,8 @@ def escaped(text: str, lines: bool = False) -> str:
 
     A terminal would execute them, and no file can hold surrogates. `lines` keeps line breaks and tabs.
     """
+    if text.isprintable():  # the usual case, and fast
+        return text
     return (_UNSAFE if lines else _UNSAFE_IN_A_LINE).sub(lambda found: _code(found[0]), text)
 
 
@@ -27,15 +29,13 @@ def _code(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def escaped_inside(value: Any) -> Any:
-    """The value with all texts and keys inside lists and mappings escaped."""
+def safe_texts(value: Any) -> Any:
+    """The value with all texts and keys inside lists and mappings escaped and bounded."""
     if isinstance(value, str):
-        return escaped(value)
+        return value if len(value) <= MAX_MESSAGE and value.isprintable() else escaped(bounded(value))
     if isinstance(value, dict):
-        return {escaped_inside(key): escaped_inside(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [escaped_inside(inner) for inner in value]
-    return value
+        return {safe_texts(key): safe_texts(inner) for key, inner in value.items()}
+    return [safe_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def bounded(text: str, limit: int = MAX_MESSAGE) -> str:

@@ -14,7 +14,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
 from fedprompt.results.records.identity import contradiction
-from fedprompt.results.text import MAX_LOG, bounded, escaped, escaped_inside
+from fedprompt.results.text import MAX_LOG, bounded, escaped, safe_texts
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.runs.record import Record
@@ -51,8 +51,11 @@ class Store:
         """Creates the directory, and deletes what killed drivers of this machine left there.
 
         Raises:
-            ConfigError: The directory cannot be created or written, or its disk is almost full.
+            ConfigError: The directory cannot be created or written, its disk is almost full, or its name cannot be used
+                by the libraries that write records.
         """
+        if str(self.directory) != (printed := escaped(str(self.directory))):
+            raise ConfigError(f"--out {printed}: choose a name of printable characters in UTF-8.")
         try:
             existing = next(path for path in (self.directory, *self.directory.absolute().parents) if path.exists())
             free = shutil.disk_usage(existing).free
@@ -218,7 +221,7 @@ def _write_files(folder: Path, record: "Record", log: str) -> None:
     if record.rounds:
         import pandas as pd
 
-        pd.DataFrame(escaped_inside(record.rounds)).to_parquet(folder / "rounds.parquet", index=False)
-        pd.DataFrame(escaped_inside(record.clients)).to_parquet(folder / "clients.parquet", index=False)
-    result = escaped_inside(record.result) | {"config": record.result["config"]}  # the run id is its hash
+        pd.DataFrame(safe_texts(record.rounds)).to_parquet(folder / "rounds.parquet", index=False)
+        pd.DataFrame(safe_texts(record.clients)).to_parquet(folder / "clients.parquet", index=False)
+    result = safe_texts(record.result) | {"config": record.result["config"]}  # the run id is its hash
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from fedprompt.results.text import bounded, escaped, escaped_inside, for_spreadsheet, one_line
+from fedprompt.results.text import bounded, escaped, safe_texts, for_spreadsheet, one_line
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_lines_keep_their_breaks_and_tabs_only():
 
 def test_texts_and_keys_inside_a_record_are_escaped_and_numbers_stay():
     record = {"a\x1b": ["b\r", {"c": "d\udcff"}, 1.5, None, True], "e": "\n"}
-    assert escaped_inside(record) == {"a\\x1b": ["b\\r", {"c": "d\\udcff"}, 1.5, None, True], "e": "\\n"}
+    assert safe_texts(record) == {"a\\x1b": ["b\\r", {"c": "d\\udcff"}, 1.5, None, True], "e": "\\n"}
 
 
 def test_a_long_text_keeps_its_beginning_and_its_end():

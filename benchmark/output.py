@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 from fedprompt.results.text import escaped
 
-ASCII = str.maketrans({"±": "+-", "†": "+", "↓": "v", "↗": "^", "…": "...", "–": "-"})
+ASCII = str.maketrans({"±": "+-", "†": "+", "↓": "v", "↗": "^"})
 """The characters of our own texts that an encoding may lack."""
 
 

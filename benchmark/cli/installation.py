@@ -11,6 +11,7 @@ import typer
 
 from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.results.text import one_line
 
 
 def doctor(

@@ -54,5 +54,7 @@ def _config(store: Store, run_id: str) -> RunConfig:
 def _with_plugins(config: RunConfig, plugins: tuple[str, ...]) -> RunConfig:
     names = {Path(file).name for file in plugins}
     if missing := [file for file in config.plugins if Path(file).name not in names]:
-        raise ConfigError(f"{config.method} of run {config.run_id} needs a plug-in: name it with --plugin {missing[0]}.")
+        raise ConfigError(
+            f"{config.method} of run {config.run_id} needs a plug-in: name it with --plugin {missing[0]}."
+        )
     return config.model_copy(update={"plugins": plugins})

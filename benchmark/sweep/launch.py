@@ -44,9 +44,7 @@ class Launch:
         ConfigError: Without `unreadable`, a record of the grid is invalid.
     """
 
-    def __init__(
-        self, grid: Sequence[RunConfig], store: Store, unreadable: Unreadable | None = None
-    ) -> None:
+    def __init__(self, grid: Sequence[RunConfig], store: Store, unreadable: Unreadable | None = None) -> None:
         self.grid, self.store = grid, store
         self.entries: dict[str, Entry] = {}
         self.left_out = set[str]()

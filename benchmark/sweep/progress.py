@@ -133,7 +133,8 @@ class ConsoleProgress(ProgressListener):
     def _show(self, force: bool = False) -> None:
         if self.progress:
             state = self.describe()
-            self.progress.update(self.bar, completed=self.finished, note=escaped(f"{_totals(state)}  {_running(state)}")[:100])
+            note = escaped(f"{_totals(state)}  {_running(state)}")[:100]
+            self.progress.update(self.bar, completed=self.finished, note=note)
         elif force or time.monotonic() - self.printed >= PRINT_EVERY:
             self.printed = time.monotonic()
             print(line(self.describe()), file=sys.stderr, flush=True)

@@ -50,7 +50,7 @@ def test_a_heading_of_a_csv_file_is_no_formula(write, runs, tmp_path):
 
 
 def test_markdown_contains_no_html_of_a_record(write, runs, tmp_path):
-    write(SCRIPT, **{"images": {"a`<b>|": 1}})
+    write(SCRIPT, images={"a`<b>|": 1})
     write(SCRIPT, seed=1, error="it broke")
     table = render(leaderboard(load(runs)), "md")
     assert "<" not in table

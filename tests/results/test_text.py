@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from fedprompt.results.text import bounded, escaped, safe_texts, for_spreadsheet, one_line
+from fedprompt.results.text import bounded, escaped, for_spreadsheet, one_line, safe_texts
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,11 @@ def test_an_error_is_one_short_line_whatever_its_message_is():
 
 
 def test_an_error_whose_message_cannot_be_read_still_has_a_line():
-    class Unprintable(Exception):
+    class UnprintableError(Exception):
         def __str__(self):
             raise ZeroDivisionError
 
-    assert one_line(Unprintable()) == "Unprintable: its message cannot be read"
+    assert one_line(UnprintableError()) == "UnprintableError: its message cannot be read"
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", " =1", "--", "-"])

@@ -136,7 +136,8 @@ def _guarded(words: list[str]) -> int:
     except Exception:  # an error of this program: its traceback is needed
         raise
     except BaseException as early:  # SystemExit and others that only plug-ins raise here
-        place = traceback.extract_tb(early.__traceback__)[-1]
+        frames = traceback.extract_tb(early.__traceback__)
+        place = next(frame for frame in reversed(frames) if not frame.filename.startswith("<frozen"))  # not `exit` itself
         print(f"error: {place.filename}, line {place.lineno}, ended the command: {one_line(early)}.", file=sys.stderr)
         return FAILED
 

@@ -9,7 +9,7 @@ class ConfigError(ValueError):
     """An option, file or directory is wrong. The message names the value, the limit and the remedy."""
 
 
-class Terminated(BaseException):
+class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP was received: batch systems send the one before they kill a process, terminals the other."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:

@@ -96,7 +96,7 @@ class DataSet:
         for part in ("train", "test"):
             for array in (getattr(self, f"{part}_{what}") for what in ("x", "y", "domains", "clients")):
                 if isinstance(array, ImageFiles):
-                    digest.update("\0".join([array.key, *array.paths]).encode())
+                    digest.update("\0".join([array.key, *array.paths]).encode(errors="surrogateescape"))
                 elif array is not None:
                     digest.update(repr(array.shape).encode())
                     digest.update(np.ascontiguousarray(array).data)
@@ -107,7 +107,7 @@ def hash_of_lines(lines: Iterable[str]) -> str:
     """Returns a short hash of lines, for identities."""
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(f"{line}\n".encode())
+        digest.update(f"{line}\n".encode(errors="surrogateescape"))  # paths may be other bytes than UTF-8
     return f"sha256:{digest.hexdigest()[:32]}"
 
 

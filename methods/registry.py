@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import logging
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -37,6 +39,7 @@ BROKEN: dict[str, str] = {}  # entry point -> why its import failed
 M = TypeVar("M", bound=Method)
 O = TypeVar("O", bound=Optimiser)  # noqa: E741
 _NOTHING = object()
+logger = logging.getLogger(__name__)
 Settings = Mapping[str, Mapping[str, Any]]
 """Hyperparameter values: method or optimiser name -> field -> value."""
 
@@ -105,9 +108,13 @@ def discover() -> None:
     for point in _entry_points():
         if point.name not in BROKEN and (point.group == GROUPS[0] or point.name not in new):
             try:
-                point.load()
-            except Exception as error:  # third-party modules may raise anything
+                with _taken_back_on_error():
+                    point.load()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # third-party modules may raise anything, or call sys.exit
                 BROKEN[point.name] = _reason(error)
+                logger.warning("plug-in %s failed to import and is left out: %s", point.name, BROKEN[point.name])
 
 
 @cache  # scanning all installed distributions is slow
@@ -118,9 +125,27 @@ def _entry_points() -> list[EntryPoint]:
     return [point for group in GROUPS for point in found.select(group=group)]
 
 
-def _reason(error: Exception) -> str:
+@contextmanager
+def _taken_back_on_error() -> Iterator[None]:
+    """Takes back what the body registers if it raises."""
+    before = [(table, dict(table)) for table in (METHODS, OPTIMISERS)]
+    try:
+        yield
+    except BaseException:
+        for table, old in before:
+            table.clear()
+            table.update(old)  # type: ignore[arg-type]
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    """The error of a plug-in in one line."""
     renamed = explain(error) if isinstance(error, ImportError) else ""
-    return f"{type(error).__name__}: {renamed or error}"
+    try:
+        lines = (renamed or str(error)).strip().splitlines()
+    except Exception:  # the error's own method may raise anything
+        lines = ["its message cannot be read"]
+    return ": ".join((type(error).__name__, *lines[:1]))
 
 
 def load_plugin(path: str | Path) -> None:
@@ -139,23 +164,20 @@ def load_plugin(path: str | Path) -> None:
     if spec is None or spec.loader is None:
         raise MethodError(f"--plugin {path}: not a Python file; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
-    tables: list[dict[str, Any]] = [METHODS, OPTIMISERS]
-    before = [dict(table) for table in tables]
+    registered = len(METHODS) + len(OPTIMISERS)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-        if tables == before:
-            raise MethodError(f"--plugin {path} registers no method: decorate its class with @register(...).")
-    except Exception as error:  # plug-ins may raise anything
-        del sys.modules[module_name]
-        for table, old in zip(tables, before, strict=True):
-            table.clear()
-            table.update(old)
-        if isinstance(error, MethodError):
+        with _taken_back_on_error():
+            spec.loader.exec_module(module)
+            if registered == len(METHODS) + len(OPTIMISERS):
+                raise MethodError(f"--plugin {path} registers no method: decorate its class with @register(...).")
+    except BaseException as error:  # plug-ins may raise anything, or call sys.exit
+        sys.modules.pop(module_name, None)
+        if isinstance(error, MethodError | KeyboardInterrupt):
             raise
         if isinstance(error, ImportError) and (renamed := explain(error)):
             raise MethodError(f"--plugin {path} {renamed}") from error
-        raise MethodError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise MethodError(f"--plugin {path} cannot be imported: {_reason(error)}") from error
 
 
 @dataclass(frozen=True)

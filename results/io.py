@@ -1,9 +1,14 @@
-"""Atomic writes, YAML files, and the text of an operating-system error."""
+"""Atomic writes, CSV, YAML files, and the text of an operating-system error."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fedprompt.results.text import for_spreadsheet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
@@ -17,10 +22,17 @@ def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) ->
         if callable(content):
             content(temporary)
         else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def csv(frame: "pd.DataFrame") -> str:
+    """The frame without its index as CSV, in which a spreadsheet executes no cell and no heading."""
+    texts = frame.select_dtypes(exclude=["number", "bool"])
+    safe = frame.assign(**{str(name): texts[name].map(for_spreadsheet) for name in texts})
+    return safe.rename(columns=for_spreadsheet).to_csv(index=False)
 
 
 def read_yaml(path: Path) -> Any:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -14,14 +15,16 @@ from typing import Annotated, Any
 import typer
 
 from fedprompt.benchmark.errors import ConfigError, Terminated
+from fedprompt.benchmark.output import safe_output
 from fedprompt.benchmark.sweep.signals import Signals, time_limit
-from fedprompt.data.errors import DataError
+from fedprompt.data.errors import DataError, reason
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
+from fedprompt.results.text import bounded, one_line
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
-USAGE = 2
+FAILED, USAGE = 1, 2
 
 COMMANDS = {  # name: (module, help in `bench --help`)
     "list": ("listing", "List methods, data sets, backbones, presets or figures."),
@@ -98,13 +101,17 @@ def _not_imported() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs `bench` and exits.
 
-    Exit codes: 0 success, 1 a run failed or an unreadable record was left out, 2 a usage or configuration error
-    (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    Exit codes: 0 success, 1 a run failed, an unreadable record was left out or the output could not be written, 2 a
+    usage or configuration error (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
-    with time_limit(), Signals(interrupting=True) as signals:
+    with time_limit(), Signals(interrupting=True) as signals, safe_output() as (output, _):
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
         code = _guarded(words)
+        output.flush()
+        if isinstance(output.error, OSError) and not isinstance(output.error, BrokenPipeError):
+            print(f"error: standard output cannot be written: {reason(output.error)}.", file=sys.stderr)
+            code = code or FAILED
     if signals.pending:  # nothing may delay or change the end of the process, like a call of Ray that does not return
         os._exit(code)
     sys.exit(code)
@@ -120,13 +127,11 @@ def _invoke(words: list[str]) -> Any:
 def _guarded(words: list[str]) -> int:
     click_error: Any = typer.BadParameter.__mro__[2]  # typer exports no other name for its parser's errors
     try:
-        code = int(_invoke(words) or 0)
-        sys.stdout.flush()
-        return code
+        return int(_invoke(words) or 0)
     except typer.Exit as done:  # after --help and --version
         return done.exit_code
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {bounded(str(error))}", file=sys.stderr)
         return USAGE
     except (KeyboardInterrupt, Terminated) as stop:
         word, number = ("terminated", stop.number) if isinstance(stop, Terminated) else ("interrupted", signal.SIGINT)
@@ -135,12 +140,16 @@ def _guarded(words: list[str]) -> int:
                 f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr, flush=True
             )
         return 128 + number
-    except BrokenPipeError:  # the reader has closed the pipe, as in `bench list methods | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except click_error as error:
-        print(f"error: {error.format_message()}{_advice(words, error)}", file=sys.stderr)
+        print(f"error: {bounded(error.format_message())}{_advice(words, error)}", file=sys.stderr)
         return USAGE
+    except Exception:  # an error of this program: its traceback is needed
+        raise
+    except BaseException as early:  # SystemExit and others that only plug-ins raise here
+        frames = traceback.extract_tb(early.__traceback__)
+        place = next(frame for frame in reversed(frames) if not frame.filename.startswith("<frozen"))  # not `exit` itself
+        print(f"error: {place.filename}, line {place.lineno}, ended the command: {one_line(early)}.", file=sys.stderr)
+        return FAILED
 
 
 def _advice(words: list[str], error: Any) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.results.text import one_line
 
 
 def doctor(
@@ -40,7 +41,7 @@ def _check(name: str, check: Callable[[], str]) -> dict[str, object]:
     try:
         return {"name": name, "ok": True, "says": check()}
     except Exception as error:  # any failure is a finding
-        return {"name": name, "ok": False, "says": f"{type(error).__name__}: {error}"}
+        return {"name": name, "ok": False, "says": one_line(error)}
 
 
 def _python() -> str:

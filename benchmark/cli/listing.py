@@ -63,14 +63,11 @@ def _methods(plugins: list[str]) -> list[dict[str, Any]]:
     from fedprompt.methods.errors import MethodError
 
     registry.discover()
-    broken = dict(registry.BROKEN)
     for file in plugins:
         try:
             registry.load_plugin(file)
         except MethodError as error:
             print(f"error: {error}", file=sys.stderr)
-    for name, reason in broken.items():
-        print(f"error: plug-in {name} failed to import: {reason}", file=sys.stderr)
     parts = [*registry.METHODS.items(), *((f"+{name}", cls) for name, cls in registry.OPTIMISERS.items())]
     return [method_row(name, cls) for name, cls in sorted(parts)]
 

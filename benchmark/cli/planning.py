@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Json, Out, finite
+from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Json, Out, Unreadable, finite
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.run_config import MAX_ROUNDS
@@ -36,42 +36,42 @@ def plan(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="runs at a time (default: one per processor)")] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Estimate the runs, time, memory and traffic of a sweep with these options, without running it.
 
     Times come from finished runs of the same method in --out or, if there are none, from a few steps timed here. This
     is a first estimate. It needs neither the weights nor a published data set.
     """
     if detect is not None:
-        _detect(out, detect, as_json)
-        return
+        return _detect(out, detect, as_json)
     if to_plateau is not None:
         _to_plateau(chosen, to_plateau, as_json)
-        return
+        return 0
     from fedprompt.benchmark.planning.absent_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.launch import Launch
 
-    launch = Launch(resolve_precision(chosen.grid(identity)), Store(out))
+    unreadable = Unreadable()
+    launch = Launch(resolve_precision(chosen.grid(identity)), Store(out), unreadable)
     runs, pending = len(launch.grid), launch.pending
-    answer: dict[str, Any] = {"runs": runs, "done": runs - len(pending), "to_run": len(pending)}
+    answer: dict[str, Any] = {"runs": runs, "done": launch.done, "to_run": len(pending)}
     if pending:
         from fedprompt.benchmark.planning.grid_cost import grid_cost
 
         methods = len({config.method for config in pending})
         print(f"timing training steps of {methods} methods, with random weights ...", file=sys.stderr)
-        finished = launch.store.entries(launch.entries) if out.is_dir() else []
-        answer |= grid_cost(pending, finished, workers)
+        answer |= grid_cost(pending, launch.cost_entries(), workers)
         for note in answer["notes"]:
             print(f"note: {note}", file=sys.stderr)
     if as_json:
         print(json.dumps(answer, indent=1))
-        return
+        return unreadable.code
     print(f"{answer['runs']} runs: {answer['done']} done, {answer['to_run']} to run")
     if pending:
         print(f"about {answer['seconds'] / 60:.1f} min with {answer['workers']} workers, ", end="")
         print(f"{answer['memory_mb']:.0f} MB of memory, {answer['upload_mb']:.1f} MB up and ", end="")
         print(f"{answer['download_mb']:.1f} MB down (simulated)")
+    return unreadable.code
 
 
 def _to_plateau(chosen: Options, rounds: int, as_json: bool) -> None:
@@ -99,21 +99,22 @@ def _to_plateau(chosen: Options, rounds: int, as_json: bool) -> None:
         print(f"--rounds {enough}: from there to round {rounds}, seen accuracy stays within {WITHIN:.0%} of its end")
 
 
-def _detect(directory: Path, points: float, as_json: bool) -> None:
+def _detect(directory: Path, points: float, as_json: bool) -> int:
     """Prints the number of seeds that each setting needs to detect a difference of `points`."""
     from fedprompt.results.records.frames import load
     from fedprompt.results.statistics.power import POWER, detection
 
     if not points > 0:
         raise ConfigError(f"--detect {points:g}: a difference is above 0 points.")
-    found = detection(load(directory), METRIC, points / 100)
+    unreadable = Unreadable()
+    found = detection(load(directory, unreadable=unreadable), METRIC, points / 100)
     if as_json:
         print(
             json.dumps(
                 {"points": points, "metric": METRIC, "power": POWER, "settings": found.to_dict("records")}, indent=1
             )
         )
-        return
+        return unreadable.code
     print(f"seeds to detect {points:g} points of {METRIC} between two methods (power {POWER:.0%}, two-sided 5 %)")
     for row in found.to_dict("records"):
         spreads = [f"{row[f'seeds_{kind}']} (spread {100 * row[f'spread_{kind}']:.1f})" for kind in ("median", "worst")]
@@ -123,3 +124,4 @@ def _detect(directory: Path, points: float, as_json: bool) -> None:
         )
         print(f"{row['method']} and {row['other']}")
     print("  paired t test with the spread of the paired differences in these runs; a table of many methods needs more")
+    return unreadable.code

@@ -57,7 +57,7 @@ def prune(
     outside: Annotated[bool, typer.Option(help="also runs outside the grid that the other options define")] = False,
     other_commits: Annotated[bool, typer.Option(help="also runs of other commits")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="delete instead of listing")] = False,
-) -> None:
+) -> int:
     """List removable runs; delete them with --yes.
 
     Removable are leftovers of killed sweeps, failed runs, and what the options add. Runs that an active sweep
@@ -73,7 +73,10 @@ def prune(
 
         grid = {config.run_id for config in resolve_precision(chosen.grid(identity))}
     commit = describe()["git_commit"] if other_commits else None
-    removable = find(directory, failed=not keep_failed, unfinished=unfinished, grid=grid, commit=commit)
+    unreadable = Unreadable()
+    removable = find(
+        directory, failed=not keep_failed, unfinished=unfinished, grid=grid, commit=commit, unreadable=unreadable
+    )
     total = count = 0
     for item in removable:
         size = item.bytes
@@ -84,6 +87,7 @@ def prune(
         total, count = total + size, count + 1
     print(f"{count} {'deleted' if yes else 'removable'}, {total / 1e6:.1f} MB", end="", file=sys.stderr)
     print("" if yes or not removable else "; delete with --yes", file=sys.stderr)
+    return unreadable.code
 
 
 def reproduce(

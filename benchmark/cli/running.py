@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out
+from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out, Unreadable
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.cli.sweep_options import CheckpointEvery, scheduling_options
 from fedprompt.benchmark.config.options import Options
@@ -62,10 +62,11 @@ def sweep(chosen: Options, sweep_options: "SweepOptions", out: Out = DEFAULT_OUT
     """
     from fedprompt.benchmark.runs.precision import resolve_precision
 
-    launch = Launch(resolve_precision(chosen.grid()), Store(out))
-    runs = len(launch.grid)
-    print(f"{runs} runs, {runs - len(launch.pending)} already done, in {out}", file=sys.stderr)
-    return _finish(launch, replace(sweep_options, tracker=tracker), [c.run_id for c in launch.grid], chosen)
+    unreadable = Unreadable()
+    launch = Launch(resolve_precision(chosen.grid()), Store(out), unreadable)
+    print(f"{len(launch.grid)} runs, {launch.done} already done, in {out}", file=sys.stderr)
+    shown = [config.run_id for config in launch.grid if config.run_id not in launch.left_out]
+    return _finish(launch, replace(sweep_options, tracker=tracker), shown, unreadable, chosen)
 
 
 @scheduling_options
@@ -77,25 +78,34 @@ def retry(
     """Repeat the failed runs of a directory with the configurations in their records."""
     from fedprompt.benchmark.runs.retry import failed_runs
 
-    store = Store(directory)
-    failed = failed_runs(store, plugin or ())
+    store, unreadable = Store(directory), Unreadable()
+    failed = failed_runs(store, plugin or (), unreadable)
     print(f"{len(failed)} failed runs in {directory}", file=sys.stderr)
-    shown = [entry.run_id for entry in store.entries()]
-    return _finish(Launch(failed, store), sweep_options, shown) if failed else 0
+    shown = [entry.run_id for entry in store.entries(unreadable=unreadable)]
+    return _finish(Launch(failed, store), sweep_options, shown, unreadable) if failed else unreadable.code
 
 
-def _finish(launch: Launch, sweep_options: "SweepOptions", shown: Sequence[str], chosen: Options | None = None) -> int:
-    """Runs what is pending, prints and saves the table and figures of the runs `shown`; returns the exit code."""
+def _finish(
+    launch: Launch,
+    sweep_options: "SweepOptions",
+    shown: Sequence[str],
+    unreadable: Unreadable,
+    chosen: Options | None = None,
+) -> int:
+    """Runs what is pending, saves and prints the table and figures of the runs `shown`; returns the exit code."""
     summary, directory = launch.run(sweep_options, chosen, seed_tables=chosen is not None), launch.store.directory
-    table, saved = save_table_and_figures(directory, shown)
-    print(table)
-    print(f"saved in {directory}: {', '.join(saved)}", file=sys.stderr)
+    outcome = save_table_and_figures(directory, shown, unreadable)
+    print(outcome.table)
+    if outcome.saved:
+        print(f"saved in {directory}: {', '.join(outcome.saved)}", file=sys.stderr)
+    if outcome.error:
+        print(f"error: {outcome.error}; every run is stored, and `bench table` shows them.", file=sys.stderr)
     if summary and summary.failed:
         print(
             f"{summary.failed} runs failed; `bench status {directory}` shows why, the same command retries them.",
             file=sys.stderr,
         )
-    return 1 if summary and (summary.failed or summary.skipped) else 0
+    return 1 if outcome.error or (summary and (summary.failed or summary.skipped)) else unreadable.code
 
 
 def _print_summary(result: dict[str, Any], place: Path) -> None:

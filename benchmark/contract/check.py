@@ -23,6 +23,7 @@ from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
 from fedprompt.methods.base import Method, Phase, State
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import Recipe
+from fedprompt.results.text import one_line
 
 
 @dataclass(frozen=True)
@@ -302,14 +303,15 @@ def _finding(case: Case, function: Check) -> Finding:
         reason = function(case)
     except ContractError as broken:
         return Finding(name, rule, "broken", str(broken))
-    except Exception as error:  # the method under test may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the method under test may raise anything, or call sys.exit
         return Finding(name, rule, "broken", _summary(error, inspect.getfile(type(case.method))))
     return Finding(name, rule, "ok" if reason is None else "n/a", reason or "")
 
 
-def _summary(error: Exception, file: str) -> str:
+def _summary(error: BaseException, file: str) -> str:
     """Returns an error in one line, with the last line of the method's file in the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     frame = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
-    message = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {message} ({Path(frame.filename).name} line {frame.lineno})"
+    return f"{one_line(error)} ({Path(frame.filename).name} line {frame.lineno})"

@@ -41,9 +41,3 @@ def kind(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
     return NO_DATA if isinstance(error, DataError) else EXCEPTION
-
-
-def summary(error: BaseException) -> str:
-    """Returns an error in one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

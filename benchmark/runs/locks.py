@@ -113,10 +113,11 @@ class Locks:
 
     def _delete(self, name: str, lock: FileLock) -> None:
         """Deletes the files of a lock while holding it: whoever has the old file open then fails to acquire it."""
-        for path in self.folder.glob(f".{name}.json.*"):  # of a write that was interrupted
-            path.unlink(missing_ok=True)
-        self._info(name).unlink(missing_ok=True)
-        self._file(name).unlink(missing_ok=True)
+        with suppress(OSError):  # the disk has become read-only: the files stay, and no process holds the lock
+            for path in self.folder.glob(f".{name}.json.*"):  # of a write that was interrupted
+                path.unlink(missing_ok=True)
+            self._info(name).unlink(missing_ok=True)
+            self._file(name).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):  # other locks are in the folder
             self.folder.rmdir()

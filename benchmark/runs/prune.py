@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def find(
     unfinished: bool = False,
     grid: Collection[str] | None = None,
     commit: str | None = None,
+    unreadable: Callable[[ConfigError], object] | None = None,
 ) -> list[Removable]:
     """Lists what may be deleted. Locked runs, and files that a process is writing, are left out.
 
@@ -45,10 +46,14 @@ def find(
         unfinished: Whether to include interrupted runs, which the same sweep would resume.
         grid: If given, include the runs that are not among these run ids.
         commit: If given, include the runs made by another commit.
+        unreadable: Called for each invalid record, whose run is then left out.
+
+    Raises:
+        ConfigError: Without `unreadable`, a record is invalid.
     """
     store = Store(directory)
     versions = {path.name: store.version(path.name) for path in directory.glob("*")}  # read before the records
-    entries = {entry.run_id: entry for entry in store.entries()}
+    entries = {entry.run_id: entry for entry in store.entries(unreadable=unreadable)}
     held = [lock for lock in run_locks(directory) if lock.held]
     locked, drivers = {lock.name for lock in held}, {lock.driver for lock in held}
     found = [
@@ -62,6 +67,8 @@ def find(
         if entry := entries.get(path.name):
             if why := _reason_to_delete(entry, failed, grid, commit):
                 found.append(Removable(path, why, versions.get(path.name)))
+        elif versions.get(path.name):
+            continue  # an invalid record
         elif unfinished and list(path.glob("*checkpoint*")):
             found.append(Removable(path, "interrupted; the same sweep would resume it"))
         elif (path / UNUSABLE).exists():

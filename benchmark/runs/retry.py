@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,22 +12,34 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 
 
-def failed_runs(store: Store, plugins: Sequence[str] = ()) -> list[RunConfig]:
+def failed_runs(
+    store: Store, plugins: Sequence[str] = (), unreadable: Callable[[ConfigError], object] | None = None
+) -> list[RunConfig]:
     """Returns the configurations of the failed runs of a store.
 
     Args:
         store: The runs.
         plugins: The plug-in files to use. A plug-in is code, so the files named in a record are never executed; the
             user names them again.
+        unreadable: Called for each run whose record or configuration is invalid, which is then left out.
 
     Raises:
-        ConfigError: A plug-in is not named, or a configuration is invalid or does not match its run id.
+        ConfigError: A plug-in is not named, or without `unreadable`, a record or configuration is invalid.
     """
-    files = tuple(os.path.abspath(file) for file in plugins)
-    return [_config(store, entry.run_id, files) for entry in store.entries() if entry.status != "done"]
+    files, configs = tuple(os.path.abspath(file) for file in plugins), list[RunConfig]()
+    for run_id in (entry.run_id for entry in store.entries(unreadable=unreadable) if entry.status != "done"):
+        try:
+            config = _config(store, run_id)
+        except ConfigError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
+        else:
+            configs.append(_with_plugins(config, files))
+    return configs
 
 
-def _config(store: Store, run_id: str, plugins: tuple[str, ...]) -> RunConfig:
+def _config(store: Store, run_id: str) -> RunConfig:
     path = store.directory / run_id / "config.json"
     try:
         config = RunConfig(**json.loads(path.read_text(encoding="utf-8")))
@@ -36,7 +48,13 @@ def _config(store: Store, run_id: str, plugins: tuple[str, ...]) -> RunConfig:
         raise ConfigError(f"{path} {fault}; delete its directory, and sweep again.") from error
     if config.run_id != run_id:
         raise ConfigError(f"{path} was changed or is from another version: it does not belong to run {run_id}.")
+    return config
+
+
+def _with_plugins(config: RunConfig, plugins: tuple[str, ...]) -> RunConfig:
     names = {Path(file).name for file in plugins}
     if missing := [file for file in config.plugins if Path(file).name not in names]:
-        raise ConfigError(f"{config.method} of run {run_id} needs a plug-in: name it with --plugin {missing[0]}.")
+        raise ConfigError(
+            f"{config.method} of run {config.run_id} needs a plug-in: name it with --plugin {missing[0]}."
+        )
     return config.model_copy(update={"plugins": plugins})

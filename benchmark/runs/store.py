@@ -14,6 +14,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
 from fedprompt.results.records.identity import contradiction
+from fedprompt.results.text import MAX_LOG, bounded, escaped, safe_texts
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.runs.record import Record
@@ -50,8 +51,11 @@ class Store:
         """Creates the directory, and deletes what killed drivers of this machine left there.
 
         Raises:
-            ConfigError: The directory cannot be created or written, or its disk is almost full.
+            ConfigError: The directory cannot be created or written, its disk is almost full, or its name cannot be used
+                by the libraries that write records.
         """
+        if str(self.directory) != (printed := escaped(str(self.directory))):
+            raise ConfigError(f"--out {printed}: choose a name of printable characters in UTF-8.")
         try:
             existing = next(path for path in (self.directory, *self.directory.absolute().parents) if path.exists())
             free = shutil.disk_usage(existing).free
@@ -211,12 +215,13 @@ def process_exists(pid: str) -> bool:
 
 
 def _write_files(folder: Path, record: "Record", log: str) -> None:
-    config = json.dumps(record.config.model_dump(mode="json"), indent=1, sort_keys=True)
-    (folder / "config.json").write_text(config + "\n", encoding="utf-8")
-    (folder / "log.txt").write_text(log, encoding="utf-8")
+    config = record.config.model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "log.txt").write_text(escaped(bounded(log, MAX_LOG), lines=True), encoding="utf-8")
     if record.rounds:
         import pandas as pd
 
-        pd.DataFrame(record.rounds).to_parquet(folder / "rounds.parquet", index=False)
-        pd.DataFrame(record.clients).to_parquet(folder / "clients.parquet", index=False)
-    (folder / "result.json").write_text(json.dumps(record.result, indent=1) + "\n", encoding="utf-8")
+        pd.DataFrame(safe_texts(record.rounds)).to_parquet(folder / "rounds.parquet", index=False)
+        pd.DataFrame(safe_texts(record.clients)).to_parquet(folder / "clients.parquet", index=False)
+    result = safe_texts(record.result) | {"config": record.result["config"]}  # the run id is its hash
+    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

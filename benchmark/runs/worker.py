@@ -9,6 +9,7 @@ from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.execute import execute
 from fedprompt.benchmark.runs.record import Record, failed
+from fedprompt.results.text import one_line
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,18 @@ class RunResult:
 def run_task(
     task: RunTask, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
 ) -> RunResult:
-    """Executes a run. An exception becomes the record of a failed run, its traceback the log.
+    """Executes a run. An exception, also that of `sys.exit`, becomes the record of a failed run, its traceback the log.
 
     `progress` is called after each round with its number and the number of images trained on so far.
     """
     try:
         return RunResult(task, execute(task.config, threads, progress, task.halvings, checkpoints))
-    except Exception as error:  # a method may raise anything; the other runs continue
-        record = failed(task.config, failures.summary(error), failures.kind(error))
-        return RunResult(task, record, traceback.format_exc())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method may raise anything, or call sys.exit; the other runs continue
+        return failed_attempt(task, error, traceback.format_exc())
+
+
+def failed_attempt(task: RunTask, error: BaseException, log: str) -> RunResult:
+    """The outcome of an attempt that ended with an error."""
+    return RunResult(task, failed(task.config, one_line(error), failures.kind(error)), log)

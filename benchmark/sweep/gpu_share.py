@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
 from fedprompt.benchmark.runs.store import Entry
+from fedprompt.results.text import one_line
 
 if TYPE_CHECKING:  # torch is only imported for measuring
     from fedprompt.benchmark.simulation.simulator import Simulator
@@ -92,12 +93,12 @@ def _peak(config: RunConfig) -> int:
     try:
         run = runner.simulator(config)
         probe(run)
-    except Exception as error:  # a method may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a method may raise anything, or call sys.exit
         if memory.is_out_of_memory(error):
             return torch.cuda.mem_get_info(device)[1]
-        log.warning(
-            "cannot measure the memory of %s, which is ignored: %s: %s", config.method, type(error).__name__, error
-        )
+        log.warning("cannot measure the memory of %s, which is ignored: %s", config.method, one_line(error))
         return 0
     return (memory.peak(device) or 0) + client_state_bytes(run)
 

@@ -2,9 +2,9 @@
 
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from fedprompt.benchmark.config.method_overrides import override_notes
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.run_config import RunConfig
-from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.runs.store import Entry, Store
+from fedprompt.data.errors import reason
 from fedprompt.data.files.atomic import atomic_write
+from fedprompt.results.errors import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,19 +24,48 @@ if TYPE_CHECKING:
     from fedprompt.benchmark.sweep.options import SweepOptions
     from fedprompt.benchmark.sweep.scheduler import SweepSummary
 
+Unreadable = Callable[[Exception], object]  # receives the error of each record that is left out
 TABLES = {"text": "table.txt", "csv": "table.csv", "md": "table.md"}
 """The files of a sweep's table by format."""
 
 
 class Launch:
-    """A grid of runs and the store that keeps them. `pending` are the runs that are not done there."""
+    """A grid of runs and the store that keeps them.
 
-    def __init__(self, grid: Sequence[RunConfig], store: Store) -> None:
+    Attributes:
+        done: The number of runs that are done there.
+        pending: The runs that are not.
+        left_out: The ids of runs that are neither, because their record is invalid.
+
+    Args:
+        grid: The runs.
+        store: Their records.
+        unreadable: Called for each invalid record of the grid, whose run is then left out.
+
+    Raises:
+        ConfigError: Without `unreadable`, a record of the grid is invalid.
+    """
+
+    def __init__(self, grid: Sequence[RunConfig], store: Store, unreadable: Unreadable | None = None) -> None:
         self.grid, self.store = grid, store
-        entries = (store.entry(config.run_id) for config in grid)
-        self.entries = {entry.run_id: entry.cost() for entry in entries if entry is not None}
+        self.entries: dict[str, Entry] = {}
+        self.left_out = set[str]()
+        for run_id in (config.run_id for config in grid):
+            try:
+                if entry := store.entry(run_id):
+                    self.entries[run_id] = entry.cost()
+            except ConfigError as error:
+                if unreadable is None:
+                    raise
+                unreadable(error)
+                self.left_out.add(run_id)
         done = {run_id for run_id, entry in self.entries.items() if entry.status == "done"}
-        self.pending = [config for config in grid if config.run_id not in done]
+        self.done = sum(config.run_id in done for config in grid)
+        self.pending = [config for config in grid if config.run_id not in done | self.left_out]
+
+    def cost_entries(self) -> list[Entry]:
+        """Every readable run in the store, those of the grid with their cost only."""
+        return self.store.entries(self.entries, unreadable=lambda _: None) if self.store.directory.is_dir() else []
 
     def run(
         self, sweep_options: "SweepOptions", chosen: Options | None = None, seed_tables: bool = False
@@ -70,7 +102,7 @@ class Launch:
         track = trackers.tracker(sweep_options.tracker, store.directory) if sweep_options.tracker else None
         preflight(self.pending)
         store.prepare()
-        entries = store.entries(self.entries)
+        entries = self.cost_entries()
         if sweep_options.size_gpus:
             from fedprompt.benchmark.sweep.gpu_share import auto_share
 
@@ -104,29 +136,62 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def save_table_and_figures(directory: Path, run_ids: Sequence[str]) -> tuple[str, list[str]]:
-    """Saves the table and figures of some runs in their directory; returns the table and the names of the files."""
+@dataclass(frozen=True)
+class Outcome:
+    """The table of some runs as text, the names of the files saved, and why others are not, or an empty text."""
+
+    table: str
+    saved: list[str]
+    error: str = ""
+
+
+def save_table_and_figures(directory: Path, run_ids: Sequence[str], unreadable: Unreadable | None = None) -> Outcome:
+    """Saves the table and figures of some runs in their directory, as far as that is possible.
+
+    Args:
+        directory: The directory.
+        run_ids: The runs.
+        unreadable: Called for each record that cannot be read, which is then left out.
+
+    Raises:
+        RecordError: No record can be read, or without `unreadable`, one of them.
+    """
     from fedprompt.results.figures import drawing
     from fedprompt.results.records import frames
 
-    runs = frames.load(directory, run_ids)
-    table = _save_table(directory, runs)
-    drawn = drawing.draw(directory, run_ids=run_ids) if (runs["status"] == "done").any() else []
-    return table, [*TABLES.values(), *(path.name for path in drawn if path.suffix == ".png")]
+    runs = frames.load(directory, run_ids, unreadable)
+    texts, saved = _tables(runs), list[str]()
+    try:
+        _save(directory, texts)
+        saved += TABLES.values()
+        if (runs["status"] == "done").any():
+            paths = drawing.draw(directory, run_ids=run_ids, unreadable=unreadable)
+            saved += [path.name for path in paths if path.suffix == ".png"]
+    except OSError as error:
+        return Outcome(texts["text"], saved, f"the table cannot be saved in {directory} ({reason(error)})")
+    except RecordError as error:  # the records were read: the figures cannot be written
+        return Outcome(texts["text"], saved, str(error))
+    return Outcome(texts["text"], saved)
 
 
 def save_table(directory: Path, run_ids: Sequence[str], seeds: str) -> str:
     """Saves the table of some runs in their directory; `seeds` says how many are complete. Returns it as text."""
     from fedprompt.results.records import frames
 
-    return _save_table(directory, frames.load(directory, run_ids), seeds)
+    texts = _tables(frames.load(directory, run_ids, unreadable=lambda _: None), seeds)
+    _save(directory, texts)
+    return texts["text"]
 
 
-def _save_table(directory: Path, runs: "pd.DataFrame", seeds: str = "") -> str:
+def _tables(runs: "pd.DataFrame", seeds: str = "") -> dict[str, str]:
+    """The table of some runs in each format of `TABLES`."""
     from fedprompt.results.tables import leaderboard
 
     table = leaderboard.leaderboard(runs)
     table.attrs["seeds"] = seeds
-    for kind, name in TABLES.items():
-        atomic_write(directory / name, leaderboard.render(table, kind))
-    return leaderboard.render(table, "text")
+    return {kind: leaderboard.render(table, kind) for kind in TABLES}
+
+
+def _save(directory: Path, texts: Mapping[str, str]) -> None:
+    for kind, text in texts.items():
+        atomic_write(directory / TABLES[kind], text)

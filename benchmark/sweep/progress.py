@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.results.text import MAX_LOG, bounded, escaped
 
 PRINT_EVERY = 10.0  # seconds between plain lines
 
@@ -67,10 +68,11 @@ class ConsoleProgress(ProgressListener):
         self.workers: dict[str, str] = {}
         self.finished = self.failed = 0
         self.began = self.printed = time.monotonic()
-        self.console = Console(file=sys.stderr)
+        self.console = Console(file=getattr(sys.stderr, "terminal", sys.stderr))  # the bar needs control characters
         self.progress: Progress | None = None
         if self.console.is_terminal:
-            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+            note = TextColumn("{task.fields[note]}", markup=False)
+            columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), note)
             self.progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self.bar = self.progress.add_task("runs", total=len(configs), note="")
 
@@ -101,6 +103,7 @@ class ConsoleProgress(ProgressListener):
 
     def note(self, text: str) -> None:
         """Prints one or more lines at once."""
+        text = escaped(bounded(text, MAX_LOG), lines=True)
         self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def seconds_left(self) -> float | None:
@@ -130,7 +133,8 @@ class ConsoleProgress(ProgressListener):
     def _show(self, force: bool = False) -> None:
         if self.progress:
             state = self.describe()
-            self.progress.update(self.bar, completed=self.finished, note=f"{_totals(state)}  {_running(state)}"[:100])
+            note = escaped(f"{_totals(state)}  {_running(state)}")[:100]
+            self.progress.update(self.bar, completed=self.finished, note=note)
         elif force or time.monotonic() - self.printed >= PRINT_EVERY:
             self.printed = time.monotonic()
             print(line(self.describe()), file=sys.stderr, flush=True)

@@ -1,6 +1,8 @@
 """Executes the runs of a sweep here, in a process pool or on Ray. Only the driver writes; a finished run stays."""
 
+import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,14 +20,17 @@ from fedprompt.benchmark.runs.driver_status import DriverStatus
 from fedprompt.benchmark.runs.execute import simulator
 from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
+from fedprompt.benchmark.runs.worker import RunResult, RunTask, failed_attempt, run_task
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
-from fedprompt.data.errors import reason
+from fedprompt.data.errors import DataError, reason
+from fedprompt.methods.errors import MethodError
 
 GRACE_PERIOD = 3.0  # seconds in which runs may still finish after SIGTERM or SIGHUP
 CHECK_LOCKS_EVERY = 1.0  # seconds between two attempts to lock the runs of other drivers
+
+log = logging.getLogger("bench")
 
 
 @dataclass
@@ -56,11 +61,21 @@ class Pool(Protocol):
 
 
 def preflight(configs: Sequence[RunConfig]) -> None:
-    """Sets up each distinct run without training it, so that errors show before anything runs."""
+    """Sets up each distinct run without training it, so that errors of the user show before anything runs.
+
+    Raises:
+        ConfigError, DataError, MethodError: The first of these errors. What else a method raises, or `sys.exit` in it,
+            is left to its run, which fails with it.
+    """
     activations.prepare_cache()
     distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # an error does not depend on the seed
     for config in distinct.values():
-        simulator(config)
+        try:
+            simulator(config)
+        except (ConfigError, DataError, MethodError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            log.debug("%s will fail: %r", config.method, error)
 
 
 def run_all(
@@ -215,11 +230,19 @@ class _Scheduler:
         self._store(result)
 
     def _store(self, result: RunResult) -> None:
-        run_id, record = result.task.config.run_id, result.record
+        run_id = result.task.config.run_id
         if not self.store.is_done(run_id):  # on a file system without working locks, another driver may be faster
-            record = replace(record, result=record.result | {"attempts": result.task.attempt})
-            self.store.write(record, self._log(result))
+            try:
+                self._write(result)
+            except ConfigError:  # no record can be written
+                raise
+            except Exception as error:  # this record cannot: a method may report what no file can hold
+                self._write(failed_attempt(result.task, error, result.log + traceback.format_exc()))
         self._finish(run_id)
+
+    def _write(self, result: RunResult) -> None:
+        content = result.record.result | {"attempts": result.task.attempt}
+        self.store.write(replace(result.record, result=content), self._log(result))
 
     def _log(self, result: RunResult) -> str:
         earlier, attempt = self.logs.get(result.task.config.run_id, ""), result.task.attempt

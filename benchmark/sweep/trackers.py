@@ -9,6 +9,7 @@ from typing import Any
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.sweep.progress import ForwardedProgress, ProgressListener
+from fedprompt.results.text import one_line
 
 Rows = list[dict[str, Any]]
 Tracker = Callable[[str, Mapping[str, Any], Rows], None]
@@ -47,7 +48,7 @@ class TrackedProgress(ForwardedProgress):
         try:
             self.track(run_id, result, rows)
         except Exception as error:  # an unavailable tracker must not end the sweep
-            self.note(f"run {run_id} is saved, but its tracker failed: {type(error).__name__}: {error}")
+            self.note(f"run {run_id} is saved, but its tracker failed: {one_line(error)}")
 
 
 def scalars(row: Mapping[str, Any]) -> dict[str, float]:

@@ -20,7 +20,7 @@ def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) ->
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if isinstance(content, str):
-            temporary.write_text(content, encoding="utf-8")
+            temporary.write_text(content, encoding="utf-8", errors="backslashreplace")
         elif isinstance(content, bytes):
             temporary.write_bytes(content)
         else:

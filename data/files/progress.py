@@ -12,7 +12,8 @@ def progress_bar(description: str, total: float, in_bytes: bool = False) -> Iter
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = DownloadColumn() if in_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
-        task = progress.add_task(description, total=total)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
+    console = Console(file=getattr(sys.stderr, "terminal", sys.stderr))  # `bench` escapes control characters elsewhere
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("".join(c if c.isprintable() else "?" for c in description), total=total)
         yield lambda done: progress.update(task, completed=done)

@@ -15,7 +15,7 @@ from fedprompt.results.figures.pairwise import pairwise
 from fedprompt.results.figures.ranks import critical_difference
 from fedprompt.results.figures.style import WIDTHS, Plot, assign, styled
 from fedprompt.results.figures.weights import soft_weights
-from fedprompt.results.io import atomic_write, reason
+from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
 
 __all__ = [
@@ -125,5 +125,5 @@ def _save(figure: Plot, stem: Path, formats: Iterable[str]) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     for kind in formats:
         atomic_write(stem.with_name(f"{stem.name}.{kind}"), partial(figure.savefig, format=kind))
-    atomic_write(stem.with_name(f"{stem.name}.csv"), partial(figure.data.to_csv, index=False))
+    atomic_write(stem.with_name(f"{stem.name}.csv"), csv(figure.data))
     return [stem.with_name(f"{stem.name}.{kind}") for kind in (*formats, "csv")]

@@ -172,5 +172,6 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
         lines += ["", f"## {table}.parquet", "", f"{len(frame)} rows"]
         lines += ["", "| column | type | meaning |", "| --- | --- | --- |"]
         for column, kind in frame.dtypes.items():
-            lines.append(f"| `{column}` | {kind} | {describe(str(column), table) or 'not described'} |")
+            name = str(column).replace("`", "'").replace("|", "\\|")  # it stays within its code and its cell
+            lines.append(f"| `{name}` | {kind} | {describe(name, table) or 'not described'} |")
     return "\n".join(lines) + "\n"

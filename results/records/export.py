@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import RecordError, check_known
-from fedprompt.results.io import atomic_write, reason
+from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import files
 from fedprompt.results.records.dictionary import markdown
 from fedprompt.results.records.frames import Runs, Unreadable
@@ -31,8 +31,7 @@ def export(directory: str | Path, file: str | Path, what: str = "runs", unreadab
         )
     check_known("kind of row", [what], ROWS)
     frame = ROWS[what](Runs(directory, unreadable=unreadable))
-    writer = _with_json_lists(frame).to_csv if path.suffix == ".csv" else frame.to_parquet
-    _write(path, partial(writer, index=False))
+    _write(path, csv(_with_json_lists(frame)) if path.suffix == ".csv" else partial(frame.to_parquet, index=False))
     return len(frame)
 
 

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from fedprompt.results.errors import RecordError
 from fedprompt.results.io import reason
 from fedprompt.results.records.identity import contradiction
+from fedprompt.results.text import safe_texts
 
 FORMAT = 1
 OWN_SETTINGS = "own_settings.json"  # per run: the options chosen for its method alone, and the number of trials
@@ -41,7 +42,10 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A run's result.json. Raises RecordError if it is unreadable, of a newer format, incomplete or was changed."""
+    """A run's result.json, with safe texts.
+
+    Raises RecordError if it is unreadable, of a newer format, incomplete or was changed.
+    """
     record = _read_json(path, _REMEDY)
     number = record.get("format") if isinstance(record, dict) else None
     if not isinstance(number, int):
@@ -55,7 +59,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise RecordError(f"{path} lacks {', '.join(missing)}: {_REMEDY}")
     if fault := contradiction(record, path.parent.name):
         raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
-    return dict(record)
+    return dict(safe_texts(record))
 
 
 def own_settings(directory: Path) -> dict[str, Any]:

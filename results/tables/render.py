@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from html import escape
 
 import pandas as pd
 
 from fedprompt.results.errors import check_known
+from fedprompt.results.io import csv
 from fedprompt.results.statistics.convergence import CLIMBING
 from fedprompt.results.statistics.pairs import ALL_SETTINGS
 from fedprompt.results.statistics.trivial import BELOW
@@ -35,7 +37,7 @@ def render(frame: pd.DataFrame, fmt: str, width: int = 100) -> str:
     """
     writers: dict[str, Callable[[pd.DataFrame], str]] = {
         "text": partial(_text, width=width),
-        "csv": lambda frame: _long(frame).to_csv(index=False),
+        "csv": lambda frame: csv(_long(frame)),
         "md": _markdown,
         "latex": _latex,
         "json": _json,
@@ -115,7 +117,8 @@ def _markdown(frame: pd.DataFrame) -> str:
         rows += [[f"*{family}*", *[""] * len(entries)]] * bool(family)
         rows.append([method, *(_markdown_entry(entry) for entry in entries)])
     lines = ["| " + " | ".join(entry.replace("|", r"\|") for entry in row) + " |" for row in rows]
-    return "\n".join([*lines, "", "  \n".join([*notes(frame), *legend(frame, "Bold", TIED)])]) + "\n"
+    text = "\n".join([*lines, "", "  \n".join([*notes(frame), *legend(frame, "Bold", TIED)])]) + "\n"
+    return escape(text, quote=False)
 
 
 def _markdown_entry(entry: Entry) -> str:

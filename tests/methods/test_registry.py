@@ -293,6 +293,45 @@ def test_a_broken_entry_point_is_reported_and_the_others_load(entry_points, grou
     assert "comes from an entry point that failed to import: RuntimeError: no licence" in refusal(create, "broken")
 
 
+EARLY = ["raise SystemExit(0)", "raise GeneratorExit", "raise BaseException('odd')", "1 / 0"]
+
+
+@pytest.mark.parametrize("statement", EARLY)
+def test_an_entry_point_that_ends_the_program_is_left_out_by_name_with_what_it_registered(
+    statement, entry_points, caplog
+):
+    before = dict(registry.METHODS)
+    broken = PLUGIN.format(name="half") + f"\n{statement}\n"
+    entry_points("fedprompt.methods", broken=broken, sound=PLUGIN.format(name="sound"))
+    discover()
+    assert registry.METHODS.keys() == {*before, "sound"}
+    assert f"plug-in broken failed to import and is left out: {registry.BROKEN['broken']}" in caplog.text
+
+
+@pytest.mark.parametrize("statement", EARLY)
+def test_a_plugin_file_that_ends_the_program_is_refused_and_taken_back(statement, plugin):
+    before = dict(registry.METHODS)
+    plugin.write_text(f"{plugin.read_text()}\n{statement}\n")
+    assert f"{plugin} cannot be imported: " in refusal(load_plugin, plugin)
+    assert before == registry.METHODS
+
+
+def test_ctrl_c_during_the_import_of_a_plugin_is_no_error_of_the_plugin(plugin, entry_points):
+    plugin.write_text(f"{plugin.read_text()}\nraise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load_plugin(plugin)
+    assert "mine" not in registry.METHODS
+    entry_points("fedprompt.methods", broken="raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+
+
+@pytest.mark.parametrize("body", ["raise Unprintable", "raise ValueError('first\\nsecond')"])
+def test_the_reason_of_a_broken_plugin_is_one_line(body, plugin):
+    plugin.write_text(f"class Unprintable(Exception):\n    def __str__(self): 1 / 0\n\n{body}\n")
+    assert "\n" not in refusal(load_plugin, plugin)
+
+
 def test_of_an_entry_point_in_both_groups_the_one_in_the_new_group_loads(entry_points):
     entry_points("bench.methods", mine="from methods.base import Method", other=PLUGIN.format(name="other"))
     entry_points("fedprompt.methods", mine=PLUGIN.format(name="mine"))

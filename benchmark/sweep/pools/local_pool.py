@@ -25,6 +25,7 @@ from fedprompt.benchmark.sweep.pools import local_worker
 from fedprompt.benchmark.sweep.pools.worker_pool import POLL_EVERY, WorkerPool
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.results.text import one_line
 
 
 @dataclass(eq=False)
@@ -123,7 +124,7 @@ class LocalPool(WorkerPool):
         return None if worker.process.is_alive() or worker.pipe.poll() else self._dead(worker)
 
     def _failed(self, task: RunTask, error: Exception, log: str) -> RunResult:
-        return self._lost(task, failures.kind(error), failures.summary(error), log)
+        return self._lost(task, failures.kind(error), one_line(error), log)
 
     def _dead(self, worker: _Worker) -> RunResult:
         """Returns the result of a run whose worker has died, and frees the place of the worker."""

@@ -30,6 +30,7 @@ from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.progress_actor import ProgressActor
 from fedprompt.benchmark.sweep.shipping import WORKER_ENVIRONMENT, plugin_paths, runtime_environment
 from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.results.text import one_line
 
 CAPACITY_EVERY = 2.0  # seconds between two looks at the size of a cluster
 LAST_FETCH = 1.5  # seconds to wait for progress that must not be lost
@@ -186,7 +187,7 @@ class RayPool(WorkerPool):
         try:
             return self._localise(ray.get(reference), task)
         except ray.exceptions.RayError as error:
-            return self._lost(task, failures.kind(error), failures.summary(error), str(error))
+            return self._lost(task, failures.kind(error), one_line(error), str(error))
 
     def _localise(self, result: RunResult, task: RunTask) -> RunResult:
         """Replaces what differs on a worker: the paths of plug-ins, and the commit of the shipped code."""

@@ -11,8 +11,7 @@ from dataclasses import replace
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, run_task
-
-MAX_LOG = 200_000  # characters of a run's output that are kept, from its end
+from fedprompt.results.text import MAX_LOG
 
 
 def worker_name() -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fedprompt.results.records import frames
-from tests.benchmark.conftest import config, refused
+from tests.benchmark.conftest import SMALL, config, refused
 
 
 def run_id():
@@ -123,3 +123,66 @@ def test_tuning_refuses_an_output_that_cannot_be_written_before_its_first_run(be
     refused(bench("tune", "--methods", "head", "--to", "file/x.yaml"), "--to file/x.yaml cannot be written")
     refused(bench("tune", "--methods", "head", "--to", "file/a/x.yaml", "--dry-run"), "--to file/a/x.yaml cannot be")
     assert executed == []
+
+
+GRID = ("--methods", "head,fedvpt", "--seeds", "0,1", *SMALL)
+
+
+def left_out(answer):
+    """The runs that an answer lists as left out."""
+    return [line.rpartition("/")[0].rpartition("/")[2] for line in answer.err.splitlines() if "left out: " in line]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_sweep_runs_and_shows_the_rest_and_keeps_the_unreadable_record(bench, broken, executed):
+    content = (broken / run_id() / "result.json").read_text()
+    answer = bench("sweep", *GRID, "--workers", 1, "--out", broken)
+    assert (answer.code, left_out(answer)) == (1, [run_id()])
+    assert "4 runs, 2 already done" in answer.err
+    assert executed == [config(methods=("fedvpt",), seeds=(1,)).run_id]  # the one that had failed
+    assert "fedvpt" in answer.out
+    assert (broken / run_id() / "result.json").read_text() == content
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_an_unreadable_record_outside_the_grid_does_not_stop_a_run(bench, broken):
+    bench.ok("run", "--method", "head", "--seed", 2, *SMALL, "--out", broken)
+    bench.ok("plan", "--method", "head", "--seed", 2, *SMALL, "--out", broken)
+
+
+def test_one_run_whose_record_is_unreadable_is_refused(bench, broken):
+    refused(bench("run", "--method", "head", "--seed", 1, *SMALL, "--out", broken), run_id(), "delete its directory")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_retry_repeats_the_readable_failed_runs(bench, broken, executed):
+    failed_run = config(methods=("fedvpt",), seeds=(1,)).run_id
+    answer = bench("retry", broken, "--workers", 1)
+    assert (answer.code, executed, left_out(answer)) == (1, [failed_run], [run_id()])
+
+
+def test_retry_leaves_out_a_failed_run_whose_configuration_is_unreadable(bench, broken, executed):
+    failed_run = config(methods=("fedvpt",), seeds=(1,)).run_id
+    (broken / failed_run / "config.json").write_text("{")
+    answer = bench("retry", broken, "--workers", 1)
+    assert (answer.code, executed) == (1, [])
+    assert sorted(left_out(answer)) == sorted([failed_run, run_id()])
+
+
+def test_prune_keeps_an_unreadable_record(bench, broken):
+    (broken / run_id() / "checkpoint.safetensors").touch()
+    answer = bench("prune", broken, "--unfinished", "--yes")
+    assert (answer.code, left_out(answer)) == (1, [run_id()])
+    assert (broken / run_id()).is_dir()
+    assert "failed: ZeroDivisionError" in answer.out
+
+
+def test_a_plan_counts_an_unreadable_record_neither_as_done_nor_as_to_run(bench, broken):
+    answer = bench("plan", *GRID, "--out", broken)
+    assert (answer.code, left_out(answer)) == (1, [run_id()])
+    assert "4 runs: 2 done, 1 to run" in answer.out
+
+
+def test_the_seeds_to_detect_a_difference_come_from_the_readable_runs(bench, broken):
+    answer = bench("plan", "--detect", 5, "--out", broken)
+    assert left_out(answer) == [run_id()]

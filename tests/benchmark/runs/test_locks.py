@@ -151,3 +151,11 @@ def test_a_lock_that_does_not_fit_on_the_disk_is_not_held_and_leaves_no_file(loc
         locks.acquire("run")
     assert not locks.held
     assert not locks.folder.exists()
+
+
+def test_a_lock_is_released_also_if_its_files_cannot_be_deleted(locks, monkeypatch):
+    locks.acquire("run")
+    monkeypatch.setattr(module.Path, "unlink", Mock(side_effect=OSError(30, "Read-only file system")))
+    locks.release_all()
+    assert locks.held == {}
+    assert Locks(locks.folder).acquire("run")

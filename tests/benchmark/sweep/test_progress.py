@@ -132,3 +132,22 @@ def test_a_table_is_printed_verbatim_also_above_the_live_line(monkeypatch, capsy
     printed = capsys.readouterr()
     assert table in printed.err
     assert printed.out == ""
+
+
+def test_a_note_is_escaped_and_bounded(capsys):
+    with ConsoleProgress(configs()) as console:
+        console.note("a\x1b]0;x\x07\rb" + "x" * 1_000_000)
+    shown = capsys.readouterr().err
+    assert shown.startswith("a\\x1b]0;x\\x07\\rbxxx")
+    assert len(shown) < 300_000
+
+
+def test_markup_in_a_name_is_shown_as_it_is_in_the_live_line(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with ConsoleProgress(configs()) as console:
+        assert console.progress is not None
+        (run_id,) = console.names
+        console.names[run_id] = "[/bold] \x1b]0;x\x07"
+        console.round_done(run_id, 0)
+        assert "[/bold] \\x1b]0;x\\x07" in console.progress.tasks[0].fields["note"]
+        console.progress.refresh()

@@ -97,3 +97,10 @@ def test_an_image_that_changed_gives_a_new_identity(tmp_path):
     before = loading.identity("imagefolder:own", tmp_path)
     image(path / "cat" / "0.png", size=(90, 90))
     assert loading.identity("imagefolder:own", tmp_path) != before
+
+
+def test_names_that_are_not_utf8_are_loaded_and_identified(tmp_path):
+    folder(tmp_path, "cat", "caf\udce9")
+    dataset = loading.load("imagefolder:own", tmp_path)
+    assert dataset.classes == ("caf\udce9", "cat")
+    assert dataset.identity.startswith("sha256:")

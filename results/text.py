@@ -1,0 +1,71 @@
+"""Text of unknown origin: escaped and bounded before it is stored or printed."""
+
+import re
+from typing import Any
+
+MAX_MESSAGE = 4_000
+"""Characters of a message: an error, or a line on a terminal."""
+MAX_LOG = 200_000
+"""Characters of a run's log."""
+_CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
+_INVISIBLE = r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"  # they reorder or split a line
+_SURROGATES = r"\ud800-\udfff"  # what is left of bytes that are not UTF-8; no encoding has them
+_UNSAFE = re.compile(f"[{_CONTROLS}{_INVISIBLE}{_SURROGATES}]")
+_UNSAFE_IN_A_LINE = re.compile(rf"[\t\n{_CONTROLS}{_INVISIBLE}{_SURROGATES}]")
+_FORMULA = re.compile(r"\s*[=+\-@]")
+
+
+def escaped(text: str, lines: bool = False) -> str:
+    r"""The text with control characters, invisible ones and surrogates as Python writes them, such as `\x1b`.
+
+    A terminal would execute them, and no file can hold surrogates. `lines` keeps line breaks and tabs.
+    """
+    if text.isprintable():  # the usual case, and fast
+        return text
+    return (_UNSAFE if lines else _UNSAFE_IN_A_LINE).sub(lambda found: _code(found[0]), text)
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def safe_texts(value: Any) -> Any:
+    """The value with all texts and keys inside lists and mappings escaped and bounded."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_MESSAGE and value.isprintable() else escaped(bounded(value))
+    if isinstance(value, dict):
+        return {safe_texts(key): safe_texts(inner) for key, inner in value.items()}
+    return [safe_texts(inner) for inner in value] if isinstance(value, list) else value
+
+
+def bounded(text: str, limit: int = MAX_MESSAGE) -> str:
+    """The text itself, or its beginning and end with the number of characters left out between them."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} ... ({len(text) - 2 * half:,} characters left out) ... {text[len(text) - half :]}"
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line that can be stored and printed: its type and the first line of its message."""
+    try:
+        message = str(error).strip()
+    except Exception:  # the error's own method may raise anything
+        message = "its message cannot be read"
+    name, lines = type(error).__name__, message.splitlines()
+    return escaped(bounded(f"{name}: {lines[0]}" if lines else name))
+
+
+def for_spreadsheet(value: Any) -> Any:
+    """A cell of a CSV file: text that a spreadsheet would execute as a formula gets an apostrophe before it."""
+    if not isinstance(value, str) or not _FORMULA.match(value) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

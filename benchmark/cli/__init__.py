@@ -147,7 +147,8 @@ def _guarded(words: list[str]) -> int:
         raise
     except BaseException as early:  # SystemExit and others that only plug-ins raise here
         frames = traceback.extract_tb(early.__traceback__)
-        place = next(frame for frame in reversed(frames) if not frame.filename.startswith("<frozen"))  # not `exit` itself
+        # the frame of `exit` itself is frozen
+        place = next(frame for frame in reversed(frames) if not frame.filename.startswith("<frozen"))
         print(f"error: {place.filename}, line {place.lineno}, ended the command: {one_line(early)}.", file=sys.stderr)
         return FAILED
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from fedprompt.data.errors import DataError
 
 Array = npt.NDArray[Any]
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+"""The formats that are decoded, whatever a file is called; Pillow would pass others on to programs such as Ghostscript."""
 ResizeRule = Literal["stretch", "crop"]
 
 
@@ -81,7 +83,7 @@ def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch") ->
 
     unreadable = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             if file.mode in ("I", "F") or file.mode.startswith("I;"):
                 raise DataError(f"{path} is not an 8-bit image (mode {file.mode})")
             has_transparent_colour = file.mode == "P" and "transparency" in file.info
@@ -108,4 +110,4 @@ def _source_box(sides: tuple[int, int], rule: ResizeRule) -> tuple[float, float,
 def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "file not found"
-    return "unknown format" if "cannot identify" in str(error) else str(error) or type(error).__name__
+    return f"need one of {', '.join(FORMATS)}" if "cannot identify" in str(error) else str(error) or type(error).__name__

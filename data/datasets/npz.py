@@ -68,12 +68,12 @@ class Npz(Source):
 
     def _array(self, archive: np.lib.npyio.NpzFile, name: str) -> Array:
         try:
-            shape, size, present = _claimed_size(archive, name)
-            if size == present:
+            shape, claimed, present = _claimed_size(archive, name)
+            if claimed <= present:
                 return np.asarray(archive[name])
         except Exception as error:  # see above; a header is Python source, which can be anything
             raise DataError(f"{self.name}: {name} is damaged or contains Python objects; need numbers") from error
-        raise DataError(f"{self.name}: {name} claims the shape {shape}, {size:,} bytes, but has {present:,} bytes")
+        raise DataError(f"{self.name}: {name} claims the shape {shape}, but has only {present:,} bytes")
 
     def _labels(self, array: str, labels: Array) -> Array:
         if not np.issubdtype(labels.dtype, np.integer):

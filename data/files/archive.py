@@ -21,7 +21,11 @@ from fedprompt.data.files.progress import progress_bar
 
 MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz", b"BZh": "bz2"}
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
-DAMAGED += (ValueError, OverflowError, IndexError)  # texts in place of numbers, impossible times, names that do not decode
+DAMAGED += (
+    ValueError,
+    OverflowError,
+    IndexError,
+)  # texts in place of numbers, impossible times, names that do not decode
 IGNORED = {"__MACOSX", ".DS_Store"}
 BLOCK = 1 << 20
 SMALLEST_FILE = 4096  # bytes that even an empty file or folder may take on disk
@@ -123,9 +127,7 @@ class _Allowance:
         )
 
 
-def _extract_zip(
-    file: IO[bytes], _: str, folder: Path, allowance: _Allowance, after_each: Callable[[], None]
-) -> None:
+def _extract_zip(file: IO[bytes], _: str, folder: Path, allowance: _Allowance, after_each: Callable[[], None]) -> None:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if stat.S_ISLNK(member.external_attr >> 16):

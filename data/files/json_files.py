@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedprompt.data.files.atomic import atomic_write
-from fedprompt.data.files.limits import MAX_JSON_BYTES, MAX_JSON_DEPTH, read_bounded
+from fedprompt.data.files.limits import MAX_JSON_BYTES, read_bounded
 
 
 def load(path: Path) -> Any:
@@ -13,7 +13,7 @@ def load(path: Path) -> Any:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is not JSON, or is larger or nested deeper than the limits; the message completes "FILE: ...".
+        ValueError: It is not JSON, or too large.
     """
     return parse(read_bounded(path, MAX_JSON_BYTES).decode())
 
@@ -21,24 +21,9 @@ def load(path: Path) -> Any:
 def parse(text: str) -> Any:
     """Returns the value of a JSON text. Raises ValueError if it is not JSON or nested too deeply."""
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep") from error
-    # Only a text with so many brackets can be too deep. Most records have fewer, which spares a pass over them.
-    if text.count("[") + text.count("{") > MAX_JSON_DEPTH:
-        _check_depth(content)
-    return content
-
-
-def _check_depth(content: Any) -> None:
-    level = [content]
-    for _ in range(MAX_JSON_DEPTH):
-        containers = [value for value in level if isinstance(value, dict | list)]
-        level = [inner for value in containers for inner in (value.values() if isinstance(value, dict) else value)]
-        if not level:
-            return
-    if any(isinstance(value, dict | list) for value in level):
-        raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
+        raise ValueError("it is nested too deeply") from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -110,4 +110,8 @@ def _source_box(sides: tuple[int, int], rule: ResizeRule) -> tuple[float, float,
 def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "file not found"
-    return f"need one of {', '.join(FORMATS)}" if "cannot identify" in str(error) else str(error) or type(error).__name__
+    return (
+        f"unknown format, need one of {', '.join(FORMATS)}"
+        if "cannot identify" in str(error)
+        else str(error) or type(error).__name__
+    )

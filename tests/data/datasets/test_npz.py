@@ -59,7 +59,7 @@ def test_a_file_that_changed_has_a_new_identity_and_is_read_again(tmp_path):
         ({"test_y": np.array([0, 1, 1])}, "test_y has 3 entries but test_x has 2 images"),
         ({"test_y": np.array([[0], [1]])}, "test_y is int64 of shape (2, 1); need int64 of shape [N]"),
         ({"train_y": np.array([0, 1, -1, 0])}, "train_y contains the label -1; need labels from 0"),
-        ({"train_y": np.array([0, 1, 10**9, 0])}, "train_y contains the label 1000000000; need at most 65535"),
+        ({"train_y": np.array([0, 1, 10**9, 0])}, "train_y contains the label 1000000000; need at most 24999"),
         ({"train_y": np.array([0.0, 1, 0, 1])}, "train_y is float64; need integer labels from 0"),
         ({"train_y": np.array([0, 1, 0, None])}, "train_y is damaged or contains Python objects; need numbers"),
     ],

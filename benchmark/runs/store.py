@@ -98,12 +98,9 @@ class Store:
             result = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be read ({reason(error)}); delete its directory to run it again."
-            ) from error
-        except ValueError as error:
-            raise ConfigError(f"{path} cannot be read ({error}); delete its directory to run it again.") from error
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else error
+            raise ConfigError(f"{path} cannot be read ({why}); delete its directory to run it again.") from error
         record_format = result.get("format") if isinstance(result, dict) else None
         if record_format != RECORD_FORMAT:
             raise ConfigError(

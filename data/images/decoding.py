@@ -12,7 +12,7 @@ from fedprompt.data.errors import DataError
 
 Array = npt.NDArray[Any]
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-"""The formats that are decoded, whatever a file is called; Pillow would pass others on to programs such as Ghostscript."""
+"""The formats that are decoded, whatever a file is called. Pillow would pass others on to programs, as Ghostscript."""
 ResizeRule = Literal["stretch", "crop"]
 
 
@@ -110,8 +110,6 @@ def _source_box(sides: tuple[int, int], rule: ResizeRule) -> tuple[float, float,
 def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "file not found"
-    return (
-        f"unknown format, need one of {', '.join(FORMATS)}"
-        if "cannot identify" in str(error)
-        else str(error) or type(error).__name__
-    )
+    if "cannot identify" in str(error):
+        return f"unknown format; need {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    return str(error) or type(error).__name__

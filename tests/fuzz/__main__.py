@@ -1,5 +1,6 @@
 """`python -m tests.fuzz SECONDS`: all properties for a time, within a limited memory."""
 
+import logging
 import resource
 import sys
 import time
@@ -15,6 +16,7 @@ MEMORY = 24 * 2**30  # bytes of address space, of which torch reserves several w
 def main(seconds: float) -> int:
     """Checks all properties for a time; returns the number of failures."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    logging.disable()  # of checkpoints that are set aside
     deadline, number, failures, counts = time.monotonic() + seconds, 0, 0, dict.fromkeys(PROPERTIES, 0)
     while time.monotonic() < deadline:
         for check in PROPERTIES:

@@ -39,12 +39,8 @@ CLAIM = {
     "settings": {"datasets": ["*"]},
     "check": {"kind": "beats", "method": "fedvpt", "metrics": ["seen.mean"], "baselines": ["head"]},
 }
-SHAPES = st.sampled_from(
-    ["(4, 8, 8, 3)", "(10**12, 8)", "(1000000000000, 8, 8, 3)", "(-1,)", "(True,)", "9" * 4000, "()"]
-)
-HEADERS = st.sampled_from(
-    ["(" * 3000, "-" * 9000 + "1", "[" * 9000, "{'descr': '|u1', \"\"\"", "{}", "\xff", "1" * 5000]
-)
+SHAPES = st.sampled_from(["(4, 8, 8, 3)", "(1000000000000, 8, 8, 3)", "(-1,)", "(True,)", "9" * 4000, "()"])
+HEADERS = st.sampled_from(["(" * 3000, "-" * 9000 + "1", "[" * 9000, "{'descr': '|u1', \"\"\"", "{}", "\xff"])
 DTYPES = st.sampled_from(["'|u1'", "'<i8'", "'|O'", "('|u1', (100000, 100000))", "'<U1000000000'", "[('a', '<i4')]"])
 NAMES = st.sampled_from(
     ["a/b.jpg", "a", "../x", "/x", "", ".", "./", "a\\b", "a" * 300, "a\0b", "é/ü", "__MACOSX/x", "b/" * 400 + "c"]
@@ -116,7 +112,7 @@ def _array_file(data: st.DataObject, array: np.ndarray) -> bytes:
     np.save(buffer, array)
     if data.draw(st.integers(0, 3)):
         return buffer.getvalue()
-    claimed = "{'descr': %s, 'fortran_order': False, 'shape': %s, }" % (data.draw(DTYPES), data.draw(SHAPES))
+    claimed = f"{{'descr': {data.draw(DTYPES)}, 'fortran_order': False, 'shape': {data.draw(SHAPES)}, }}"
     header = (claimed if data.draw(st.booleans()) else data.draw(HEADERS)).encode("latin1") + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + array.tobytes()
 
@@ -164,7 +160,7 @@ def archive_is_unpacked_or_rejected(data: st.DataObject) -> None:
         archive.write_bytes(data.draw(damaged(content)) if data.draw(st.booleans()) else content)
         tolerant(lambda: unpack(archive, root / "pets"))
         assert {path.name for path in Path(folder).iterdir()} <= {"a", "root"}
-        written = [path for path in root.rglob("*")]
+        written = list(root.rglob("*"))
         assert not any(path.is_symlink() for path in written)
         assert sum(path.stat().st_size for path in written if path.is_file()) <= MIN_UNPACKED_LIMIT
 

@@ -330,6 +330,5 @@ def test_rows_of_a_clients_own_classes_train_as_in_a_full_table():
 def test_images_are_those_of_the_batches_one_by_one(samples, limit, size):
     batches = [min(size, samples - start) for start in range(0, samples, size)] * 3
     expected = 2 * sum(batches[:limit])
-    assert (
-        LocalTraining(epochs=3, batch_size=size, lr=0.1).images([Phase(repeats=2, batches=limit)], samples) == expected
-    )
+    training, phase = LocalTraining(epochs=3, batch_size=size, lr=0.1), Phase(repeats=2, batches=limit)
+    assert training.images([phase], samples) == expected

@@ -1,5 +1,8 @@
 import io
 import re
+import struct
+import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest

@@ -165,11 +165,11 @@ def test_sparse_files_and_headers_without_numbers_are_refused(tmp_path, headers,
 
 @every_kind
 def test_an_archive_may_not_unpack_to_more_than_its_limit(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(archives, "MIN_UNPACKED_LIMIT", 20_000)
+    monkeypatch.setattr(archives, "MIN_UNPACKED_LIMIT", 40_000)
     monkeypatch.setattr(archives, "MAX_UNPACKED_PER_BYTE", 0)
     path = MAKERS[kind](tmp_path / kind, {f"pets/{i}": bytes(3_000) for i in range(4)})
     unpack(path, tmp_path / "root" / "fits")
-    path = MAKERS[kind](tmp_path / f"b{kind}", {"pets/0": b"", "pets/1": bytes(30_000)})
+    path = MAKERS[kind](tmp_path / f"b{kind}", {"pets/0": b"", "pets/1": bytes(60_000)})
     with pytest.raises(DataError, match=r"refused .*: its [\d,]+ bytes would unpack to more than 0 MiB"):
         unpack(path, tmp_path / "root" / "pets")
     assert [entry.name for entry in (tmp_path / "root").iterdir()] == ["fits"]

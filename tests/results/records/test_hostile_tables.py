@@ -13,7 +13,7 @@ WRONG = [
     ("rounds", {"round": [[1]] * 3}, "something other than numbers in the column round"),
     (
         "rounds",
-        {"seen_mean": pd.to_datetime(["2020-01-01"] * 3)},
+        {"seen_mean": [pd.Timestamp(0)] * 3},
         "something other than numbers in the column seen_mean",
     ),
     ("rounds", {"seen_mean": [INFINITE] * 3}, "infinity in the column seen_mean"),

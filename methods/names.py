@@ -9,6 +9,9 @@ from typing import Any
 
 from fedprompt.methods.errors import MethodError
 
+MAX_VALUE_LENGTH = 200
+"""Characters of a field's value."""
+
 
 @dataclass(frozen=True)
 class Name:
@@ -46,9 +49,15 @@ def parse_value(text: str, where: str) -> Any:
     """A value as users write it, read as YAML; `where` names it in the error."""
     import yaml
 
+    if len(text) > MAX_VALUE_LENGTH:
+        raise MethodError(f"{where}: the value has {len(text):,} characters; at most {MAX_VALUE_LENGTH}.")
     try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # a short text may mean billions
+            raise MethodError(f"{where}: the value contains an alias, *NAME; write the value itself, or quote it.")
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except MethodError:
+        raise
+    except Exception as error:  # besides YAMLError, PyYAML raises errors of many types for dates, tags and numbers
         raise MethodError(f"{where}: the value is not valid YAML.") from error
     if isinstance(value, str):
         with suppress(ValueError):

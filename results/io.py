@@ -1,6 +1,8 @@
-"""Atomic writes, CSV, YAML files, and the text of an operating-system error."""
+"""Atomic writes, CSV, JSON and YAML files within limits, and the text of an operating-system error."""
 
+import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,10 @@ from fedprompt.results.text import for_spreadsheet
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MAX_JSON_BYTES = 256 * 2**20  # the largest records have a matrix of classes by classes; those of 1,203 have 30 MB
+MAX_JSON_DEPTH = 100  # JSON that is nested deeper could be read, but not always hashed, compared or written again
+MAX_YAML_BYTES = 4 * 2**20  # `bench tune` writes 0.1 KB per trial
 
 
 def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
@@ -35,18 +41,64 @@ def csv(frame: "pd.DataFrame") -> str:
     return safe.rename(columns=for_spreadsheet).to_csv(index=False)
 
 
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a file of at most `most` bytes.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe or device, which need not end.
+        ValueError: It is larger.
+    """
+    state = path.stat()
+    if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+        raise OSError("not a regular file")
+    if stat.S_ISREG(state.st_mode) and state.st_size > most:
+        raise ValueError(f"it has {state.st_size:,} bytes, at most {most:,} are read")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ValueError: It is not JSON, or larger or nested deeper than the limits.
+        OSError: It cannot be read.
+    """
+    text = read_bounded(path, MAX_JSON_BYTES).decode()
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep") from error
+    # Only a text with so many brackets can be too deep. Most records have fewer, which spares a pass over them.
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_deeper(content, MAX_JSON_DEPTH):
+        raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
+    return content
+
+
+def _is_deeper(content: Any, levels: int) -> bool:
+    containers = [content]
+    for _ in range(levels + 1):
+        containers = [value for value in containers if isinstance(value, dict | list)]
+        if not containers:
+            return False
+        containers = [inner for value in containers for inner in (value.values() if isinstance(value, dict) else value)]
+    return True
+
+
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file.
 
     Raises:
-        ValueError: It is not YAML; the message names the line, as `line 3: expected ',' or ']', but got ':'`.
+        ValueError: It is not YAML, or exceeds a limit; the message names the line, as `line 3: expected ',' or ']', but
+            got ':'`.
         OSError: It cannot be read.
     """
     import yaml
 
-    content = path.read_bytes()
+    from fedprompt.results.bounded_yaml import load
+
+    content = read_bounded(path, MAX_YAML_BYTES)
     try:
-        return yaml.safe_load(content.decode())
+        return load(content.decode())
     except UnicodeDecodeError as error:
         raise ValueError(f"line {_line(content[: error.start].decode())}: not UTF-8") from error
     except yaml.MarkedYAMLError as error:

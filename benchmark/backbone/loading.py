@@ -137,9 +137,20 @@ def _read(path: Path) -> dict[str, Tensor]:
     for wrapper in ("model", "state_dict", "teacher"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not (isinstance(content, dict) and content and all(isinstance(v, Tensor) for v in content.values())):
-        raise ConfigError(f"--checkpoint {path} contains no dictionary of tensors.")
+    if not (isinstance(content, dict) and content and all(_is_named_tensor(*item) for item in content.items())):
+        raise ConfigError(f"--checkpoint {path} contains no dictionary of tensors by name.")
     return content
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    """Whether this is an entry of a state dictionary, with numbers that are stored one by one."""
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_complex()
+    )
 
 
 def _load_weights(model: VisionTransformer | Eva, state: dict[str, Tensor], source: str) -> None:

@@ -68,7 +68,8 @@ def tiny_imagenet(source: Path) -> dict[str, np.ndarray]:
     labels: dict[str, str] = {}
     for name, content in read_files(source):
         if name.endswith(".JPEG"):
-            image = Image.open(io.BytesIO(content)).convert("RGB").resize((32, 32), Image.Resampling.BOX)
+            image = Image.open(io.BytesIO(content), formats=("JPEG",)).convert("RGB")
+            image = image.resize((32, 32), Image.Resampling.BOX)
             images[name.rsplit("/", 1)[1]] = (name.split("/")[0], np.asarray(image))
         elif name == "val/val_annotations.txt":
             labels = dict(line.split("\t")[:2] for line in content.decode().splitlines())

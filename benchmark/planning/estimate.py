@@ -25,6 +25,7 @@ from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.methods.base import Phase
 
+COUNTED_ROUNDS = 1_000  # whose cohorts are drawn for the traffic: a second
 TIMED_STEPS = 3
 TIMED_TOKENS = 512  # per timed step: two images for ViT-B/16, which take a second or two
 
@@ -135,17 +136,25 @@ def _evaluations(context: SimulationContext) -> int:
 
 
 def _traffic(run: Simulator, task: ClientTask, update: ClientUpdate) -> tuple[int, int]:
-    """Bytes up and down in the whole run, from the cohorts that it will sample and the classes of each client."""
+    """Bytes up and down in the whole run, from the cohorts that it will sample and the classes of each client.
+
+    Of a very long run, the first rounds stand for all.
+    """
     context, state = run.context, task.state
     (statistics,) = collect_statistics(context.recipe, context.vit, context.train, [task])
     initial = context.federation.seen if context.method.initial_statistics else ()
-    rounds = range(1, context.settings.rounds + 1) if context.trains else ()
-    visits = [client for number in rounds for client in run.context.cohort(number)]
+    rounds = context.settings.rounds if context.trains else 0
+    counted = min(rounds, COUNTED_ROUNDS)
+    visits = [client for number in range(1, counted + 1) for client in run.context.cohort(number)]
     of_optimisers = {name: run.state.server[tensor_name(name)] for name in update.optimiser_upload}
     up = sum(run.sent_bytes({**state.shared, **of_optimisers, **update.reports}, k) for k in visits)
-    up += sum(run.sent_bytes(statistics, k) for k in (*initial, *visits))
-    down = sum(run.sent_bytes({**state.shared, **state.memory}, k) for k in (*initial, *visits))
+    up += sum(run.sent_bytes(statistics, k) for k in visits)
+    down = sum(run.sent_bytes({**state.shared, **state.memory}, k) for k in visits)
     down += sum(run.sent_bytes(task.optimiser_received, k) for k in visits)
+    if rounds > counted:
+        up, down = (total * rounds // counted for total in (up, down))
+    up += sum(run.sent_bytes(statistics, k) for k in initial)
+    down += sum(run.sent_bytes({**state.shared, **state.memory}, k) for k in initial)
     prepared_up, prepared_down = _prepared_traffic(run, task)
     return up + prepared_up, down + prepared_down
 

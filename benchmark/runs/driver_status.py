@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, FiniteFloat, ValidationError
+
 from fedprompt.benchmark.runs.locks import Lock, Locks
 
 FOLDER = ".live"
@@ -47,10 +49,38 @@ class DriverStatus:
                 self.locks.acquire(self.name, progress=self.describe())
 
 
+class RunningRun(BaseModel):
+    """A run at work and the rounds it has completed, as `bench status` shows it."""
+
+    run_id: str
+    name: str
+    round: int
+    rounds: int
+    worker: str
+
+
+class Progress(BaseModel):
+    """What a driver reports of its sweep: `sweep.progress.ConsoleProgress.describe` writes it."""
+
+    runs: int
+    finished: int
+    failed: int
+    images_per_second: FiniteFloat
+    seconds_left: FiniteFloat | None
+    running: list[RunningRun]
+
+
 def active_drivers(directory: Path) -> dict[str, dict[str, Any]]:
-    """Returns the last reported progress of each running driver of a directory, by HOST:PID."""
-    locks = [lock for lock in Locks(directory / FOLDER).all() if lock.name.startswith(DRIVER) and lock.held]
-    return {lock.driver: progress for lock in locks if isinstance(progress := lock.info.get("progress"), dict)}
+    """Returns the last reported progress of each running driver of a directory, by HOST:PID.
+
+    A driver that has not reported yet, or whose report is something else, is left out.
+    """
+    found = {}
+    for lock in Locks(directory / FOLDER).all():
+        if lock.name.startswith(DRIVER) and lock.held:
+            with suppress(ValidationError):
+                found[lock.driver] = Progress.model_validate(lock.info.get("progress"), strict=True).model_dump()
+    return found
 
 
 def run_locks(directory: Path) -> list[Lock]:

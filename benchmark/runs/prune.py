@@ -79,7 +79,7 @@ def find(
 def _reason_to_delete(entry: Entry, failed: bool, grid: Collection[str] | None, commit: str | None) -> str | None:
     made_by = entry.result.get("environment", {}).get("git_commit", "")
     if failed and entry.status == "failed":
-        return f"failed: {entry.result['error']}"
+        return f"failed: {entry.result.get('error')}"
     if grid is not None and entry.run_id not in grid:
         return f"not in the grid: {entry.result['method']}, seed {entry.result['seed']}"
     if commit is not None and made_by != commit:

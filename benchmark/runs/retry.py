@@ -1,6 +1,5 @@
 """Reads the configurations of failed runs, in order to run them again."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.results.io import read_json
 
 
 def failed_runs(
@@ -42,7 +42,7 @@ def failed_runs(
 def _config(store: Store, run_id: str) -> RunConfig:
     path = store.directory / run_id / "config.json"
     try:
-        config = RunConfig(**json.loads(path.read_text(encoding="utf-8")))
+        config = RunConfig(**read_json(path))
     except (OSError, ValueError, TypeError) as error:
         fault = "is not a valid configuration" if isinstance(error, ValidationError) else "cannot be read"
         raise ConfigError(f"{path} {fault}; delete its directory, and sweep again.") from error

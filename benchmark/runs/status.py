@@ -48,12 +48,12 @@ def directory_status(directory: Path) -> dict[str, Any]:
 def _unfinished(directory: Path, done: set[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Returns the locked runs that are not done: those of running drivers, and the abandoned ones."""
     drivers = active_drivers(directory).values()
-    reported = {run["run_id"]: run for progress in drivers for run in progress.get("running", [])}
+    reported = {run["run_id"]: run for progress in drivers for run in progress["running"]}
     running, abandoned = [], []
     for lock in run_locks(directory):
         if lock.name in done:  # written, but not released yet
             continue
-        row = {"run_id": lock.name, "name": lock.info.get("run", ""), "driver": lock.driver, "worker": ""}
+        row = {"run_id": lock.name, "name": str(lock.info.get("run", "")), "driver": lock.driver, "worker": ""}
         if lock.held:
             running.append(row | reported.get(lock.name, {}))
         else:

@@ -13,6 +13,7 @@ from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
+from fedprompt.results.io import read_json
 from fedprompt.results.records.identity import contradiction
 from fedprompt.results.text import MAX_LOG, bounded, escaped, safe_texts
 
@@ -98,11 +99,12 @@ class Store:
         """Returns a run, or None if it has no record. Raises `ConfigError` for a record that is invalid."""
         path = self.directory / run_id / "result.json"
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} cannot be read; delete its directory to run it again.") from error
+            why = reason(error) if isinstance(error, OSError) else error
+            raise ConfigError(f"{path} cannot be read ({why}); delete its directory to run it again.") from error
         record_format = result.get("format") if isinstance(result, dict) else None
         if record_format != RECORD_FORMAT:
             raise ConfigError(

@@ -93,7 +93,12 @@ class SimulationContext:
 
     def sampled(self, number: int) -> np.ndarray:
         """The clients sampled in at least one of the rounds 1 to `number`, ascending; the same for every method."""
-        return np.unique([client for past in range(1, number + 1) for client in self.cohort(past)]).astype(np.int64)
+        is_sampled = np.zeros(len(self.federation.clients), dtype=bool)
+        for past in range(1, number + 1):
+            is_sampled[self.cohort(past)] = True
+            if is_sampled[self.federation.seen].all():  # as soon as that, however many rounds follow
+                break
+        return np.flatnonzero(is_sampled)
 
     def placed(self, state: State) -> State:
         """The tensors on the device of the run, contiguous: sums take the same order with and without a checkpoint."""

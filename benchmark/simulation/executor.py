@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
 import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
@@ -129,8 +128,8 @@ class _Job:
         return train_clients(self.recipe, self.vit, self.samples, tasks, self.training, self.phases)
 
     def one_step(self, task: ClientTask) -> None:
-        """Takes one step on a full batch and discards the result; repeats the rows of a small client."""
-        rows, needed = np.resize(task.rows, self.training.batch_size), self.vit.layers_needed
+        """Takes one step on a batch, or all rows of a smaller client, and discards the result."""
+        rows, needed = task.rows[: self.training.batch_size], self.vit.layers_needed
         replace(self, training=replace(self.training, epochs=1)).train([replace(task, rows=rows)])
         self.vit.layers_needed = needed  # a trial is no part of the run
 
@@ -142,7 +141,7 @@ class _Job:
         return self.vit.layers_run > before
 
     def clients_that_fit(self, tasks: Sequence[ClientTask]) -> int:
-        """How many clients fit a pass, by the memory that one client's step keeps."""
+        """How many clients fit a pass, by the memory that a step of the largest client keeps."""
         with SavedActivations(self.vit.model) as saved:
-            self.one_step(tasks[0])
+            self.one_step(max(tasks, key=lambda task: len(task.rows)))
         return max(1, min(len(tasks), memory_budget(self.vit.device) // max(1, saved.bytes)))

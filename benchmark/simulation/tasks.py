@@ -46,10 +46,12 @@ class LocalTraining:
 
     def images(self, phases: Sequence[Phase], samples: int) -> int:
         """Images that a client with this many samples trains on in these phases, repeated steps included."""
-        total = 0
+        total, per_epoch = 0, -(-samples // self.batch_size)
         for phase in phases:
-            batches = [min(self.batch_size, samples - start) for start in range(0, samples, self.batch_size)]
-            total += phase.repeats * sum((batches * (phase.epochs or self.epochs))[: phase.batches])
+            steps = per_epoch * (phase.epochs or self.epochs)
+            taken = steps if phase.batches is None else min(phase.batches, steps)
+            epochs, rest = divmod(taken, max(1, per_epoch))
+            total += phase.repeats * (epochs * samples + min(samples, rest * self.batch_size))
         return total
 
 

@@ -21,6 +21,7 @@ from fedprompt.data.errors import reason
 from fedprompt.data.files.atomic import atomic_write
 from fedprompt.methods import registry
 from fedprompt.methods.registry import Recipe
+from fedprompt.results.io import read_yaml
 
 HEAD = "# Written by `bench tune`. Use it with `bench sweep --preset {name}`; command-line options take precedence.\n"
 NOT_CARRIED = {"per_method", "seeds", "validation"}  # a sweep trains on the validation samples too, with its own seeds
@@ -105,8 +106,8 @@ def check_target(path: Path) -> None:
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--to {path}: the name of a preset ends in .yaml.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {TRIALS: None}
-    except (OSError, ValueError, yaml.YAMLError):
+        content = read_yaml(path) if path.exists() else {TRIALS: None}
+    except (OSError, ValueError):
         content = None
     if not isinstance(content, dict) or TRIALS not in content:
         raise ConfigError(f"--to {path} exists and was not written by `bench tune`: name another file.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fedprompt.data.dataset import DataSet, hash_of_lines
 from fedprompt.data.datasets.listing import DRAWN_FIFTH, Row, dataset, drawn_split
 from fedprompt.data.errors import DataError, unknown
-from fedprompt.data.images.decoding import ImageStore
+from fedprompt.data.images.decoding import FORMATS, ImageStore
 from fedprompt.data.registry import Source, register
 
 if TYPE_CHECKING:
@@ -224,7 +224,8 @@ class Store(ImageStore):
         from PIL import Image
 
         value = self._splits[part][row][self.column]
-        return Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"]))
+        source = value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"])
+        return Image.open(source, formats=FORMATS)
 
 
 def _library(name: str) -> ModuleType:

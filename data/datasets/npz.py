@@ -1,8 +1,7 @@
 """`npz:FILE`: your own images in four NumPy arrays."""
 
 import hashlib
-import zipfile
-import zlib
+import math
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import numpy as np
 
 from fedprompt.data.dataset import Array, DataSet
 from fedprompt.data.errors import DataError, reason
+from fedprompt.data.files.limits import MAX_CLASSES
 from fedprompt.data.registry import Source, register
 
 ARRAYS = ("train_x", "train_y", "test_x", "test_y")
-UNREADABLE = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
-MAX_CLASSES = 65_536  # larger labels are identifiers rather than class numbers, and would allocate a count per class
 
 
 @register("npz:FILE")
@@ -57,20 +55,34 @@ class Npz(Source):
         with self.argument_path.open("rb") as file:  # np.load does not close damaged files
             try:
                 archive = np.load(file, allow_pickle=False)
-            except UNREADABLE as error:
+            except Exception as error:  # NumPy raises errors of many types, and so does zipfile
                 raise DataError(f"{self.name}: not an .npz file, or truncated; write it with np.savez") from error
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{self.name}: a single array (.npy); need an .npz with {', '.join(ARRAYS)}")
             if missing := [name for name in ARRAYS if name not in archive.files]:
                 present = ", ".join(archive.files) or "nothing"
                 raise DataError(f"{self.name}: contains {present}; missing {', '.join(missing)}")
+            self._check_memory(archive)
             return {name: self._array(archive, name) for name in ARRAYS}
+
+    def _check_memory(self, archive: np.lib.npyio.NpzFile) -> None:
+        """Raises DataError if the arrays, as the zip archive states their sizes, do not fit into memory."""
+        import psutil
+
+        needed = sum(archive.zip.getinfo(_member(archive, name)).file_size for name in ARRAYS)
+        free = psutil.virtual_memory().available
+        if needed > free:
+            sizes = f"{needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB of memory are available"
+            raise DataError(f"{self.name}: its arrays have {sizes}; use image files (imagefolder:PATH) instead")
 
     def _array(self, archive: np.lib.npyio.NpzFile, name: str) -> Array:
         try:
-            return np.asarray(archive[name])
-        except UNREADABLE as error:
+            shape, claimed, present = _claimed_size(archive, name)
+            if claimed <= present:
+                return np.asarray(archive[name])
+        except Exception as error:  # see above; a header is Python source, which can be anything
             raise DataError(f"{self.name}: {name} is damaged or contains Python objects; need numbers") from error
+        raise DataError(f"{self.name}: {name} claims the shape {shape}, but has only {present:,} bytes")
 
     def _labels(self, array: str, labels: Array) -> Array:
         if not np.issubdtype(labels.dtype, np.integer):
@@ -80,6 +92,25 @@ class Npz(Source):
         if labels.size and labels.max() >= MAX_CLASSES:
             raise DataError(f"{self.name}: {array} contains the label {labels.max()}; need at most {MAX_CLASSES - 1}")
         return labels.astype(np.int64)
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str) -> str:
+    """The name of an array's file in the archive."""
+    return name if name in archive.zip.namelist() else f"{name}.npy"
+
+
+def _claimed_size(archive: np.lib.npyio.NpzFile, name: str) -> tuple[str, int, int]:
+    """The shape of an array as its header claims it, the bytes that this needs, and those that the file has.
+
+    NumPy allocates what the header claims, however much that is.
+    """
+    member = _member(archive, name)
+    with archive.zip.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        present = archive.zip.getinfo(member).file_size - file.tell()
+    return str(shape)[:60], math.prod(shape) * dtype.itemsize, present
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Array = npt.NDArray[Any]
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+"""The formats that are decoded, whatever a file is called. Pillow would pass others on to programs, as Ghostscript."""
 ResizeRule = Literal["stretch", "crop"]
 
 
@@ -103,7 +105,7 @@ def decode(path: Path, size: int | None = None, rule: ResizeRule = "stretch", st
 
     unreadable = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
     try:
-        with store.open(path.parent.name, int(path.name)) if store else Image.open(path) as file:
+        with store.open(path.parent.name, int(path.name)) if store else Image.open(path, formats=FORMATS) as file:
             if file.mode in ("I", "F") or file.mode.startswith("I;"):
                 raise DataError(f"{path} is not an 8-bit image (mode {file.mode})")
             has_transparent_colour = file.mode == "P" and "transparency" in file.info
@@ -130,4 +132,6 @@ def _source_box(sides: tuple[int, int], rule: ResizeRule) -> tuple[float, float,
 def _cause(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "file not found"
-    return "unknown format" if "cannot identify" in str(error) else str(error) or type(error).__name__
+    if "cannot identify" in str(error):
+        return f"unknown format; need {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    return str(error) or type(error).__name__

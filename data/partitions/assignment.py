@@ -221,7 +221,13 @@ def _correct_excess(rounded_up: Array, fractional: Array, left: Array, rng: np.r
 
     The fractions are a flow within `left`, so an integer flow exists and an exchange is always found.
     """
-    can_take = fractional & ~rounded_up
+    used = np.flatnonzero(rounded_up.any(axis=0) | fractional.any(axis=0))  # a table of all pairs may not fit memory
+    kept, fractional, left = rounded_up[:, used], fractional[:, used], left[used]
+    _exchange(kept, fractional & ~kept, left, rng)
+    rounded_up[:, used] = kept
+
+
+def _exchange(rounded_up: Array, can_take: Array, left: Array, rng: np.random.Generator) -> None:
     excess = rounded_up.sum(axis=0) - left
     links = rounded_up.T.astype(np.float32) @ can_take.astype(np.float32)  # clients that can exchange class i for j
     while (excess > 0).any():

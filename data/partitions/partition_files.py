@@ -1,6 +1,5 @@
 """Partition files: saved federations, and index lists as papers publish them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +8,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fedprompt.data.dataset import Array
-from fedprompt.data.errors import DataError
+from fedprompt.data.errors import DataError, reason
+from fedprompt.data.files import json_files
+from fedprompt.data.files.limits import MAX_JSON_BYTES, read_bounded
 from fedprompt.data.partitions.settings import PartitionSettings
 
 FORMAT, VERSION = "federation", 1
@@ -66,8 +67,8 @@ def read(path: Path) -> SavedFederation | IndexLists:
     """
     text = _text(path)
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = json_files.parse(text)
+    except ValueError as error:
         raise DataError(f"{path} is not a partition file: it is not JSON: {error}") from error
     if isinstance(document, dict) and "format" in document:
         return _federation(path, text)
@@ -101,10 +102,12 @@ def _federation(path: Path, text: str) -> SavedFederation:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, MAX_JSON_BYTES).decode()
     except FileNotFoundError:
         raise DataError(f"partition file not found: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path} is not a readable partition file: {reason(error)}") from error
+    except ValueError as error:
         raise DataError(f"{path} is not a readable partition file: {error}") from error
 
 

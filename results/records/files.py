@@ -1,16 +1,15 @@
 """Readers of the files in a sweep's directory; they check what they read."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from fedprompt.results.errors import RecordError
-from fedprompt.results.io import reason
+from fedprompt.results.io import read_json, reason
 from fedprompt.results.records.identity import contradiction
 from fedprompt.results.text import safe_texts
 
@@ -24,6 +23,8 @@ KEYS = {
     "clients": ("run_id", "method", "setting", "seed", "client"),
 }
 """What `bench export` writes: the kinds of rows, each with columns that its file must have."""
+RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
+"""Repeated in each row of a round or client."""
 _REMEDY = "delete the run's directory and run the sweep again"
 
 
@@ -85,20 +86,75 @@ def _has_options_and_trials(value: Any) -> bool:
 
 def _read_json(path: Path, remedy: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except OSError as error:
         raise RecordError(f"{path} cannot be read ({reason(error)}): {remedy}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A run's parquet file: all columns, or those of `columns` that it has. Raises RecordError if unreadable."""
     try:
+        file = parquet.ParquetFile(path, memory_map=True)
+        if fault := _wrong_column(file.schema_arrow, _COLUMNS.get(path.name, ())):
+            raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
         # One thread: for the small files of thousands of runs, distributing the work costs more than reading.
-        return parquet.ParquetFile(path, memory_map=True).read(columns, use_threads=False)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_REMEDY}") from error
+        table = file.read(columns, use_threads=False)
+        if infinite := _infinite_column(table):
+            raise RecordError(f"{path} was changed: it contains infinity in the column {infinite}; {_REMEDY}")
+        return table
+    except (OSError, pa.ArrowException, ValueError) as error:
+        if isinstance(error, RecordError):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecordError(f"{path} cannot be read ({first}): {_REMEDY}") from error
+
+
+def _wrong_column(schema: pa.Schema, required: Sequence[str]) -> str | None:
+    """What distinguishes the columns from those that a run writes, as part of a sentence; None if nothing does."""
+    if missing := [name for name in required if name not in schema.names]:
+        return f"has no column {missing[0]}"
+    for field in schema:
+        if field.name in RUN_COLUMNS:
+            return f"has a column {field.name}, which belongs to its run"
+        kind, is_right = _COLUMN_KINDS.get(field.name, ("numbers", _is_numeric))
+        if not (is_right(field.type) or pa.types.is_null(field.type)):
+            return f"contains something other than {kind} in the column {field.name[:40]}"
+    if len(set(schema.names)) < len(schema.names):
+        return "has two columns of the same name"
+    return None
+
+
+def _infinite_column(table: pa.Table) -> str | None:
+    """The first score or count that is infinite. Diagnostics of a method, `train_NAME` and `test_NAME`, may be."""
+    for name in table.column_names:
+        scored = pa.types.is_floating(table[name].type) and not name.startswith(("train_", "test_"))
+        if scored and compute.any(compute.is_inf(table[name])).as_py():
+            return name
+    return None
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return any(check(kind) for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_numeric(kind.value_type)
+
+
+_COLUMNS = {"rounds.parquet": ("round", "seen_mean"), "clients.parquet": ("client", "held_out")}
+"""Columns that every file has."""
+_COLUMN_KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
+    "domain": ("text", _is_text),
+    "class_counts": ("lists of numbers", _is_list_of_numbers),
+    "classes": ("lists of numbers", _is_list_of_numbers),
+}
+"""The columns of rounds.parquet and clients.parquet that do not contain numbers."""
 
 
 def exported_file(source: Path, what: str) -> Path | None:

@@ -16,9 +16,6 @@ from fedprompt.results.records.rows import row
 
 Unreadable = Callable[[Exception], object]  # receives the error of each record that is left out
 
-# Repeated in each row of a round or client.
-RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
-
 
 class Runs:
     """The runs of a directory, or those of `run_ids` that have a record. Each record is read once.
@@ -94,7 +91,7 @@ class Runs:
         if runs.empty:
             raise RecordError(f"{self.directory}: no {file} can be read")
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas().reset_index(drop=True)
-        names = runs[RUN_COLUMNS].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
+        names = runs[files.RUN_COLUMNS].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
         return pd.concat([names.reset_index(drop=True), rows], axis=1)
 
     def swept(self, option: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,8 +97,12 @@ def _is_numeric(value: Any, containers: tuple[type, ...]) -> bool:
     if value is None:
         return True
     if not containers:
-        return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+        return math.isfinite(value) or math.isnan(value) if isinstance(value, float) else _is_int64(value)
     if not isinstance(value, dict | list) or not isinstance(value, containers[0]):
         return False
     inside = list(value.values()) if isinstance(value, dict) else list(value)
     return all(_is_numeric(inner, containers[1:]) for inner in inside)
+
+
+def _is_int64(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) < 2**63

@@ -199,5 +199,5 @@ def percent(shares: Iterable[float]) -> list[float | None]:
 
 
 def number(value: float, places: int) -> float | None:
-    """A rounded number for JSON; None for NaN."""
-    return None if pd.isna(value) else round(float(value), places)
+    """A rounded number for JSON; None for NaN and infinity, which JSON does not have."""
+    return round(float(value), places) if np.isfinite(value) else None

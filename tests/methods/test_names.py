@@ -93,3 +93,12 @@ def test_a_spelt_value_is_read_back(value):
     text = spell(value)
     assert parse_value(text, "") == value
     assert not set("+:") & set(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-13-45", "!!timestamp x", "!!int ''", "[" * 150, "[&a [x], *a]", "x" * 201, "!!bool maybe"],
+)
+def test_a_value_that_yaml_cannot_hold_or_that_is_too_long_is_refused(text):
+    with pytest.raises(MethodError, match="here: the value"):
+        parse_value(text, "here")

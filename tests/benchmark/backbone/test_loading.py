@@ -232,3 +232,20 @@ def test_a_real_vit_at_another_size_separates_real_classes():
     means = torch.stack([train[train_y == c].mean(0) for c in range(5)])
     correct = torch.cdist(test, means).argmin(1).numpy() == test_y
     assert correct.mean() > 0.5  # five classes: chance is 0.2, random weights reach about 0.3
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {1: torch.zeros(2)},
+        {"model": {(1,): torch.zeros(2), "norm.bias": torch.zeros(2)}},
+        {"norm.bias": torch.zeros(2, dtype=torch.complex64)},
+        {"norm.bias": torch.zeros(2).to_sparse()},
+        {"norm.bias": torch.zeros(2, device="meta")},
+    ],
+    ids=["integer", "tuple", "complex", "sparse", "without data"],
+)
+def test_a_torch_file_without_names_or_numbers_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(ConfigError, match=r"a\.pt contains no dictionary of tensors by name"):
+        backbone.load(EMBEDDED, 3, str(tmp_path / "a.pt"))

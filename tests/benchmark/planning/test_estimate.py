@@ -45,3 +45,10 @@ def test_estimated_time_includes_training_before_scores(validation, method, imag
         return estimate(config(methods=(method,), validation=validation, personal_epochs=epochs)).seconds
 
     assert estimated(3) - estimated(1) == pytest.approx(2 * images)
+
+
+def test_the_first_rounds_stand_for_the_traffic_of_a_very_long_run(monkeypatch):
+    exact = estimate(config(rounds=4, participation=1.0))
+    monkeypatch.setattr("fedprompt.benchmark.planning.estimate.COUNTED_ROUNDS", 2)
+    scaled = estimate(config(rounds=4, participation=1.0))  # with all clients in every round, rounds are equal
+    assert (scaled.upload_bytes, scaled.download_bytes) == (exact.upload_bytes, exact.download_bytes)

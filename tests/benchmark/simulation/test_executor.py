@@ -1,5 +1,7 @@
 """All execution kinds give the same updates, and `auto` chooses the expected kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -177,7 +179,8 @@ def test_clients_with_equally_many_steps_are_fused_together(monkeypatch):
     assert [update.client for update in updates] == [0, 1, 2, 3]
 
 
-def test_memory_is_measured_with_a_full_batch_even_for_a_small_client(monkeypatch):
+@pytest.mark.parametrize(("batch_size", "measured"), [(1, 1), (2, 2), (3, 3), (4, 3), (10**9, 3)])
+def test_memory_is_measured_with_a_batch_of_the_largest_client_and_never_more_rows_than_it_has(batch_size, measured):
     sizes: list[int] = []
 
     class Spy(Method):
@@ -188,13 +191,25 @@ def test_memory_is_measured_with_a_full_batch_even_for_a_small_client(monkeypatc
             sizes.append(batch.width)
             return batch.own(state["w"])
 
-    simulator = toy.simulator("head", of=toy.deal([[0], [1, 2]], [[0], [1]]))
+    simulator = toy.simulator("head", of=toy.deal([[0], [1, 2, 3]], [[0], [1]]))
     context, tasks = simulator.context, simulator.make_tasks([0, 1], 1)
     for task in tasks:
         task.state.shared.clear()
         task.state.shared["w"] = torch.zeros(toy.CLASSES)
-    Executor("fused").train(Recipe("spy", Spy()), context.vit, context.train, tasks, toy.TRAINING)
-    assert sizes[0] == toy.TRAINING.batch_size
+    training = replace(toy.TRAINING, batch_size=batch_size)
+    Executor("fused").train(Recipe("spy", Spy()), context.vit, context.train, tasks, training)
+    assert sizes[0] == measured
+
+
+@pytest.mark.parametrize("kind", ["auto", "fused"])
+def test_a_batch_size_far_above_the_data_takes_no_longer_and_trains_on_all_rows(kind):
+    simulator = toy.simulator("fedvpt")
+    context, tasks = simulator.context, simulator.make_tasks(CLIENTS, 1)
+    updates = [
+        Executor(kind).train(context.recipe, context.vit, context.train, tasks, replace(toy.TRAINING, batch_size=size))
+        for size in (60, 10**12)
+    ]
+    assert all(torch.equal(a, b) for a, b in paired_tensors(*updates))
 
 
 @pytest.mark.parametrize(("halvings", "width"), [(0, 4), (1, 2), (2, 1), (9, 1)])

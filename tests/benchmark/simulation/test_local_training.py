@@ -322,3 +322,13 @@ def test_rows_of_a_clients_own_classes_train_as_in_a_full_table():
         torch.testing.assert_close(update.shared["bias"], full["bias"][classes], rtol=1e-4, atol=1e-5)
         assert update.statistics["sum"].shape == (len(classes), toy.vit().dim)
         assert update.classes.tolist() == classes
+
+
+@pytest.mark.parametrize("samples", [0, 1, 7, 8, 20])
+@pytest.mark.parametrize("limit", [None, 0, 1, 2, 3, 5, 100])
+@pytest.mark.parametrize("size", [1, 8, 10**9])
+def test_images_are_those_of_the_batches_one_by_one(samples, limit, size):
+    batches = [min(size, samples - start) for start in range(0, samples, size)] * 3
+    expected = 2 * sum(batches[:limit])
+    training, phase = LocalTraining(epochs=3, batch_size=size, lr=0.1), Phase(repeats=2, batches=limit)
+    assert training.images([phase], samples) == expected

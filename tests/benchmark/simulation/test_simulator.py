@@ -331,3 +331,12 @@ def test_a_federation_without_held_out_clients_has_no_held_out_metrics():
     outcome = simulate(Pull(), three_clients(), rounds=1).run()
     assert outcome.metrics["held_out"] is None
     assert math.isnan(outcome.rounds[-1]["held_out_worst"])
+
+
+def test_sampled_clients_are_those_of_all_rounds_and_no_further_round_is_drawn_once_all_are(monkeypatch):
+    run = toy.simulator("head", of=toy.federation(clients=9, held_out=1), participation=0.25)
+    context = run.context
+    for rounds in range(6):
+        expected = sorted({client for past in range(1, rounds + 1) for client in context.cohort(past).tolist()})
+        assert context.sampled(rounds).tolist() == expected
+    assert context.sampled(10**9).tolist() == context.federation.seen.tolist()

@@ -1,4 +1,8 @@
+import io
 import re
+import struct
+import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,7 +63,7 @@ def test_a_file_that_changed_has_a_new_identity_and_is_read_again(tmp_path):
         ({"test_y": np.array([0, 1, 1])}, "test_y has 3 entries but test_x has 2 images"),
         ({"test_y": np.array([[0], [1]])}, "test_y is int64 of shape (2, 1); need int64 of shape [N]"),
         ({"train_y": np.array([0, 1, -1, 0])}, "train_y contains the label -1; need labels from 0"),
-        ({"train_y": np.array([0, 1, 10**9, 0])}, "train_y contains the label 1000000000; need at most 65535"),
+        ({"train_y": np.array([0, 1, 10**9, 0])}, "train_y contains the label 1000000000; need at most 24999"),
         ({"train_y": np.array([0.0, 1, 0, 1])}, "train_y is float64; need integer labels from 0"),
         ({"train_y": np.array([0, 1, 0, None])}, "train_y is damaged or contains Python objects; need numbers"),
     ],
@@ -116,3 +120,45 @@ def test_real_images_load_as_they_are():
     assert np.bincount(dataset.train_y).tolist() == [500] * 10
     assert np.bincount(dataset.test_y).tolist() == [100] * 10
     assert 100 < dataset.train_x.mean() < 140
+
+
+def crafted(path, header, compression=zipfile.ZIP_STORED):
+    """An .npz whose train_x has this header, in front of 48 bytes."""
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, array in arrays().items():
+            np.save(buffer := io.BytesIO(), array)
+            content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(48)
+            file.writestr(f"{name}.npy", content if name == "train_x" else buffer.getvalue())
+    return f"npz:{path}"
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000, 2, 2, 3)", "(16777216, 8, 8, 3)", f"({'9' * 4000},)"])
+def test_an_array_that_claims_more_than_its_file_holds_is_refused_before_memory_is_allocated(tmp_path, shape):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    with pytest.raises(DataError, match=r"train_x claims the shape \(.*, but has only 48 bytes"):
+        loading.load(crafted(tmp_path / "a.npz", header))
+
+
+@pytest.mark.parametrize("header", [b"(" * 3000, b"-" * 9000 + b"1", b"[" * 9000, b'{\'descr\': """', b"{}", b"\xff"])
+def test_a_header_that_is_no_description_of_an_array_is_refused(tmp_path, header):
+    with pytest.raises(DataError, match="train_x is damaged or contains Python objects"):
+        loading.load(crafted(tmp_path / "a.npz", header + b"\n"))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_damaged_compressed_data_are_refused(tmp_path, compression):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2, 2, 3), }\n"
+    name = crafted(tmp_path / "a.npz", header, compression)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    place = content.find(b"train_x.npy") + 25
+    content[place : place + 20] = b"\xff" * 20
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match="is damaged or contains Python objects"):
+        loading.load(name)
+
+
+def test_arrays_larger_than_the_memory_are_refused(tmp_path, monkeypatch):
+    name = write(tmp_path / "a.npz")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=100))
+    with pytest.raises(DataError, match="its arrays have 0 MiB, and 0 MiB of memory are available; use image files"):
+        loading.load(name)

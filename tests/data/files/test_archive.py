@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fedprompt.data.errors import DataError
+from fedprompt.data.files import archive as archives
 from fedprompt.data.files.archive import unpack
 
 CONTENT = {"pets/cat/1.jpg": b"meow" * 300, "pets/dog/2.jpg": np.random.default_rng(0).bytes(5000), "pets/empty": b""}
@@ -135,4 +136,67 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfileobj", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DataError, match=r"cannot unpack a\.zip to .*: no space left on device"):
         unpack(zipped(tmp_path / "a.zip", CONTENT), tmp_path / "root" / "pets")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def pax_tar(path, size=1, **headers):
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as file:
+        member = tarfile.TarInfo("pets/x")
+        member.pax_headers, member.size = headers, size
+        file.addfile(member, io.BytesIO(bytes(size)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"GNU.sparse.map": "0,1", "GNU.sparse.size": "314572800"}, "refused .*: it contains the sparse file pets/x"),
+        ({"GNU.sparse.map": "a,b", "GNU.sparse.size": "10"}, "is damaged .*: download it again"),
+        ({"GNU.sparse.map": "0,1", "GNU.sparse.size": "huge"}, "is damaged .*: download it again"),
+        ({"mtime": "1e300"}, "is damaged .*: download it again"),
+        ({"mtime": "nan"}, "is damaged .*: download it again"),
+    ],
+)
+def test_sparse_files_and_headers_without_numbers_are_refused(tmp_path, headers, message):
+    with pytest.raises(DataError, match=message):
+        unpack(pax_tar(tmp_path / "a.tar", **headers), tmp_path / "root" / "pets")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+@every_kind
+def test_an_archive_may_not_unpack_to_more_than_its_limit(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(archives, "MIN_UNPACKED_LIMIT", 40_000)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_PER_BYTE", 0)
+    path = MAKERS[kind](tmp_path / kind, {f"pets/{i}": bytes(3_000) for i in range(4)})
+    unpack(path, tmp_path / "root" / "fits")
+    path = MAKERS[kind](tmp_path / f"b{kind}", {"pets/0": b"", "pets/1": bytes(60_000)})
+    with pytest.raises(DataError, match=r"refused .*: its [\d,]+ bytes would unpack to more than 0 MiB"):
+        unpack(path, tmp_path / "root" / "pets")
+    assert [entry.name for entry in (tmp_path / "root").iterdir()] == ["fits"]
+
+
+def test_many_empty_files_count_with_the_space_that_they_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MIN_UNPACKED_LIMIT", 20_000)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_PER_BYTE", 0)
+    with pytest.raises(DataError, match="would unpack to more than"):
+        unpack(zipped(tmp_path / "a.zip", {f"pets/{i}": b"" for i in range(5)}), tmp_path / "pets")
+
+
+def test_zeros_after_the_end_of_a_tar_are_not_decompressed_without_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MIN_UNPACKED_LIMIT", 100_000)
+    monkeypatch.setattr(archives, "MAX_UNPACKED_PER_BYTE", 0)
+    path = tar(tmp_path / "a.tar.gz", CONTENT, lambda data: gzip.compress(data + bytes(5 * 2**20)))
+    with pytest.raises(DataError, match="would unpack to more than"):
+        unpack(path, tmp_path / "pets")
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"AAAA", b"\xff\xfe\xff\xfe"), (b"AAAA", b"/" * 4)])
+def test_a_zip_with_a_name_that_does_not_decode_or_is_empty_is_refused(tmp_path, old, new):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        member = zipfile.ZipInfo("AAAAé")
+        file.writestr(member, b"x")
+    content = (tmp_path / "a.zip").read_bytes().replace("é".encode(), b"//").replace(old, new)
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"is damaged|without a name|outside the target folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "root" / "pets")
     assert list((tmp_path / "root").iterdir()) == []

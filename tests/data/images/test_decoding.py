@@ -95,3 +95,10 @@ def test_training_and_test_files_are_views_of_one_collection(tmp_path):
     assert isinstance(train.whole, ImageFiles)
     with pytest.raises(IndexError):
         test[2]
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICNS", "PCX", "TGA"])
+def test_a_format_that_is_not_listed_is_refused_whatever_the_file_is_called(tmp_path, kind):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg", kind)
+    with pytest.raises(DataError, match="unknown format; need JPEG, PNG, BMP, WEBP, TIFF, GIF or PPM"):
+        decode(tmp_path / "a.jpg")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedprompt.data.errors import DataError
-from fedprompt.data.partitions.assignment import apportion, assign, draw, feasible_shares, integer_counts
+from fedprompt.data.partitions.assignment import Labels, apportion, assign, draw, feasible_shares, integer_counts
 from fedprompt.data.partitions.labels import dirichlet_priors
 from tests.data.toy import balanced, toy
 
@@ -145,3 +145,12 @@ def test_ten_thousand_clients_with_the_strongest_skew_get_samples():
     dealt = assign(balanced(60_000, 10_000, 100), dirichlet_priors(0.01, 10_000, 100, rng), rng)
     assert {len(positions) for positions in dealt.train} == {6}
     assert len(set(np.concatenate(dealt.train).tolist())) == 60_000
+
+
+def test_a_class_of_a_high_number_needs_no_table_of_all_pairs_of_classes():
+    """The table of 200,000 by 200,000 classes would have 160 GB."""
+    labels = Labels(np.array([0, 1, 2] * 30 + [199_999]), np.array([0, 1, 2]))
+    shares = np.zeros((4, 200_000))
+    shares[:, [0, 1, 2, 199_999]] = [0.3, 0.3, 0.3, 0.1]
+    assignment = assign(labels, shares, np.random.default_rng(0))
+    assert [len(rows) for rows in assignment.train] == [22] * 4

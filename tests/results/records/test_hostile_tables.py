@@ -1,0 +1,75 @@
+"""Tables of a run that were changed: the run is left out, and the others remain."""
+
+import pandas as pd
+import pytest
+
+from fedprompt.results.errors import RecordError
+from fedprompt.results.records import frames
+from fedprompt.results.records.files import read_parquet
+
+INFINITE = float("inf")
+WRONG = [
+    ("rounds", {"seen_mean": ["a"] * 3}, "something other than numbers in the column seen_mean"),
+    ("rounds", {"round": [[1]] * 3}, "something other than numbers in the column round"),
+    (
+        "rounds",
+        {"seen_mean": [pd.Timestamp(0)] * 3},
+        "something other than numbers in the column seen_mean",
+    ),
+    ("rounds", {"seen_mean": [INFINITE] * 3}, "infinity in the column seen_mean"),
+    ("clients", {"accuracy": ["a"] * 4}, "something other than numbers in the column accuracy"),
+    ("clients", {"held_out": [[1]] * 4}, "something other than numbers in the column held_out"),
+    ("clients", {"class_counts": [1] * 4}, "something other than lists of numbers in the column class_counts"),
+    ("clients", {"class_counts": [["a"]] * 4}, "something other than lists of numbers in the column class_counts"),
+    ("clients", {"domain": [1] * 4}, "something other than text in the column domain"),
+    ("clients", {"method": ["x"] * 4}, "a column method, which belongs to its run"),
+    ("clients", {"accuracy": [-INFINITE] * 4}, "infinity in the column accuracy"),
+]
+
+
+def change(path, **columns):
+    pd.read_parquet(path).assign(**columns).to_parquet(path)
+
+
+@pytest.mark.parametrize(("table", "columns", "message"), WRONG, ids=[message for *_, message in WRONG])
+def test_a_column_of_another_kind_is_named_and_its_run_left_out(write, runs, table, columns, message):
+    write("head")
+    path = write("fedvpt") / f"{table}.parquet"
+    change(path, **columns)
+    with pytest.raises(RecordError, match=message):
+        read_parquet(path)
+    left_out = []
+    found = getattr(frames.Runs(runs, unreadable=left_out.append), table)()
+    assert found["method"].unique().tolist() == ["head"]
+    assert [message in str(error) for error in left_out] == [True]
+
+
+@pytest.mark.parametrize(("table", "column"), [("rounds", "round"), ("clients", "client"), ("clients", "held_out")])
+def test_a_table_without_the_column_that_names_its_rows_is_refused(write, table, column):
+    path = write() / f"{table}.parquet"
+    pd.read_parquet(path).drop(columns=column).to_parquet(path)
+    with pytest.raises(RecordError, match=f"it has no column {column}"):
+        read_parquet(path)
+
+
+def test_diagnostics_of_a_method_may_be_infinite(write):
+    path = write() / "rounds.parquet"
+    change(path, train_norm=[INFINITE] * 3)
+    assert read_parquet(path).num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("metrics", {"seen": {"mean": INFINITE}, "held_out": None}),
+        ("seconds", {"total": INFINITE}),
+        ("communication", {"upload_bytes": 1, "download_bytes": -INFINITE}),
+        ("images_per_second", INFINITE),
+    ],
+)
+def test_a_record_with_an_infinite_number_is_left_out(write, runs, part, value):
+    write("head")
+    write("fedvpt", **{part: value})
+    left_out = []
+    assert frames.load(runs, unreadable=left_out.append)["method"].tolist() == ["head"]
+    assert f"something other than numbers in {part}" in str(left_out[0])

@@ -50,7 +50,7 @@ def execute(
     Returns:
         The record of the finished run.
     """
-    began, clock = time.time(), time.perf_counter()
+    began, clock = time.time(), time.perf_counter()  # the system's clock may be set during the run
     memory.reset_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
     checkpointer = Checkpointer(run, config.run_id, checkpoints or Checkpoints())
@@ -64,7 +64,8 @@ def execute(
     seconds = checkpointer.earlier_seconds + time.perf_counter() - clock
     record = done(config, run, seconds, memory.peak(run.context.vit.device))
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    when = {"began": began, "ended": time.time(), "worker": worker, "resumed": checkpointer.resumed}
+    ended = began + time.perf_counter() - clock
+    when = {"began": began, "ended": ended, "worker": worker, "resumed": checkpointer.resumed}
     return replace(record, result=record.result | {"when": when})
 
 

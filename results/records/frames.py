@@ -28,9 +28,9 @@ RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "s
 class Runs:
     """The runs of a directory, or those of `run_ids` that have a record. Each record is read once.
 
-    `frame` has one row per run (see `load`); `records` (what `KEPT` lists) and `folders` are in its order. `unreadable` is
-    called once for each run that cannot be read, which is then left out. Raises RecordError if the directory contains
-    no runs that can be read, and without `unreadable`, if one cannot.
+    `frame` has one row per run (see `load`); `folders` and `records`, of each what `KEPT` names, are in the order of
+    its rows. `unreadable` is called once for each run that cannot be read, which is left out. Raises RecordError if
+    the directory contains no runs that can be read, and without `unreadable`, if one cannot.
     """
 
     def __init__(

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -221,3 +222,58 @@ def test_temporary_folders_of_a_running_driver_are_not_deleted(store):
     folder.mkdir()
     store.prepare()
     assert folder.exists()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rename_that_fails_leaves_the_earlier_record(failing, store, monkeypatch):
+    run, rename, calls = config(), os.replace, []
+    store.write(failed(run, "it broke"))
+
+    def replace(source, target):
+        calls.append(source)
+        if len(calls) == failing:
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", replace)
+        with pytest.raises(ConfigError, match=f"record of {run.run_id} cannot be written: input/output error"):
+            store.write(done(run))
+    assert file_names(store) == [run.run_id]
+    assert store.entry(run.run_id).status == "failed"
+
+
+def test_an_earlier_record_that_could_not_be_moved_back_returns_with_the_next_sweep(store, monkeypatch):
+    run, rename = config(), os.replace
+    store.write(failed(run, "it broke"))
+
+    def replace(source, target):
+        if target == store.directory / run.run_id:
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", replace)
+        with pytest.raises(ConfigError, match="cannot be written: input/output error"):
+            store.write(done(run))
+    (left,) = store.directory.iterdir()
+    left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-")))  # its process has ended
+    store.prepare()
+    assert file_names(store) == [run.run_id]
+    assert store.entry(run.run_id).status == "failed"
+
+
+def test_a_directory_that_vanishes_while_it_is_read_is_reported(store, monkeypatch):
+    monkeypatch.setattr(Path, "iterdir", Mock(side_effect=FileNotFoundError(2, "No such file or directory")))
+    with pytest.raises(ConfigError, match="cannot be read: no such file or directory"):
+        store.entries()
+
+
+def test_a_directory_that_was_replaced_during_a_sweep_is_reported(store):
+    store.check_directory()
+    store.directory.rename(store.directory.with_name("moved"))
+    with pytest.raises(ConfigError, match="cannot be reached any more: no such file or directory"):
+        store.check_directory()
+    store.directory.mkdir()
+    with pytest.raises(ConfigError, match="was deleted or replaced by another directory during the sweep"):
+        store.check_directory()

@@ -1,5 +1,6 @@
 """The `bench` command. It imports the module of the requested command only, so that help is fast."""
 
+import errno
 import importlib
 import logging
 import os
@@ -12,13 +13,14 @@ from typing import Annotated, Any
 import typer
 
 from fedprompt.benchmark.errors import ConfigError, Terminated
-from fedprompt.data.errors import DataError
+from fedprompt.data.errors import DataError, reason
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
 USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
+SYSTEM_LIMITS = (errno.EMFILE, errno.ENFILE)  # no file can be opened any more
 
 COMMANDS = {  # name: (module, help in `bench --help`)
     "list": ("listing", "List methods, data sets, backbones, presets or figures."),
@@ -127,6 +129,11 @@ def _guarded(words: list[str]) -> int:
     except BrokenPipeError:  # the reader has closed the pipe, as in `bench list methods | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in SYSTEM_LIMITS:
+            raise
+        print(f"error: {reason(error)}: raise the limit of open files with `ulimit -n 1024`.", file=sys.stderr)
+        return USAGE
     except click_error as error:
         print(f"error: {error.format_message()}{_advice(words, error)}", file=sys.stderr)
         return USAGE

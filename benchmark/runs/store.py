@@ -118,7 +118,9 @@ class Store:
             result = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except OSError as error:  # says nothing about the record
+            raise ConfigError(f"{path} cannot be read: {reason(error)}; try again later.") from error
+        except ValueError as error:
             raise ConfigError(f"{path} cannot be read; delete its directory to run it again.") from error
         record_format = result.get("format") if isinstance(result, dict) else None
         if record_format != RECORD_FORMAT:

@@ -83,7 +83,7 @@ def _read_json(path: Path, remedy: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecordError(f"{path} cannot be read ({reason(error)}): {remedy}") from error
+        raise RecordError(f"{path} cannot be read ({reason(error)}): try again later") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
 

@@ -18,7 +18,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import MIN_FREE_BYTES, Store
 from fedprompt.results.errors import RecordError
-from fedprompt.results.records.files import own_settings
+from fedprompt.results.records.files import own_settings, read_record
 from tests.benchmark.conftest import config, configs
 
 ROOT = Path(__file__).parents[3]
@@ -277,3 +277,13 @@ def test_a_directory_that_was_replaced_during_a_sweep_is_reported(store):
     store.directory.mkdir()
     with pytest.raises(ConfigError, match="was deleted or replaced by another directory during the sweep"):
         store.check_directory()
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ESTALE, errno.EIO])
+def test_nobody_is_told_to_delete_a_record_that_the_system_cannot_read_now(error, store, monkeypatch):
+    store.write(done(config()))
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=OSError(error, os.strerror(error))))
+    for read in (lambda: store.entry(config().run_id), lambda: read_record(store.directory / config().run_id)):
+        with pytest.raises((ConfigError, RecordError), match=os.strerror(error).lower()) as raised:
+            read()
+        assert "delete" not in str(raised.value)

@@ -2,6 +2,7 @@ import errno
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import time
@@ -408,3 +409,23 @@ def test_a_clock_that_jumps_by_an_hour_changes_nothing(hours, store, monkeypatch
         assert 0 <= result["when"]["ended"] - result["when"]["began"] < 60
         assert 0 < result["seconds"]["total"] < 60
     assert not (store.directory / FOLDER).exists()
+
+
+def test_without_free_file_descriptors_the_sweep_ends_with_the_reason(store, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    runs = configs(seeds=(0, 2))
+
+    def exhausting(config, *rest):
+        if config.seed == 2:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, limits[1]))
+        return fake(config, *rest)
+
+    monkeypatch.setattr(worker, "execute", exhausting)
+    try:
+        with pytest.raises(ConfigError, match="too many open files"):
+            run_all(runs, store, SweepOptions(1), Recorder(store))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert stored(store, runs[0])["status"] == "done"
+    assert run_all(runs, store, SweepOptions(1), Recorder(store)) == SweepSummary()
+    assert sorted(path.name for path in store.directory.iterdir()) == sorted(run.run_id for run in runs)

@@ -1,5 +1,6 @@
 """The `bench` command. It imports the module of the requested command only, so that help is fast."""
 
+import errno
 import importlib
 import logging
 import os
@@ -25,6 +26,7 @@ from fedprompt.results.text import bounded, one_line
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
 FAILED, USAGE = 1, 2
+SYSTEM_LIMITS = (errno.EMFILE, errno.ENFILE)  # no file can be opened any more
 
 COMMANDS = {  # name: (module, help in `bench --help`)
     "list": ("listing", "List methods, data sets, backbones, presets or figures."),
@@ -140,6 +142,11 @@ def _guarded(words: list[str]) -> int:
                 f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr, flush=True
             )
         return 128 + number
+    except OSError as error:
+        if error.errno not in SYSTEM_LIMITS:
+            raise
+        print(f"error: {reason(error)}: raise the limit of open files with `ulimit -n 1024`.", file=sys.stderr)
+        return USAGE
     except click_error as error:
         print(f"error: {bounded(error.format_message())}{_advice(words, error)}", file=sys.stderr)
         return USAGE

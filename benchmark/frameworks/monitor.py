@@ -41,20 +41,20 @@ def run(command: list[str], log: Path, settings: dict[str, str]) -> Usage:
     """
     mark = uuid.uuid4().hex
     environment = {k: v for k, v in os.environ.items() if k not in REMOVED} | settings | {MARK: mark}
-    pss, rss, started = 0, 0, time.time()
+    pss, rss, started, clock = 0, 0, time.time(), time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent, start_new_session=True
         )
         try:
-            while process.poll() is None and time.time() - started < TIME_LIMIT:
+            while process.poll() is None and time.monotonic() - clock < TIME_LIMIT:
                 sampling = time.perf_counter()
                 now = memory(processes(mark))
                 pss, rss = max(pss, now[0]), max(rss, now[1])
                 cost = time.perf_counter() - sampling
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(max(PAUSE, cost / SAMPLING_SHARE))
-            seconds = time.time() - started
+            seconds = time.monotonic() - clock
         finally:
             process.kill()
             process.wait()

@@ -1,9 +1,14 @@
 """Memory: saved activations of a training step, the budget of one pass, peak use, out-of-memory errors."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
 import psutil
 import torch
 from torch import Tensor, nn
 
+PROC, CGROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")
 BUDGET_SHARE = 0.6
 """Share of the free memory for the clients of one pass; the rest is a reserve for what varies."""
 
@@ -52,12 +57,36 @@ def memory_budget(device: torch.device) -> int:
     return int(free_memory(device) * BUDGET_SHARE)
 
 
-def free_memory(device: torch.device) -> int:
-    """Returns the bytes that torch can still allocate on the device. What it holds in its cache counts as free."""
-    if device.type != "cuda":
-        return psutil.virtual_memory().available
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + cached
+def free_memory(device: torch.device | None = None) -> int:
+    """Returns the bytes that this process may still allocate.
+
+    On a CPU: what is available, within the limits of the process's cgroups. On a GPU: torch's cache counts as free.
+    """
+    if device is not None and device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    return min([psutil.virtual_memory().available, *_left_in_cgroups()])
+
+
+def _left_in_cgroups() -> Iterator[int]:
+    """Yields what each limit of cgroups v2 leaves, from the process's own group to the outermost one.
+
+    A container or a job of a batch system may have less than its machine. Cached files count as free.
+    """
+    try:
+        lines = (PROC / "cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for name in (line.removeprefix("0::/") for line in lines if line.startswith("0::/")):
+        group = CGROUPS / name
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(CGROUPS):
+                break
+            with suppress(OSError, ValueError):  # no limit: the file is missing, or says "max"
+                limit = int((folder / "memory.max").read_text())
+                statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                used = int((folder / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+                yield max(0, limit - used)
 
 
 def reset_peak(device: torch.device) -> None:

@@ -1,12 +1,12 @@
 """Checkpoints on disk, in the directory of their run until the run is done. Only the driver writes them."""
 
 import logging
-import os
+from contextlib import suppress
 
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, unpack
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.store import CHECKPOINT, CHECKPOINT_EVERY, Store
-from fedprompt.data.files.atomic import atomic_write
+from fedprompt.data.files.atomic import atomic_write, rename
 
 UNUSABLE = "checkpoint-set-aside.safetensors"
 
@@ -33,7 +33,8 @@ class CheckpointFiles:
             return None
         except (OSError, CheckpointError) as error:
             log.warning("%s %s; it is renamed to %s, and the run starts over", path, error, UNUSABLE)
-            os.replace(path, path.with_name(UNUSABLE))
+            with suppress(OSError):  # the file system fails; the run's next checkpoint replaces it
+                rename(path, path.with_name(UNUSABLE))
             return None
         return content
 

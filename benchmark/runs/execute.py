@@ -52,7 +52,7 @@ def execute(
     Returns:
         The record of the finished run.
     """
-    began, clock = time.time(), time.perf_counter()
+    began, clock = time.time(), time.perf_counter()  # the system's clock may be set during the run
     require_device(config.device)
     memory.reset_peak(torch.device(config.device))
     run = simulator(config, threads, halvings)
@@ -67,7 +67,8 @@ def execute(
     seconds = checkpointer.earlier_seconds + time.perf_counter() - clock
     record = done(config, run, seconds, memory.peak(run.context.vit.device))
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    when = {"began": began, "ended": time.time(), "worker": worker, "resumed": checkpointer.resumed}
+    ended = began + time.perf_counter() - clock
+    when = {"began": began, "ended": ended, "worker": worker, "resumed": checkpointer.resumed}
     rules = image_rules(dataset(config), run.context.vit, config.normalize)
     return replace(record, result=record.result | {"data": rules, "when": when})
 

@@ -104,6 +104,8 @@ class Locks:
         return self.folder / f"{name}.json"
 
     def _try_lock(self, name: str) -> FileLock | None:
+        if not self.folder.parent.is_dir():  # deleted meanwhile; FileLock would create it again
+            return None
         lock = FileLock(self._file(name), thread_local=False)
         try:
             lock.acquire(blocking=False)
@@ -112,12 +114,13 @@ class Locks:
         return lock
 
     def _delete(self, name: str, lock: FileLock) -> None:
-        """Deletes the files of a lock while holding it: whoever has the old file open then fails to acquire it."""
-        with suppress(OSError):  # the disk has become read-only: the files stay, and no process holds the lock
-            for path in self.folder.glob(f".{name}.json.*"):  # of a write that was interrupted
+        """Deletes the files of a lock while holding it: whoever has the old file open then fails to acquire it.
+
+        Files that a network file system does not delete stay as those of an abandoned lock.
+        """
+        for path in (*self.folder.glob(f".{name}.json.*"), self._info(name), self._file(name)):  # interrupted writes
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
-            self._info(name).unlink(missing_ok=True)
-            self._file(name).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):  # other locks are in the folder
             self.folder.rmdir()

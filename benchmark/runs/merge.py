@@ -1,7 +1,6 @@
 """Merges several directories of runs into one."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,15 +85,13 @@ def _check_files(folder: Path) -> None:
 
 
 def _copy(folder: Path, target: Store) -> None:
-    place, temporary = target.directory / folder.name, target.temporary_folder(folder.name)
+    temporary = target.temporary_folder(folder.name)
     try:
         temporary.mkdir()
         for name in FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, temporary / name)
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(temporary, place)
+        target.install(temporary, folder.name)
     except OSError as error:
         raise ConfigError(f"run {folder.name} cannot be copied: {reason(error)}.") from error
     finally:

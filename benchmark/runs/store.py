@@ -13,6 +13,7 @@ from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
+from fedprompt.data.files.atomic import rename
 from fedprompt.results.io import read_json
 from fedprompt.results.records.identity import contradiction
 from fedprompt.results.text import MAX_LOG, bounded, escaped, safe_texts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 METHOD_OVERRIDES = "own_settings.json"  # which runs of the directory were tuned per method
 TEMPORARY = ".unfinished-"
+EARLIER = "earlier_"  # the name, with a run id, of a temporary folder with what a new record replaces
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY = 30.0  # seconds: a shorter run never writes a checkpoint
 MIN_FREE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less free space
@@ -47,6 +49,7 @@ class Store:
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
+        self.prepared: int | None = None  # the inode of the directory when the sweep began
 
     def prepare(self) -> None:
         """Creates the directory, and deletes what killed drivers of this machine left there.
@@ -68,14 +71,32 @@ class Store:
             self.directory.mkdir(parents=True, exist_ok=True)
             for folder, host, pid in self.temporary_folders():
                 if host == socket.gethostname() and not process_exists(pid):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    self._clear(folder)
             trial = self.temporary_folder("trial")
             trial.mkdir()
             trial.rmdir()
+            self.prepared = self.directory.stat().st_ino
         except OSError as error:
             raise ConfigError(
                 f"--out {self.directory} cannot be written: {reason(error)}; choose another directory."
             ) from error
+
+    def _clear(self, folder: Path) -> None:
+        """Deletes a temporary folder; one with an earlier record whose successor is missing is moved back instead."""
+        place = self.directory / folder.name.rpartition(EARLIER)[2]
+        if EARLIER in folder.name and not place.exists():
+            rename(folder, place)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def check_directory(self) -> None:
+        """Raises `ConfigError` if the prepared directory is gone: whatever creates it again would hide the loss."""
+        try:
+            found = self.directory.stat().st_ino
+        except OSError as error:
+            raise ConfigError(f"{self.directory} cannot be reached any more: {reason(error)}.") from error
+        if self.prepared not in (None, found):
+            raise ConfigError(f"{self.directory} was deleted or replaced by another directory during the sweep.")
 
     def temporary_folder(self, name: str) -> Path:
         """Returns the folder in which this process prepares `name`. Its path contains the host and process id."""
@@ -102,9 +123,10 @@ class Store:
             result = read_json(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
-            why = reason(error) if isinstance(error, OSError) else error
-            raise ConfigError(f"{path} cannot be read ({why}); delete its directory to run it again.") from error
+        except OSError as error:  # says nothing about the record
+            raise ConfigError(f"{path} cannot be read: {reason(error)}; try again later.") from error
+        except ValueError as error:
+            raise ConfigError(f"{path} cannot be read ({error}); delete its directory to run it again.") from error
         record_format = result.get("format") if isinstance(result, dict) else None
         if record_format != RECORD_FORMAT:
             raise ConfigError(
@@ -137,7 +159,10 @@ class Store:
         """
         if not self.directory.is_dir():
             raise ConfigError(f"{self.directory} is not a directory of runs; `bench sweep --out DIR` creates one.")
-        names = sorted(p.name for p in self.directory.iterdir() if p.is_dir() and not p.name.startswith("."))
+        try:
+            names = sorted(p.name for p in self.directory.iterdir() if p.is_dir() and not p.name.startswith("."))
+        except OSError as error:
+            raise ConfigError(f"{self.directory} cannot be read: {reason(error)}.") from error
         found = []
         for name in names:
             try:
@@ -189,24 +214,34 @@ class Store:
             ConfigError: The record cannot be written. An earlier record is then unchanged.
         """
         run_id = record.config.run_id
-        place, new, old = self.directory / run_id, self.temporary_folder(run_id), self.temporary_folder("old")
+        place, new = self.directory / run_id, self.temporary_folder(run_id)
         shutil.rmtree(new, ignore_errors=True)
         try:
             new.mkdir()
             _write_files(new, record, log)
             if record.result["status"] != "done" and (place / CHECKPOINT).exists():
                 shutil.copyfile(place / CHECKPOINT, new / CHECKPOINT)
-            if place.exists():
-                os.replace(place, old)
-            os.replace(new, place)
+            self.install(new, run_id)
         except OSError as error:
             raise ConfigError(f"the record of {run_id} cannot be written: {reason(error)}.") from error
         finally:  # also after an interruption
-            if old.exists() and not place.exists():
-                os.replace(old, place)
-            for leftover in (new, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
         return place
+
+    def install(self, folder: Path, run_id: str) -> None:
+        """Moves a complete folder to the place of a run, instead of an earlier folder of that run.
+
+        Raises OSError if it cannot be moved. The earlier folder is then in its place again; if even that fails, the
+        next sweep moves it back.
+        """
+        place, earlier = self.directory / run_id, self.temporary_folder(EARLIER + run_id)
+        try:
+            if place.exists():
+                rename(place, earlier)
+            rename(folder, place)
+        finally:
+            if earlier.exists():
+                self._clear(earlier)
 
 
 def process_exists(pid: str) -> bool:

@@ -195,6 +195,7 @@ class _Scheduler:
     def _lock(self, task: RunTask) -> bool:
         """Locks a run; returns False if another driver holds it, or has ended it meanwhile."""
         run_id = task.config.run_id
+        self.store.check_directory()
         if run_id in self.locks.held:  # a further attempt
             return True
         try:
@@ -231,6 +232,7 @@ class _Scheduler:
 
     def _store(self, result: RunResult) -> None:
         run_id = result.task.config.run_id
+        self.store.check_directory()
         if not self.store.is_done(run_id):  # on a file system without working locks, another driver may be faster
             try:
                 self._write(result)

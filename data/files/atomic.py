@@ -1,9 +1,31 @@
 """Atomic file writes."""
 
+import errno
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+PASSING = (errno.ESTALE, errno.EBUSY)
+"""Errors of network file systems that pass: a handle that another machine has replaced, a server that is busy."""
+WAITS = (0.05, 0.2, 0.5, 1.0)  # seconds before a rename is tried again
+
+
+def rename(source: Path, target: Path) -> None:
+    """Renames a file or folder as `os.replace` does; tries again for two seconds after an error of `PASSING`."""
+    for wait in WAITS:
+        try:
+            os.replace(source, target)
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+        else:
+            return
+        time.sleep(wait)
+        if os.path.lexists(target) and not os.path.lexists(source):  # it succeeded, and only the reply was lost
+            return
+    os.replace(source, target)
 
 
 def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
@@ -25,7 +47,7 @@ def atomic_write(path: Path, content: str | bytes | Callable[[Path], object]) ->
             temporary.write_bytes(content)
         else:
             content(temporary)
-        os.replace(temporary, path)
+        rename(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()

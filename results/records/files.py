@@ -88,7 +88,7 @@ def _read_json(path: Path, remedy: str) -> Any:
     try:
         return read_json(path)
     except OSError as error:
-        raise RecordError(f"{path} cannot be read ({reason(error)}): {remedy}") from error
+        raise RecordError(f"{path} cannot be read ({reason(error)}): try again later") from error
     except ValueError as error:
         raise RecordError(f"{path} is not valid JSON ({error}): {remedy}") from error
 

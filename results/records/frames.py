@@ -16,33 +16,42 @@ from fedprompt.results.records.rows import row
 
 Unreadable = Callable[[Exception], object]  # receives the error of each record that is left out
 
+KEPT = (
+    *("run_id", "method", "dataset", "partition", "alpha", "seed", "config", "own_settings"),
+    *("error", "environment", "deviations", "by_class"),
+)
+"""What is kept of a record besides its row: names, options, what the report shows, and tables by class."""
+
 
 class Runs:
     """The runs of a directory, or those of `run_ids` that have a record. Each record is read once.
 
-    `frame` has one row per run (see `load`); `records` and `folders` are in the order of its rows. `unreadable` is
-    called once for each run that cannot be read, which is then left out. Raises RecordError if the directory contains
-    no runs that can be read, and without `unreadable`, if one cannot.
+    `frame` has one row per run (see `load`); `folders` and `records`, of each what `KEPT` names, are in the order of
+    its rows. `unreadable` is called once for each run that cannot be read, which is left out. Raises RecordError if
+    the directory contains no runs that can be read, and without `unreadable`, if one cannot.
     """
 
     def __init__(
         self, directory: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None
     ) -> None:
         self.directory, self.unreadable = Path(directory), unreadable
-        folders, records = list[Path](), list[dict[str, Any]]()
-        for folder in files.run_folders(self.directory, run_ids):
+        folders, rows, texts = list[Path](), list[dict[str, Any]](), dict[str, str]()
+        self._read, self._options = list[dict[str, Any]](), list[dict[str, str]]()
+        chosen, own_settings = files.run_folders(self.directory, run_ids), files.own_settings(self.directory)
+        for folder in chosen:
             try:
-                records.append(files.read_record(folder / "result.json"))
+                record = files.read_record(folder / "result.json")
             except RecordError as error:
                 self._leave_out(error)
-            else:
-                folders.append(folder)
-        if not records:
+                continue
+            record["own_settings"] = own_settings.get(record["run_id"], {})
+            folders.append(folder)
+            rows.append(row(record))
+            self._options.append(_shared(flat(record["config"]), texts))
+            self._read.append(_shared({key: record[key] for key in KEPT if key in record}, texts))
+        if not rows:
             raise RecordError(f"{self.directory} contains no run that can be read")
-        own_settings = files.own_settings(self.directory)
-        self._read = [record | {"own_settings": own_settings.get(record["run_id"], {})} for record in records]
-        self._options = [flat(record["config"]) for record in self._read]
-        self._rows = pd.DataFrame([row(record) for record in self._read])
+        self._rows = pd.DataFrame(rows)
         self.frame, order = self._labelled()
         self.folders, self.records = [folders[row] for row in order], [self._read[row] for row in order]
 
@@ -110,6 +119,15 @@ class Runs:
                 run = {str(key): value for key, value in self.frame.iloc[place].to_dict().items()}
                 tables.setdefault(name, []).append({**run, "values": values})
         return tables
+
+
+def _shared(value: Any, texts: dict[str, str]) -> Any:
+    """A copy of a value in which equal texts are one object: those of thousands of records would fill the memory."""
+    if isinstance(value, str):
+        return texts.setdefault(value, value)
+    if isinstance(value, dict):
+        return {_shared(key, texts): _shared(inner, texts) for key, inner in value.items()}
+    return [_shared(inner, texts) for inner in value] if isinstance(value, list) else value
 
 
 def load(

@@ -1,5 +1,6 @@
 """One record -> one row of numbers. What a record adds to those listed here gets columns of its own."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,9 @@ SPLITS = (
     *("held_out_em", "held_out_bbse", "personalised", "held_out_personalised", "validation"),
 )
 MEASURES = ("mean", "worst", "bottom_decile", "std", "pooled", "clients", "too_few")
+NO_SCORES = {
+    f"{prefix}{split}.{name}": float("nan") for prefix in ("", "prior.") for split in SPLITS for name in MEASURES
+}
 NAMES = ("run_id", "method", "dataset", "partition", "alpha", "seed", "status", "error")
 RENAMED = {
     "communication": ("upload_bytes", "download_bytes"),
@@ -28,10 +32,7 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     traffic, parameters = record.get("communication") or {}, record.get("parameters") or {}
     columns: dict[str, Any] = {key: record.get(key) for key in NAMES} | {"alpha": _number(record.get("alpha"))}
-    columns |= {
-        f"{prefix}{split}.{name}": float("nan") for prefix in ("", "prior.") for split in SPLITS for name in MEASURES
-    }
-    columns |= dict(_scores(record))
+    columns |= NO_SCORES | dict(_scores(record))
     columns |= {
         "family": record.get("family") or "",
         "backbone": (record.get("config") or {}).get("backbone") or "",
@@ -44,7 +45,8 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
         "never_trained": _number(record.get("never_trained")),
         "trials": _number(record["own_settings"].get("trials")),
     }
-    return columns | {name: value for name, value in _others(record) if name not in columns}
+    columns |= {name: value for name, value in _others(record) if name not in columns}
+    return {sys.intern(name): value for name, value in columns.items()}  # thousands of rows share their names
 
 
 def _scores(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -131,13 +131,14 @@ def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
         sent = rows.loc[rows["upload_mb"] > 0, "upload_mb"]
         least = sent.min() / 3 if len(sent) else 1.0
         table: list[list[Any]] = [["method", "seen (%)", "held-out (%)", "MB uploaded", "seconds"]]
-        points = {}
-        for name in (name for name in methods if name in rows.index):
-            seen, held_out, *cost = rows.loc[[name], columns].to_numpy(float)[0]
+        numbers = dict(zip(rows.index, rows[columns].to_numpy(float), strict=True))
+        arrows, points = dict(rows["arrows"]), {}
+        for name in (name for name in methods if name in numbers):
+            seen, held_out, *cost = numbers[name]
             table.append([name, *percent([seen, held_out]), *(number(value, 4) for value in cost)])
             points[name] = go.Scatter(
                 x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], visible=True,
-                mode="markers+text", text=rows.loc[name, "arrows"], textposition="middle right",
+                mode="markers+text", text=arrows[name], textposition="middle right",
                 hovertemplate="%{y:.1f} %, %{customdata[0]:.3g} MB uploaded, %{customdata[1]:.1f} s",
             )  # fmt: skip
         layout = _layout("uploaded per run (MB)", ACCURACY, type="log")

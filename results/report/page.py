@@ -115,7 +115,7 @@ def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[s
     setting in which some methods are not, whether it is `below` majority, and for the first metric, whether the method
     is still `climbing`.
     """
-    columns = []
+    table, columns = pd.DataFrame(table), []  # without `attrs`, of which pandas makes a copy with every selection
     for setting in settings:
         part = table[setting][metric].reindex(methods)
         excluded = BEHIND in set(part.get("mark", ()))

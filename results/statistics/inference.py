@@ -132,7 +132,7 @@ def _interval(
     value = float(statistic(numbers[None])[0])
     if not freedom:
         return Estimate(value, np.nan, np.nan, n, 0.0)
-    drawn = statistic(numbers[_resampled(groups, generator)])
+    drawn = statistic(_resampled(numbers, groups, generator))
     low, high = np.quantile(drawn, _tails(n, freedom))
     return Estimate(value, float(low), float(high), n, reached(n))
 
@@ -142,6 +142,7 @@ def reached(n: int) -> float:
     return min(LEVEL, 1 - least_p(n))
 
 
+@cache
 def _tails(n: int, freedom: int) -> Floats:
     """The lower and upper quantile of the resampled means of `n` values that bound the interval."""
     # The spread of resampled means is sqrt((n - 1) / n) too small, and their tails are lighter than Student's.
@@ -149,13 +150,15 @@ def _tails(n: int, freedom: int) -> Floats:
     return np.asarray(stats.norm.cdf([-width, width]))
 
 
-def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-    """Indices [DRAWS, n] drawn with replacement within each stratum."""
-    columns = []
+def _resampled(numbers: Floats, groups: NDArray[np.int64], generator: np.random.Generator) -> Floats:
+    """Numbers [DRAWS, n] drawn with replacement within each stratum."""
+    drawn, filled = np.empty((DRAWS, len(numbers))), 0
     for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        columns.append(members[generator.integers(len(members), size=(DRAWS, len(members)))])
-    return np.hstack(columns)
+        members = numbers[groups == group]
+        ended = filled + len(members)
+        drawn[:, filled:ended] = members[generator.integers(len(members), size=(DRAWS, len(members)))]
+        filled = ended
+    return drawn
 
 
 def _on_grid(steps: NDArray[np.int64]) -> float:

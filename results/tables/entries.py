@@ -76,10 +76,12 @@ def families(frame: pd.DataFrame) -> list[str]:
 def blocks(frame: pd.DataFrame) -> list[Block]:
     """The table as strings, one block per setting; the costs are the last block."""
     to_entries = _difference_column if is_difference(frame) else _column
+    frame = pd.DataFrame(frame)  # without `attrs`, of which pandas makes a deep copy with every selection
     parts = []
     for setting in frame.columns.unique("setting"):
-        metrics = list(frame[setting].columns.unique("metric"))
-        columns = [to_entries(frame[setting][metric], metric) for metric in metrics]
+        statistics = frame[setting]
+        metrics = list(statistics.columns.unique("metric"))
+        columns = [to_entries(statistics[metric], metric) for metric in metrics]
         parts.append(Block(setting, [heading(metric) for metric in metrics], columns))
     return parts
 
@@ -193,21 +195,23 @@ def tuning_notes(frame: pd.DataFrame) -> list[str]:
 
 
 def _column(statistics: pd.DataFrame, metric: str) -> list[Entry]:
-    means, in_percent = statistics["mean"], pairs.is_accuracy(metric)
-    if "seeds" not in statistics:
+    # Lists: to select each number from a frame takes most of the time of a large table.
+    values, in_percent = {str(name): statistics[name].tolist() for name in statistics}, pairs.is_accuracy(metric)
+    means = values["mean"]
+    if "seeds" not in values:
         return [Entry("-" if pd.isna(mean) else _number(mean, in_percent)) for mean in means]
-    empty = [None] * len(means)
-    marks = ("mark", "below_majority", "climbing")
-    marked, below, rising = (statistics.get(name, pd.Series(empty, means.index)) for name in marks)
-    excluded = (marked == best.BEHIND).any()  # if none is, all would be marked
+    stds = values.get("std", [math.nan] * len(means))
+    marks = (values.get(name, [None] * len(means)) for name in ("mark", "below_majority", "climbing"))
+    excluded = best.BEHIND in values.get("mark", ())  # if none is, all would be marked
     entries = []
-    for row, mark, is_below, climbs in zip(statistics.to_dict("records"), marked, below, rising, strict=True):
-        if pd.isna(row["mean"]):
-            entries.append(Entry("n/a" if row["seeds"] else "failed" if row["failed"] else "-"))
+    for mean, std, seeds, failed, mark, is_below, climbs in zip(
+        means, stds, values["seeds"], values["failed"], *marks, strict=True
+    ):
+        if pd.isna(mean):
+            entries.append(Entry("n/a" if seeds else "failed" if failed else "-"))
         else:
-            spread = _spread(row.get("std", math.nan), in_percent)
             tied = bool(excluded and mark == best.AMONG_BEST)
-            shown = _number(row["mean"], in_percent)
+            shown, spread = _number(mean, in_percent), _spread(std, in_percent)
             entries.append(Entry(shown, spread, mark == best.BEST, tied, is_below is True, climbs is True))
     return entries
 

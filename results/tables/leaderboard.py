@@ -145,11 +145,13 @@ def by_family(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -> dict[str, pd.Series]:
     """The statistics of one column by method."""
-    groups = frame[frame["status"] == "done"].groupby("method")
-    estimates = {
-        str(name): stats.bootstrap_mean(runs[metric].dropna(), generator, runs.loc[runs[metric].notna(), "setting"])
-        for name, runs in groups
-    }
+    done = frame.loc[frame["status"] == "done", ["method", "setting", metric]]
+    groups, values = done.groupby("method"), done[metric].to_numpy(float)
+    settings = np.unique(done["setting"].to_numpy(), return_inverse=True)[1]
+    estimates = {}
+    for name, rows in sorted(groups.indices.items()):
+        rows = rows[~np.isnan(values[rows])]
+        estimates[str(name)] = stats.bootstrap_mean(values[rows], generator, settings[rows])
     mean, low, high = (
         pd.Series({name: getattr(estimate, bound) for name, estimate in estimates.items()}, dtype=float)
         for bound in ("value", "low", "high")

@@ -1,5 +1,7 @@
 """Behaviour of every command: help, version, exit codes, and errors in one or two lines."""
 
+import errno
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -212,3 +214,9 @@ def test_a_number_that_is_not_finite_is_refused(words, value, bench):
 )
 def test_a_number_beyond_its_limit_is_refused(words, limit, bench):
     refused(bench(*words), words[-2], limit)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_one_line(error, bench, monkeypatch):
+    monkeypatch.setattr("fedprompt.benchmark.cli._invoke", Mock(side_effect=OSError(error, os.strerror(error))))
+    refused(bench("list", "methods"), os.strerror(error).lower(), "ulimit -n")

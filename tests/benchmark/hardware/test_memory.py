@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fedprompt.benchmark.hardware import memory as module
 from fedprompt.benchmark.hardware.memory import (
     BUDGET_SHARE,
     SavedActivations,
@@ -96,3 +97,42 @@ def test_memory_in_torchs_cache_counts_as_free_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize("words", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])
 def test_errors_of_cuda_without_a_type_of_their_own_are_recognised(words):
     assert is_out_of_memory(RuntimeError(words))
+
+
+@pytest.fixture
+def cgroup(monkeypatch, tmp_path):
+    """Puts this process into the cgroup job/step, on a machine with 1,000 free bytes; writes the files of a group."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr(module, "PROC", tmp_path)
+    monkeypatch.setattr(module, "CGROUPS", tmp_path / "groups")
+    (tmp_path / "cgroup").write_text("1:name=systemd:/other\n0::/job/step\n")
+    (tmp_path / "groups" / "job" / "step").mkdir(parents=True)
+
+    def limit(name, most, used, cached=0):
+        folder = tmp_path / "groups" / name
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\n")
+
+    return limit
+
+
+@pytest.mark.parametrize(("used", "cached", "free"), [(100, 0, 300), (100, 60, 360), (500, 0, 0)])
+def test_free_memory_is_within_the_limit_of_the_cgroup(used, cached, free, cgroup):
+    cgroup("job/step", 400, used, cached)
+    assert free_memory() == free
+
+
+def test_the_tightest_limit_of_all_enclosing_cgroups_counts(cgroup):
+    cgroup("job/step", 900, 0)
+    cgroup("job", 300, 50)
+    cgroup(".", 600, 0)
+    assert free_memory() == 250
+
+
+def test_without_a_limit_all_available_memory_is_free(cgroup):
+    assert free_memory() == 1000
+    cgroup("job/step", "max", 100)
+    assert free_memory() == 1000
+    cgroup("job/step", 5000, 100)
+    assert free_memory() == 1000

@@ -1,5 +1,7 @@
+import errno
 import json
 import logging
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -160,3 +162,12 @@ def test_the_rows_of_a_resumed_run_equal_those_of_an_uninterrupted_one(run, stor
             wanted.drop(columns="seconds", errors="ignore"),
             check_exact=True,
         )
+
+
+def test_an_unusable_checkpoint_that_cannot_be_renamed_does_not_end_the_sweep(tmp_path, monkeypatch, caplog):
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / CHECKPOINT).write_bytes(b"half a checkpo")
+    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    assert CheckpointFiles(Store(tmp_path)).load("run") is None
+    assert "the run starts over" in caplog.text

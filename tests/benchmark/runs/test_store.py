@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import MIN_FREE_BYTES, Store
 from fedprompt.results.errors import RecordError
-from fedprompt.results.records.files import own_settings
+from fedprompt.results.records.files import own_settings, read_record
 from tests.benchmark.conftest import config, configs
 
 ROOT = Path(__file__).parents[3]
@@ -221,3 +222,68 @@ def test_temporary_folders_of_a_running_driver_are_not_deleted(store):
     folder.mkdir()
     store.prepare()
     assert folder.exists()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_rename_that_fails_leaves_the_earlier_record(failing, store, monkeypatch):
+    run, rename, calls = config(), os.replace, []
+    store.write(failed(run, "it broke"))
+
+    def replace(source, target):
+        calls.append(source)
+        if len(calls) == failing:
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", replace)
+        with pytest.raises(ConfigError, match=f"record of {run.run_id} cannot be written: input/output error"):
+            store.write(done(run))
+    assert file_names(store) == [run.run_id]
+    assert store.entry(run.run_id).status == "failed"
+
+
+def test_an_earlier_record_that_could_not_be_moved_back_returns_with_the_next_sweep(store, monkeypatch):
+    run, rename = config(), os.replace
+    store.write(failed(run, "it broke"))
+
+    def replace(source, target):
+        if target == store.directory / run.run_id:
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", replace)
+        with pytest.raises(ConfigError, match="cannot be written: input/output error"):
+            store.write(done(run))
+    (left,) = store.directory.iterdir()
+    left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-999999999-")))  # its process has ended
+    store.prepare()
+    assert file_names(store) == [run.run_id]
+    assert store.entry(run.run_id).status == "failed"
+
+
+def test_a_directory_that_vanishes_while_it_is_read_is_reported(store, monkeypatch):
+    monkeypatch.setattr(Path, "iterdir", Mock(side_effect=FileNotFoundError(2, "No such file or directory")))
+    with pytest.raises(ConfigError, match="cannot be read: no such file or directory"):
+        store.entries()
+
+
+def test_a_directory_that_was_replaced_during_a_sweep_is_reported(store):
+    store.check_directory()
+    store.directory.rename(store.directory.with_name("moved"))
+    with pytest.raises(ConfigError, match="cannot be reached any more: no such file or directory"):
+        store.check_directory()
+    store.directory.mkdir()
+    with pytest.raises(ConfigError, match="was deleted or replaced by another directory during the sweep"):
+        store.check_directory()
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ESTALE, errno.EIO])
+def test_nobody_is_told_to_delete_a_record_that_the_system_cannot_read_now(error, store, monkeypatch):
+    store.write(done(config()))
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=OSError(error, os.strerror(error))))
+    for read in (lambda: store.entry(config().run_id), lambda: read_record(store.directory / config().run_id)):
+        with pytest.raises((ConfigError, RecordError), match=os.strerror(error).lower()) as raised:
+            read()
+        assert "delete" not in str(raised.value)

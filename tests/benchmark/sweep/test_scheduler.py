@@ -1,8 +1,12 @@
+import errno
 import itertools
 import json
 import math
 import os
+import resource
+import shutil
 import signal
+import time
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -21,6 +25,7 @@ from fedprompt.benchmark.sweep import scheduler as module
 from fedprompt.benchmark.sweep.options import SweepOptions
 from fedprompt.benchmark.sweep.progress import ProgressListener
 from fedprompt.benchmark.sweep.scheduler import SweepSummary, preflight, run_all
+from fedprompt.data.files import atomic
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, configs
 
@@ -347,3 +352,82 @@ def test_a_run_whose_worker_was_killed_resumes_from_its_last_round(bench, plugin
     assert [again["after_round"] for again in found["when"]["resumed"]] == [2]
     for key in ("metrics", "metrics_prior", "communication", "never_trained"):
         assert found[key] == expected[key]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_directory_that_vanishes_ends_the_sweep_with_the_reason(replaced, tmp_path, monkeypatch):
+    store = Store(tmp_path / "runs")
+    store.prepare()
+
+    def vanish(config, *rest):
+        if config.seed == 2:
+            shutil.rmtree(store.directory)
+            if replaced:
+                store.directory.mkdir()
+        return fake(config, *rest)
+
+    monkeypatch.setattr(worker, "execute", vanish)
+    reason = "was deleted or replaced" if replaced else "cannot be reached any more: no such file or directory"
+    with pytest.raises(ConfigError, match=reason):
+        run_all(configs(seeds=(0, 2, 3)), store, SweepOptions(1), Recorder(store))
+    assert list(tmp_path.glob("runs/*")) == []
+    assert store.directory.exists() == replaced
+
+
+@pytest.mark.parametrize("error", [errno.ESTALE, errno.EBUSY])
+def test_renames_that_fail_now_and_then_do_not_change_the_records(error, store, monkeypatch):
+    rename, calls = os.replace, []
+
+    def flaky(source, target):
+        calls.append(source)
+        if len(calls) % 3:
+            raise OSError(error, os.strerror(error))
+        rename(source, target)
+
+    monkeypatch.setattr(worker, "execute", fake)
+    monkeypatch.setattr(os, "replace", flaky)
+    monkeypatch.setattr(atomic.time, "sleep", lambda _: None)
+    runs = configs(seeds=(0, 1, 2))
+    assert run_all(runs, store, SweepOptions(1), Recorder(store)) == SweepSummary(failed=1)
+    assert sorted(path.name for path in store.directory.iterdir()) == sorted(run.run_id for run in runs)
+    assert {stored(store, run)["status"] for run in runs} == {"done", "failed"}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_jumps_by_an_hour_changes_nothing(hours, store, monkeypatch):
+    clock = time.time
+    runs = configs(seeds=(0, 2))
+
+    class Jumps(Recorder):
+        def round_done(self, *news):
+            super().round_done(*news)
+            monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
+
+    began = time.monotonic()
+    assert run_all(runs, store, SweepOptions(1), Jumps(store)) == SweepSummary()
+    assert time.monotonic() - began < 60
+    for run in runs:
+        result = stored(store, run)
+        assert 0 <= result["when"]["ended"] - result["when"]["began"] < 60
+        assert 0 < result["seconds"]["total"] < 60
+    assert not (store.directory / FOLDER).exists()
+
+
+def test_without_free_file_descriptors_the_sweep_ends_with_the_reason(store, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    runs = configs(seeds=(0, 2))
+
+    def exhausting(config, *rest):
+        if config.seed == 2:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, limits[1]))
+        return fake(config, *rest)
+
+    monkeypatch.setattr(worker, "execute", exhausting)
+    try:
+        with pytest.raises(ConfigError, match="too many open files"):
+            run_all(runs, store, SweepOptions(1), Recorder(store))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert stored(store, runs[0])["status"] == "done"
+    assert run_all(runs, store, SweepOptions(1), Recorder(store)) == SweepSummary()
+    assert sorted(path.name for path in store.directory.iterdir()) == sorted(run.run_id for run in runs)

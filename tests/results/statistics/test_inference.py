@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -182,3 +183,12 @@ def test_intervals_of_many_means_shift_and_scale_with_their_values(generator):
     low, high = stats.bootstrap_bounds(np.stack([values, 2 * values + 1]), generator)
     assert (low[1], high[1]) == pytest.approx((2 * low[0] + 1, 2 * high[0] + 1))
     assert values.min() < low[0] < values.mean() < high[0] < values.max()
+
+
+def test_an_interval_needs_little_more_memory_than_its_draws():
+    values, strata = np.arange(1_000.0), np.repeat(np.arange(5), 200)
+    tracemalloc.start()
+    stats.bootstrap_mean(values, np.random.default_rng(0), strata)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.7 * stats.DRAWS * len(values) * 8

@@ -4,6 +4,7 @@ import pytest
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.frames import load
+from fedprompt.results.tables.entries import blocks
 from fedprompt.results.tables.leaderboard import leaderboard, render
 
 
@@ -71,3 +72,23 @@ def test_scores_that_do_not_apply_are_shown_as_such(write, runs):
     text = render(leaderboard(load(runs), ["seen.mean", "held_out_adapted.mean", "held_out_unlabelled.mean"]), "text")
     rows = {line.split()[0]: line.split()[1:4] for line in text.splitlines() if line[:1] in ("a", "b")}
     assert rows == {"a": ["50.0", "62.5", "n/a"], "b": ["40.0", "n/a", "n/a"]}
+
+
+def test_a_table_is_rendered_without_a_copy_of_its_notes_for_every_column(write, runs):
+    for method in ("a", "b"):
+        write(method)
+
+    class Counted(dict):
+        copies = 0
+
+        def __deepcopy__(self, memo):
+            Counted.copies += 1
+            return self
+
+    table = leaderboard(load(runs))
+    table.attrs["federation"] = Counted(table.attrs["federation"])
+    Counted.copies = 0
+    parts = blocks(table)
+    columns = sum(len(block.columns) for block in parts)
+    assert columns > 3
+    assert Counted.copies <= 2

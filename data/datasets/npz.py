@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import zipfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Npz(Source):
         """Raises DataError if the arrays, as the zip archive states their sizes, do not fit into memory."""
         import psutil
 
-        needed = sum(archive.zip.getinfo(_member(archive, name)).file_size for name in ARRAYS)
+        needed = sum(_member(_zip(archive), name).file_size for name in ARRAYS)
         free = psutil.virtual_memory().available
         if needed > free:
             sizes = f"{needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB of memory are available"
@@ -94,9 +95,14 @@ class Npz(Source):
         return labels.astype(np.int64)
 
 
-def _member(archive: np.lib.npyio.NpzFile, name: str) -> str:
-    """The name of an array's file in the archive."""
-    return name if name in archive.zip.namelist() else f"{name}.npy"
+def _zip(archive: np.lib.npyio.NpzFile) -> zipfile.ZipFile:
+    assert archive.zip is not None, "the file is open"
+    return archive.zip
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """The file of an array in the archive."""
+    return archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
 
 
 def _claimed_size(archive: np.lib.npyio.NpzFile, name: str) -> tuple[str, int, int]:
@@ -104,12 +110,12 @@ def _claimed_size(archive: np.lib.npyio.NpzFile, name: str) -> tuple[str, int, i
 
     NumPy allocates what the header claims, however much that is.
     """
-    member = _member(archive, name)
-    with archive.zip.open(member) as file:
+    member = _member(_zip(archive), name)
+    with _zip(archive).open(member) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-        present = archive.zip.getinfo(member).file_size - file.tell()
+        present = member.file_size - file.tell()
     return str(shape)[:60], math.prod(shape) * dtype.itemsize, present
 
 

@@ -20,8 +20,10 @@ from fedprompt.data.files.limits import MAX_UNPACKED_PER_BYTE, MIN_UNPACKED_LIMI
 from fedprompt.data.files.progress import progress_bar
 
 MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gz", b"\xfd7zXZ\x00": "xz", b"BZh": "bz2"}
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
-DAMAGED += (ValueError, OverflowError, IndexError)  # no numbers, impossible times, names that do not decode
+DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError),
+    *(ValueError, OverflowError, IndexError),  # no numbers, impossible times, names that do not decode
+)
 IGNORED = {"__MACOSX", ".DS_Store"}
 BLOCK = 1 << 20
 SMALLEST_FILE = 4096  # bytes that even an empty file or folder may take on disk

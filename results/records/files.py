@@ -179,6 +179,8 @@ def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
         raise RecordError(
             f"{path} contains no {what}, it lacks {', '.join(missing)}: name a file of `bench export --what {what}`"
         )
+    if frame.empty:
+        raise RecordError(f"{path} contains no {what}, it has no rows: export the runs again")
     return frame
 
 

@@ -163,7 +163,8 @@ def test_status_shows_running_and_abandoned_runs_and_other_commits(bench, direct
     result["environment"]["git_commit"] = "abc123"
     place.write_text(json.dumps(result))
     running = {"run_id": "one", "name": "head iid seed 1", "round": 3, "rounds": 8, "worker": "node-7:99"}
-    with DriverStatus(tmp_path / "runs", lambda: {"running": [running]}) as locks:
+    progress = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0}
+    with DriverStatus(tmp_path / "runs", lambda: progress | {"running": [running]}) as locks:
         locks.acquire("one", run="head iid seed 1")
         abandon(locks.folder, "two", host="here", pid=99, run="head iid seed 2")
         abandon(locks.folder, config().run_id, host="here", pid=99)  # its record is written

@@ -33,7 +33,12 @@ def test_an_exported_file_without_runs_truncated_or_missing_is_refused_with_the_
         RecordError, match=r"rounds.csv contains no runs, it lacks status: name a file of `bench export"
     ):
         results.load(tmp_path / "rounds.csv")
+    pd.read_csv(tmp_path / "rounds.csv").assign(status="done").head(0).to_parquet(tmp_path / "empty.parquet")
     (tmp_path / "truncated.parquet").write_bytes(b"PAR1")
-    for name, wrong in (("truncated.parquet", "cannot be read"), ("absent.parquet", "does not exist")):
+    for name, wrong in (
+        ("empty.parquet", "contains no runs, it has no rows"),
+        ("truncated.parquet", "cannot be read"),
+        ("absent.parquet", "does not exist"),
+    ):
         with pytest.raises(RecordError, match=f"{name} {wrong}"):
             results.load(tmp_path / name)

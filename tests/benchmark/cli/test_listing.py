@@ -68,6 +68,31 @@ def test_the_local_optimiser_of_the_paper_is_listed(bench):
     assert f"local optimiser of its paper: {row['local_optimiser']}" in bench("list", "methods", "pfpt").out
 
 
+def test_what_leaves_the_client_is_listed(bench):
+    rows = {row["name"]: row for row in json.loads(bench.ok("list", "methods", "--json").out)}
+    assert list(rows["fedncm"]["uploads"]) == ["class ids", "class counts", "class sums"]
+    assert rows["fedvpt"]["uploads"] == {"parameters": ["head.bias", "head.weight", "prompt"]}
+    assert "uploads: class ids, class counts, class sums\n" in bench.ok("list", "methods", "fedncm").out
+    assert "uploads: nothing\n" in bench.ok("list", "methods", "local").out
+    assert "uploads" not in bench.ok("list", "methods", "+fedprox").out
+    assert "uploads: optimiser tensors\n" in bench.ok("list", "methods", "+scaffold").out
+
+
+def test_a_plugin_that_fails_is_listed_without_its_uploads(bench, plugin):
+    text = """
+from fedprompt.methods import Method, register
+
+@register("fails", paper="none", year=2026, family="test")
+class Fails(Method):
+    "Fails."
+
+    def shared(self, vit, rng):
+        raise RuntimeError("not yet")
+"""
+    answer = bench.ok("list", "methods", "fails", "--plugin", plugin(text=text))
+    assert "uploads" not in answer.out
+
+
 def test_wildcard_selects_names(bench):
     assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]

@@ -12,7 +12,11 @@ OF_THE_PROTOCOL = (
     ("`--standardize whiten`", "sample counts, feature sums, second moments", "once; all pairs of features"),
     ("`--head-init ncm`", "class ids, class counts, class sums", "once; as `fedncm`"),
     ("`--head-init ridge`", "class ids, class sums, second moments", "once; as `fed3r:no-bias`"),
-    ("prior correction", "calibration sums", "after the last round: the loss on the client's samples at 57 temperatures"),
+    (
+        "prior correction",
+        "calibration sums",
+        "after the last round: the loss on the client's samples at 57 temperatures",
+    ),
     ("`held_out_bbse`", "confusion counts", "after the last round: predicted by true classes on the client's samples"),
     ("`--validation`", "validation sums", "samples and correct predictions on the client's validation samples"),
 )

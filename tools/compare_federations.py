@@ -108,7 +108,7 @@ def counts(labels: np.ndarray, rows: Rows) -> np.ndarray:
 
 
 def measured(data: DataSet, alpha: float, divide: Divide) -> list[str]:
-    """The number of seeds that gave a federation, and means over these; clients without training samples do not count."""
+    """The number of seeds that gave a federation, and means over these."""
     found = [numbers(*parts) for seed in SEEDS if (parts := divide(data, alpha, seed)) is not None]
     if not found:
         return ["0", *["-"] * 5]
@@ -117,7 +117,10 @@ def measured(data: DataSet, alpha: float, divide: Divide) -> list[str]:
 
 
 def numbers(train: np.ndarray, test: np.ndarray) -> tuple[float, ...]:
-    """Distance of training and test shares; tests of untrained classes; clients with few tests; extreme sizes."""
+    """Distance of training and test shares, tests of untrained classes, clients with few tests, extreme sizes.
+
+    The first two are over clients with training samples.
+    """
     sizes = train.sum(1)
     skew = label_skew(train[sizes > 0], test[sizes > 0], np.arange(int((sizes > 0).sum())), 0.0)
     few = float((test.sum(1) < 5).mean())

@@ -93,8 +93,8 @@ def _index() -> str:
         "A method's name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`, as in `pep-fedpt:hard:tau=0.3+la`. Values "
         "in the name let one sweep compare several; `--set` changes them for all runs. *Shared* counts the parameters "
         "that clients train and the server averages; *local* counts those that each client trains and keeps. Both are "
-        "for a ViT-B/16 with 100 classes and default hyperparameters. [What leaves the client](uploads.md) lists what each "
-        "method uploads besides.",
+        "for a ViT-B/16 with 100 classes and default hyperparameters. [What leaves the client](uploads.md) lists the "
+        "kinds of tensors that each method uploads.",
         *parts,
         "## Optimisers",
         "Append one or more to a method's name, as in `fedvpt+fedprox`. They change the steps of clients or server on "

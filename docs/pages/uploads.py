@@ -27,13 +27,15 @@ def page() -> Page:
     """The page with one table of kinds per method."""
     text = sections(
         "# What leaves the client",
-        "No method sends images. What it sends can still tell something about them. This page lists, for every method and "
-        "its variants, the kinds of tensors that a client uploads. The table is not written by hand: it is what a client "
-        "of a small federation really sends, and a test compares it with whole runs. `bench list methods --json` has the "
-        "names of the tensors, `result.json` those of a run with their shapes (`uploads`, `travelling`).",
-        "No upload is encrypted, aggregated securely or made differentially private; the harness measures accuracy and "
-        "cost, not privacy. Statistics are added up by the server, so secure aggregation could hide those of one client. "
-        "Class ids cannot be hidden in this way, because rows of absent classes do not travel at all.",
+        "No method sends images, but what it sends can still tell something about them. This page lists the kinds of "
+        "tensors that a client uploads, for every method and its variants. The table is not written by hand: it is what "
+        "a client of a small federation sends, and a test compares it with whole runs. `bench list methods --json` has "
+        "the names of the tensors, `result.json` those of a run with their shapes (`uploads`, `travelling`).",
+        "The harness measures accuracy and cost, not privacy: no upload is encrypted, aggregated securely or made "
+        "differentially private. Secure aggregation could hide a client's part of sums that the server only adds up. It "
+        "could not hide class ids, because rows of absent classes do not travel, nor what the server uses client by "
+        "client, such as the class sums of `fedcof` and `fedpac`, the prompts of `pfpt`, `pfedpg` and `fedmgp`, and the "
+        "LoRAs of `fedalt` and `flexlora`.",
         "## Kinds",
         definitions((kind, f"{meaning}.") for kind, meaning in KINDS.items() if kind != UNDECLARED),
         "## Methods",
@@ -76,8 +78,8 @@ def _plugins() -> str:
     losses = [name for name in kept if issubclass(registry.OPTIMISERS[name], LossPlugin)]
     names = [name for name in kept if name not in losses]
     return (
-        f"Optimiser tensors are sent by {_listed(sending)}: one for each shared tensor that trains. Nothing is added by "
-        f"{_listed(names)}, and by the losses {_listed(losses)}."
+        f"Optimiser tensors are sent by {_listed(sending)}: one for each shared tensor that trains. Nothing is added "
+        f"by {_listed(names)}, and by the losses {_listed(losses)}."
     )
 
 

@@ -28,14 +28,15 @@ def page() -> Page:
     text = sections(
         "# What leaves the client",
         "No method sends images, but what it sends can still tell something about them. This page lists the kinds of "
-        "tensors that a client uploads, for every method and its variants. The table is not written by hand: it is what "
-        "a client of a small federation sends, and a test compares it with whole runs. `bench list methods --json` has "
-        "the names of the tensors, `result.json` those of a run with their shapes (`uploads`, `travelling`).",
+        "tensors that a client uploads, for every method and its variants. The table is not written by hand: it is "
+        "what a client of a small federation sends, and a test compares it with whole runs. The names of the tensors "
+        "are in `bench list methods --json`, those of a run with their shapes in its `result.json` (`uploads`, "
+        "`travelling`).",
         "The harness measures accuracy and cost, not privacy: no upload is encrypted, aggregated securely or made "
-        "differentially private. Secure aggregation could hide a client's part of sums that the server only adds up. It "
-        "could not hide class ids, because rows of absent classes do not travel, nor what the server uses client by "
-        "client, such as the class sums of `fedcof` and `fedpac`, the prompts of `pfpt`, `pfedpg` and `fedmgp`, and the "
-        "LoRAs of `fedalt` and `flexlora`.",
+        "differentially private. Secure aggregation could hide a client's part of sums that the server only adds up. "
+        "It could not hide class ids, because rows of absent classes do not travel, nor what the server uses client "
+        "by client, such as the class sums of `fedcof` and `fedpac`, the prompts of `pfpt`, `pfedpg` and `fedmgp`, "
+        "and the LoRAs of `fedalt` and `flexlora`.",
         "## Kinds",
         definitions((kind, f"{meaning}.") for kind, meaning in KINDS.items() if kind != UNDECLARED),
         "## Methods",

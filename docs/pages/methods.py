@@ -15,7 +15,17 @@ from fedprompt.methods import registry
 from fedprompt.methods.base import Backbone, State
 from fedprompt.methods.optimiser import LossPlugin
 
-VIT = SimpleNamespace(dim=768, depth=12, hidden=3072, patch_size=16, image_size=224, classes=100, initial_head=None)
+VIT = SimpleNamespace(
+    dim=768,
+    depth=12,
+    hidden=3072,
+    fc1_width=3072,
+    registers=0,
+    patch_size=16,
+    image_size=224,
+    classes=100,
+    initial_head=None,
+)
 """The shape of a ViT-B/16 with a head for 100 classes: all that the shapes of initial tensors depend on."""
 CLIENTS = 100
 INDEX = ("method", "summary", "paper", "year", "shared", "local")

@@ -127,7 +127,7 @@ def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[s
 def uploads(runs: pd.DataFrame) -> dict[str, str]:
     """The kinds of what clients upload in any run of each method."""
     texts = runs.groupby("method")["uploads"].unique().to_dict()
-    return {method: ", ".join(dict.fromkeys(", ".join(own).split(", "))) for method, own in texts.items()}
+    return {str(method): ", ".join(dict.fromkeys(", ".join(own).split(", "))) for method, own in texts.items()}
 
 
 def _entry(row: dict[Any, Any], excluded: bool) -> dict[str, Any]:

@@ -107,11 +107,10 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
         "auto", description="how a cohort is computed: client by client, in threads, or fused into one pass"
     )
 
+
     @field_validator("eval_at")
     @classmethod
-    def _one_schedule_of_evaluations(
-        cls, value: tuple[int, ...] | None, info: ValidationInfo
-    ) -> tuple[int, ...] | None:
+    def _one_schedule_of_evaluations(cls, value: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
         rounds = info.data.get("rounds")
         if value and info.data.get("eval_every") is not None:
             raise PydanticCustomError("eval_at", "it replaces --eval-every; use one of them")

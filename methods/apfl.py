@@ -13,6 +13,7 @@ SHRINKAGE = 0.02  # weight of alpha in its own gradient, as in the official code
 @register(
     "apfl",
     paper="Deng et al., Adaptive personalized federated learning, arXiv 2003.13461",
+    url="https://arxiv.org/abs/2003.13461",
     year=2020,
     family="personal prompts",
 )

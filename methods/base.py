@@ -168,6 +168,7 @@ class Configured:
 
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    url: ClassVar[str] = ""
     year: ClassVar[int] = 0
     family: ClassVar[str] = ""
     local_optimiser: ClassVar[str] = ""
@@ -327,6 +328,10 @@ class Method(Configured):
     def apply_statistics(self, server: State, statistics: State) -> State:
         """Updates server tensors from statistics summed over clients. Returns only what changes."""
         return {}
+
+    upload_kinds: ClassVar[Mapping[str, str]] = {}
+    """What `statistics` and `reports` upload: name or wildcard -> a key of `uploads.KINDS`; needed where names do not
+    say it."""
 
     def reports(self, vit: Backbone, batch: Batch, state: State) -> State:
         """Untrained uploads [K, ...] of one batch. Summed over a client's data after its training, with its own state.

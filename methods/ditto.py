@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor
 @register(
     "ditto",
     paper="Li et al., Ditto: Fair and robust federated learning through personalization, ICML",
+    url="https://arxiv.org/abs/2012.04221",
     year=2021,
     family="personal prompts",
 )

@@ -12,6 +12,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "fed3r",
     paper="Fani et al., Accelerating heterogeneous federated learning with closed-form classifiers, ICML",
+    url="https://arxiv.org/abs/2406.01116",
     year=2024,
     family="training-free",
     variants={"afl": {"ridge": 0.0, "bias": False, "normalise": False}, "no-bias": {"bias": False}},

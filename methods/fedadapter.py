@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor, functional, torch
 @register(
     "fedadapter",
     paper="Sun et al., Conquering the communication constraints (FedPEFT), arXiv 2210.01708",
+    url="https://arxiv.org/abs/2210.01708",
     year=2022,
     family="parameter-efficient tuning",
 )

@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "fedalt",
     paper="Bian et al., FedALT: Federated fine-tuning through adaptive local training with rest-of-world LoRA, AAAI",
+    url="https://arxiv.org/abs/2503.11880",
     year=2026,
     family="parameter-efficient tuning",
     variants={"paper": {"rank": 8, "alpha": 32.0, "targets": "q,v"}},
@@ -28,6 +29,7 @@ class FedALT(LoRA):
     shares = False
     seen_with = "its individual LoRA, mixer and head beside the mean LoRA of the other clients"
     held_out_with = "the means of the clients' LoRAs, mixers and heads"
+    upload_kinds = {"latest.*": "parameters"}
     deviations = (
         "tunes a Vision Transformer; the linear head, which the paper does not have, is personal",
         "all clients start from the same A; in jmbian/FedALT each client draws its own",

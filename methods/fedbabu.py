@@ -11,6 +11,7 @@ HEAD = ("head.weight", "head.bias")
 @register(
     "fedbabu",
     paper="Oh et al., FedBABU: Toward enhanced representation for federated image classification, ICLR",
+    url="https://arxiv.org/abs/2106.06042",
     year=2022,
     family="personal prompts",
 )

@@ -13,6 +13,7 @@ PARTS = ("q", "k", "v")
 @register(
     "fedbias",
     paper="Sun et al., Conquering the communication constraints (FedPEFT), arXiv 2210.01708",
+    url="https://arxiv.org/abs/2210.01708",
     year=2022,
     family="parameter-efficient tuning",
 )

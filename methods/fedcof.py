@@ -10,6 +10,7 @@ from fedprompt.methods.lazy import Tensor, functional, torch
 @register(
     "fedcof",
     paper="Goswami et al., Covariances for free: exploiting mean distributions for training-free FL, NeurIPS",
+    url="https://arxiv.org/abs/2412.14326",
     year=2025,
     family="training-free",
 )

@@ -12,6 +12,7 @@ from fedprompt.methods.lazy import Tensor, torch
     "fedex-lora",
     paper="Singhal et al., FedEx-LoRA: Exact aggregation for federated and efficient fine-tuning of large language "
     "models, ACL",
+    url="https://arxiv.org/abs/2410.09432",
     year=2025,
     family="parameter-efficient tuning",
 )

@@ -19,6 +19,7 @@ from fedprompt.methods.lazy import Tensor
 @register(
     "fedl2p",
     paper="Wang et al., Learning to prompt for continual learning, CVPR; averaged",
+    url="https://arxiv.org/abs/2112.08654",
     year=2022,
     family="global prompts",
     variants={"read-prompts": {"read": "prompts"}},

@@ -12,6 +12,7 @@ from fedprompt.methods.components.prompts import linear_head
 @register(
     "fedlora",
     paper="Zhang et al., Towards building the federated GPT (FedIT), ICASSP",
+    url="https://arxiv.org/abs/2305.05644",
     year=2024,
     family="parameter-efficient tuning",
     variants={"fedit": {"rank": 16, "alpha": 16.0, "targets": "q"}},

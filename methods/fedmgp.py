@@ -10,6 +10,7 @@ from fedprompt.methods.lazy import Generator, Tensor, functional, torch
 @register(
     "fedmgp",
     paper="Bo et al., FedMGP: Personalized federated learning with multi-group text-visual prompts, NeurIPS",
+    url="https://arxiv.org/abs/2511.00480",
     year=2025,
     family="personal prompts",
     variants={"attract": {"diversity": -1.0}},

@@ -10,6 +10,7 @@ from fedprompt.methods.lazy import functional
 @register(
     "fedncm",
     paper="Legate et al., Guiding the last layer in federated learning with pre-trained models, NeurIPS",
+    url="https://arxiv.org/abs/2306.03937",
     year=2023,
     family="training-free",
 )

@@ -10,6 +10,7 @@ from fedprompt.methods.lazy import Tensor, functional, torch
 @register(
     "fedntd",
     paper="Lee et al., Preservation of the global knowledge by not-true distillation in federated learning, NeurIPS",
+    url="https://arxiv.org/abs/2106.03097",
     year=2022,
     family="global prompts",
 )

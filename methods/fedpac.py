@@ -14,6 +14,7 @@ HEAD = ("head.weight", "head.bias")
 @register(
     "fedpac",
     paper="Xu et al., Personalized federated learning with feature alignment and classifier collaboration, ICLR",
+    url="https://arxiv.org/abs/2306.11867",
     year=2023,
     family="personal prompts",
 )

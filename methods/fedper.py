@@ -10,7 +10,11 @@ from fedprompt.methods.fedvpt import FedVPT
 
 
 @register(
-    "fedper", paper="Arivazhagan et al., Personalization layers, arXiv 1912.00818", year=2019, family="personal prompts"
+    "fedper",
+    paper="Arivazhagan et al., Personalization layers, arXiv 1912.00818",
+    url="https://arxiv.org/abs/1912.00818",
+    year=2019,
+    family="personal prompts",
 )
 class FedPer(FedVPT):
     """VPT-shallow with averaged prompts and personal heads, trained jointly."""

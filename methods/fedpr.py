@@ -12,6 +12,7 @@ from fedprompt.methods.lazy import torch
 @register(
     "fedpr",
     paper="Feng et al., Learning federated visual prompt in null space for MRI reconstruction, CVPR; to classify",
+    url="https://arxiv.org/abs/2303.16181",
     year=2023,
     family="global prompts",
     variants={"frobenius": {"frobenius": True}},

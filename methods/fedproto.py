@@ -14,6 +14,7 @@ from fedprompt.methods.local import Local
 @register(
     "fedproto",
     paper="Tan et al., FedProto: Federated prototype learning across heterogeneous clients, AAAI",
+    url="https://arxiv.org/abs/2105.00243",
     year=2022,
     family="personal prompts",
     variants={"head": {"predicts": "head"}},

@@ -11,6 +11,7 @@ HEAD = ("head.weight", "head.bias")
 @register(
     "fedrep",
     paper="Collins et al., Exploiting shared representations for personalized federated learning, ICML",
+    url="https://arxiv.org/abs/2102.07078",
     year=2021,
     family="personal prompts",
 )

@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "fedrod",
     paper="Chen and Chao, On bridging generic and personalized federated learning for image classification, ICLR",
+    url="https://arxiv.org/abs/2107.00778",
     year=2022,
     family="personal prompts",
     variants={"generic": {"personal": False}},

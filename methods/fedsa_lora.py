@@ -10,6 +10,7 @@ from fedprompt.methods.components.prompts import linear_head
 @register(
     "fedsa-lora",
     paper="Guo et al., Selective aggregation for low-rank adaptation in federated learning, ICLR",
+    url="https://arxiv.org/abs/2410.01463",
     year=2025,
     family="parameter-efficient tuning",
     variants={"paper": {"rank": 8, "alpha": 16.0, "targets": "q,v"}},

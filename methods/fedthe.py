@@ -16,6 +16,7 @@ PERSONAL = ("personal.weight", "personal.bias")
 @register(
     "fedthe",
     paper="Jiang and Lin, Test-time robust personalization for federated learning, ICLR",
+    url="https://arxiv.org/abs/2205.10920",
     year=2023,
     family="personal prompts",
 )
@@ -32,6 +33,7 @@ class FedTHE(FedVPT):
     personalised = True
     seen_with = "averaged prompts; the averaged generic head and its personal head, mixed per sample"
     held_out_with = "averaged prompts and generic head"
+    upload_kinds = {"descriptor": "feature sums"}
     gamma: float = hyperparameter(1.0, "exponent of the class counts in the balanced softmax; 0: plain CE", low=0)
     personal_epochs: int = hyperparameter(1, "local epochs of the personal head", low=1)
     steps: int = hyperparameter(20, "steps on a sample's mixing weight; 0: the mean of both heads", low=0)

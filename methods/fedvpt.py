@@ -7,7 +7,13 @@ from fedprompt.methods.components.prompts import classify, insert_after_cls, lin
 from fedprompt.methods.lazy import Tensor
 
 
-@register("fedvpt", paper="Jia et al., Visual Prompt Tuning, ECCV; averaged", year=2022, family="global prompts")
+@register(
+    "fedvpt",
+    paper="Jia et al., Visual Prompt Tuning, ECCV; averaged",
+    url="https://arxiv.org/abs/2203.12119",
+    year=2022,
+    family="global prompts",
+)
 class FedVPT(Method):
     """VPT-shallow: averages prompt tokens, inserted after cls at the first layer, and a linear head."""
 

@@ -12,6 +12,7 @@ from fedprompt.methods.lazy import Tensor
 @register(
     "fedvpt-deep",
     paper="Jia et al., Visual Prompt Tuning, ECCV; averaged",
+    url="https://arxiv.org/abs/2203.12119",
     year=2022,
     family="global prompts",
     variants={"append": {"mode": "append"}},

@@ -9,6 +9,7 @@ from fedprompt.methods.fedvpt import FedVPT
 @register(
     "fedvpt-ft",
     paper="Yu et al., Salvaging federated learning by local adaptation, arXiv 2002.04758; on prompts",
+    url="https://arxiv.org/abs/2002.04758",
     year=2020,
     family="personal prompts",
 )

@@ -10,6 +10,7 @@ from fedprompt.methods.components.prompts import linear_head
 @register(
     "ffa-lora",
     paper="Sun et al., Improving LoRA in privacy-preserving federated learning, ICLR",
+    url="https://arxiv.org/abs/2403.12313",
     year=2024,
     family="parameter-efficient tuning",
 )

@@ -10,6 +10,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "flexlora",
     paper="Bai et al., Federated fine-tuning of large language models under heterogeneous tasks, NeurIPS",
+    url="https://arxiv.org/abs/2402.11505",
     year=2024,
     family="parameter-efficient tuning",
     variants={"paper": {"rank": 8, "alpha": 16.0, "targets": "q,k,v,proj,fc1,fc2"}},

@@ -7,7 +7,13 @@ from fedprompt.methods.components.prompts import classify, linear_head
 from fedprompt.methods.lazy import Tensor
 
 
-@register("head", paper="McMahan et al., Communication-efficient learning, AISTATS", year=2017, family="head")
+@register(
+    "head",
+    paper="McMahan et al., Communication-efficient learning, AISTATS",
+    url="https://arxiv.org/abs/1602.05629",
+    year=2017,
+    family="head",
+)
 class Head(Method):
     """Averages a linear head on the frozen cls feature; no prompts."""
 

@@ -13,6 +13,7 @@ GRID = tuple(step / 10 for step in range(11))
 @register(
     "knn-per",
     paper="Marfoq et al., Personalized federated learning through local memorization, ICML",
+    url="https://arxiv.org/abs/2111.09360",
     year=2022,
     family="personal prompts",
     variants={"per-client": {"per_client": True}},

@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "lda",
     paper="Guan et al., Capture global feature statistics for one-shot federated learning (FedCGS), AAAI",
+    url="https://arxiv.org/abs/2503.06962",
     year=2025,
     family="training-free",
     variants={"uniform": {"prior": False}},

@@ -8,7 +8,13 @@ from fedprompt.methods import Backbone, State, Streams, register
 from fedprompt.methods.fedvpt import FedVPT
 
 
-@register("local", paper="Jia et al., Visual Prompt Tuning, ECCV; no federation", year=2022, family="personal prompts")
+@register(
+    "local",
+    paper="Jia et al., Visual Prompt Tuning, ECCV; no federation",
+    url="https://arxiv.org/abs/2203.12119",
+    year=2022,
+    family="personal prompts",
+)
 class Local(FedVPT):
     """VPT-shallow trained by each client alone. Nothing is shared, so a held-out client has no model."""
 

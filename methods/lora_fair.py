@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "lora-fair",
     paper="Bian et al., LoRA-FAIR: Federated LoRA fine-tuning with aggregation and initialization refinement, ICCV",
+    url="https://arxiv.org/abs/2411.14961",
     year=2025,
     family="parameter-efficient tuning",
 )

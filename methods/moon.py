@@ -10,7 +10,13 @@ from fedprompt.methods.lazy import Tensor, functional, torch
 TRAINED = ("prompt", "head.weight", "head.bias")
 
 
-@register("moon", paper="Li et al., Model-contrastive federated learning, CVPR", year=2021, family="global prompts")
+@register(
+    "moon",
+    paper="Li et al., Model-contrastive federated learning, CVPR",
+    url="https://arxiv.org/abs/2103.16257",
+    year=2021,
+    family="global prompts",
+)
 class MOON(FedVPT):
     """FedVPT with a contrastive loss: the received prompts give the positive feature, the previous ones the negative.
 

@@ -19,6 +19,7 @@ def insertion_layer(vit: Backbone, depth_share: float = 0.5) -> int:
 @register(
     "pep-fedpt",
     paper="Yashwanth et al., Prompt estimation from prototypes, TMLR (arXiv 2510.25372)",
+    url="https://arxiv.org/abs/2510.25372",
     year=2026,
     family="global prompts",
     variants={

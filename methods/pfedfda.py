@@ -29,6 +29,7 @@ class Gaussians(NamedTuple):
 @register(
     "pfedfda",
     paper="McLaughlin and Su, Personalized federated learning via feature distribution adaptation, NeurIPS",
+    url="https://arxiv.org/abs/2411.00329",
     year=2024,
     family="personal prompts",
 )

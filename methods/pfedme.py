@@ -11,6 +11,7 @@ from fedprompt.methods.lazy import Tensor
 @register(
     "pfedme",
     paper="T. Dinh et al., Personalized federated learning with Moreau envelopes, NeurIPS",
+    url="https://arxiv.org/abs/2006.08848",
     year=2020,
     family="personal prompts",
 )

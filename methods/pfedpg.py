@@ -18,6 +18,7 @@ LEARNED = (*GENERATOR, "descriptors")
     "pfedpg",
     paper="Yang et al., Efficient model personalization in federated learning via client-specific prompt generation, "
     "ICCV",
+    url="https://arxiv.org/abs/2308.15367",
     year=2023,
     family="personal prompts",
     variants={"base": {"newcomer": "base"}},

@@ -10,6 +10,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "pfedpt",
     paper="Li et al., Visual prompt based personalized federated learning, TMLR (arXiv 2303.08678)",
+    url="https://arxiv.org/abs/2303.08678",
     year=2024,
     family="personal prompts",
     variants={"head": {"tokens": 0}},

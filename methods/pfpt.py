@@ -12,6 +12,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register(
     "pfpt",
     paper="Weng et al., Probabilistic federated prompt-tuning with non-IID and imbalanced data, NeurIPS",
+    url="https://arxiv.org/abs/2502.19752",
     year=2024,
     family="global prompts",
     variants={"average": {"match": False}},
@@ -29,6 +30,7 @@ class PFPT(FedL2P):
     match: bool = hyperparameter(True, "match the clients' prompts; False: average each prompt of the pool")
     version = 2
     no_decay = selects = ("pool",)
+    upload_kinds = {"drawn": "sample counts"}
     rebuilt = "pfpt infers new prompts every round and changes their number"
     local_optimiser = "Adam 1e-4 or 5e-4, betas 0.9 and 0.98, eps 1e-6 (PeiYauWeng/PFPT, Algo/fedavg.py, scripts)"
     deviations = (

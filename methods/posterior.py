@@ -9,7 +9,13 @@ from fedprompt.methods.lazy import Tensor, torch
 from fedprompt.methods.pep_fedpt import insertion_layer
 
 
-@register("posterior", paper="no paper: the mixing weights of PEP-FedPT, arXiv 2510.25372", year=2026, family="trivial")
+@register(
+    "posterior",
+    paper="no paper: the mixing weights of PEP-FedPT, arXiv 2510.25372",
+    url="https://arxiv.org/abs/2510.25372",
+    year=2026,
+    family="trivial",
+)
 class Posterior(Method):
     """Client prior times prototype similarity, arg max. The prototypes are class means of the frozen cls token.
 

@@ -10,6 +10,7 @@ from fedprompt.methods.fedvpt import FedVPT
 @register(
     "pvpt",
     paper="Pillutla et al., Federated learning with partial model personalization, ICML; on prompts",
+    url="https://arxiv.org/abs/2204.03809",
     year=2022,
     family="personal prompts",
 )

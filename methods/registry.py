@@ -50,6 +50,7 @@ def register(
     paper: str,
     year: int,
     family: str,
+    url: str = "",
     variants: Mapping[str, Mapping[str, Any]] | None = None,
     compared: Sequence[str] = (),
 ) -> Callable[[type[M]], type[M]]:
@@ -60,6 +61,7 @@ def register(
         paper: Authors, title and venue.
         year: Year of publication.
         family: Group of methods in tables.
+        url: Address of the paper.
         variants: Variant name -> hyperparameter values.
         compared: Variants that `all` includes, because the paper reports them beside the method itself.
 
@@ -69,28 +71,28 @@ def register(
 
     def add(cls: type[M]) -> type[M]:
         cls.variants, cls.compared = dict(variants or {}), tuple(compared)
-        _enter(METHODS, cls, name, paper, year, family)
+        _enter(METHODS, cls, name, paper, year, family, url)
         return cls
 
     return add
 
 
-def register_optimiser(name: str, *, paper: str, year: int) -> Callable[[type[O]], type[O]]:
+def register_optimiser(name: str, *, paper: str, year: int, url: str = "") -> Callable[[type[O]], type[O]]:
     """Class decorator that registers an optimiser or a loss plug-in, written `METHOD+NAME`."""
 
     def add(cls: type[O]) -> type[O]:
-        _enter(OPTIMISERS, cls, name, paper, year, "loss" if issubclass(cls, LossPlugin) else "optimiser")
+        _enter(OPTIMISERS, cls, name, paper, year, "loss" if issubclass(cls, LossPlugin) else "optimiser", url)
         return cls
 
     return add
 
 
-def _enter(table: dict[str, Any], cls: type[Any], name: str, paper: str, year: int, family: str) -> None:
+def _enter(table: dict[str, Any], cls: type[Any], name: str, paper: str, year: int, family: str, url: str) -> None:
     taken = METHODS.get(name) or OPTIMISERS.get(name)
     if taken is not None and taken.__module__ != cls.__module__:
         raise MethodError(f"the name {name!r} is taken by {taken.__module__}: choose another.")
     refuse_old_hooks(cls)
-    cls.name, cls.paper, cls.year, cls.family = name, paper, year, family
+    cls.name, cls.paper, cls.year, cls.family, cls.url = name, paper, year, family, url
     table[name] = cls
 
 

@@ -31,6 +31,7 @@ MIN_USAGE = 5e-4  # added to a group's usage share, as in the official code
 @register(
     "sgpt",
     paper="Deng et al., Unlocking the potential of prompt-tuning in bridging generalized and personalized FL, CVPR",
+    url="https://arxiv.org/abs/2310.18285",
     year=2024,
     family="global prompts",
 )
@@ -58,6 +59,7 @@ class SGPT(Method):
     )
     version = 2
     selects = ("group", "keys")
+    upload_kinds = {"drawn": "sample counts"}
     local_optimiser = "SGD 0.01, momentum 0.9, weight decay 1e-5 (ubc-tea/SGPT, train.sh, main_prompt.py)"
     deviations = (
         "groups are selected per sample; on domains the official code trains with a batch's most frequent group",

@@ -1,11 +1,21 @@
 """The backbones that a run can use, with family, sizes and the licences of their weights."""
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
 from fedprompt.benchmark.errors import ConfigError
+from fedprompt.data.errors import DataError
+from fedprompt.data.files import json_files
+from fedprompt.data.files.memory_mapped import default_folder, prepare
+
+logger = logging.getLogger("bench")
+RULES = 1
+"""Version of what an entry contains and of which models are supported; part of the cache's name."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,42 @@ OWN = Entry(
 """The embedded backbone, listed without importing timm."""
 
 
-def entries(pattern: str = "*") -> Iterator[Entry]:
-    """Yields the embedded backbone and the supported models of timm whose names match a wildcard, by name."""
-    if fnmatchcase(EMBEDDED, pattern):
-        yield OWN
-        if pattern != "*":
-            return
+def entries(pattern: str = "*") -> list[Entry]:
+    """Returns the embedded backbone and the supported models of timm whose names match a wildcard, by name.
+
+    Sizes are known once a model is built, which takes long for all of them. So the list of all is kept in the cache
+    folder, for each version of timm, and then serves every pattern without timm.
+    """
+    own = [OWN] if fnmatchcase(EMBEDDED, pattern) else []
+    if own and pattern != "*":
+        return own
+    file = default_folder() / f"backbones-{RULES}-timm-{version('timm')}.json"
+    found = _read(file)
+    if found is None:
+        found = list(_built(pattern))
+        if pattern == "*":
+            _write(file, found)
+    return own + [entry for entry in found if fnmatchcase(entry.name, pattern)]
+
+
+def _read(file: Path) -> list[Entry] | None:
+    """The entries in a file; None if it is missing or invalid."""
+    try:
+        return [Entry(**entry) for entry in json_files.read(file)["entries"]]
+    except (KeyError, TypeError):
+        return None
+
+
+def _write(file: Path, found: list[Entry]) -> None:
+    try:
+        prepare(file.parent)
+        json_files.write(file, {"entries": [asdict(entry) for entry in found]})
+    except (OSError, DataError) as error:  # the list is complete without the file
+        logger.info("the list of backbones is not cached: %s", error)
+
+
+def _built(pattern: str) -> Iterator[Entry]:
+    """Builds each supported model of timm that matches, without memory for its weights."""
     import timm
 
     from fedprompt.benchmark.backbone import families

@@ -54,6 +54,9 @@ def _print(row: dict[str, Any]) -> None:
     if row.get("variants"):
         variants = (f":{name}{' (in all)' if name in row['compared'] else ''}" for name in row["variants"])
         print(f"{'':<14}   variants: {', '.join(variants)}")
+    sent = row.get("uploads")
+    if sent or (sent is not None and not row["name"].startswith("+")):
+        print(f"{'':<14}   uploads: {', '.join(sent) or 'nothing'}")
     if row.get("no_plugins"):
         print(f"{'':<14}   not with: {', '.join('+' + plugin for plugin in row['no_plugins'])}")
 
@@ -88,8 +91,10 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
     ]
     about = (cls.__doc__ or "").strip().split("\n")[0]
     row = {"name": name, "about": about, "paper": cls.paper, "year": cls.year, "family": cls.family, "fields": fields}
+    row["url"] = cls.url
     row["local_optimiser"] = vars(cls).get("local_optimiser", "")  # a parent's is that of another paper
     row["deviations"] = list(cls.deviations)
+    row["uploads"] = _uploads(name)
     if name.startswith("+"):
         return row
     method = cls()
@@ -105,6 +110,16 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
         "no_plugins": [plugin for plugin in sorted(registry.OPTIMISERS) if registry.misfit(name, plugin)],
     }
     return row | facts | {"variants": list(cls.variants), "compared": list(cls.compared)}
+
+
+def _uploads(name: str) -> dict[str, list[str]] | None:
+    """The tensors that a client uploads, by kind; None for a plug-in that fails."""
+    from fedprompt.benchmark.contract import uploads
+
+    try:
+        return uploads.of(name)
+    except Exception:  # a plug-in may raise anything; `bench check` shows it
+        return None
 
 
 def _limits(low: float | None, high: float | None) -> str:

@@ -20,6 +20,7 @@ from fedprompt.benchmark.contract import toy
 from fedprompt.benchmark.contract.case import ROUNDS, Case, ContractError, demand, unlike
 from fedprompt.benchmark.simulation.batch import Batch
 from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
+from fedprompt.methods import uploads
 from fedprompt.methods.base import Method, Phase, State
 from fedprompt.methods.optimiser import Optimiser
 from fedprompt.methods.registry import Recipe
@@ -241,6 +242,16 @@ def inputs_unchanged(case: Case) -> str | None:
     return None
 
 
+def uploads_have_a_kind(case: Case) -> str | None:
+    """Every uploaded tensor has a kind, which says what it tells about a client's data."""
+    declared = case.method.upload_kinds
+    demand(set(declared.values()) - {*uploads.KINDS}, f"upload_kinds has {{}}; kinds are {', '.join(uploads.KINDS)}")
+    sent, shared = case.outcome.travelling["upload"], case.outcome.trainable["shared"]
+    found = uploads.kinds(sent, shared, case.recipe.class_rows, declared)
+    demand(found.get(uploads.UNDECLARED, []), "{} is uploaded; say what it is in upload_kinds")
+    return None
+
+
 def held_out(case: Case) -> str | None:
     """A held-out client gets predictions, unless the method declares that it cannot give any."""
     if not case.method.held_out:
@@ -282,6 +293,7 @@ CHECKS: tuple[Check, ...] = (
     repeatable,
     weighted_mean,
     inputs_unchanged,
+    uploads_have_a_kind,
     held_out,
     learns,
 )

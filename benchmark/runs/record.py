@@ -9,6 +9,7 @@ from fedprompt.benchmark.config.run_config import RECORD_FORMAT, RunConfig
 from fedprompt.benchmark.hardware import environment
 from fedprompt.benchmark.simulation.evaluation.convergence import convergence
 from fedprompt.data.label_skew import share_of_tests
+from fedprompt.methods import uploads
 
 if TYPE_CHECKING:  # torch is imported where runs are computed
     from fedprompt.benchmark.simulation.simulator import Simulator
@@ -55,6 +56,9 @@ def done(config: RunConfig, run: Simulator, seconds: float, gpu_peak_bytes: int 
         "parameters": outcome.parameters,
         "trainable": outcome.trainable,
         "travelling": outcome.travelling,
+        "uploads": uploads.kinds(
+            outcome.travelling["upload"], outcome.trainable["shared"], context.recipe.class_rows, method.upload_kinds
+        ),
         "predicts_with": run.evaluator.predicts_with(run.state),
         "seconds": {"train": outcome.train_seconds, "eval": outcome.eval_seconds, "total": seconds},
         "images": outcome.images,

@@ -7,15 +7,28 @@ from types import SimpleNamespace
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from docs.pages.page import Page, definitions, escape, sections, table
+from docs.pages.uploads import page as uploads_page
 from fedprompt.benchmark.cli.listing import method_row
+from fedprompt.benchmark.contract import uploads
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.methods import registry
 from fedprompt.methods.base import Backbone, State
 from fedprompt.methods.optimiser import LossPlugin
 
-VIT = SimpleNamespace(dim=768, depth=12, hidden=3072, patch_size=16, image_size=224, classes=100, initial_head=None)
+VIT = SimpleNamespace(
+    dim=768,
+    depth=12,
+    hidden=3072,
+    fc1_width=3072,
+    registers=0,
+    patch_size=16,
+    image_size=224,
+    classes=100,
+    initial_head=None,
+)
 """The shape of a ViT-B/16 with a head for 100 classes: all that the shapes of initial tensors depend on."""
 CLIENTS = 100
+INDEX = ("method", "summary", "paper", "year", "shared", "local")
 ROLES = {
     "shared": "trained by clients, averaged by the server",
     "local": "trained and kept by each client",
@@ -28,7 +41,8 @@ def pages() -> list[tuple[str, list[Page]]]:
     """Return (family, pages) pairs: the index with an empty family, the families of methods, optimisers and losses."""
     families = [(family, [_method(name, cls) for name, cls in members]) for family, members in _families()]
     plugins = [(family, [_plugin(name) for name in members]) for family, members in _plugins().items()]
-    return [("", [Page("methods/index.md", "All methods", _index())]), *families, *plugins]
+    overview = [Page("methods/index.md", "All methods", _index()), uploads_page()]
+    return [("", overview), *families, *plugins]
 
 
 def tensors(name: str) -> dict[str, State]:
@@ -61,8 +75,8 @@ def _plugins() -> dict[str, list[str]]:
 
 def _plugin_rows(names: list[str]) -> str:
     classes = [(name, registry.OPTIMISERS[name]) for name in names]
-    rows = [(f"[`+{name}`]({_plugin_page(name)})", _summary(cls), str(cls.year)) for name, cls in classes]
-    return table(("plug-in", "summary", "year"), rows, 1)
+    rows = [(f"[`+{name}`]({_plugin_page(name)})", _summary(cls), paper(cls), str(cls.year)) for name, cls in classes]
+    return table(("plug-in", "summary", "paper", "year"), rows, 1)
 
 
 def _plugin_page(name: str) -> str:
@@ -76,19 +90,21 @@ def _index() -> str:
             (
                 f"[`{name}`]({name}.md)",
                 _summary(cls),
+                paper(cls),
                 str(cls.year),
                 *(_size(name, part) for part in ("shared", "local")),
             )
             for name, cls in members
         ]
-        parts.append(f"## {family.capitalize()}\n\n{table(('method', 'summary', 'year', 'shared', 'local'), rows, 3)}")
+        parts.append(f"## {family.capitalize()}\n\n{table(INDEX, rows, 3)}")
     plugins = _plugins()
     return sections(
         "# Methods",
         "A method's name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`, as in `pep-fedpt:hard:tau=0.3+la`. Values "
         "in the name let one sweep compare several; `--set` changes them for all runs. *Shared* counts the parameters "
         "that clients train and the server averages; *local* counts those that each client trains and keeps. Both are "
-        "for a ViT-B/16 with 100 classes and default hyperparameters.",
+        "for a ViT-B/16 with 100 classes and default hyperparameters. [What leaves the client](uploads.md) lists the "
+        "kinds of tensors that each method uploads.",
         *parts,
         "## Optimisers",
         "Append one or more to a method's name, as in `fedvpt+fedprox`. They change the steps of clients or server on "
@@ -112,6 +128,8 @@ def _method(name: str, cls: Any) -> Page:
         "Seen clients predict with": row["seen_with"],
         "Held-out clients predict with": row["held_out_with"] if row["held_out"] else "nothing; they have no model",
         "Reads the client's class prior": "yes" if row["uses_prior"] else "no",
+        "Leaves the client": ", ".join(row["uploads"]) or "nothing",
+        "Leaves the client in variants": _of_variants(name, cls, row["uploads"]),
         "Local optimiser of the paper": row["local_optimiser"],
         "Trains": "" if row["trained"] else "nothing",
         "Clients train one by one": row["unfused"],
@@ -126,6 +144,13 @@ def _method(name: str, cls: Any) -> Page:
         _deviations(row["deviations"]),
     )
     return Page(f"methods/{name}.md", name, text)
+
+
+def _of_variants(name: str, cls: Any, usual: dict[str, list[str]]) -> str:
+    """What clients of the variants upload that upload other kinds than the method."""
+    found = {variant: uploads.of(f"{name}:{variant}") for variant in cls.variants}
+    other = (f"`:{variant}` {', '.join(own) or 'nothing'}" for variant, own in found.items() if [*own] != [*usual])
+    return "; ".join(other)
 
 
 def _plugin(name: str) -> Page:
@@ -143,8 +168,13 @@ def _head(name: str, cls: Any) -> str:
     return sections(
         f"# {name}",
         escape(inspect.getdoc(cls) or ""),
-        f"{escape(cls.paper)}, {cls.year} · {cls.family} · `{source}`",
+        f"{paper(cls)}, {cls.year} · {cls.family} · `{source}`",
     )
+
+
+def paper(cls: Any) -> str:
+    """The paper of a method or plug-in, as a link if its address is known."""
+    return f"[{escape(cls.paper)}]({cls.url})" if cls.url else escape(cls.paper)
 
 
 def _fields(name: str, cls: Any, fields: list[dict[str, Any]]) -> str:
@@ -179,7 +209,7 @@ def _tensors(name: str) -> str:
     ]
     note = (
         "On a ViT-B/16 with 100 classes. Other uploads, such as sums for prototypes, are listed in every record "
-        "(`travelling` in `result.json`)."
+        "(`travelling` in `result.json`); [What leaves the client](uploads.md) says what they tell."
     )
     return f"## Tensors\n\n{note}\n\n{table(('tensor', 'shape', 'numbers', 'role'), rows)}" if rows else ""
 

@@ -11,7 +11,7 @@ from fedprompt.methods.optimisers.server_rates import rate
 PAPER = "Reddi et al., Adaptive federated optimization, ICLR"
 
 
-@register_optimiser("fedadam", paper=PAPER, year=2021)
+@register_optimiser("fedadam", paper=PAPER, url="https://arxiv.org/abs/2003.00295", year=2021)
 class FedAdam(Optimiser):
     """m <- b1 m + (1 - b1) delta, v <- b2 v + (1 - b2) delta^2, w <- w + lr m / (sqrt(v) + tau) (Algorithm 2).
 

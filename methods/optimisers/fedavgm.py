@@ -7,7 +7,12 @@ from fedprompt.methods.lazy import torch
 from fedprompt.methods.optimisers.server_rates import rate
 
 
-@register_optimiser("fedavgm", paper="Hsu et al., Non-identical data distribution, arXiv 1909.06335", year=2019)
+@register_optimiser(
+    "fedavgm",
+    paper="Hsu et al., Non-identical data distribution, arXiv 1909.06335",
+    url="https://arxiv.org/abs/1909.06335",
+    year=2019,
+)
 class FedAvgM(Optimiser):
     """The server applies momentum to the mean client update delta: v <- beta v + delta, w <- w - lr v."""
 

@@ -6,7 +6,12 @@ from fedprompt.methods import ClientContext, Optimiser, State, Uploads, hyperpar
 from fedprompt.methods.lazy import torch
 
 
-@register_optimiser("feddyn", paper="Acar et al., Federated learning based on dynamic regularization, ICLR", year=2021)
+@register_optimiser(
+    "feddyn",
+    paper="Acar et al., Federated learning based on dynamic regularization, ICLR",
+    url="https://arxiv.org/abs/2111.04263",
+    year=2021,
+)
 class FedDyn(Optimiser):
     """Clients minimise L_i(w) - <d_i, w> + alpha/2 |w - w_t|^2; then d_i <- d_i - alpha (w_i - w_t) (Algorithm 1).
 

@@ -9,6 +9,7 @@ from fedprompt.methods.lazy import Tensor, torch
 @register_optimiser(
     "fedlc",
     paper="Zhang et al., Federated learning with label distribution skew via logits calibration, ICML",
+    url="https://arxiv.org/abs/2209.00189",
     year=2022,
 )
 class FedLC(LossPlugin):

@@ -6,7 +6,12 @@ from fedprompt.methods import Optimiser, State, hyperparameter, register_optimis
 from fedprompt.methods.lazy import Tensor, torch
 
 
-@register_optimiser("fedprox", paper="Li et al., Federated optimization in heterogeneous networks, MLSys", year=2020)
+@register_optimiser(
+    "fedprox",
+    paper="Li et al., Federated optimization in heterogeneous networks, MLSys",
+    url="https://arxiv.org/abs/1812.06127",
+    year=2020,
+)
 class FedProx(Optimiser):
     """Adds mu/2 |w - w_t|^2 over the shared tensors to each client's loss (equation 2)."""
 

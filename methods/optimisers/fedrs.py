@@ -7,7 +7,10 @@ from fedprompt.methods.lazy import Tensor, torch
 
 
 @register_optimiser(
-    "fedrs", paper="Li and Zhan, FedRS: Restricted softmax for label distribution non-IID data, KDD", year=2021
+    "fedrs",
+    paper="Li and Zhan, FedRS: Restricted softmax for label distribution non-IID data, KDD",
+    url="https://doi.org/10.1145/3447548.3467254",
+    year=2021,
 )
 class FedRS(LossPlugin):
     """Multiplies the logits of classes that the client does not have by alpha in the training loss.

@@ -7,7 +7,7 @@ from fedprompt.methods.lazy import Tensor, torch
 from fedprompt.methods.optimisers.fedadam import PAPER, FedAdam
 
 
-@register_optimiser("fedyogi", paper=PAPER, year=2021)
+@register_optimiser("fedyogi", paper=PAPER, url="https://arxiv.org/abs/2003.00295", year=2021)
 class FedYogi(FedAdam):
     """FedAdam with the second moment v <- v - (1 - b2) delta^2 sign(v - delta^2) (Algorithm 2)."""
 

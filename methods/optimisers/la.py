@@ -6,7 +6,12 @@ from fedprompt.methods import Batch, LossPlugin, hyperparameter, register_optimi
 from fedprompt.methods.lazy import Tensor, torch
 
 
-@register_optimiser("la", paper="Menon et al., Long-tail learning via logit adjustment, ICLR", year=2021)
+@register_optimiser(
+    "la",
+    paper="Menon et al., Long-tail learning via logit adjustment, ICLR",
+    url="https://arxiv.org/abs/2007.07314",
+    year=2021,
+)
 class LogitAdjustment(LossPlugin):
     """Adds tau times the log of the client's class shares to the logits of the training loss (equation 10).
 

@@ -6,7 +6,12 @@ from fedprompt.methods import ClientContext, Optimiser, State, Uploads, register
 from fedprompt.methods.lazy import torch
 
 
-@register_optimiser("scaffold", paper="Karimireddy et al., Stochastic controlled averaging, ICML", year=2020)
+@register_optimiser(
+    "scaffold",
+    paper="Karimireddy et al., Stochastic controlled averaging, ICML",
+    url="https://arxiv.org/abs/1910.06378",
+    year=2020,
+)
 class Scaffold(Optimiser):
     """Clients step along g + c - c_i; then c_i <- c_i - c + (w_t - w_i) / (K lr), c <- c + |S|/N mean dc_i (option II).
 

@@ -9,7 +9,12 @@ COUNT = "count"
 STATE = "last."
 
 
-@register_optimiser("swa", paper="Izmailov et al., Averaging weights leads to wider optima, UAI", year=2018)
+@register_optimiser(
+    "swa",
+    paper="Izmailov et al., Averaging weights leads to wider optima, UAI",
+    url="https://arxiv.org/abs/1803.05407",
+    year=2018,
+)
 class SWA(Optimiser):
     """Training and what clients receive do not change. Scores are those of the mean of the server's last states.
 

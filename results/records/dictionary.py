@@ -84,6 +84,7 @@ COLUMNS = {
     "backbone_passes": "passes through the whole backbone, in images",
     "attempts": "times that the run was started, retries included",
     "temperature": "temperature of the logits, fitted by likelihood on the training clients' own data",
+    "uploads": "kinds of what a client uploads; `docs/uploads.md` says what each of them tells",
     "calibration_bytes": "bytes that travelled to fit the temperature",
     "gpu_peak_bytes": "largest memory in use on the GPU, in bytes",
     # rounds

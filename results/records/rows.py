@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedprompt.methods.uploads import BY_NAME, kinds
+
 SPLITS = (
     *("seen", "trained", "held_out", "held_out_unlabelled", "held_out_adapted"),  # `adapted`: in records of version 0.2
     *("held_out_em", "held_out_bbse", "personalised", "held_out_personalised", "validation"),
@@ -20,7 +22,8 @@ RENAMED = {
 }
 """Numbers with a column of another name or unit."""
 NOT_NUMBERS = {
-    *(*NAMES, "format", "config", "environment", "data", "own_settings", "trainable", "travelling", "by_class", "when"),
+    *(*NAMES, "format", "config", "environment", "data", "own_settings", "trainable", "travelling", "uploads"),
+    *("by_class", "when"),
 }
 
 
@@ -44,9 +47,19 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
         "images_per_second": _number(record.get("images_per_second")),
         "never_trained": _number(record.get("never_trained")),
         "trials": _number(record["own_settings"].get("trials")),
+        "uploads": _uploads(record),
     }
     columns |= {name: value for name, value in _others(record) if name not in columns}
     return {sys.intern(name): value for name, value in columns.items()}  # thousands of rows share their names
+
+
+def _uploads(record: Mapping[str, Any]) -> str:
+    """The kinds of what a client uploads; empty for a failed run. Older records hold shapes only."""
+    if (found := record.get("uploads")) is None and "travelling" in record:
+        shapes = record["travelling"]["upload"]
+        by_class = [name for name, shape in shapes.items() if len(shape) == 2 and name.rpartition(".")[2] in BY_NAME]
+        found = kinds(shapes, record["trainable"]["shared"], by_class)
+    return "" if found is None else ", ".join(found) or "nothing"
 
 
 def _scores(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

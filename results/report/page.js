@@ -15,7 +15,7 @@
   const data = JSON.parse(await unpack("data"));
 
   // ---- Leaderboard: one table body per metric, one of them in the page ----------------------------------------------
-  const TEXTS = 2, SETTINGS = 3; // the first columns hold text; settings begin at column 3
+  const TEXTS = 3, SETTINGS = 4; // the first columns hold text; settings begin at column 4
   const bodies = [...$("board").tBodies], headings = [...$("board").tHead.rows[0].cells];
   const filters = [...$("board").tHead.rows[1].cells].map((cell) => cell.firstChild);
   let sorted = SETTINGS - 1, direction = -1;

@@ -97,6 +97,7 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None) -
         settings=settings,
         methods=methods,
         families=families(runs),
+        uploads=uploads(done),
         metrics=data["metrics"],
         boards=boards,
         costs=done.groupby("method")[["upload_mb", "seconds"]].mean().to_dict("index"),
@@ -121,6 +122,12 @@ def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[s
         excluded = BEHIND in set(part.get("mark", ()))
         columns.append([_entry(row, excluded) for row in part.to_dict("records")])
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def uploads(runs: pd.DataFrame) -> dict[str, str]:
+    """The kinds of what clients upload in any run of each method."""
+    texts = runs.groupby("method")["uploads"].unique().to_dict()
+    return {str(method): ", ".join(dict.fromkeys(", ".join(own).split(", "))) for method, own in texts.items()}
 
 
 def _entry(row: dict[Any, Any], excluded: bool) -> dict[str, Any]:

@@ -1,5 +1,8 @@
-"""Ray's cluster launcher accepts the cluster file of docs/cluster.md."""
+"""Ray's cluster launcher accepts the cluster file of docs/cluster.md, and a shell the script for Slurm."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,26 @@ def test_the_launcher_refuses_a_misspelt_key():
     wrong["setup_comands"] = wrong.pop("setup_commands")
     with pytest.raises(Exception, match="setup_comands"):
         validate_config(prepare_config(wrong))
+
+
+def script():
+    """The batch script for Slurm."""
+    (text,) = re.findall(
+        r'```sh title="sweep.sbatch"\n(.*?)^```$', DOC.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    return text
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_a_shell_can_parse_the_batch_script():
+    done = subprocess.run(["bash", "-n"], input=script(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_batch_script_uses_options_that_ray_has():
+    from ray.scripts.scripts import start
+
+    known = {option for parameter in start.params for option in parameter.opts}
+    given = [set(re.findall(r"--[a-z-]+", line)) for line in script().splitlines() if "ray start" in line]
+    assert len(given) == 2
+    assert all(options <= known for options in given)

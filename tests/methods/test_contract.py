@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from fedprompt.benchmark.backbone.samples import Samples
+from fedprompt.benchmark.contract.uploads import of as listed_uploads
 from fedprompt.benchmark.simulation import optimisers
 from fedprompt.benchmark.simulation.evaluation.datastore import has_datastore
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.simulator import Simulator
-from fedprompt.methods import LossPlugin, Method, registry
+from fedprompt.methods import LossPlugin, Method, registry, uploads
 from tests import toy
 from tests.methods.contract import (
     COHORT,
@@ -181,6 +182,16 @@ def test_local_tensors_never_travel_and_every_byte_that_does_is_counted(name):
     assert [row["download_bytes"] - rows[0]["download_bytes"] for row in rows] == [0, download, 2 * download][
         : len(rows)
     ]
+
+
+@every_method
+def test_every_tensor_that_leaves_a_client_has_the_kind_that_is_listed(name):
+    """A statistic or report whose name does not say what it is needs an entry in `upload_kinds`."""
+    recipe, outcome = ran(name).simulator.context.recipe, ran(name).outcome
+    sent, shared = outcome.travelling["upload"], outcome.trainable["shared"]
+    found = uploads.kinds(sent, shared, recipe.class_rows, recipe.method.upload_kinds)
+    assert uploads.UNDECLARED not in found, "declare it in upload_kinds"
+    assert found == listed_uploads(name)
 
 
 @every_name_that_trains

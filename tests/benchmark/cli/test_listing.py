@@ -69,6 +69,31 @@ def test_the_local_optimiser_of_the_paper_is_listed(bench):
     assert f"local optimiser of its paper: {row['local_optimiser']}" in bench("list", "methods", "pfpt").out
 
 
+def test_what_leaves_the_client_is_listed(bench):
+    rows = {row["name"]: row for row in json.loads(bench.ok("list", "methods", "--json").out)}
+    assert list(rows["fedncm"]["uploads"]) == ["class ids", "class counts", "class sums"]
+    assert rows["fedvpt"]["uploads"] == {"parameters": ["head.bias", "head.weight", "prompt"]}
+    assert "uploads: class ids, class counts, class sums\n" in bench.ok("list", "methods", "fedncm").out
+    assert "uploads: nothing\n" in bench.ok("list", "methods", "local").out
+    assert "uploads" not in bench.ok("list", "methods", "+fedprox").out
+    assert "uploads: optimiser tensors\n" in bench.ok("list", "methods", "+scaffold").out
+
+
+def test_a_plugin_that_fails_is_listed_without_its_uploads(bench, plugin):
+    text = """
+from fedprompt.methods import Method, register
+
+@register("fails", paper="none", year=2026, family="test")
+class Fails(Method):
+    "Fails."
+
+    def shared(self, vit, rng):
+        raise RuntimeError("not yet")
+"""
+    answer = bench.ok("list", "methods", "fails", "--plugin", plugin(text=text))
+    assert "uploads" not in answer.out
+
+
 def test_wildcard_selects_names(bench):
     assert names(bench, "methods", "fedvpt-d*") == ["fedvpt-deep"]
     assert names(bench, "datasets", "dig*") == ["digits"]
@@ -111,8 +136,9 @@ def test_embedded_backbone_is_listed_without_timm(bench, monkeypatch):
 
 
 @pytest.fixture
-def built(monkeypatch):
-    """Replaces timm's architectures by five; returns the names of those that are built."""
+def built(monkeypatch, tmp_path):
+    """Replaces timm's architectures by five, with an empty cache; returns the names of those that are built."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     known = {
         "vision_transformer": [
             "vit_tiny_patch16_224",
@@ -141,6 +167,30 @@ def test_only_supported_backbones_are_listed(bench, built):
 def test_only_matching_backbones_are_built(bench, built):
     assert names(bench, "backbones", "vit_tiny*") == ["vit_tiny_patch16_224"]
     assert built == ["vit_tiny_patch16_224"]
+
+
+def test_all_backbones_are_built_once_and_then_listed_without_timm(bench, built, monkeypatch):
+    names(bench, "backbones", "vit_tiny*")
+    first = bench.ok("list", "backbones", "--json").out
+    assert len(built) == 6  # one for its own pattern, five for the whole list
+    monkeypatch.setattr(timm, "list_models", None)
+    assert bench.ok("list", "backbones", "--json").out == first
+    assert names(bench, "backbones", "*reg4*") == ["vit_small_patch14_reg4_dinov2"]
+    assert len(built) == 6
+
+
+def test_an_invalid_list_of_backbones_is_built_again(bench, built, tmp_path):
+    whole = names(bench, "backbones")
+    (file,) = (tmp_path / "cache").glob("backbones-*.json")
+    for content in ("", "[]", '{"entries": [{"name": "a"}]}', '{"entries": 3}'):
+        file.write_text(content)
+        assert names(bench, "backbones") == whole
+
+
+def test_backbones_are_listed_where_the_cache_cannot_be_written(bench, built, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "file"))
+    assert "vit_tiny_patch16_224" in names(bench, "backbones")
 
 
 def test_backbones_are_listed_with_family_sizes_and_the_licences_of_their_weights(bench, built):

@@ -147,6 +147,14 @@ class SendsItsHead(FedPer):
         return {"secret": state["head.weight"]}
 
 
+@detected_by("uploads_have_a_kind", message="norms is uploaded; say what it is in upload_kinds")
+class UndeclaredReport(FedPer):
+    """Uploads a sum whose name says nothing."""
+
+    def reports(self, vit, batch, state):
+        return {"norms": vit.features(batch).square().sum(1).mul(batch.mask).view(len(batch.counts), -1).sum(1)}
+
+
 @detected_by("weighted_mean", message="head.bias is not the mean")
 class OverwritesTheMean(FedVPT):
     """Adds a statistic to an averaged tensor."""

@@ -30,6 +30,7 @@ def test_a_record_carries_what_readers_expect():
     heads = {"head.weight": [10, 96], "head.bias": [10]}
     assert result["trainable"] == {"shared": {"prompt": [10, 96]}, "local": heads}
     assert result["travelling"] == {"upload": {"prompt": [10, 96]}, "download": {"prompt": [10, 96]}}
+    assert result["uploads"] == {"parameters": ["prompt"]}
     assert result["predicts_with"] == {
         "seen": "the averaged prompt under its personal head",
         "untrained": "the averaged prompt under the mean of the clients' heads",

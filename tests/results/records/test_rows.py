@@ -36,3 +36,17 @@ def test_a_number_of_some_runs_only_is_missing_in_the_others(write, runs):
     write(seed=1, temperature=None)
     write(seed=2)
     assert load(runs)["temperature"].fillna(-1).tolist() == [2, -1, -1]
+
+
+def test_the_kinds_of_uploads_are_a_text(write, runs):
+    write(seed=0, uploads={"parameters": ["prompt"], "class counts": ["count"]})
+    write(seed=1, uploads={})
+    assert load(runs)["uploads"].tolist() == ["parameters, class counts", "nothing"]
+
+
+def test_kinds_of_uploads_of_older_records_follow_from_names_and_shapes(write, runs):
+    shapes = {"prompt": [4, 8], "sum": [10, 8], "standardize.sum": [8], "drawn": [20]}
+    write(seed=0, travelling={"upload": shapes, "download": {}}, trainable={"shared": {"prompt": [4, 8]}})
+    write(seed=1, error="out of memory")
+    found = "parameters, class ids, class sums, feature sums, undeclared"
+    assert load(runs)["uploads"].tolist() == [found, ""]

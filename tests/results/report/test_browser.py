@@ -99,7 +99,7 @@ def test_another_metric_changes_the_numbers_and_the_colours(page):
     before = page.evaluate("document.getElementById('heat').data[0].z[0][0]")
     page.locator("#metric").select_option("seen clients, mean, prior-corrected")
     assert page.evaluate("document.getElementById('heat').data[0].z[0][0]") == pytest.approx(before + 10)
-    assert page.locator("#board tbody tr").first.locator("td").nth(1).inner_text() == "75.0"
+    assert page.locator("#board tbody tr").first.locator("td").nth(2).inner_text() == "75.0"
 
 
 def test_the_selected_setting_is_drawn_and_its_numbers_can_be_shown(page):

@@ -153,3 +153,12 @@ def test_the_report_of_sixty_runs_is_below_eight_megabytes(write, runs):
             for seed in range(6):
                 write(method, alpha, seed)
     assert write_report(runs).stat().st_size < 8e6
+
+
+def test_the_leaderboard_says_what_clients_upload_in_any_setting(write, runs):
+    write("fedvpt", dataset="a", uploads={"parameters": ["prompt"]})
+    write("fedvpt", dataset="b", uploads={"parameters": ["prompt"], "feature sums": ["standardize.sum"]})
+    write("local", dataset="a", uploads={})
+    page = build(runs)
+    rows = dict(re.findall(r'<th scope="row">(\S+)</th>\n<td>[^<]*</td>\n<td>([^<]*)</td>', page))
+    assert rows == {"fedvpt": "parameters, feature sums", "local": "nothing"}

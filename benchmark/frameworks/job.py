@@ -134,6 +134,8 @@ def _our_options(plan: Plan, clients: int, seed: int, data: Path) -> dict[str, A
     same = ("backbone", "checkpoint", "image_size", "rounds", "epochs", "batch_size", "lr", "momentum", "weight_decay")
     return {name: getattr(plan, name) for name in same} | {
         "optimizer": "sgd",  # what the other frameworks' clients are given
+        "standardize": "none",
+        "precision": "fp32",
         "methods": [METHOD],
         "datasets": [f"npz:{data / generated_data.ARCHIVE}"],
         "partition": "dirichlet",

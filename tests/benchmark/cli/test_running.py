@@ -341,8 +341,12 @@ def test_invalid_record_is_not_changed(text, named, bench, tmp_path):
     place = tmp_path / "runs" / config().run_id
     place.mkdir(parents=True)
     (place / "result.json").write_text(text)
-    for words in (SWEEP, ("run", *SMALL, "--out", "runs")):
-        refused(bench(*words, "--method", "head", "--seed", 0), named, place.name)
+    refused(bench("run", *SMALL, "--out", "runs", "--method", "head", "--seed", 0), named, place.name)
+    swept = bench(*SWEEP, "--method", "head", "--seed", 0)
+    assert swept.code == 2
+    assert "left out: " in swept.err
+    assert named in swept.err
+    assert place.name in swept.err
     assert [path.name for path in place.iterdir()] == ["result.json"]
     assert (place / "result.json").read_text() == text
     assert os.listdir(tmp_path / "runs") == [place.name]

@@ -26,7 +26,9 @@ def test_overrides_apply_to_one_method_only(tmp_path):
 
 
 def test_run_id_does_not_depend_on_how_options_were_chosen(tmp_path):
-    by_hand = config(methods=("fedvpt",), lr=0.01, rounds=24, participation=0.25, batch_size=32)
+    by_hand = config(
+        methods=("fedvpt",), lr=0.01, rounds=24, participation=0.25, batch_size=32, eval_every=None, precision="auto"
+    )
     assert runs(tmp_path, "  fedvpt: {lr: 0.01, trials: 9}\n")["fedvpt"].run_id == by_hand.run_id
 
 

@@ -42,7 +42,8 @@ def test_estimated_time_includes_training_before_scores(validation, method, imag
     )  # one second per image of three timed batches
 
     def estimated(epochs):
-        return estimate(config(methods=(method,), validation=validation, personal_epochs=epochs)).seconds
+        options = {"validation": validation, "personal_epochs": epochs, "batch_size": 16}
+        return estimate(config(methods=(method,), **options)).seconds
 
     assert estimated(3) - estimated(1) == pytest.approx(2 * images)
 

@@ -13,7 +13,7 @@ from tests.benchmark.conftest import config
 
 
 def test_a_record_carries_what_readers_expect():
-    run = config(methods=("fedper",), rounds=2)
+    run = config(methods=("fedper",), rounds=2, standardize="none")
     record = execute(run)
     result = json.loads(json.dumps(record.result))
     assert result["format"] == 1
@@ -132,7 +132,7 @@ def test_the_method_of_a_plugin_is_found_by_the_worker_itself(plugin, monkeypatc
 
 def test_what_travels_by_rows_of_classes_is_shown_with_those_of_all():
     """What a client of pep-fedpt+scaffold sends: shared tensors, control variates, and sums of its prototypes."""
-    record = execute(config(methods=("pep-fedpt+scaffold",), rounds=1, alpha=(0.05,)))
+    record = execute(config(methods=("pep-fedpt+scaffold",), rounds=1, alpha=(0.05,), standardize="none"))
     shared = {"prompt": [10, 96], "class_prompts": [10, 1, 96], "head.weight": [10, 96], "head.bias": [10]}
     plugged = {f"scaffold.{name}": shape for name, shape in shared.items()}
     sums = {"prototype.sum": [10, 96], "prototype.count": [10, 1]}

@@ -89,6 +89,7 @@ def test_a_signal_within_an_inner_context_is_raised_at_its_end_and_later_ones_ar
             reached.append("end")
 
     reached = []
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
     with Signals(interrupting=True) as outer:
         with pytest.raises(Terminated) as raised:
             inner()

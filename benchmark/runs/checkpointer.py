@@ -22,6 +22,10 @@ def _discard(_: bytes) -> None:
     pass
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Checkpoints:
     """Where checkpoints come from and go to.
@@ -30,11 +34,13 @@ class Checkpoints:
         found: The checkpoint of an earlier attempt, if any.
         keep: Saves a checkpoint.
         every: Seconds between checkpoints; 0: every round.
+        wanted: Whether to save one after this round in any case, because the process is about to end.
     """
 
     found: bytes | None = None
     keep: Callable[[bytes], None] = _discard
     every: float = CHECKPOINT_EVERY
+    wanted: Callable[[], bool] = _never
 
 
 class Checkpointer:
@@ -63,9 +69,9 @@ class Checkpointer:
         self.resumed = [*header.resumed, {"after_round": header.round, "begun_on": header.kernels, "worker": worker}]
 
     def after_round(self, number: int) -> None:
-        """Saves a checkpoint of the completed round if one is due; never after the last round."""
+        """Saves a checkpoint of the completed round if one is due or wanted; never after the last round."""
         now, every = time.monotonic(), self.checkpoints.every
-        if now < self.due or number == self.run.context.settings.rounds:
+        if number == self.run.context.settings.rounds or (now < self.due and not self.checkpoints.wanted()):
             return
         seconds = self.earlier_seconds + now - self.began
         self.checkpoints.keep(pack(self.run, self.run_id, seconds, self.resumed))

@@ -7,10 +7,20 @@ class ProgressActor:
     def __init__(self) -> None:
         self.rounds: dict[str, tuple[int, int, str]] = {}
         self.checkpoints: dict[str, bytes] = {}
+        self.ending = False
 
-    def report_round(self, run_id: str, number: int, images: int, worker: str) -> None:
-        """Stores a run's last finished round, the images trained on so far, and the worker's HOST:PID."""
+    def report_round(self, run_id: str, number: int, images: int, worker: str) -> bool:
+        """Stores a run's last finished round, the images trained on so far, and the worker's HOST:PID.
+
+        Returns:
+            Whether the sweep is about to end, so that the run should save a checkpoint.
+        """
         self.rounds[run_id] = (number, images, worker)
+        return self.ending
+
+    def end(self) -> None:
+        """Tells the runs that the sweep is about to end."""
+        self.ending = True
 
     def save_checkpoint(self, run_id: str, content: bytes) -> None:
         """Stores a run's checkpoint."""

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 from fedprompt.benchmark.backbone import activations
@@ -27,7 +26,7 @@ from fedprompt.benchmark.sweep.signals import Signals
 from fedprompt.data.errors import DataError, reason
 from fedprompt.methods.errors import MethodError
 
-GRACE_PERIOD = 3.0  # seconds in which runs may still finish after SIGTERM or SIGHUP
+GRACE_PERIOD = 3.0  # seconds after a signal in which runs may end, or their round, to save a checkpoint
 CHECK_LOCKS_EVERY = 1.0  # seconds between two attempts to lock the runs of other drivers
 
 log = logging.getLogger("bench")
@@ -57,7 +56,7 @@ class Pool(Protocol):
         """Waits for runs to end, for a moment only if runs execute in other processes, and returns their results."""
 
     def drain(self, seconds: float) -> list[RunResult]:
-        """Returns the results of the runs that end within this time."""
+        """Asks all runs for a checkpoint, waits this long at most, and returns the results of those that end."""
 
 
 def preflight(configs: Sequence[RunConfig]) -> None:
@@ -124,9 +123,14 @@ class _InProcessPool:
         task = self.running[0]
         run_id = task.config.run_id
         self.listener.round_done(run_id, 0)
-        with signals.interruptible():
-            progress = partial(self.listener.round_done, run_id)
-            result = run_task(task, processors(), progress, self.checkpoints.of(run_id))
+
+        def after_round(number: int, images: int) -> None:
+            self.listener.round_done(run_id, number, images)
+            signals.check()
+
+        checkpoints = replace(self.checkpoints.of(run_id), wanted=lambda: signals.pending is not None)
+        with signals.interruptible(GRACE_PERIOD):
+            result = run_task(task, processors(), after_round, checkpoints)
         self.running.clear()
         return [result]
 
@@ -167,8 +171,8 @@ class _Scheduler:
                 else:
                     with self.signals.interruptible():
                         time.sleep(CHECK_LOCKS_EVERY / 4)
-        except (KeyboardInterrupt, Terminated) as stop:
-            for result in self.pool.drain(GRACE_PERIOD if isinstance(stop, Terminated) else 0):
+        except (KeyboardInterrupt, Terminated):
+            for result in self.pool.drain(GRACE_PERIOD):
                 self._store(result)
             raise
         return self.summary

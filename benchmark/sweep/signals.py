@@ -25,7 +25,7 @@ class Signals:
 
     def __init__(self, interrupting: bool = False) -> None:
         self.pending: BaseException | None = None
-        self.interrupting = interrupting
+        self.interrupting, self.grace = interrupting, 0.0
         self.handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -51,20 +51,29 @@ class Signals:
             raise self.pending
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Lets a signal interrupt the body."""
-        self.interrupting = True
+    def interruptible(self, grace: float = 0.0) -> Iterator[None]:
+        """Lets a signal interrupt the body, `grace` seconds later, in which the body may end by itself."""
+        self.interrupting, self.grace = True, grace
         try:
             self.check()
             yield
         finally:
             self.interrupting = False
+            if grace and self.handlers:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.pending is not None:  # it is already ending
             return
         self.pending = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
-        if self.interrupting:
+        if self.interrupting and self.grace:
+            signal.signal(signal.SIGALRM, lambda *_: self._interrupt())
+            signal.setitimer(signal.ITIMER_REAL, self.grace)
+        else:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self.interrupting and self.pending is not None:
             self.interrupting = False
             raise self.pending
 

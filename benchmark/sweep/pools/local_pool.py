@@ -85,9 +85,13 @@ class LocalPool(WorkerPool):
         return [result for result in results if result is not None]
 
     def drain(self, seconds: float) -> list[RunResult]:
-        """Returns the runs that end within this time, except those whose worker dies."""
+        """Asks all runs for a checkpoint; returns those that end meanwhile, except those whose worker dies."""
         deadline, results = time.monotonic() + seconds, list[RunResult]()
-        while self.running and (left := deadline - time.monotonic()) > 0:
+        self.saved.clear()
+        for worker in self.running:
+            with suppress(OSError):
+                worker.pipe.send(None)
+        while not self._all_saved() and (left := deadline - time.monotonic()) > 0:
             connection.wait([worker.pipe for worker in self.running], left)
             ended = [(worker, self._receive(worker)) for worker in list(self.running)]
             results += [result for worker, result in ended if result is not None and worker in self.idle]
@@ -114,7 +118,7 @@ class LocalPool(WorkerPool):
                 if kind == "round":
                     self._note_rounds({run_id: (*content, worker.name)})
                 elif kind == "checkpoint":
-                    self.checkpoints.save(run_id, content)
+                    self._save(run_id, content)
                 else:
                     self.idle.append(worker)
                     task = self._pop(worker)

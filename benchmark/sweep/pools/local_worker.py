@@ -16,7 +16,7 @@ def serve(pipe: Connection, threads: int, environment: Mapping[str, str]) -> Non
     """Executes one run after another, and sends their rounds, checkpoints and results.
 
     Args:
-        pipe: Yields runs as `(task, checkpoint, seconds between checkpoints)`.
+        pipe: Yields runs as `(task, checkpoint, seconds between checkpoints)`; None during a run asks for a checkpoint.
         threads: Threads per run.
         environment: Environment variables for numpy and CUDA, which read them when they are loaded.
     """
@@ -35,11 +35,15 @@ def serve(pipe: Connection, threads: int, environment: Mapping[str, str]) -> Non
 
     while True:
         try:
-            task, checkpoint, every = pipe.recv()
+            message = pipe.recv()
         except EOFError:
             return
+        if message is None:  # the run has ended meanwhile
+            continue
+        task, checkpoint, every = message
+        checkpoints = Checkpoints(checkpoint, save, every, wanted=pipe.poll)
         try:
-            pipe.send(("result", run_captured(task, threads, report, Checkpoints(checkpoint, save, every))))
+            pipe.send(("result", run_captured(task, threads, report, checkpoints)))
         except Exception as error:  # for example, the result cannot be pickled
             pipe.send(("error", (error, traceback.format_exc())))
 

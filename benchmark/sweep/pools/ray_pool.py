@@ -34,6 +34,7 @@ from fedprompt.results.text import one_line
 
 CAPACITY_EVERY = 2.0  # seconds between two looks at the size of a cluster
 LAST_FETCH = 1.5  # seconds to wait for progress that must not be lost
+DRAIN_EVERY = 0.1  # seconds between two looks at runs that are about to be stopped
 
 
 class RayPool(WorkerPool):
@@ -154,17 +155,19 @@ class RayPool(WorkerPool):
         return [self._collect(reference) for reference in done]
 
     def drain(self, seconds: float) -> list[RunResult]:
-        """Returns the runs that end within this time, except those whose worker dies."""
+        """Asks all runs for a checkpoint; returns those that end meanwhile, except those whose worker dies."""
         import ray
 
         deadline, results = time.monotonic() + seconds, list[RunResult]()
-        while self.running and not self._ray_has_died():
-            done, _ = ray.wait(list(self.running), num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
-            if not done:
-                break
-            task = self.running.pop(done[0])
-            with contextlib.suppress(ray.exceptions.RayError):
-                results.append(self._localise(ray.get(done[0]), task))
+        self.saved.clear()
+        self.progress_actor.end.remote()
+        while not self._all_saved() and not self._ray_has_died() and (left := deadline - time.monotonic()) > 0:
+            done, _ = ray.wait(list(self.running), num_returns=1, timeout=min(DRAIN_EVERY, left))
+            for reference in done:
+                task = self.running.pop(reference)
+                with contextlib.suppress(ray.exceptions.RayError):
+                    results.append(self._localise(ray.get(reference), task))
+            self._fetch_progress(min(DRAIN_EVERY, left))
         if not self._ray_has_died():
             self._fetch_last_progress()
         return results
@@ -220,7 +223,7 @@ class RayPool(WorkerPool):
             return
         self.fetching = None
         for run_id, content in checkpoints.items():
-            self.checkpoints.save(run_id, content)
+            self._save(run_id, content)
         self._note_rounds(rounds)
 
 
@@ -241,11 +244,38 @@ def _task(
     own_source = os.path.realpath(__file__)
     if source not in (None, own_source):  # Ray lets workers import from the current directory first
         raise ConfigError(f"a Ray worker has imported {own_source} instead of {source}: start in another directory.")
-    config, worker = task.config, worker_name()
+    config, reporter = task.config, _Reporter(progress_actor, task.config.run_id)
     plugins = tuple(os.path.abspath(shipped_plugins.get(file, file)) for file in config.plugins)
     return run_captured(
         replace(task, config=config.model_copy(update={"plugins": plugins})),
         threads,
-        lambda number, images: progress_actor.report_round.remote(config.run_id, number, images, worker),
-        Checkpoints(checkpoint, partial(progress_actor.save_checkpoint.remote, config.run_id), checkpoint_every),
+        reporter.report,
+        Checkpoints(
+            checkpoint,
+            partial(progress_actor.save_checkpoint.remote, config.run_id),
+            checkpoint_every,
+            reporter.ends,
+        ),
     )
+
+
+class _Reporter:
+    """Reports the rounds of a run from its worker, and learns from the answers whether the sweep is about to end."""
+
+    def __init__(self, progress_actor: Any, run_id: str) -> None:
+        self.progress_actor, self.run_id, self.worker = progress_actor, run_id, worker_name()
+        self.answer: Any = None
+
+    def report(self, number: int, images: int) -> None:
+        """Reports a round without waiting for the answer."""
+        self.answer = self.progress_actor.report_round.remote(self.run_id, number, images, self.worker)
+
+    def ends(self) -> bool:
+        """Whether the last answer that has arrived says so."""
+        import ray
+
+        if self.answer is None or not ray.wait([self.answer], timeout=0)[0]:
+            return False
+        with contextlib.suppress(ray.exceptions.RayError):  # the actor's node was lost
+            return bool(ray.get(self.answer))
+        return False

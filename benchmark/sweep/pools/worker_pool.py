@@ -23,6 +23,7 @@ class WorkerPool:
         started: When each run started, by run id, like the following.
         worker_of: The worker of each run, as HOST:PID.
         timed_out: Runs that are being stopped because of `options.run_timeout`.
+        saved: Runs that have saved a checkpoint since they were asked to.
     """
 
     def __init__(
@@ -33,6 +34,15 @@ class WorkerPool:
         self.started: dict[str, float] = {}
         self.worker_of: dict[str, str] = {}
         self.timed_out: set[str] = set()
+        self.saved: set[str] = set()
+
+    def _save(self, run_id: str, checkpoint: bytes) -> None:
+        self.checkpoints.save(run_id, checkpoint)
+        self.saved.add(run_id)
+
+    def _all_saved(self) -> bool:
+        """Whether no run would lose rounds if it were stopped now."""
+        return {task.config.run_id for task in self.running.values()} <= self.saved
 
     def _note_rounds(self, rounds: Mapping[str, tuple[int, int, str]]) -> None:
         """Passes reported rounds to the listener: their number, images trained on, and worker, by run id."""

@@ -93,6 +93,13 @@ def test_a_short_run_writes_no_checkpoint(run):
     assert [unpack(content, run.run_id)[0].round for content in kept] == [0, 1, 2, 3]  # the last is the record
 
 
+def test_a_checkpoint_that_is_wanted_is_saved_before_it_is_due(run):
+    kept: list[bytes] = []
+    wanted = iter([False, True, False, False])
+    execute(run, 1, checkpoints=Checkpoints(None, kept.append, 3600, lambda: next(wanted)))
+    assert [unpack(content, run.run_id)[0].round for content in kept] == [1]
+
+
 def test_the_next_attempt_at_a_failed_run_resumes_from_its_checkpoint(run, store):
     cut(run, store, (1,))
     store.write(failed(run, "WorkerDied: killed"))

@@ -44,7 +44,7 @@ def _sigint():
         ("fedprompt.benchmark.config.options", "options"),
         ("fedprompt.benchmark.sweep.scheduler", "preflight"),
         ("fedprompt.benchmark.runs.execute", "simulator"),
-        ("fedprompt.benchmark.runs.record", "failed"),
+        ("fedprompt.benchmark.runs.record", "done"),
         ("fedprompt.results.records.frames", "load"),
     ],
 )
@@ -107,6 +107,21 @@ def test_an_ignored_signal_stays_ignored():
             assert context.pending is None
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_body_with_a_grace_period_ends_by_itself_or_is_interrupted_after_it():
+    def body(seconds):
+        with Signals() as context, context.interruptible(grace=0.2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append(context.pending is not None)
+            time.sleep(seconds)
+            reached.append("end")
+
+    reached = []
+    body(0.0)
+    with pytest.raises(Terminated):
+        body(20.0)
+    assert reached == [True, "end", True]
 
 
 def test_the_first_signal_interrupts_an_interruptible_body():

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.driver_status import FOLDER
+from fedprompt.benchmark.runs.driver_status import FOLDER, active_drivers
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.sweep import scheduler
 from fedprompt.benchmark.sweep.options import SweepOptions
@@ -28,6 +28,11 @@ ENDS = """def logits(self, vit, batch, state):
 def results(directory):
     """Returns the results in a directory by method."""
     return {entry.result["method"]: entry.result for entry in Store(directory).entries()}
+
+
+def running(directory):
+    """The runs at work, as the driver of the directory reports them."""
+    return [run for progress in active_drivers(directory).values() for run in progress["running"]]
 
 
 @pytest.mark.slow
@@ -77,8 +82,8 @@ def test_a_local_sweep_opens_no_port_and_ends_with_its_driver(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_ends_a_local_sweep_in_order(number, tmp_path):
     runs = tmp_path / "runs"
-    process = start(*LONG, "--workers", 2, "--checkpoint-every", 0, "--out", runs)
-    until(lambda: len(list(runs.glob("*/checkpoint.safetensors"))) == 2)
+    process = start(*LONG, "--workers", 2, "--checkpoint-every", 3600, "--out", runs)
+    until(lambda: len([run for run in running(runs) if run["round"] > 0]) == 2)
     below = descendants(process.pid)
     for pid in (*below, process.pid):  # as a terminal and batch systems do
         if "resource_tracker" not in below.get(pid, ""):

@@ -118,7 +118,10 @@ class Locks:
 
         Files that a network file system does not delete stay as those of an abandoned lock.
         """
-        for path in (*self.folder.glob(f".{name}.json.*"), self._info(name), self._file(name)):  # interrupted writes
+        with suppress(OSError):
+            for path in self.folder.glob(f".{name}.json.*"):  # of a write that was interrupted
+                path.unlink(missing_ok=True)
+        for path in (self._info(name), self._file(name)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         lock.release()

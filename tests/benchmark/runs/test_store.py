@@ -286,4 +286,4 @@ def test_nobody_is_told_to_delete_a_record_that_the_system_cannot_read_now(error
     for read in (lambda: store.entry(config().run_id), lambda: read_record(store.directory / config().run_id)):
         with pytest.raises((ConfigError, RecordError), match=os.strerror(error).lower()) as raised:
             read()
-        assert "delete" not in str(raised.value)
+        assert "delete" not in str(raised.value).replace(str(store.directory), "")

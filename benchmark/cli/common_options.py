@@ -14,7 +14,6 @@ DEFAULT_OUT = Path("runs/default")
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of runs")]
 Out = Annotated[Path, typer.Option(help="directory of runs", show_default=str(DEFAULT_OUT))]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Metric = typer.Option(help="such as seen.mean, held_out.worst, prior.seen.mean, upload_mb or seconds")
 
 
 class Unreadable:

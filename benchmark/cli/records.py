@@ -4,16 +4,22 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out, Unreadable
 from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.cli.selection_options import selection_options
 from fedprompt.benchmark.config.options import Options
 
+if TYPE_CHECKING:
+    from fedprompt.results.records.selection import Selection
 
+
+@selection_options
 def export(
+    selection: "Selection",
     directory: Directory,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="FILE.parquet, FILE.csv, or a folder")],
     what: Annotated[
@@ -27,11 +33,11 @@ def export(
 
     unreadable = Unreadable()
     if target.suffix and not target.is_dir():
-        rows = {what or "runs": write(directory, target, what or "runs", unreadable)}
+        rows = {what or "runs": write(directory, target, what or "runs", unreadable, selection)}
     elif what:
         raise ConfigError(f"--what {what} needs a file, and {target} is a folder: it gets runs, rounds and clients")
     else:
-        rows = export_folder(directory, target, unreadable)
+        rows = export_folder(directory, target, unreadable, selection)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())
     print(f"{counts} of {directory} in {target}", file=sys.stderr)
     return unreadable.code

@@ -77,7 +77,7 @@ class Launch:
             sweep_options = replace(sweep_options, gpus=auto_share(self.pending, entries))
         self._note_overrides(chosen)
         pending = seed_by_seed(longest_first(self.pending, entries), (config.seed for config in self.grid))
-        with ConsoleProgress(pending) as progress:
+        with ConsoleProgress(pending, entries) as progress:
             listener: ProgressListener = trackers.TrackedProgress(progress, track, store) if track else progress
             if seed_tables:
                 listener = SeedTables(listener, self.grid, pending, partial(save_table, store.directory))

@@ -5,7 +5,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fedprompt.results.errors import RecordError, unknown
 from fedprompt.results.records.frames import Unreadable, load
@@ -91,7 +93,7 @@ def accuracies(runs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(["seen.mean", *shares]))
 
 
-def _any_match(kind: str, words: Sequence[str], names: Sequence[tuple[str, ...]]) -> list[bool]:
+def _any_match(kind: str, words: Sequence[str], names: Sequence[tuple[str, ...]]) -> NDArray[np.bool_]:
     """Whether one of the names of each run matches one of the words. Raises RecordError for a word without a match."""
     distinct = set(names)
     matches: Callable[[tuple[str, ...], str], bool] = lambda own, word: any(fnmatchcase(name, word) for name in own)
@@ -99,7 +101,7 @@ def _any_match(kind: str, words: Sequence[str], names: Sequence[tuple[str, ...]]
         if not any(matches(own, word) for own in distinct):
             raise unknown(kind, word, {name for own in distinct for name in own if name})
     kept = {own for own in distinct if any(matches(own, word) for word in words)}
-    return [own in kept for own in names]
+    return np.array([own in kept for own in names])
 
 
 def _number(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fedprompt.benchmark.cli.help import GroupedCommand
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.data.errors import DataError
 from fedprompt.methods.errors import MethodError
@@ -18,6 +19,7 @@ from fedprompt.results.errors import RecordError
 
 USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
+COMPLETION = "_BENCH_COMPLETE"  # set by the completion script of the shell
 USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
 
 COMMANDS = {  # name: (module, help in `bench --help`)
@@ -52,7 +54,7 @@ def build(chosen: str | None) -> typer.Typer:
         name="bench",
         help="Compare methods for federated prompt tuning of Vision Transformers on one simulator.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -67,7 +69,7 @@ def build(chosen: str | None) -> typer.Typer:
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name, help=text)
             continue
-        app.command(name, help=text if function is _not_imported else None)(function)
+        app.command(name, cls=GroupedCommand, help=text if function is _not_imported else None)(function)
     return app
 
 
@@ -98,15 +100,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETION in os.environ:  # the shell asks what may follow; the words are in COMP_WORDS or a variable like it
+        typed = " ".join(os.environ.get(name, "") for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")).split()
+        build(_command_in(typed))(prog_name="bench")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
     sys.exit(_guarded(words))
 
 
 def _invoke(words: list[str]) -> Any:
     """Returns the command's return value. Lets errors through, which typer's entry point would replace."""
-    command = typer.main.get_command(build(next((w for w in words if w in COMMANDS), None)))
+    command = typer.main.get_command(build(_command_in(words)))
     with command.make_context("bench", words or ["--help"]) as context:
         return command.invoke(context)
+
+
+def _command_in(words: Sequence[str]) -> str | None:
+    return next((word for word in words if word in COMMANDS), None)
 
 
 def _guarded(words: list[str]) -> int:

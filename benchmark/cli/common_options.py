@@ -30,6 +30,12 @@ class Unreadable:
         self._printed.add(str(error))
 
 
+def announce(text: str) -> None:
+    """Says in a terminal what takes a while."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+
+
 def finite(value: float | None) -> float | None:
     """Callback of an option: refuses nan and infinity, which its limits do not exclude."""
     if value is not None and not math.isfinite(value):

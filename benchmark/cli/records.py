@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json,
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.cli.selection_options import selection_options
 from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.errors import ConfigError
 
 if TYPE_CHECKING:
     from fedprompt.results.records.selection import Selection
@@ -27,7 +29,6 @@ def export(
     ] = None,
 ) -> int:
     """Export the records of a directory: one tidy file, or a folder of all three tables and a list of their columns."""
-    from fedprompt.benchmark.errors import ConfigError
     from fedprompt.results.records.export import export as write
     from fedprompt.results.records.export import export_folder
 
@@ -54,13 +55,13 @@ def merge(
     print(f"{copied} runs copied into {out}, {present} already present", file=sys.stderr)
 
 
-@grid_options
+@partial(grid_options, fields=Options.model_fields.keys() - {"executor"})
 def prune(
     chosen: Options,
     directory: Directory,
     keep_failed: Annotated[bool, typer.Option(help="keep failed runs")] = False,
     unfinished: Annotated[bool, typer.Option(help="also interrupted runs, which could be resumed")] = False,
-    outside: Annotated[bool, typer.Option(help="also runs outside the grid that the other options define")] = False,
+    outside: Annotated[bool, typer.Option(help="also runs outside the grid that the options of a sweep define")] = False,
     other_commits: Annotated[bool, typer.Option(help="also runs of other commits")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="delete instead of listing")] = False,
 ) -> None:
@@ -72,7 +73,10 @@ def prune(
     from fedprompt.benchmark.hardware.environment import describe
     from fedprompt.benchmark.runs.prune import delete, find
 
-    grid = None
+    grid, given = None, sorted(chosen.model_fields_set)
+    if given and not outside:
+        option = f"--{given[0].replace('_', '-')}"
+        raise ConfigError(f"{option} defines a grid, which prune uses only with --outside; add it, or omit {option}.")
     if outside:
         from fedprompt.benchmark.planning.absent_data import identity
         from fedprompt.benchmark.runs.precision import resolve_precision

@@ -23,6 +23,15 @@ def parse_gpus(text: str) -> tuple[float, bool]:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a sweep shows on stderr besides errors: its progress, notes, and a line for each finished run."""
+
+    progress: bool = True
+    notes: bool = True
+    runs: bool = False
+
+
+@dataclass(frozen=True)
 class SweepOptions:
     """How a sweep schedules its runs.
 
@@ -37,6 +46,7 @@ class SweepOptions:
         checkpoint_every: Seconds between checkpoints; 0: every round.
         tracker: Name of the experiment tracker that receives finished runs.
         size_gpus: Whether to determine `gpus` from measured memory before the first run.
+        shown: What is shown on stderr.
     """
 
     workers: int | None = None
@@ -49,6 +59,7 @@ class SweepOptions:
     checkpoint_every: float = CHECKPOINT_EVERY
     tracker: str | None = None
     size_gpus: bool = False
+    shown: Shown = Shown()
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` if no run could get these resources."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.durations import span
 from fedprompt.benchmark.runs.store import Entry
+from fedprompt.benchmark.sweep.options import Shown
 from fedprompt.benchmark.sweep.time_left import Forecast
 
 PRINT_EVERY = 10.0  # seconds between plain lines
@@ -62,7 +63,8 @@ class ForwardedProgress(ProgressListener):
 class ConsoleProgress(ProgressListener):
     """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
-    def __init__(self, configs: Sequence[RunConfig], earlier: Iterable[Entry] = ()) -> None:
+    def __init__(self, configs: Sequence[RunConfig], earlier: Iterable[Entry] = (), shown: Shown = Shown()) -> None:
+        self.shown = shown
         self.forecast = Forecast(configs, earlier)
         self.rounds = {config.run_id: config.rounds for config in configs}  # of the runs that have not ended
         self.names = {c.run_id: f"{c.method} {c.federation.label} seed {c.seed}" for c in configs}
@@ -73,7 +75,7 @@ class ConsoleProgress(ProgressListener):
         self.began = self.printed = time.monotonic()
         self.console = Console(file=sys.stderr)
         self.progress: Progress | None = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and shown.progress:
             columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
             self.progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
             self.bar = self.progress.add_task("runs", total=len(configs), note="")
@@ -102,11 +104,17 @@ class ConsoleProgress(ProgressListener):
         self.finished += 1
         if result["status"] != "done":
             self.failed += 1
-            self.note(f"failed: {self.names[run_id]}: {result['error']}")
+            self._print(f"failed: {self.names[run_id]}: {result['error']}")
+        elif self.shown.runs:
+            self._print(f"done: {self.names[run_id]}, {(result.get('seconds') or {}).get('total', 0.0):.1f} s")
         self._show(force=not self.rounds)
 
     def note(self, text: str) -> None:
-        """Prints one or more lines at once."""
+        """Prints one or more lines at once, unless notes are not shown."""
+        if self.shown.notes:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def describe(self) -> dict[str, Any]:
@@ -132,7 +140,7 @@ class ConsoleProgress(ProgressListener):
         if self.progress:
             state = self.describe()
             self.progress.update(self.bar, completed=self.finished, note=f"{_totals(state)}  {_running(state)}"[:100])
-        elif force or time.monotonic() - self.printed >= PRINT_EVERY:
+        elif self.shown.progress and (force or time.monotonic() - self.printed >= PRINT_EVERY):
             self.printed = time.monotonic()
             print(line(self.describe()), file=sys.stderr, flush=True)
 

@@ -53,7 +53,7 @@ def _parameter(name: str) -> inspect.Parameter:
     value = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     value = "0.5" if name == "alpha" else value
     text = (field.description or "") + (f" [default: {value}]" if value not in (None, "", False) else "")
-    choices = "|".join(kinds) if isinstance(kinds[0], str) else None  # the values of a Literal
+    choices = f"[{'|'.join(kinds)}]" if isinstance(kinds[0], str) else None  # the values of a Literal
     flags = (f"--{name.replace('_', '-')}", *ALIASES.get(name, ()))
     option = typer.Option(*flags, help=text, show_default=False, metavar=choices)
     annotation = Annotated[list[str] | None, option] if name in LISTS else Annotated[kind | None, option]  # type: ignore[valid-type]

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.sweep import progress
+from fedprompt.benchmark.sweep.options import Shown
 from fedprompt.benchmark.sweep.progress import ConsoleProgress
 from tests.benchmark.conftest import config, configs
 
@@ -141,3 +142,22 @@ def test_a_table_is_printed_verbatim_also_above_the_live_line(monkeypatch, capsy
     printed = capsys.readouterr()
     assert table in printed.err
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (Shown(), ["note", "failed: head", "2/2 runs"]),
+        (Shown(progress=False), ["note", "failed: head"]),
+        (Shown(progress=False, notes=False), ["failed: head"]),
+        (Shown(progress=False, runs=True), ["note", "failed: head", "done: head dirichlet(0.5) seed 1, 2.5 s"]),
+    ],
+)
+def test_failures_are_shown_however_little_else_is(shown, expected, capsys):
+    with ConsoleProgress(configs(seeds=(0, 1)), (), shown) as console:
+        console.note("note")
+        console.run_done(config().run_id, failed(config(), "ValueError: no").result)
+        run_id, result = done(1)
+        console.run_done(run_id, result | {"seconds": {"total": 2.5}})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith(text) for line, text in zip(lines, expected, strict=True)] == [True] * len(expected)

@@ -17,7 +17,9 @@ FIRST = ("methods", "datasets", "partition", "alpha", "seeds")  # in the help, a
 ALIASES = {"methods": ("--method",), "datasets": ("--dataset",), "seeds": ("--seed",)}
 
 
-def grid_options(command: Callable[..., Any], fields: Collection[str] = tuple(Options.model_fields)) -> Callable[..., Any]:
+def grid_options(
+    command: Callable[..., Any], fields: Collection[str] = tuple(Options.model_fields)
+) -> Callable[..., Any]:
     """Decorator that replaces a command's parameter `chosen: Options` by an option per field, and adds --preset.
 
     Args:

@@ -1,4 +1,4 @@
-"""The help of commands: options in groups, examples and a link. It is plain text, which pipes and pagers show as well."""
+"""The help of commands: options in groups, examples and where the documentation is. Plain text, also for pipes."""
 
 from typing import Any
 
@@ -32,7 +32,10 @@ EXAMPLES = {
         "bench sweep --methods head,fedvpt,pep-fedpt --alpha 0.05,0.5 --seeds 0-4 --out runs/first",
         "bench sweep --preset paper-cifar100 --device cuda --gpus-per-run auto",
     ),
-    "tune": ("bench tune --methods head,fedvpt --grid lr=0.005,0.01,0.05", "bench tune --grid lr=1e-3..1e-1:log --draws 8"),
+    "tune": (
+        "bench tune --methods head,fedvpt --grid lr=0.005,0.01,0.05",
+        "bench tune --grid lr=1e-3..1e-1:log --draws 8",
+    ),
     "plan": ("bench plan --preset paper-cifar100 --workers 4", "bench plan --detect 2 --out runs/first"),
     "table": ("bench table runs/first --methods 'fed*' --metric seen.mean,held_out.mean --format latex",),
     "figure": ("bench figure runs/first pairwise --methods head,fedvpt,pep-fedpt --format pdf --columns 1",),

@@ -19,7 +19,9 @@ COSTS = ("upload_mb", "download_mb", "seconds", "images_per_second", "shared_par
 
 
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets, backbones, presets, figures or metrics")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="methods, datasets, backbones, presets, figures or metrics")
+    ],
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="wildcard for the names")] = "*",
     plugin: Annotated[list[str] | None, typer.Option(help="Python files that register additional methods")] = None,
     long: Annotated[
@@ -64,7 +66,9 @@ def _print_families(rows: list[dict[str, Any]]) -> None:
     columns = shutil.get_terminal_size().columns
     for family, names in sorted(families.items(), key=lambda item: item[0] in ("optimiser", "loss")):
         text = " ".join(names)
-        print(fill(text, columns, initial_indent=f"{family:<{width}}", subsequent_indent=indent, break_on_hyphens=False))
+        print(
+            fill(text, columns, initial_indent=f"{family:<{width}}", subsequent_indent=indent, break_on_hyphens=False)
+        )
     print("`bench list methods NAME` describes a method, --long all of them; METHOD+NAME adds an optimiser or a loss")
 
 
@@ -212,7 +216,9 @@ def _metrics() -> list[dict[str, Any]]:
     """The parts that names of scores are made of, as wildcards, and the other numbers of a run."""
     from fedprompt.results.records.dictionary import LOGITS, MEASURES, SPLITS, describe
 
-    scores = {f"{name}.*": text for name, text in SPLITS.items()} | {f"*.{name}": text for name, text in MEASURES.items()}
+    scores = {f"{name}.*": text for name, text in SPLITS.items()} | {
+        f"*.{name}": text for name, text in MEASURES.items()
+    }
     scores |= {f"{name}.*": f"scores {text}" for name, text in LOGITS.items() if name}
     others = {name: describe(name) for name in (*COSTS, "never_trained", "temperature", "convergence_seen_change")}
     return [{"name": name, "about": text} for name, text in (scores | others).items()]

@@ -61,7 +61,9 @@ def prune(
     directory: Directory,
     keep_failed: Annotated[bool, typer.Option(help="keep failed runs")] = False,
     unfinished: Annotated[bool, typer.Option(help="also interrupted runs, which could be resumed")] = False,
-    outside: Annotated[bool, typer.Option(help="also runs outside the grid that the options of a sweep define")] = False,
+    outside: Annotated[
+        bool, typer.Option(help="also runs outside the grid that the options of a sweep define")
+    ] = False,
     other_commits: Annotated[bool, typer.Option(help="also runs of other commits")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="delete instead of listing")] = False,
 ) -> None:

@@ -11,7 +11,14 @@ import typer
 
 from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out
 from fedprompt.benchmark.cli.grid_options import grid_options
-from fedprompt.benchmark.cli.sweep_options import CheckpointEvery, NoProgress, Quiet, Verbose, scheduling_options, shown_of
+from fedprompt.benchmark.cli.sweep_options import (
+    CheckpointEvery,
+    NoProgress,
+    Quiet,
+    Verbose,
+    scheduling_options,
+    shown_of,
+)
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store

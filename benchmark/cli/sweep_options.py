@@ -61,7 +61,9 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
         given = {name: values.pop(name) for name in OPTIONS}
         gpus, size_gpus = parse_gpus(given.pop("gpus_per_run"))
         cpus = given.pop("cpus_per_run")
-        return command(sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, shown=shown, **given), **values)
+        return command(
+            sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, shown=shown, **given), **values
+        )
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

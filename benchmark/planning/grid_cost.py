@@ -16,7 +16,9 @@ MEASURED, TIMED = 1.15, 1.5  # factors by which times of finished runs, and of a
 
 
 def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: int | None) -> dict[str, Any]:
-    """Returns the expected seconds with the ends of their range (`seconds_low`, `seconds_high`), `memory_mb`, `upload_mb` and `download_mb` of the pending runs, and notes.
+    """Returns what the pending runs are expected to cost, and notes.
+
+    `seconds` has a range, from `seconds_low` to `seconds_high`; the others are `memory_mb`, `upload_mb`, `download_mb`.
 
     Args:
         pending: the runs, at least one.

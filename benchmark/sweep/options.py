@@ -31,6 +31,9 @@ class Shown:
     runs: bool = False
 
 
+ALL = Shown()
+
+
 @dataclass(frozen=True)
 class SweepOptions:
     """How a sweep schedules its runs.
@@ -59,7 +62,7 @@ class SweepOptions:
     checkpoint_every: float = CHECKPOINT_EVERY
     tracker: str | None = None
     size_gpus: bool = False
-    shown: Shown = Shown()
+    shown: Shown = ALL
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` if no run could get these resources."""

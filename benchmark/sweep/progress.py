@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.durations import span
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.options import Shown
+from fedprompt.benchmark.sweep.options import ALL, Shown
 from fedprompt.benchmark.sweep.time_left import Forecast
 
 PRINT_EVERY = 10.0  # seconds between plain lines
@@ -63,7 +63,7 @@ class ForwardedProgress(ProgressListener):
 class ConsoleProgress(ProgressListener):
     """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
-    def __init__(self, configs: Sequence[RunConfig], earlier: Iterable[Entry] = (), shown: Shown = Shown()) -> None:
+    def __init__(self, configs: Sequence[RunConfig], earlier: Iterable[Entry] = (), shown: Shown = ALL) -> None:
         self.shown = shown
         self.forecast = Forecast(configs, earlier)
         self.rounds = {config.run_id: config.rounds for config in configs}  # of the runs that have not ended

@@ -106,7 +106,8 @@ class Forecast:
         total = sum(seconds for _, seconds in left)
         begun = [run.began for run in runs if run.began is not None]
         if len(begun) < len(runs):  # at the end of a sweep, idle workers are no overhead
-            self.overhead = self.workers * (now - self.first) / max(self.busy + sum(now - began for began in begun), 1e-9)
+            busy = self.busy + sum(now - began for began in begun)
+            self.overhead = self.workers * (now - self.first) / max(busy, 1e-9)
         seconds = self.overhead * _scheduled(left, self.workers)
         unknown = sum(seconds for run, seconds in left if not factors.knows(run)) / total if total else 0.0
         spread = KNOWN + (UNKNOWN - KNOWN) * unknown

@@ -30,9 +30,7 @@ from fedprompt.results.statistics.trivial import FOOTNOTE, below_majority
 
 
 @styled
-def accuracy_by_alpha(
-    runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN
-) -> Plot:
+def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
     """Mean accuracy (of the seen clients, or another `metric`) by partition, with intervals over seeds.
 
     Partitions are ordered: Dirichlet by ascending alpha, other partitions, iid. Up to `CROWD` methods share one panel

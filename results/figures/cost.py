@@ -11,9 +11,7 @@ from fedprompt.results.statistics.trivial import below_majority
 
 
 @styled
-def accuracy_by_bytes(
-    runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN
-) -> Plot:
+def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
     """Mean accuracy (of the seen clients, or another `metric`) against the upload of all clients per run.
 
     One point per method, one panel per setting. Grey steps join the methods on the Pareto front: no other method is at

@@ -77,8 +77,8 @@ def draw(
             one accuracy only are omitted.
 
     Raises:
-        RecordError: A figure, metric or format is unknown, a named figure lacks data, a record cannot be read, or a file
-            cannot be written.
+        RecordError: A figure, metric or format is unknown, a named figure lacks data, a record cannot be read, or a
+            file cannot be written.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:

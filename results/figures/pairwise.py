@@ -19,9 +19,9 @@ def pairwise(runs: pd.DataFrame, columns: int = 2, metric: str = SEEN) -> Plot:
     """The mean difference of every two methods over all settings, the pairs won and the adjusted p.
 
     The row minus the column, in points of the seen clients' mean accuracy or of another `metric`: blue where the row is
-    ahead. Below the difference: the share of pairs of runs that the row wins, ties counted half, and p, adjusted by max-T over all pairs
-    of methods in all settings, as in tables. Of many methods, only significant pairs have numbers: above the diagonal
-    the difference, below it the share of pairs won.
+    ahead. Below the difference: the share of pairs of runs that the row wins, ties counted half, and p, adjusted by
+    max-T over all pairs of methods in all settings, as in tables. Of many methods, only significant pairs have numbers:
+    above the diagonal the difference, below it the share of pairs won.
 
     Raises:
         MissingDataError: There are fewer than two methods.

@@ -16,13 +16,11 @@ MIN_SETTINGS = 5  # of three settings, ranks cannot tell any two methods apart
 
 
 @styled
-def critical_difference(
-    runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN
-) -> Plot:
+def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
     """Average ranks of the methods over settings; bars join methods that do not differ significantly at 5 %.
 
-    Ranks are of the seen clients' mean accuracy or another `metric`, averaged over seeds; see `statistics.ranks.rank`. Methods without a
-    run in some setting are omitted.
+    Ranks are of the seen clients' mean accuracy or another `metric`, averaged over seeds; see `statistics.ranks.rank`.
+    Methods without a run in some setting are omitted.
 
     Raises:
         MissingDataError: There are fewer than two methods, or fewer than five settings.

@@ -27,8 +27,8 @@ def export(
     """Writes one row per run, round or client (`what`) to a .parquet or .csv file; returns the number of rows.
 
     A row of a run has all of its metrics and, as `config.NAME`, its options. In csv, lists are written as JSON. The
-    file is written atomically. `unreadable` as in `load`; `selection` chooses runs, and metrics of `runs`. Raises RecordError for another suffix or `what` and for
-    unreadable records.
+    file is written atomically. `unreadable` as in `load`; `selection` chooses runs, and metrics of `runs`. Raises
+    RecordError for another suffix or `what` and for unreadable records.
     """
     path = Path(file)
     if path.suffix not in files.EXPORT_SUFFIXES:

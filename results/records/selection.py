@@ -1,6 +1,6 @@
 """Choosing runs and metrics of a directory by names, wildcards and families."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -96,7 +96,10 @@ def accuracies(runs: pd.DataFrame) -> list[str]:
 def _any_match(kind: str, words: Sequence[str], names: Sequence[tuple[str, ...]]) -> NDArray[np.bool_]:
     """Whether one of the names of each run matches one of the words. Raises RecordError for a word without a match."""
     distinct = set(names)
-    matches: Callable[[tuple[str, ...], str], bool] = lambda own, word: any(fnmatchcase(name, word) for name in own)
+
+    def matches(own: tuple[str, ...], word: str) -> bool:
+        return any(fnmatchcase(name, word) for name in own)
+
     for word in words:
         if not any(matches(own, word) for own in distinct):
             raise unknown(kind, word, {name for own in distinct for name in own if name})

@@ -58,9 +58,7 @@ def write(
     return target
 
 
-def build(
-    directory: str | Path, unreadable: records.Unreadable | None = None, selection: Selection = ALL
-) -> str:
+def build(directory: str | Path, unreadable: records.Unreadable | None = None, selection: Selection = ALL) -> str:
     """The report of a directory of runs as HTML; see `write`."""
     metrics = selection.metrics_of(METRICS) or list(METRICS)
     source = records.Runs(directory, selection.run_ids(directory, unreadable), unreadable)

@@ -19,7 +19,7 @@ def sections(text):
     for line in text.splitlines():
         if line.endswith(":") and not line.startswith(" "):
             title = line[:-1]
-        elif line.startswith("  --") or line.startswith("  -"):
+        elif line.startswith("  -"):
             found.setdefault(title, []).append(line.split()[0].rstrip(","))
     return found
 

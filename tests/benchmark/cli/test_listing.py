@@ -41,7 +41,7 @@ def test_methods_are_listed_with_papers_fields_and_variants(bench):
 def test_all_methods_are_on_one_screen_by_family_and_long_describes_them(bench):
     text = bench.ok("list", "methods").out
     words = set(text.split())
-    assert {name for name in registry.METHODS} | {f"+{name}" for name in registry.OPTIMISERS} <= words
+    assert set(registry.METHODS) | {f"+{name}" for name in registry.OPTIMISERS} <= words
     assert "fedproto:head" in words
     assert len(text.splitlines()) <= 24
     assert max(map(len, text.splitlines())) <= 110

@@ -181,7 +181,14 @@ def test_status_shows_running_and_abandoned_runs_and_other_commits(bench, direct
 
 
 def test_status_follows_a_sweep_until_it_ends(bench, directory, monkeypatch):
-    now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left_range": [4.0, 6.0], "running": []}
+    now = {
+        "runs": 4,
+        "finished": 3,
+        "failed": 0,
+        "images_per_second": 0.0,
+        "seconds_left_range": [4.0, 6.0],
+        "running": [],
+    }
     told = [
         {"here:99": now},
         {"here:99": now | {"finished": 4, "seconds_left_range": [0.0, 0.0]}},

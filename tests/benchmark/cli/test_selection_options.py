@@ -39,7 +39,9 @@ def test_every_showing_command_refuses_a_name_that_no_run_has(command, bench, gr
 
 
 def test_a_table_has_the_chosen_methods_settings_and_metrics(bench, grid):
-    rows = json.loads(bench.ok("table", grid, "--methods", "head,l*", "--alpha", "0.5", "--metric", "seen.*", "--json").out)
+    rows = json.loads(
+        bench.ok("table", grid, "--methods", "head,l*", "--alpha", "0.5", "--metric", "seen.*", "--json").out
+    )
     assert {row["method"] for row in rows} == {"head", "local"}
     assert {row["setting"] for row in rows} - {"per run"} == {"digits dirichlet(0.5)"}
     assert {"seen.mean", "seen.worst"} <= {row["metric"] for row in rows}

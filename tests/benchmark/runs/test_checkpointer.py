@@ -1,4 +1,4 @@
-"""Ctrl-C within a round: the state after the last completed round is saved, however long ago the last checkpoint was."""
+"""Ctrl-C within a round saves the state after the last completed round."""
 
 import json
 from dataclasses import asdict

@@ -51,7 +51,17 @@ def test_the_options_of_a_grid_are_in_the_groups_of_help():
     titles = [line for line in page.splitlines() if line.startswith("## ")]
     assert titles == [
         f"## {title}"
-        for title in ("Common options", "Data", "Federation", "Training", "Backbone", "Execution", "Output", "Options", "Examples")
+        for title in (
+            "Common options",
+            "Data",
+            "Federation",
+            "Training",
+            "Backbone",
+            "Execution",
+            "Output",
+            "Options",
+            "Examples",
+        )
     ]
     common = page.partition("## Common options")[2].partition("## Data")[0]
     assert "`--methods" in common

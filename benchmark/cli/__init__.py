@@ -23,7 +23,7 @@ COMPLETION = "_BENCH_COMPLETE"  # set by the completion script of the shell
 USAGE, INTERRUPTED, TERMINATED = 2, 130, 143
 
 COMMANDS = {  # name: (module, help in `bench --help`)
-    "list": ("listing", "List methods, data sets, backbones, presets or figures."),
+    "list": ("listing", "List methods, data sets, backbones, presets, figures or metrics."),
     "run": ("running", "Execute one run in this process."),
     "sweep": ("running", "Run a grid on Ray; repeat the command to resume."),
     "tune": ("tuning", "Tune every method with equally many trials; write a preset."),

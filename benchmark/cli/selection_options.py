@@ -9,21 +9,20 @@ import typer
 
 from fedprompt.benchmark.cli.common_options import with_parameters
 
-PANEL = "Selection"
 Words = list[str] | None
 METHODS = "only these methods: names as in `bench table`, wildcards or families, separated by commas"
 DATASETS = "only these data sets: names or wildcards"
 ALPHA = "only these Dirichlet concentrations: numbers or wildcards"
 METRIC = (
     "metrics or wildcards, such as seen.mean, held_out.worst, personalised.mean, prior.seen.mean, seen.*, upload_mb or "
-    "seconds"
+    "seconds; `bench list metrics` has all"
 )
 
 OPTIONS: dict[str, Any] = {
-    "methods": Annotated[Words, typer.Option("--methods", "--method", help=METHODS, rich_help_panel=PANEL)],
-    "datasets": Annotated[Words, typer.Option("--datasets", "--dataset", help=DATASETS, rich_help_panel=PANEL)],
-    "alpha": Annotated[Words, typer.Option("--alpha", help=ALPHA, rich_help_panel=PANEL)],
-    "metric": Annotated[Words, typer.Option("--metric", "--metrics", help=METRIC, rich_help_panel=PANEL)],
+    "methods": Annotated[Words, typer.Option("--methods", "--method", help=METHODS)],
+    "datasets": Annotated[Words, typer.Option("--datasets", "--dataset", help=DATASETS)],
+    "alpha": Annotated[Words, typer.Option("--alpha", help=ALPHA)],
+    "metric": Annotated[Words, typer.Option("--metric", "--metrics", help=METRIC)],
 }
 
 

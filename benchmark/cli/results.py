@@ -115,11 +115,12 @@ def figure(
 ) -> int:
     """Draw the figures of a directory, each with its numbers as csv. Figures without data are skipped."""
     from fedprompt.results.figures import drawing
+    from fedprompt.results.figures.style import SEEN
     from fedprompt.results.records import frames
     from fedprompt.results.records.selection import accuracies
 
     kinds, note, unreadable = formats.split(","), partial(print, file=sys.stderr), Unreadable()
-    run_ids, metrics = selection.run_ids(directory, unreadable), [drawing.SEEN]
+    run_ids, metrics = selection.run_ids(directory, unreadable), [SEEN]
     if selection.metrics:
         metrics = selection.metrics_of(accuracies(frames.load(directory, run_ids, unreadable)))
     drawn = [

@@ -98,19 +98,23 @@ def test_the_time_left_is_a_range_in_human_units(clock, capsys):
     assert "9 to 11 min left" in capsys.readouterr().err
 
 
-def test_another_thread_can_report_meanwhile():
+def test_another_thread_can_report_meanwhile(clock):
     runs = configs(seeds=(0, 1))
     console = ConsoleProgress(runs)
-    console.round_done(runs[0].run_id, 1)
-    console.round_done(runs[1].run_id, 1)
+    for number in (0, 1):
+        clock.now += 10
+        for run in runs:
+            console.round_done(run.run_id, number)
+    ends = iter(runs)
 
-    class Meanwhile(dict[str, int]):
-        def __getitem__(self, key):
-            console.reached.pop(runs[1].run_id, None)  # another thread has just reported the end of this run
-            return super().__getitem__(key)
+    def meanwhile():
+        if run := next(ends, None):
+            console.run_done(run.run_id, {"status": "done"})
+        return clock.now
 
-    console.rounds = Meanwhile(console.rounds)
-    assert len(console.describe()["running"]) == 1
+    clock.monotonic = meanwhile  # describe() reads the clock after it has copied a part of the state
+    state = console.describe()
+    assert (state["runs"], state["running"]) == (2, [])
 
 
 def test_images_per_second_count_all_runs_from_the_start(clock):

@@ -125,7 +125,15 @@ def test_the_estimate_is_within_a_factor_of_1_3_from_a_fifth_of_264_runs_on(seed
     slower = dict(zip(settings, (1, 1.1, 2.5, 2.8), strict=False))
     (base,) = configs(rounds=ROUNDS)
     grid = [
-        base.model_copy(update={"method": name, "alpha": alpha, "dataset": f"npz:{dataset}.npz", "seed": run_seed})
+        base.model_copy(
+            update={
+                "method": name,
+                "alpha": alpha,
+                "dataset": f"npz:{dataset}.npz",
+                "data_identity": f"{dataset}",
+                "seed": run_seed,
+            }
+        )
         for run_seed in range(3)
         for dataset, alpha in settings
         for name in names

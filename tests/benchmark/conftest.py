@@ -12,7 +12,7 @@ from fedprompt.benchmark.runs.store import Store
 from fedprompt.methods import registry
 from tests import toy
 
-SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
+SMALL = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1", "--precision", "fp32")
 """A run of a fraction of a second on the embedded backbone: 2 of 16 seen clients train, 4 are held out."""
 
 

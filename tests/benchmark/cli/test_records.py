@@ -113,20 +113,7 @@ def test_prune_lists_before_it_deletes(bench, runs):
 def test_prune_by_grid_and_by_commit_keeps_the_rest(bench, runs):
     kept = {config(seeds=(seed,)).run_id for seed in (0, 1)}
     assert (
-        bench(
-            "prune",
-            runs,
-            "--outside",
-            "--keep-failed",
-            *SMALL,
-            "--precision",
-            "fp32",
-            "--method",
-            "head",
-            "--seeds",
-            "0,1",
-            "--yes",
-        ).code
+        bench("prune", runs, "--outside", "--keep-failed", *SMALL, "--method", "head", "--seeds", "0,1", "--yes").code
         == 0
     )
     assert ids(runs) == kept

@@ -59,14 +59,9 @@ class CheckpointHeader(BaseModel):
     resumed: list[dict[str, Any]]
 
 
-def pack(
-    run: Simulator, run_id: str, seconds: float, resumed: list[dict[str, Any]], state: dict[str, Any] | None = None
-) -> bytes:
-    """The checkpoint of a simulation after its last completed round, `seconds` after its start.
-
-    `state` is the simulation's `state_dict` after that round, if the next one may have begun since.
-    """
-    state = run.state_dict() if state is None else dict(state)
+def pack(run: Simulator, run_id: str, seconds: float, resumed: list[dict[str, Any]]) -> bytes:
+    """The checkpoint of a simulation after its last completed round, `seconds` after its start."""
+    state = run.state_dict()
     assert state["round"] is not None, "a checkpoint is taken after a round"
     tensors = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -38,10 +38,7 @@ class Checkpoints:
 
 
 class Checkpointer:
-    """The checkpoints of one simulation.
-
-    Call `resume` before it runs, `after_round` after each round, and `interrupted` if it is stopped within one.
-    """
+    """The checkpoints of one simulation: call `resume` before it runs and `after_round` after each round."""
 
     def __init__(self, run: Simulator, run_id: str, checkpoints: Checkpoints) -> None:
         self.run, self.run_id, self.checkpoints = run, run_id, checkpoints
@@ -49,8 +46,6 @@ class Checkpointer:
         self.due = self.began + checkpoints.every
         self.earlier_seconds = 0.0
         self.resumed: list[dict[str, Any]] = []
-        self.unsaved: tuple[float, dict[str, Any]] | None = None  # seconds and state after the last round
-        self.affordable = self.began
 
     def resume(self) -> None:
         """Continues from the checkpoint that was found; logs one that does not fit, and starts over."""
@@ -70,26 +65,9 @@ class Checkpointer:
     def after_round(self, number: int) -> None:
         """Saves a checkpoint of the completed round if one is due; never after the last round."""
         now, every = time.monotonic(), self.checkpoints.every
-        if number == self.run.context.settings.rounds:
-            self.unsaved = None
+        if now < self.due or number == self.run.context.settings.rounds:
             return
         seconds = self.earlier_seconds + now - self.began
-        if now < self.due:
-            self._note(seconds, now)
-            return
         self.checkpoints.keep(pack(self.run, self.run_id, seconds, self.resumed))
-        self.unsaved, ended = None, time.monotonic()
+        ended = time.monotonic()
         self.due = ended + max(every, COST_FACTOR * (ended - now)) if every else ended
-
-    def _note(self, seconds: float, now: float) -> None:
-        """Notes the state of a completed round, which costs no copy of a tensor: they never change in place."""
-        if now >= self.affordable:
-            self.unsaved = seconds, self.run.state_dict()
-            ended = time.monotonic()
-            self.affordable = ended + COST_FACTOR * (ended - now)
-
-    def interrupted(self) -> None:
-        """Saves the state after the last completed round, unless it is saved already."""
-        if self.unsaved is not None:
-            seconds, state = self.unsaved
-            self.checkpoints.keep(pack(self.run, self.run_id, seconds, self.resumed, state))

@@ -15,7 +15,7 @@ from fedprompt.benchmark.backbone.preprocessing import image_rules
 from fedprompt.benchmark.backbone.samples import Samples
 from fedprompt.benchmark.backbone.vit import FrozenViT
 from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig
-from fedprompt.benchmark.errors import ConfigError, Terminated
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.hardware.devices import has_bf16
 from fedprompt.benchmark.runs.checkpointer import Checkpointer, Checkpoints
@@ -61,11 +61,7 @@ def execute(
         checkpointer.after_round(number)
         progress(number, run.outcome.images["train"])
 
-    try:
-        run.run(after_round)
-    except (KeyboardInterrupt, Terminated):
-        checkpointer.interrupted()
-        raise
+    run.run(after_round)
     seconds = checkpointer.earlier_seconds + time.perf_counter() - clock
     record = done(config, run, seconds, memory.peak(run.context.vit.device))
     worker = f"{socket.gethostname()}:{os.getpid()}"

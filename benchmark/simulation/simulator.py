@@ -253,7 +253,7 @@ class Simulator:
             "clients": {part: list(states) for part, states in self.state.per_client.items()},
             "rounds_trained": self.state.rounds_trained.tolist(),
             "outcome": asdict(self.outcome),
-            "executor": {"used": executor.used, "width": executor.width, "notes": list(executor.notes)},
+            "executor": {"used": executor.used, "width": executor.width, "notes": executor.notes},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fedprompt.benchmark.cli.help import GroupedCommand
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.output import safe_output
 from fedprompt.benchmark.sweep.signals import Signals, time_limit
@@ -27,9 +28,10 @@ USER_ERRORS = (ConfigError, DataError, MethodError, RecordError)
 ONE_VALUE_EACH = ("set", "plugin", "grid")  # options whose values may contain commas; they are repeated instead
 FAILED, USAGE = 1, 2
 SYSTEM_LIMITS = (errno.EMFILE, errno.ENFILE)  # no file can be opened any more
+COMPLETION = "_BENCH_COMPLETE"  # set by the completion script of the shell
 
 COMMANDS = {  # name: (module, help in `bench --help`)
-    "list": ("listing", "List methods, data sets, backbones, presets or figures."),
+    "list": ("listing", "List methods, data sets, backbones, presets, figures or metrics."),
     "run": ("running", "Execute one run in this process."),
     "sweep": ("running", "Run a grid on Ray; repeat the command to resume."),
     "tune": ("tuning", "Tune every method with equally many trials; write a preset."),
@@ -61,7 +63,7 @@ def build(chosen: str | None) -> typer.Typer:
         name="bench",
         help="Compare methods for federated prompt tuning of Vision Transformers on one simulator.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
@@ -76,7 +78,7 @@ def build(chosen: str | None) -> typer.Typer:
         if isinstance(function, typer.Typer):
             app.add_typer(function, name=name, help=text)
             continue
-        app.command(name, help=text if function is _not_imported else None)(function)
+        app.command(name, cls=GroupedCommand, help=text if function is _not_imported else None)(function)
     return app
 
 
@@ -107,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     usage or configuration error (reported in one or two lines), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETION in os.environ:  # the shell asks what may follow; the words are in COMP_WORDS or a variable like it
+        typed = " ".join(os.environ.get(name, "") for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")).split()
+        build(_command_in(typed))(prog_name="bench")
     with time_limit(), Signals(interrupting=True) as signals, safe_output() as (output, _):
         logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
         code = _guarded(words)
@@ -121,9 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _invoke(words: list[str]) -> Any:
     """Returns the command's return value. Lets errors through, which typer's entry point would replace."""
-    command = typer.main.get_command(build(next((w for w in words if w in COMMANDS), None)))
+    command = typer.main.get_command(build(_command_in(words)))
     with command.make_context("bench", words or ["--help"]) as context:
         return command.invoke(context)
+
+
+def _command_in(words: Sequence[str]) -> str | None:
+    return next((word for word in words if word in COMMANDS), None)
 
 
 def _guarded(words: list[str]) -> int:

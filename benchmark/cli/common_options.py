@@ -14,7 +14,6 @@ DEFAULT_OUT = Path("runs/default")
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of runs")]
 Out = Annotated[Path, typer.Option(help="directory of runs", show_default=str(DEFAULT_OUT))]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Metric = typer.Option(help="such as seen.mean, held_out.worst, prior.seen.mean, upload_mb or seconds")
 
 
 class Unreadable:
@@ -29,6 +28,12 @@ class Unreadable:
         if str(error) not in self._printed:  # a file may be read for several parts of a report
             print(f"left out: {error}", file=sys.stderr)
         self._printed.add(str(error))
+
+
+def announce(text: str) -> None:
+    """Says in a terminal what takes a while."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
 
 
 def finite(value: float | None) -> float | None:

@@ -2,19 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import Directory, Json, Metric, Unreadable, finite
+from fedprompt.benchmark.cli.common_options import Directory, Json, Unreadable, finite
+from fedprompt.benchmark.cli.selection_options import selection_options
 from fedprompt.benchmark.errors import ConfigError
 
+if TYPE_CHECKING:
+    from fedprompt.results.claims.verification import Claim
+    from fedprompt.results.records.selection import Selection
+    from fedprompt.results.statistics.comparison import Comparison
 
+
+@selection_options
 def compare(
+    selection: "Selection",
     directory: Directory,
     a: Annotated[str | None, typer.Argument(metavar="[A]", help="a method, named as in `bench table`")] = None,
     b: Annotated[str | None, typer.Argument(metavar="[B]", help="the method to compare with")] = None,
-    metric: Annotated[str, Metric] = "seen.mean",
     per_client: Annotated[
         bool, typer.Option("--clients", help="pair clients within each run, instead of runs by seed")
     ] = False,
@@ -38,13 +45,15 @@ def compare(
 
     from fedprompt.results.claims import literature, verdicts
     from fedprompt.results.records import frames
+    from fedprompt.results.records.selection import metrics
     from fedprompt.results.statistics import comparison, pairs
 
     unreadable = Unreadable()
+    run_ids = selection.run_ids(directory, unreadable)
     if published:
         if a is not None:
             raise ConfigError(f"bench compare --published compares all methods with papers: leave out {a}.")
-        frame = literature.beside_published(frames.load(directory, unreadable=unreadable))
+        frame = literature.beside_published(frames.load(directory, run_ids, unreadable))
         print(json.dumps(verdicts.as_json(frame), indent=1) if as_json else verdicts.published(frame))
         return unreadable.code
     if a is None or b is None:
@@ -54,22 +63,37 @@ def compare(
     if per_client:
         if margin is not None or family == "all":
             raise ConfigError("bench compare --clients compares one pair: leave out --margin and --family.")
-        frame = pairs.per_client(frames.clients(directory, unreadable=unreadable), a, b, np.random.default_rng(0))
+        frame = pairs.per_client(frames.clients(directory, run_ids, unreadable), a, b, np.random.default_rng(0))
         print(json.dumps(verdicts.as_json(frame), indent=1) if as_json else verdicts.clients(frame, a, b))
         return unreadable.code
-    share = None if margin is None else margin / 100 if pairs.is_accuracy(metric) else margin
-    found = comparison.compare(frames.load(directory, unreadable=unreadable), metric, a, b, family, share)
+    runs = frames.load(directory, run_ids, unreadable)
+    found = [
+        comparison.compare(runs, metric, a, b, family, _as_share(margin, pairs.is_accuracy(metric)))
+        for metric in selection.metrics_of(metrics(runs)) or ["seen.mean"]
+    ]
     if as_json:
-        answer: dict[str, Any] = {"a": a, "b": b, "metric": metric, "unit": "run", "family": family, "margin": margin}
-        differences, improvement = verdicts.as_json(found.rows), found.improvement._asdict()
-        answer |= {"differences": differences, "probability_of_improvement": improvement}
-        print(json.dumps(answer, indent=1))
+        answers = [_json(each, margin) for each in found]
+        print(json.dumps(answers if len(answers) > 1 else answers[0], indent=1))
     else:
-        print(verdicts.comparison(found))
+        print("\n\n".join(map(verdicts.comparison, found)))
     return unreadable.code
 
 
+def _as_share(margin: float | None, is_accuracy: bool) -> float | None:
+    return margin / 100 if margin is not None and is_accuracy else margin
+
+
+def _json(found: "Comparison", margin: float | None) -> dict[str, Any]:
+    from fedprompt.results.claims import verdicts
+
+    names = {"a": found.a, "b": found.b, "metric": found.metric, "unit": "run", "family": found.family}
+    differences, improvement = verdicts.as_json(found.rows), found.improvement._asdict()
+    return names | {"margin": margin, "differences": differences, "probability_of_improvement": improvement}
+
+
+@selection_options
 def verify(
+    selection: "Selection",
     directory: Directory,
     claims: Annotated[Path | None, typer.Option(help="YAML file of claims (default: those of the package)")] = None,
     as_json: Json = False,
@@ -81,10 +105,17 @@ def verify(
     from fedprompt.results.records import frames
 
     unreadable = Unreadable()
-    runs = frames.load(directory, unreadable=unreadable)
-    findings = verification.verify(runs, verification.read(claims or verification.OURS), np.random.default_rng(0))
+    runs = frames.load(directory, selection.run_ids(directory, unreadable), unreadable)
+    checked = _about(selection, verification.read(claims or verification.OURS))
+    findings = verification.verify(runs, checked, np.random.default_rng(0))
     if as_json:
         print(json.dumps([verdicts.finding_json(finding) for finding in findings], indent=1))
     else:
         print(verdicts.findings(findings))
     return unreadable.code
+
+
+def _about(selection: "Selection", claims: "list[Claim]") -> "list[Claim]":
+    """The claims about a chosen metric; all without a choice."""
+    chosen = selection.metrics_of(dict.fromkeys(name for claim in claims for name in claim.check.metrics))
+    return [claim for claim in claims if not chosen or set(chosen) & set(claim.check.metrics)]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +11,19 @@ import typer
 
 from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.cli.help import GroupedCommand
 from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.config.partition_options import PartitionOptions
 from fedprompt.benchmark.errors import ConfigError
 
 FAULTY = 2
 SHOWN = 40  # clients in the table; the figure shows more
+
+OF_FEDERATIONS = (
+    *PartitionOptions.model_fields,
+    *("alpha", "seeds", "data_root", "skip_corrupt", "backbone", "image_size", "normalize"),
+)
+"""The options of a grid that affect what `bench data show` shows."""
 
 data = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="a data set, named as in `bench data list`")]
@@ -92,8 +101,8 @@ def _report(verdict: Any) -> None:
         print(f"error: {len(verdict.unreadable)} unreadable images; --skip-corrupt leaves them out", file=sys.stderr)
 
 
-@data.command("show")
-@grid_options
+@data.command("show", cls=GroupedCommand)
+@partial(grid_options, fields=OF_FEDERATIONS)
 def show(
     chosen: Options,
     name: Name,
@@ -104,7 +113,7 @@ def show(
 ) -> None:
     """Show how a partition distributes a data set over clients: a table, the rules of the images, and a figure.
 
-    Takes the options of a sweep, with one --alpha and one seed. Options that do not affect the federation are ignored.
+    Takes one --alpha and one seed.
     """
     from fedprompt.benchmark.backbone.preprocessing import described, planned_rules
     from fedprompt.benchmark.planning.federation_plots import draw

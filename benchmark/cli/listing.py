@@ -2,30 +2,44 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from textwrap import fill
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from fedprompt.benchmark.cli.common_options import Json
 from fedprompt.benchmark.errors import ConfigError
 
+COSTS = ("upload_mb", "download_mb", "seconds", "images_per_second", "shared_parameters", "local_parameters")
+
 
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="methods, datasets, backbones, presets or figures")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="methods, datasets, backbones, presets, figures or metrics")
+    ],
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="wildcard for the names")] = "*",
     plugin: Annotated[list[str] | None, typer.Option(help="Python files that register additional methods")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="methods with papers, fields and defaults, as with a PATTERN")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List methods, data sets, backbones, presets or figures, with sources, fields and defaults."""
+    """List methods, data sets, backbones, presets, figures or metrics.
+
+    All methods are listed by family. With a PATTERN or --long, each has its paper, variants, fields and defaults.
+    """
     listings: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "methods": lambda: _methods(plugin or []),
         "datasets": _datasets,
         "backbones": lambda: _backbones(pattern),
         "presets": _presets,
         "figures": _figures,
+        "metrics": _metrics,
     }
     if what not in listings:
         raise ConfigError(f"bench list {what}: unknown list; available: {', '.join(listings)}.")
@@ -35,12 +49,31 @@ def list_(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
+    if what == "methods" and pattern == "*" and not long:
+        _print_families(rows)
+        return
     for row in rows:
-        _print(row)
+        _print(row, 24 if what == "metrics" else 14)
 
 
-def _print(row: dict[str, Any]) -> None:
-    print(f"{row['name']:<14} {row.get('about', '')}".rstrip())
+def _print_families(rows: list[dict[str, Any]]) -> None:
+    """Prints the names of all methods by family, which fits on a screen."""
+    families: dict[str, list[str]] = {}
+    for row in rows:
+        variants = "".join(f" {row['name']}:{variant}" for variant in row.get("compared", ()))
+        families.setdefault(row["family"], []).append(row["name"] + variants)
+    width, indent = max(map(len, families)) + 2, " " * (max(map(len, families)) + 2)
+    columns = shutil.get_terminal_size().columns
+    for family, names in sorted(families.items(), key=lambda item: item[0] in ("optimiser", "loss")):
+        text = " ".join(names)
+        print(
+            fill(text, columns, initial_indent=f"{family:<{width}}", subsequent_indent=indent, break_on_hyphens=False)
+        )
+    print("`bench list methods NAME` describes a method, --long all of them; METHOD+NAME adds an optimiser or a loss")
+
+
+def _print(row: dict[str, Any], width: int = 14) -> None:
+    print(f"{row['name']:<{width}} {row.get('about', '')}".rstrip())
     if "paper" in row:
         print(f"{'':<14} {row['paper']}, {row['year']}; {row['family']}")
     if row.get("local_optimiser"):
@@ -82,7 +115,7 @@ def method_row(name: str, cls: Any) -> dict[str, Any]:
     fields = [
         {
             "name": f.name,
-            "type": str(f.type),
+            "type": _type(cls, f.name, str(f.type)),
             "default": f.default,
             "meaning": f.metadata.get("meaning", ""),
             "limits": _limits(f.metadata.get("low"), f.metadata.get("high")),
@@ -120,6 +153,16 @@ def _uploads(name: str) -> dict[str, list[str]] | None:
         return uploads.of(name)
     except Exception:  # a plug-in may raise anything; `bench check` shows it
         return None
+
+
+def _type(cls: type, field: str, written: str) -> str:
+    """The type of a field; of one with a few values, these."""
+    for owner in cls.__mro__:
+        if field in vars(owner).get("__annotations__", {}):
+            named = vars(sys.modules[owner.__module__]).get(written)
+            choices = get_args(named) if get_origin(named) is Literal else re.findall(r'["\']([^"\']+)["\']', written)
+            return " | ".join(map(str, choices)) or written
+    return written
 
 
 def _limits(low: float | None, high: float | None) -> str:
@@ -163,3 +206,15 @@ def _figures() -> list[dict[str, Any]]:
     from fedprompt.results.figures.drawing import FIGURES
 
     return [{"name": name, "about": (draw.__doc__ or "").strip().split("\n")[0]} for name, draw in FIGURES.items()]
+
+
+def _metrics() -> list[dict[str, Any]]:
+    """The parts that names of scores are made of, as wildcards, and the other numbers of a run."""
+    from fedprompt.results.records.dictionary import LOGITS, MEASURES, SPLITS, describe
+
+    scores = {f"{name}.*": text for name, text in SPLITS.items()} | {
+        f"*.{name}": text for name, text in MEASURES.items()
+    }
+    scores |= {f"{name}.*": f"scores {text}" for name, text in LOGITS.items() if name}
+    others = {name: describe(name) for name in (*COSTS, "never_trained", "temperature", "convergence_seen_change")}
+    return [{"name": name, "about": text} for name, text in (scores | others).items()]

@@ -11,6 +11,7 @@ from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Json, Out, Unrea
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.config.run_config import MAX_ROUNDS
+from fedprompt.benchmark.durations import span
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 
@@ -68,7 +69,8 @@ def plan(
         return unreadable.code
     print(f"{answer['runs']} runs: {answer['done']} done, {answer['to_run']} to run")
     if pending:
-        print(f"about {answer['seconds'] / 60:.1f} min with {answer['workers']} workers, ", end="")
+        time = span(answer["seconds_low"], answer["seconds_high"])
+        print(f"{time} with {answer['workers']} worker{'s' * (answer['workers'] > 1)}, ", end="")
         print(f"{answer['memory_mb']:.0f} MB of memory, {answer['upload_mb']:.1f} MB up and ", end="")
         print(f"{answer['download_mb']:.1f} MB down (simulated)")
     return unreadable.code

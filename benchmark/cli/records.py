@@ -3,17 +3,25 @@
 import dataclasses
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out, Unreadable
 from fedprompt.benchmark.cli.grid_options import grid_options
+from fedprompt.benchmark.cli.selection_options import selection_options
 from fedprompt.benchmark.config.options import Options
+from fedprompt.benchmark.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedprompt.results.records.selection import Selection
 
 
+@selection_options
 def export(
+    selection: "Selection",
     directory: Directory,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="FILE.parquet, FILE.csv, or a folder")],
     what: Annotated[
@@ -21,17 +29,16 @@ def export(
     ] = None,
 ) -> int:
     """Export the records of a directory: one tidy file, or a folder of all three tables and a list of their columns."""
-    from fedprompt.benchmark.errors import ConfigError
     from fedprompt.results.records.export import export as write
     from fedprompt.results.records.export import export_folder
 
     unreadable = Unreadable()
     if target.suffix and not target.is_dir():
-        rows = {what or "runs": write(directory, target, what or "runs", unreadable)}
+        rows = {what or "runs": write(directory, target, what or "runs", unreadable, selection)}
     elif what:
         raise ConfigError(f"--what {what} needs a file, and {target} is a folder: it gets runs, rounds and clients")
     else:
-        rows = export_folder(directory, target, unreadable)
+        rows = export_folder(directory, target, unreadable, selection)
     counts = ", ".join(f"{count} {name}" for name, count in rows.items())
     print(f"{counts} of {directory} in {target}", file=sys.stderr)
     return unreadable.code
@@ -48,13 +55,15 @@ def merge(
     print(f"{copied} runs copied into {out}, {present} already present", file=sys.stderr)
 
 
-@grid_options
+@partial(grid_options, fields=Options.model_fields.keys() - {"executor"})
 def prune(
     chosen: Options,
     directory: Directory,
     keep_failed: Annotated[bool, typer.Option(help="keep failed runs")] = False,
     unfinished: Annotated[bool, typer.Option(help="also interrupted runs, which could be resumed")] = False,
-    outside: Annotated[bool, typer.Option(help="also runs outside the grid that the other options define")] = False,
+    outside: Annotated[
+        bool, typer.Option(help="also runs outside the grid that the options of a sweep define")
+    ] = False,
     other_commits: Annotated[bool, typer.Option(help="also runs of other commits")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="delete instead of listing")] = False,
 ) -> int:
@@ -66,7 +75,10 @@ def prune(
     from fedprompt.benchmark.hardware.environment import describe
     from fedprompt.benchmark.runs.prune import delete, find
 
-    grid = None
+    grid, given = None, sorted(chosen.model_fields_set)
+    if given and not outside:
+        option = f"--{given[0].replace('_', '-')}"
+        raise ConfigError(f"{option} defines a grid, which prune uses only with --outside; add it, or omit {option}.")
     if outside:
         from fedprompt.benchmark.planning.absent_data import identity
         from fedprompt.benchmark.runs.precision import resolve_precision

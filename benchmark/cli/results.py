@@ -6,11 +6,15 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import Directory, Json, Metric, Unreadable
+from fedprompt.benchmark.cli.common_options import Directory, Json, Unreadable
+from fedprompt.benchmark.cli.selection_options import selection_options
+
+if TYPE_CHECKING:
+    from fedprompt.results.records.selection import Selection
 
 FOLLOW_EVERY = 2.0  # seconds
 
@@ -70,10 +74,11 @@ def _follow(directory: Path) -> None:
         time.sleep(FOLLOW_EVERY)
 
 
+@selection_options
 def table(
+    selection: "Selection",
     directory: Directory,
     kind: Annotated[str, typer.Option("--format", help="text, csv, md, latex or json")] = "text",
-    metric: Annotated[list[str] | None, Metric] = None,
     prior: Annotated[bool, typer.Option("--prior", help="add a row per method with prior-corrected logits")] = False,
     group: Annotated[str | None, typer.Option(help="family: group rows by related methods")] = None,
     reference: Annotated[str | None, typer.Option(help="paired differences to this method instead of means")] = None,
@@ -82,23 +87,25 @@ def table(
     """Print methods by settings: mean and spread over seeds. Missing and failed runs are marked."""
     from fedprompt.results.errors import unknown
     from fedprompt.results.records import frames
+    from fedprompt.results.records.selection import metrics as metrics_of_runs
     from fedprompt.results.tables import leaderboard as tables
 
     if group not in (None, "family"):
         raise unknown("group", str(group), ["family"])
     unreadable = Unreadable()
-    runs = frames.load(directory, unreadable=unreadable)
+    runs = frames.load(directory, selection.run_ids(directory, unreadable), unreadable)
     runs = tables.with_prior(runs) if prior else runs
-    known = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
-    given = [name.strip() for words in metric or known for name in words.split(",") if name.strip()]
-    metrics = [f"{name}.mean" if f"{name}.mean" in runs else name for name in given]  # validation: validation.mean
+    default = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
+    metrics = selection.metrics_of(metrics_of_runs(runs, valued=False)) or default
     board = tables.difference_table(runs, metrics, reference) if reference else tables.leaderboard(runs, metrics)
     board = tables.by_family(board, runs) if group else board
     print(tables.render(board, "json" if as_json else kind))
     return unreadable.code
 
 
+@selection_options
 def figure(
+    selection: "Selection",
     directory: Directory,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="figures (default: all)")] = None,
     formats: Annotated[str, typer.Option("--format", help="png, pdf, svg, or several separated by commas")] = "png",
@@ -108,15 +115,26 @@ def figure(
 ) -> int:
     """Draw the figures of a directory, each with its numbers as csv. Figures without data are skipped."""
     from fedprompt.results.figures import drawing
+    from fedprompt.results.figures.style import SEEN
+    from fedprompt.results.records import frames
+    from fedprompt.results.records.selection import accuracies
 
     kinds, note, unreadable = formats.split(","), partial(print, file=sys.stderr), Unreadable()
-    paths = drawing.draw(directory, names or None, out, kinds, None, columns, note, unreadable)
-    drawn = [str(path) for path in paths]
+    run_ids, metrics = selection.run_ids(directory, unreadable), [SEEN]
+    if selection.metrics:
+        metrics = selection.metrics_of(accuracies(frames.load(directory, run_ids, unreadable)))
+    drawn = [
+        str(path)
+        for metric in metrics
+        for path in drawing.draw(directory, names or None, out, kinds, run_ids, columns, note, unreadable, metric)
+    ]
     print(json.dumps(drawn, indent=1) if as_json else "\n".join(drawn))
     return unreadable.code
 
 
+@selection_options
 def report(
+    selection: "Selection",
     directory: Directory,
     out: Annotated[Path | None, typer.Option(help="output file (default: DIR/report.html)")] = None,
     as_json: Json = False,
@@ -125,6 +143,6 @@ def report(
     from fedprompt.results.report import write
 
     unreadable = Unreadable()
-    written = str(write(directory, out, unreadable))
+    written = str(write(directory, out, unreadable, selection))
     print(json.dumps(written) if as_json else written)
     return unreadable.code

@@ -11,7 +11,14 @@ import typer
 
 from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json, Out, Unreadable
 from fedprompt.benchmark.cli.grid_options import grid_options
-from fedprompt.benchmark.cli.sweep_options import CheckpointEvery, scheduling_options
+from fedprompt.benchmark.cli.sweep_options import (
+    CheckpointEvery,
+    NoProgress,
+    Quiet,
+    Verbose,
+    scheduling_options,
+    shown_of,
+)
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store
@@ -30,19 +37,23 @@ def run(
     checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
     tracker: TrackerName = None,
     as_json: Json = False,
+    no_progress: NoProgress = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Execute one run in this process and save it in --out. A finished run is not repeated."""
     from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.sweep.options import SweepOptions
 
+    shown = shown_of(no_progress, quiet, verbose)
     seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
     grid = resolve_precision(chosen.model_copy(update={"seeds": seeds}).grid())
     if len(grid) != 1:
         raise ConfigError(f"bench run executes one run, not {len(grid)}: use bench sweep, or name one --method.")
     launch, place = Launch(grid, Store(out)), out / grid[0].run_id
-    if not launch.pending:
+    if shown.notes and not launch.pending:
         print(f"already finished: {place}", file=sys.stderr)
-    launch.run(SweepOptions(workers=1, checkpoint_every=checkpoint_every, tracker=tracker), chosen)
+    launch.run(SweepOptions(workers=1, checkpoint_every=checkpoint_every, tracker=tracker, shown=shown), chosen)
     entry = launch.store.entry(grid[0].run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
@@ -64,7 +75,8 @@ def sweep(chosen: Options, sweep_options: "SweepOptions", out: Out = DEFAULT_OUT
 
     unreadable = Unreadable()
     launch = Launch(resolve_precision(chosen.grid()), Store(out), unreadable)
-    print(f"{len(launch.grid)} runs, {launch.done} already done, in {out}", file=sys.stderr)
+    if sweep_options.shown.notes:
+        print(f"{len(launch.grid)} runs, {launch.done} already done, in {out}", file=sys.stderr)
     shown = [config.run_id for config in launch.grid if config.run_id not in launch.left_out]
     return _finish(launch, replace(sweep_options, tracker=tracker), shown, unreadable, chosen)
 
@@ -80,7 +92,8 @@ def retry(
 
     store, unreadable = Store(directory), Unreadable()
     failed = failed_runs(store, plugin or (), unreadable)
-    print(f"{len(failed)} failed runs in {directory}", file=sys.stderr)
+    if sweep_options.shown.notes:
+        print(f"{len(failed)} failed runs in {directory}", file=sys.stderr)
     shown = [entry.run_id for entry in store.entries(unreadable=unreadable)]
     return _finish(Launch(failed, store), sweep_options, shown, unreadable) if failed else unreadable.code
 
@@ -96,7 +109,7 @@ def _finish(
     summary, directory = launch.run(sweep_options, chosen, seed_tables=chosen is not None), launch.store.directory
     outcome = save_table_and_figures(directory, shown, unreadable)
     print(outcome.table)
-    if outcome.saved:
+    if outcome.saved and sweep_options.shown.notes:
         print(f"saved in {directory}: {', '.join(outcome.saved)}", file=sys.stderr)
     if outcome.error:
         print(f"error: {outcome.error}; every run is stored, and `bench table` shows them.", file=sys.stderr)

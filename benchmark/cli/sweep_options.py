@@ -3,12 +3,16 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedprompt.benchmark.cli.common_options import finite, with_parameters
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
+
+if TYPE_CHECKING:
+    from fedprompt.benchmark.sweep.options import Shown
 
 Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as resources allow)")]
 Address = Annotated[str | None, typer.Option(help="address of an existing Ray cluster; the code is uploaded to it")]
@@ -26,6 +30,15 @@ RunTimeout = Annotated[
 Retries = Annotated[int, typer.Option(min=0, help="retries after a killed worker, lost node or lack of memory")]
 MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no further run starts")]
 
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="show no progress; notes and errors are shown")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show results and errors only")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="also show each finished run")]
+
+SHOWN: dict[str, tuple[Any, Any]] = {
+    "no_progress": (NoProgress, False),
+    "quiet": (Quiet, False),
+    "verbose": (Verbose, False),
+}
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "workers": (Workers, None),
     "cpus_per_run": (CpusPerRun, None),
@@ -46,13 +59,25 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(**values: Any) -> Any:
         from fedprompt.benchmark.sweep.options import SweepOptions, parse_gpus
 
+        shown = shown_of(**{name: values.pop(name) for name in SHOWN})
         given = {name: values.pop(name) for name in OPTIONS}
         gpus, size_gpus = parse_gpus(given.pop("gpus_per_run"))
         cpus = given.pop("cpus_per_run")
-        return command(sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, **given), **values)
+        return command(
+            sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, shown=shown, **given), **values
+        )
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in OPTIONS.items()
+        for name, (annotation, default) in (OPTIONS | SHOWN).items()
     ]
     return with_parameters(wrapper, command, "sweep_options", after=added)
+
+
+def shown_of(no_progress: bool, quiet: bool, verbose: bool) -> "Shown":
+    """What the options --no-progress, --quiet and --verbose leave to show."""
+    from fedprompt.benchmark.sweep.options import Shown
+
+    if quiet and verbose:
+        raise ConfigError("--quiet and --verbose exclude each other: use one of them.")
+    return Shown(not (no_progress or quiet), not quiet, verbose)

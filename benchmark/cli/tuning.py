@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedprompt.benchmark.cli.grid_options import grid_options
-from fedprompt.benchmark.cli.sweep_options import Address, Local, Workers
+from fedprompt.benchmark.cli.sweep_options import Address, Local, NoProgress, Quiet, Verbose, Workers, shown_of
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
@@ -39,6 +39,9 @@ def tune(
     workers: Workers = None,
     address: Address = None,
     local: Local = False,
+    no_progress: NoProgress = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Tune every method with equally many trials, and write the best of each as a preset for sweeps.
 
@@ -61,11 +64,13 @@ def tune(
     distinct = {config.run_id: config for trials in runs.values() for configs in trials for config in configs}
     launch = Launch(list(distinct.values()), Store(out))
     count, pending = len(launch.grid), len(launch.pending)
-    print(f"{_counts(overrides)}: {count} runs, {count - pending} already done, in {out}", file=sys.stderr)
+    shown = shown_of(no_progress, quiet, verbose)
+    if shown.notes:
+        print(f"{_counts(overrides)}: {count} runs, {count - pending} already done, in {out}", file=sys.stderr)
     if dry_run:
         print(f"{count} runs: {count - pending} done, {pending} to run")
         return 0
-    launch.run(SweepOptions(workers, address=address, local=local))
+    launch.run(SweepOptions(workers, address=address, local=local, shown=shown))
     trials = {
         method: [
             selection.evaluate_trial(launch.store, *trial, last)

@@ -9,12 +9,16 @@ from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.planning import estimate as estimates
 from fedprompt.benchmark.planning.estimate import Estimate
 from fedprompt.benchmark.runs.store import Entry
+from fedprompt.benchmark.sweep.order import seconds_of
 
 WHERE = ("executor", "device")  # not compared: a plan accepts times measured with another executor or device
+MEASURED, TIMED = 1.15, 1.5  # factors by which times of finished runs, and of a few steps timed here, may be off
 
 
 def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: int | None) -> dict[str, Any]:
-    """Returns the expected seconds, `memory_mb`, `upload_mb` and `download_mb` of the pending runs, and notes.
+    """Returns what the pending runs are expected to cost, and notes.
+
+    `seconds` has a range, from `seconds_low` to `seconds_high`; the others are `memory_mb`, `upload_mb`, `download_mb`.
 
     Args:
         pending: the runs, at least one.
@@ -23,13 +27,15 @@ def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: 
     """
     workers = min(workers or processors(), len(pending))
     measured = _measured_seconds(finished)
+    low = high = 0.0
     costs: dict[str, Estimate] = {}
     setup: dict[str, float] = {}  # frozen activations are computed once per machine and data set
     seconds, upload, download = 0.0, 0, 0
     for config in pending:
         key = config.workload_key(*WHERE)
         cost = costs[key] = costs.get(key) or estimates.estimate(config)
-        seconds += measured.get(key, cost.seconds)
+        expected, spread = (measured[key], MEASURED) if key in measured else (cost.seconds, TIMED)
+        seconds, low, high = seconds + expected, low + expected / spread, high + expected * spread
         upload += cost.upload_bytes
         download += cost.download_bytes
         setup[config.dataset] = max(setup.get(config.dataset, 0.0), cost.setup_seconds)
@@ -37,7 +43,10 @@ def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: 
     shared_bytes = max(cost.shared_bytes for cost in costs.values())
     return {
         "workers": workers,
-        "seconds": seconds / workers + sum(setup.values()),
+        **{
+            name: value / workers + sum(setup.values())
+            for name, value in (("seconds", seconds), ("seconds_low", low), ("seconds_high", high))
+        },
         "upload_mb": upload / 1e6,
         "download_mb": download / 1e6,
         "memory_mb": (estimates.resident_mb() + process_bytes / 1e6) * workers + shared_bytes / 1e6,
@@ -49,7 +58,6 @@ def _measured_seconds(finished: Iterable[Entry]) -> dict[str, float]:
     """Mean seconds of finished runs per workload."""
     seconds: dict[str, list[float]] = {}
     for entry in finished:
-        total = (entry.result.get("seconds") or {}).get("total")
-        if entry.status == "done" and total is not None:
+        if (total := seconds_of(entry)) is not None:
             seconds.setdefault(workload_key(entry.result["config"], *WHERE), []).append(total)
     return {key: fmean(values) for key, values in seconds.items()}

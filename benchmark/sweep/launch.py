@@ -91,6 +91,8 @@ class Launch:
             from fedprompt.benchmark.sweep.cluster import check_address
 
             check_address(sweep_options.address)
+        if sweep_options.shown.progress and sys.stderr.isatty():
+            print("setting up data and backbone ...", file=sys.stderr, flush=True)
         with _no_garbage_collection():
             from fedprompt.benchmark.sweep import trackers
             from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
@@ -109,7 +111,7 @@ class Launch:
             sweep_options = replace(sweep_options, gpus=auto_share(self.pending, entries))
         self._note_overrides(chosen)
         pending = seed_by_seed(longest_first(self.pending, entries), (config.seed for config in self.grid))
-        with ConsoleProgress(pending) as progress:
+        with ConsoleProgress(pending, entries, sweep_options.shown) as progress:
             listener: ProgressListener = trackers.TrackedProgress(progress, track, store) if track else progress
             if seed_tables:
                 listener = SeedTables(listener, self.grid, pending, partial(save_table, store.directory))

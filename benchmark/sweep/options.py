@@ -23,6 +23,18 @@ def parse_gpus(text: str) -> tuple[float, bool]:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a sweep shows on stderr besides errors: its progress, notes, and a line for each finished run."""
+
+    progress: bool = True
+    notes: bool = True
+    runs: bool = False
+
+
+ALL = Shown()
+
+
+@dataclass(frozen=True)
 class SweepOptions:
     """How a sweep schedules its runs.
 
@@ -38,6 +50,7 @@ class SweepOptions:
         tracker: Name of the experiment tracker that receives finished runs.
         size_gpus: Whether to determine `gpus` from measured memory before the first run.
         local: Whether to run in processes of this machine, without Ray and without any port.
+        shown: What is shown on stderr.
     """
 
     workers: int | None = None
@@ -51,6 +64,7 @@ class SweepOptions:
     tracker: str | None = None
     size_gpus: bool = False
     local: bool = False
+    shown: Shown = ALL
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` if no run could get these resources."""

@@ -23,21 +23,26 @@ def longest_first(configs: Sequence[RunConfig], finished: Iterable[Entry] = ()) 
     """
     rates: dict[tuple[str, ...], list[float]] = {}
     for entry in finished:
-        seconds = (entry.result.get("seconds") or {}).get("total")
-        if entry.status == "done" and seconds is not None:
+        if (seconds := seconds_of(entry)) is not None:
             config = entry.result["config"]
             for key in _keys(config):
-                rates.setdefault(key, []).append(seconds / _work(config))
+                rates.setdefault(key, []).append(seconds / work(config))
     means = {key: mean(values) for key, values in rates.items()}
 
     def expected(config: RunConfig) -> float:
         values = config.model_dump()
-        return next((means[key] for key in _keys(values) if key in means), 1.0) * _work(values)
+        return next((means[key] for key in _keys(values) if key in means), 1.0) * work(values)
 
     return sorted(configs, key=expected, reverse=True)
 
 
-def _work(config: dict[str, Any]) -> float:
+def seconds_of(entry: Entry) -> float | None:
+    """What a finished run has taken; None for a failed one, or if its record does not say."""
+    return (entry.result.get("seconds") or {}).get("total") if entry.status == "done" else None
+
+
+def work(config: dict[str, Any]) -> float:
+    """Rounds x epochs x participation, to which the duration of runs of one method and data set is proportional."""
     return float(config["rounds"] * max(1, config["epochs"]) * config["participation"])
 
 

@@ -2,13 +2,17 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fedprompt.benchmark.config.run_config import RunConfig
+from fedprompt.benchmark.durations import span
+from fedprompt.benchmark.runs.store import Entry
+from fedprompt.benchmark.sweep.options import ALL, Shown
+from fedprompt.benchmark.sweep.time_left import Forecast
 from fedprompt.results.text import MAX_LOG, bounded, escaped
 
 PRINT_EVERY = 10.0  # seconds between plain lines
@@ -60,7 +64,9 @@ class ForwardedProgress(ProgressListener):
 class ConsoleProgress(ProgressListener):
     """Shows finished runs, the rounds of running ones, images per second and the time left. Used as a context."""
 
-    def __init__(self, configs: Sequence[RunConfig]) -> None:
+    def __init__(self, configs: Sequence[RunConfig], earlier: Iterable[Entry] = (), shown: Shown = ALL) -> None:
+        self.shown = shown
+        self.forecast = Forecast(configs, earlier)
         self.rounds = {config.run_id: config.rounds for config in configs}  # of the runs that have not ended
         self.names = {c.run_id: f"{c.method} {c.federation.label} seed {c.seed}" for c in configs}
         self.reached: dict[str, int] = {}
@@ -70,7 +76,7 @@ class ConsoleProgress(ProgressListener):
         self.began = self.printed = time.monotonic()
         self.console = Console(file=getattr(sys.stderr, "terminal", sys.stderr))  # the bar needs control characters
         self.progress: Progress | None = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and shown.progress:
             note = TextColumn("{task.fields[note]}", markup=False)
             columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), note)
             self.progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
@@ -88,40 +94,43 @@ class ConsoleProgress(ProgressListener):
     def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
         """Records a round."""
         if run_id in self.rounds:
+            self.forecast.reached(run_id, number / self.rounds[run_id], time.monotonic())
             self.reached[run_id], self.images[run_id], self.workers[run_id] = number, images, worker
         self._show()
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Records the end of a run. A failure is shown at once."""
-        self.rounds.pop(run_id, None)
+        if self.rounds.pop(run_id, None):
+            self.forecast.ended(run_id, result["status"] == "done", time.monotonic())
         self.reached.pop(run_id, None)
         self.finished += 1
         if result["status"] != "done":
             self.failed += 1
-            self.note(f"failed: {self.names[run_id]}: {result['error']}")
+            self._print(f"failed: {self.names[run_id]}: {result['error']}")
+        elif self.shown.runs:
+            self._print(f"done: {self.names[run_id]}, {(result.get('seconds') or {}).get('total', 0.0):.1f} s")
         self._show(force=not self.rounds)
 
     def note(self, text: str) -> None:
-        """Prints one or more lines at once."""
+        """Prints one or more lines at once, unless notes are not shown."""
+        if self.shown.notes:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         text = escaped(bounded(text, MAX_LOG), lines=True)
         self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-    def seconds_left(self) -> float | None:
-        """Estimates the seconds left from the rounds done so far; None before the first round."""
-        # reached is copied first: another thread may call run_done meanwhile
-        partial = [number / self.rounds[run] for run, number in list(self.reached.items()) if run in self.rounds]
-        done, total = self.finished + sum(partial), self.finished + len(self.rounds)
-        return (time.monotonic() - self.began) * (total - done) / done if done else None
 
     def describe(self) -> dict[str, Any]:
         """Returns the numbers of runs, images per second, seconds left, and the running runs with their rounds."""
         elapsed, rounds = time.monotonic() - self.began, dict(self.rounds)
+        left = self.forecast.time_left(time.monotonic())
         return {
             "runs": self.finished + len(rounds),
             "finished": self.finished,
             "failed": self.failed,
             "images_per_second": sum(list(self.images.values())) / elapsed if elapsed else 0.0,
-            "seconds_left": self.seconds_left(),
+            "seconds_left": left and left.seconds,
+            "seconds_left_range": left and [left.low, left.high],
             "running": [
                 {"run_id": run, "name": self.names[run], "round": number, "rounds": rounds[run]}
                 | {"worker": self.workers.get(run, "")}
@@ -135,7 +144,7 @@ class ConsoleProgress(ProgressListener):
             state = self.describe()
             note = escaped(f"{_totals(state)}  {_running(state)}")[:100]
             self.progress.update(self.bar, completed=self.finished, note=note)
-        elif force or time.monotonic() - self.printed >= PRINT_EVERY:
+        elif self.shown.progress and (force or time.monotonic() - self.printed >= PRINT_EVERY):
             self.printed = time.monotonic()
             print(line(self.describe()), file=sys.stderr, flush=True)
 
@@ -149,13 +158,9 @@ def line(state: Mapping[str, Any]) -> str:
 def _totals(state: Mapping[str, Any]) -> str:
     failed = f"{state['failed']} failed, " if state["failed"] else ""
     speed = f"{state['images_per_second']:.0f} images/s, " if state["images_per_second"] else ""
-    left = state["seconds_left"]
-    return failed + speed + ("starting" if left is None else f"about {_duration(left)} left")
+    left = state.get("seconds_left_range")
+    return failed + speed + (f"{span(*left)} left" if left else "starting")
 
 
 def _running(state: Mapping[str, Any]) -> str:
     return ", ".join(f"{run['name']} {run['round']}/{run['rounds']}" for run in state["running"])
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

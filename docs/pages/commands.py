@@ -6,10 +6,7 @@ import typer
 
 from docs.pages.page import Page, definitions, escape, sections, table
 from fedprompt.benchmark.cli import COMMANDS, build
-from fedprompt.benchmark.config.options import Options
-
-GRID = {*Options.model_fields, "preset"}
-"""Parameters that run, sweep, plan and tune share; they get a section of their own."""
+from fedprompt.benchmark.cli.help import EXAMPLES, grouped
 
 
 def pages() -> list[Page]:
@@ -44,11 +41,11 @@ def _describe(command: Any, name: str, parent: Any, level: int) -> str:
 
 
 def _options(command: Any, context: Any, level: int) -> list[str]:
-    """The help of each parameter, with the grid's parameters in a section of their own."""
-    has_grid = {"rounds", "preset"} <= {parameter.name for parameter in command.params}
-    parts: dict[str, list[tuple[str, str]]] = {"Arguments and options": [], "Options of the grid": []}
-    for parameter in command.get_params(context):
-        if record := parameter.get_help_record(context):
-            heading = "Options of the grid" if has_grid and parameter.name in GRID else "Arguments and options"
-            parts[heading].append((record[0], escape(record[1])))
-    return [f"{'#' * level} {heading}\n\n{definitions(pairs)}" for heading, pairs in parts.items() if pairs]
+    """The help of each parameter, in the groups of `--help`, and its examples."""
+    parts = []
+    for title, parameters in grouped(command, context).items():
+        records = [parameter.get_help_record(context) for parameter in parameters]
+        parts.append(f"{'#' * level} {title}\n\n{definitions([(record[0], escape(record[1])) for record in records])}")
+    if examples := EXAMPLES.get(command.name):
+        parts.append(f"{'#' * level} Examples\n\n```sh\n{chr(10).join(examples)}\n```")
+    return parts

@@ -12,32 +12,43 @@ from fedprompt.results.figures.families import Lines
 from fedprompt.results.figures.intervals import bars, error_bars, note
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.points import arrows, footnote, points
-from fedprompt.results.figures.style import ACCURACY, CROWD, Plot, Styles, assign, legend, panels_by, styled
+from fedprompt.results.figures.style import (
+    ACCURACY,
+    CROWD,
+    SEEN,
+    Plot,
+    Styles,
+    assign,
+    axis_label,
+    legend,
+    panels_by,
+    styled,
+)
 from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
 from fedprompt.results.statistics.trivial import FOOTNOTE, below_majority
 
 
 @styled
-def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients by partition, with intervals over seeds.
+def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
+    """Mean accuracy (of the seen clients, or another `metric`) by partition, with intervals over seeds.
 
     Partitions are ordered: Dirichlet by ascending alpha, other partitions, iid. Up to `CROWD` methods share one panel
     per group of settings that differ in their partition only; more methods have one row each, in one panel per setting.
     Arrows mark accuracies below `majority` and methods that still climb.
     """
     done = finished(runs)
-    methods, styles = ranking(done, "seen.mean"), styles or assign(runs["method"])
-    data = with_intervals(done, ["group", "partition", "alpha", "skew", "setting", "method"], "seen.mean")
+    methods, styles = ranking(done, metric), styles or assign(runs["method"])
+    data = with_intervals(done, ["group", "partition", "alpha", "skew", "setting", "method"], metric)
     data = with_climbing(data.assign(below_majority=below_majority(data)), done)
-    figure = (_rows if len(methods) > CROWD else _columns)(data, methods, styles, columns)
+    figure = (_rows if len(methods) > CROWD else _columns)(data, methods, styles, columns, axis_label(metric))
     figure.data = data.drop(columns="setting")
     return figure
 
 
-def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) -> Plot:
+def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int, label: str) -> Plot:
     xlabel = "Dirichlet alpha" if "dirichlet" in set(data["partition"]) else "partition"
-    figure, panels = panels_by(data, "group", xlabel, ACCURACY, columns, 2.6, row=columns)
+    figure, panels = panels_by(data, "group", xlabel, label, columns, 2.6, row=columns)
     for axis, rows in panels:
         _by_skew(axis, rows, methods, styles)
     legend(figure, methods, styles, lines=False, note=footnote(data, note(data), 55 * columns))
@@ -70,7 +81,7 @@ def _ordered(data: pd.DataFrame) -> pd.DataFrame:
     return skews.assign(rank=rank).sort_values(["group", "rank", "partition", "alpha"]).reset_index(drop=True)
 
 
-def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) -> Plot:
+def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int, label: str) -> Plot:
     order = {setting: place for place, setting in enumerate(_ordered(data)["setting"])}
     data = data.sort_values("setting", key=lambda settings: settings.map(order), kind="stable")
     across, height = min(2 * columns, len(order)), 0.7 + 0.125 * len(methods)
@@ -87,7 +98,7 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int) 
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))
     text = footnote(data, fill(note(data), 46) if columns == 1 else note(data), 55 * columns)
-    figure.supxlabel(f"{ACCURACY}\n{text}".rstrip(), fontsize=8)  # one label for all: several would overlap
+    figure.supxlabel(f"{label}\n{text}".rstrip(), fontsize=8)  # one label for all: several would overlap
     return figure
 
 

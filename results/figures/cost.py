@@ -4,28 +4,28 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.figures.points import footnote, points
-from fedprompt.results.figures.style import ACCURACY, CROWD, Plot, Styles, assign, legend, panels_by, styled
+from fedprompt.results.figures.style import CROWD, SEEN, Plot, Styles, assign, axis_label, legend, panels_by, styled
 from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking
 from fedprompt.results.statistics.trivial import below_majority
 
 
 @styled
-def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
-    """Mean accuracy of the seen clients against the upload of all clients per run.
+def accuracy_by_bytes(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
+    """Mean accuracy (of the seen clients, or another `metric`) against the upload of all clients per run.
 
     One point per method, one panel per setting. Grey steps join the methods on the Pareto front: no other method is at
     least as accurate with less upload. Methods without upload are at 0. Arrows mark accuracies below `majority` and
     methods that still climb.
     """
     done = finished(runs)
-    data = over_seeds(done, ["setting", "method"], "seen.mean")
+    data = over_seeds(done, ["setting", "method"], metric)
     upload = over_seeds(done, ["setting", "method"], "upload_mb")[["setting", "method", "mean"]]
     data = data.merge(upload.rename(columns={"mean": "upload_mb"}), on=["setting", "method"])
     data = with_climbing(data.assign(on_front=_on_front(data), below_majority=below_majority(data)), done)
     methods, styles = ranking(data, "mean"), styles or assign(runs["method"])
     height, row = (2.9, columns) if len(methods) > CROWD else (2.3, None)
-    figure, panels = panels_by(data, "setting", "uploaded per run (MB)", ACCURACY, columns, height, row)
+    figure, panels = panels_by(data, "setting", "uploaded per run (MB)", axis_label(metric), columns, height, row)
     for axis, rows in panels:
         positive = rows.loc[rows["upload_mb"] > 0, "upload_mb"]
         least = 10 ** np.floor(np.log10(positive.min())) if len(positive) else 1.0

@@ -6,17 +6,18 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from fedprompt.results.errors import MissingDataError, RecordError, unknown
+from fedprompt.results.errors import MissingDataError, RecordError, check_known, unknown
 from fedprompt.results.figures.ablation import SETTINGS, ablation
 from fedprompt.results.figures.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
 from fedprompt.results.figures.clients import partition, per_client
 from fedprompt.results.figures.cost import accuracy_by_bytes
 from fedprompt.results.figures.pairwise import pairwise
 from fedprompt.results.figures.ranks import critical_difference
-from fedprompt.results.figures.style import WIDTHS, Plot, assign, styled
+from fedprompt.results.figures.style import SEEN, WIDTHS, Plot, assign, styled
 from fedprompt.results.figures.weights import soft_weights
 from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
+from fedprompt.results.records.selection import accuracies
 
 __all__ = [
     "FIGURES",
@@ -59,6 +60,7 @@ def draw(
     columns: int = 2,
     log: Callable[[str], object] = lambda line: None,
     unreadable: records.Unreadable | None = None,
+    metric: str = SEEN,
 ) -> list[Path]:
     """Draw figures to NAME.FORMAT, with their numbers in NAME.csv, and return the files written.
 
@@ -71,10 +73,12 @@ def draw(
         columns: Width in columns of a page, 1 or 2.
         log: Called with one line per figure omitted for lack of data.
         unreadable: Called for each run that cannot be read, which is then left out.
+        metric: The accuracy to show. Of another than the default, the files are NAME_METRIC.FORMAT, and figures of
+            one accuracy only are omitted.
 
     Raises:
-        RecordError: A figure or format is unknown, a named figure lacks data, a record cannot be read, or a file
-            cannot be written.
+        RecordError: A figure, metric or format is unknown, a named figure lacks data, a record cannot be read, or a
+            file cannot be written.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:
@@ -82,19 +86,19 @@ def draw(
                 raise unknown(kind, name, known)
     if columns not in WIDTHS:
         raise RecordError(f"columns = {columns}: a page has one or two columns, so use 1 or 2")
-    given = _inputs(directory, None if run_ids is None else frozenset(run_ids), columns, unreadable)
+    given = _inputs(directory, None if run_ids is None else frozenset(run_ids), columns, unreadable, metric)
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:
         try:
-            figure = FIGURES[name](**{key: given(key) for key in inspect.signature(FIGURES[name]).parameters})
+            figure = _figure(name, metric, given)
         except MissingDataError as missing:
             if names is not None:
                 raise
             log(f"{name} is not drawn: {missing}")
             continue
         try:
-            written += _save(figure, target / name, formats)
+            written += _save(figure, target / (name if metric == SEEN else f"{name}_{metric}"), formats)
         except OSError as error:
             raise RecordError(
                 f"{target} cannot be written: {reason(error)}; choose another folder with --out"
@@ -102,11 +106,23 @@ def draw(
     return written
 
 
+def _figure(name: str, metric: str, given: Callable[[str], Any]) -> Plot:
+    parameters = inspect.signature(FIGURES[name]).parameters
+    if metric != SEEN and "metric" not in parameters:
+        raise MissingDataError(f"it shows no metric that could be chosen, such as {metric}")
+    return FIGURES[name](**{key: given(key) for key in parameters})
+
+
 def _inputs(
-    directory: str | Path, chosen: frozenset[str] | None, columns: int, unreadable: records.Unreadable | None
+    directory: str | Path,
+    chosen: frozenset[str] | None,
+    columns: int,
+    unreadable: records.Unreadable | None,
+    metric: str,
 ) -> Callable[[str], Any]:
     """The inputs of figures by parameter name, each made once."""
     runs = records.Runs(directory, chosen, unreadable)
+    check_known("metric of a figure", [metric], accuracies(runs.frame))
     makers: dict[str, Callable[[], Any]] = {
         "runs": lambda: runs.frame,
         "rounds": lambda: runs.rounds(["round", "seen_mean"]),
@@ -116,6 +132,7 @@ def _inputs(
         "swept": lambda: runs.swept,
         "styles": lambda: assign(runs.frame["method"]),
         "columns": lambda: columns,
+        "metric": lambda: metric,
     }
     return cache(lambda name: makers[name]())
 

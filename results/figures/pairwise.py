@@ -8,33 +8,31 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from fedprompt.results.errors import MissingDataError
-from fedprompt.results.figures.style import CROWD, WIDTHS, Plot, brief, styled
+from fedprompt.results.figures.style import CROWD, SEEN, WIDTHS, Plot, brief, styled
 from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, paired, untestable
 from fedprompt.results.statistics.summary import finished, ranking
 
-METRIC = "seen.mean"
-
 
 @styled
-def pairwise(runs: pd.DataFrame, columns: int = 2) -> Plot:
+def pairwise(runs: pd.DataFrame, columns: int = 2, metric: str = SEEN) -> Plot:
     """The mean difference of every two methods over all settings, the pairs won and the adjusted p.
 
-    The row minus the column, in points of the seen clients' mean accuracy: blue where the row is ahead. Below the
-    difference: the share of pairs of runs that the row wins, ties counted half, and p, adjusted by max-T over all pairs
-    of methods in all settings, as in tables. Of many methods, only significant pairs have numbers: above the diagonal
-    the difference, below it the share of pairs won.
+    The row minus the column, in points of the seen clients' mean accuracy or of another `metric`: blue where the row is
+    ahead. Below the difference: the share of pairs of runs that the row wins, ties counted half, and p, adjusted by
+    max-T over all pairs of methods in all settings, as in tables. Of many methods, only significant pairs have numbers:
+    above the diagonal the difference, below it the share of pairs won.
 
     Raises:
         MissingDataError: There are fewer than two methods.
     """
     done = finished(runs)
-    table = paired(done, METRIC)
+    table = paired(done, metric)
     if table.shape[1] < 2:
         raise MissingDataError("a pairwise matrix needs two methods or more")
     rows = all_pairs(table, np.random.default_rng(0))
     data = _both_ways(rows[rows["setting"] == ALL_SETTINGS], table)
-    methods = ranking(done, METRIC)
+    methods = ranking(done, metric)
     crowd = len(methods) > CROWD * columns / 2
     size = min(WIDTHS[columns], 2.6 + (0.2 if crowd else 0.62) * len(methods))
     figure = Plot(figsize=(WIDTHS[columns], 0.9 * size), layout="constrained")
@@ -50,7 +48,7 @@ def pairwise(runs: pd.DataFrame, columns: int = 2) -> Plot:
     axis.grid(visible=False)
     cells = size * (0.55 if columns == 1 else 0.72) * 72 / len(methods)  # points per cell
     _numbers(axis, data, methods, min(6.5, cells / (3 if crowd else 4.8)), crowd)
-    axis.set_xlabel(fill(_label(table, rows, crowd), 50 if columns == 1 else 100), fontsize=7)
+    axis.set_xlabel(fill(_label(table, rows, crowd, metric), 50 if columns == 1 else 100), fontsize=7)
     figure.data = data
     return figure
 
@@ -91,7 +89,7 @@ def _numbers(axis: Axes, data: pd.DataFrame, methods: list[str], size: float, cr
             )  # fmt: skip
 
 
-def _label(table: pd.DataFrame, rows: pd.DataFrame, crowd: bool) -> str:
+def _label(table: pd.DataFrame, rows: pd.DataFrame, crowd: bool, metric: str) -> str:
     """What the cells show, the family of tests and its limit."""
     settings = table.index.get_level_values("setting").nunique()
     where = f"mean over {settings} settings" if settings > 1 else str(table.index[0][0])
@@ -100,4 +98,5 @@ def _label(table: pd.DataFrame, rows: pd.DataFrame, crowd: bool) -> str:
     if crowd:
         cells = "numbers where significant: the difference above the diagonal, pairs won below"
     tests = untestable(seeds) or f"max-T over {counted(len(rows), 'comparison')}, family-wise error 5 %"
+    where += f" of {metric}" * (metric != SEEN)
     return f"{where}; {cells}; {tests}"

@@ -7,21 +7,20 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
-from fedprompt.results.figures.style import WIDTHS, Plot, Styles, assign, highlighted, styled
+from fedprompt.results.figures.style import SEEN, WIDTHS, Plot, Styles, assign, highlighted, styled
 from fedprompt.results.statistics.pairs import ALPHA, counted, untestable
 from fedprompt.results.statistics.ranks import Ranking, rank
 from fedprompt.results.statistics.summary import finished
 
-METRIC = "seen.mean"
 MIN_SETTINGS = 5  # of three settings, ranks cannot tell any two methods apart
 
 
 @styled
-def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
+def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
     """Average ranks of the methods over settings; bars join methods that do not differ significantly at 5 %.
 
-    Ranks are of the seen clients' mean accuracy, averaged over seeds; see `statistics.ranks.rank`. Methods without a
-    run in some setting are omitted.
+    Ranks are of the seen clients' mean accuracy or another `metric`, averaged over seeds; see `statistics.ranks.rank`.
+    Methods without a run in some setting are omitted.
 
     Raises:
         MissingDataError: There are fewer than two methods, or fewer than five settings.
@@ -35,9 +34,9 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
             f"ranks over {counted(settings, 'setting')} separate no methods; they need two methods in each of "
             f"{MIN_SETTINGS} settings or more; see the figure pairwise"
         )
-    ranking, styles = rank(done, METRIC, np.random.default_rng(0)), styles or assign(runs["method"])
+    ranking, styles = rank(done, metric, np.random.default_rng(0)), styles or assign(runs["method"])
     ranks, narrow = ranking.ranks, columns == 1
-    label = fill(_label(ranking), 44 if narrow else 120)
+    label = fill(_label(ranking, metric), 44 if narrow else 120)
     above = 0.3 + 0.13 * (1 + label.count("\n"))  # inches for ticks and label
     height = 0.7 + above + 0.145 * (len(ranks) if narrow else len(ranks) / 2)
     figure = Plot(figsize=(WIDTHS[columns], height))
@@ -56,9 +55,10 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
     return figure
 
 
-def _label(ranking: Ranking) -> str:
+def _label(ranking: Ranking, metric: str) -> str:
     """The axis label: the number of settings, the test, its limits and the omitted methods."""
-    label = f"average rank (1 is best) over {ranking.settings} settings, Friedman p = {ranking.friedman:.2g}"
+    rank = "average rank (1 is best)" + f" of {metric}" * (metric != SEEN)
+    label = f"{rank} over {ranking.settings} settings, Friedman p = {ranking.friedman:.2g}"
     if why := untestable(ranking.settings, "setting"):
         label += f"; {why}"
     if ranking.left_out:

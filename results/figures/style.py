@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
+SEEN = "seen.mean"
+"""The metric that figures show by default."""
 ACCURACY = "accuracy of seen clients (%)"
 WIDTHS = {1: 3.4, 2: 7.0}  # inches, for one and for two columns of a page
 CROWD = 10  # with more methods than this, bands and legends hide the lines
@@ -108,6 +110,11 @@ class Plot(Figure):
         with rc_context(RC):
             self.savefig(picture, format="png", dpi=100)
         return picture.getvalue()
+
+
+def axis_label(metric: str) -> str:
+    """The label of an axis with this accuracy."""
+    return ACCURACY if metric == SEEN else f"{metric} (%)"
 
 
 def assign(methods: Iterable[str]) -> dict[str, Style]:

@@ -14,14 +14,21 @@ from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import files
 from fedprompt.results.records.dictionary import markdown
 from fedprompt.results.records.frames import Runs, Unreadable
+from fedprompt.results.records.selection import ALL, Selection, metrics
 
 
-def export(directory: str | Path, file: str | Path, what: str = "runs", unreadable: Unreadable | None = None) -> int:
+def export(
+    directory: str | Path,
+    file: str | Path,
+    what: str = "runs",
+    unreadable: Unreadable | None = None,
+    selection: Selection = ALL,
+) -> int:
     """Writes one row per run, round or client (`what`) to a .parquet or .csv file; returns the number of rows.
 
     A row of a run has all of its metrics and, as `config.NAME`, its options. In csv, lists are written as JSON. The
-    file is written atomically. `unreadable` as in `load`. Raises RecordError for another suffix or `what` and for
-    unreadable records.
+    file is written atomically. `unreadable` as in `load`; `selection` chooses runs, and metrics of `runs`. Raises
+    RecordError for another suffix or `what` and for unreadable records.
     """
     path = Path(file)
     if path.suffix not in files.EXPORT_SUFFIXES:
@@ -30,21 +37,24 @@ def export(directory: str | Path, file: str | Path, what: str = "runs", unreadab
             "or name a folder (without a suffix) for all three tables"
         )
     check_known("kind of row", [what], ROWS)
-    frame = ROWS[what](Runs(directory, unreadable=unreadable))
+    read = Runs(directory, selection.run_ids(directory, unreadable), unreadable)
+    frame = _chosen(ROWS[what](read), what, selection)
     _write(path, csv(_with_json_lists(frame)) if path.suffix == ".csv" else partial(frame.to_parquet, index=False))
     return len(frame)
 
 
-def export_folder(directory: str | Path, folder: str | Path, unreadable: Unreadable | None = None) -> dict[str, int]:
+def export_folder(
+    directory: str | Path, folder: str | Path, unreadable: Unreadable | None = None, selection: Selection = ALL
+) -> dict[str, int]:
     """Writes runs.parquet, rounds.parquet, clients.parquet and columns.md; returns the number of rows of each table.
 
     `columns.md` describes every column. `load`, `rounds` and `clients` read the folder in place of the directory.
     Raises RecordError for a folder that contains runs, one that cannot be written, and unreadable records.
     """
-    target, read = Path(folder), Runs(directory, unreadable=unreadable)
+    target, read = Path(folder), Runs(directory, selection.run_ids(directory, unreadable), unreadable)
     if any(target.glob("*/result.json")):
         raise RecordError(f"{target} contains the records of runs: export into another folder")
-    tables = {what: rows(read) for what, rows in ROWS.items()}
+    tables = {what: _chosen(rows(read), what, selection) for what, rows in ROWS.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,6 +71,14 @@ def runs(read: Runs) -> pd.DataFrame:
 
 
 ROWS: dict[str, Callable[[Runs], pd.DataFrame]] = {"runs": runs, "rounds": Runs.rounds, "clients": Runs.clients}
+
+
+def _chosen(frame: pd.DataFrame, what: str, selection: Selection) -> pd.DataFrame:
+    """The rows of runs without the metrics that are not chosen; rounds and clients have no such metrics."""
+    if what != "runs" or not selection.metrics:
+        return frame
+    kept = selection.metrics_of(metrics(frame))
+    return frame.drop(columns=[name for name in metrics(frame, valued=False) if name not in kept])
 
 
 def _write(path: Path, content: str | Callable[[Path], object]) -> None:

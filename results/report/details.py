@@ -1,5 +1,6 @@
 """The runs behind the report's numbers: configuration, environment, command and log."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ MAX_LOGS = 6_000_000  # characters of all logs together
 Pool = dict[str, int]
 
 
-def details(runs: pd.DataFrame, folders: list[Path], records: list[dict[str, Any]]) -> dict[str, Any]:
+def details(
+    runs: pd.DataFrame, folders: list[Path], records: list[dict[str, Any]], metrics: Sequence[str] = tuple(METRICS)
+) -> dict[str, Any]:
     """One entry per run in `runs`, and the `pool` of text lines, which entries refer to by index.
 
     Most runs share most of their options and environment, so each line is stored once.
@@ -30,13 +33,13 @@ def details(runs: pd.DataFrame, folders: list[Path], records: list[dict[str, Any
     pool: Pool = {}
     log_limit = min(MAX_LOG, MAX_LOGS // max(1, len(folders)))
     entries = [
-        _entry(run, record, pool) | {"log": _log(folder / "log.txt", log_limit)}
+        _entry(run, record, pool, metrics) | {"log": _log(folder / "log.txt", log_limit)}
         for run, folder, record in zip(runs.to_dict("records"), folders, records, strict=True)
     ]
     return {"runs": entries, "pool": list(pool)}
 
 
-def _entry(run: dict[Any, Any], record: dict[str, Any], pool: Pool) -> dict[str, Any]:
+def _entry(run: dict[Any, Any], record: dict[str, Any], pool: Pool, metrics: Sequence[str]) -> dict[str, Any]:
     first, *options = command(record["config"]).split(" --")
     lines = {
         "config": _lines(record["config"]),
@@ -50,7 +53,7 @@ def _entry(run: dict[Any, Any], record: dict[str, Any], pool: Pool) -> dict[str,
         "setting": run["setting"],
         "seed": int(run["seed"]),
         "error": record.get("error"),
-        "values": [number(100 * run[name], 2) for name in METRICS],
+        "values": [number(100 * run[name], 2) for name in metrics],
         "upload_mb": number(run["upload_mb"], 3),
         "seconds": number(run["seconds"], 1),
         **{key: [pool.setdefault(line, len(pool)) for line in texts] for key, texts in lines.items()},

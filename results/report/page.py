@@ -16,6 +16,7 @@ from fedprompt.results.figures.lines import families
 from fedprompt.results.figures.style import assign
 from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import frames as records
+from fedprompt.results.records.selection import ALL, Selection
 from fedprompt.results.report import charts
 from fedprompt.results.report.charts import number
 from fedprompt.results.report.details import METRICS, details
@@ -30,19 +31,25 @@ from fedprompt.results.tables.leaderboard import leaderboard
 from fedprompt.results.tables.render import render
 
 
-def write(directory: str | Path, out: str | Path | None = None, unreadable: records.Unreadable | None = None) -> Path:
+def write(
+    directory: str | Path,
+    out: str | Path | None = None,
+    unreadable: records.Unreadable | None = None,
+    selection: Selection = ALL,
+) -> Path:
     """Write the report of a directory of runs and return its path.
 
     Args:
         directory: The runs.
         out: The file to write; default: `directory`/report.html.
         unreadable: Called for each run that cannot be read, which is then left out.
+        selection: The runs, and the metrics of those in `METRICS`.
 
     Raises:
-        RecordError: No run is finished, a record cannot be read, or the file cannot be written.
+        RecordError: No run is finished, or chosen, a record cannot be read, or the file cannot be written.
     """
     target = Path(directory, "report.html") if out is None else Path(out)
-    page = build(directory, unreadable)
+    page = build(directory, unreadable, selection)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target, page)
@@ -51,9 +58,10 @@ def write(directory: str | Path, out: str | Path | None = None, unreadable: reco
     return target
 
 
-def build(directory: str | Path, unreadable: records.Unreadable | None = None) -> str:
+def build(directory: str | Path, unreadable: records.Unreadable | None = None, selection: Selection = ALL) -> str:
     """The report of a directory of runs as HTML; see `write`."""
-    source = records.Runs(directory, unreadable=unreadable)
+    metrics = selection.metrics_of(METRICS) or list(METRICS)
+    source = records.Runs(directory, selection.run_ids(directory, unreadable), unreadable)
     runs = source.frame
     done = finished(runs)
     methods = ranking(done, "seen.mean")
@@ -61,16 +69,16 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None) -
     settings, styles, table = (
         list(dict.fromkeys(runs["setting"])),
         assign(runs["method"]),
-        leaderboard(runs, list(METRICS)),
+        leaderboard(runs, metrics),
     )
-    boards = [board(table, metric, methods, settings) for metric in METRICS]
+    boards = [board(table, metric, methods, settings) for metric in metrics]
     entries = [entry for rows in boards for row in rows for entry in row]
     shown = ((FOOTNOTE, "below"), (convergence.FOOTNOTE, "climbing"))
     footnote = "".join(f" {text}." for text, mark in shown if any(entry[mark] for entry in entries))
     data = {
         "settings": settings,
         "methods": methods,
-        "metrics": list(METRICS.values()),
+        "metrics": [METRICS[name] for name in metrics],
         "templates": {theme: charts.template(methods, styles, dark=theme == "dark") for theme in ("light", "dark")},
         "heat": [charts.heat_map(entries, methods, settings) for entries in boards],
         "curves": charts.curves(source.rounds(["round", "seen_mean"]), methods),
@@ -78,7 +86,7 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None) -
         "costs": charts.costs(done, methods),
         "partition": charts.partitions(source.first_seed_clients()),
         "latex": render(table, "latex"),
-        **details(runs, source.folders, source.records),
+        **details(runs, source.folders, source.records, metrics),
     }
     environment = Environment(loader=PackageLoader("fedprompt.results.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.j2").render(

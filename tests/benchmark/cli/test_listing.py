@@ -40,6 +40,34 @@ def test_methods_are_listed_with_papers_fields_and_variants(bench):
     assert "fedvpt" not in text
 
 
+def test_all_methods_are_on_one_screen_by_family_and_long_describes_them(bench):
+    text = bench.ok("list", "methods").out
+    words = set(text.split())
+    assert set(registry.METHODS) | {f"+{name}" for name in registry.OPTIMISERS} <= words
+    assert "fedproto:head" in words
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 110
+    long = bench.ok("list", "methods", "--long").out
+    assert "tau=0.1" in long
+    assert bench("list", "methods", "pep-fedpt").out in long
+
+
+def test_the_values_of_a_field_are_listed_in_place_of_the_name_of_their_type(bench):
+    text = bench("list", "methods", "pep-fedpt").out
+    assert "(posterior | prior | prototype | hard | uniform | oracle)" in text
+    assert "Mixing" not in text
+    assert "(head | nearest)" in bench("list", "methods", "fedproto").out
+
+
+def test_metrics_are_listed_with_their_meaning(bench):
+    text = bench.ok("list", "metrics").out
+    assert "seen.*                   seen clients\n" in text
+    assert "*.worst" in text
+    assert "upload_mb                10^6 bytes from clients to the server" in text
+    assert "None" not in text
+    assert names(bench, "metrics", "upload*") == ["upload_mb"]
+
+
 def test_method_rows_contain_facts_and_fields(bench):
     rows = {row["name"]: row for row in json.loads(bench("list", "methods", "fed*", "--json").out)}
     ncm, per = rows["fedncm"], rows["fedper"]

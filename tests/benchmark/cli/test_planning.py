@@ -70,7 +70,7 @@ def test_nothing_is_timed_if_all_runs_are_done(bench, estimated, directory):
 
 def test_plan_prints_time_and_traffic(bench, estimated):
     answer = bench("plan", *SMALL, "--method", "head", "--seeds", "0,1,2", "--workers", 1)
-    assert answer.out.startswith("3 runs: 0 done, 3 to run\nabout 3.0 min with 1 workers, ")
+    assert answer.out.startswith("3 runs: 0 done, 3 to run\n2 to 4 min with 1 worker, ")
     assert "6.0 MB up and 9.0 MB down" in answer.out
 
 

@@ -182,16 +182,23 @@ def test_status_shows_running_and_abandoned_runs_and_other_commits(bench, direct
 
 
 def test_status_follows_a_sweep_until_it_ends(bench, directory, monkeypatch):
-    now = {"runs": 4, "finished": 3, "failed": 0, "images_per_second": 0.0, "seconds_left": 5.0, "running": []}
+    now = {
+        "runs": 4,
+        "finished": 3,
+        "failed": 0,
+        "images_per_second": 0.0,
+        "seconds_left_range": [4.0, 6.0],
+        "running": [],
+    }
     told = [
         {"here:99": now},
-        {"here:99": now | {"finished": 4, "seconds_left": 0.0}},
+        {"here:99": now | {"finished": 4, "seconds_left_range": [0.0, 0.0]}},
         {},
     ]
     monkeypatch.setattr(live, "active_drivers", lambda _: told.pop(0) if told else {})
     monkeypatch.setattr(results, "FOLLOW_EVERY", 0.0)
     answer = bench("status", directory, "--follow")
-    assert answer.err == "here:99: 3/4 runs, about 5 s left\nhere:99: 4/4 runs, about 0 s left\n"
+    assert answer.err == "here:99: 3/4 runs, 4 to 6 s left\nhere:99: 4/4 runs, about 0 s left\n"
     assert answer.out.startswith(f"{directory}: 3 done")
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.sweep import progress
+from fedprompt.benchmark.sweep.options import Shown
 from fedprompt.benchmark.sweep.progress import ConsoleProgress
 from tests.benchmark.conftest import config, configs
 
@@ -31,24 +32,31 @@ def done(seed):
     return run.run_id, failed(run, "").result | {"status": "done"}
 
 
-def test_the_time_left_follows_from_finished_runs_and_rounds(clock):
+def left(console):
+    return console.describe()["seconds_left"]
+
+
+def test_the_time_left_follows_from_the_rounds_of_running_runs(clock):
     runs = configs(seeds=(0, 1, 2, 3), rounds=10)
     console = ConsoleProgress(runs)
-    assert console.seconds_left() is None
+    for run in runs[:2]:
+        console.round_done(run.run_id, 0)
+    assert left(console) is None
     clock.now += 30
     console.round_done(runs[0].run_id, 5)
-    console.round_done(runs[1].run_id, 10)  # 1.5 of 4 runs took 30 seconds, so 2.5 take 50
-    assert console.seconds_left() == pytest.approx(50)
+    console.round_done(runs[1].run_id, 10)  # a run takes 40 seconds; 20 are left of one, and two are pending
+    assert left(console) == pytest.approx(60)
 
 
 def test_a_finished_run_counts_once(clock):
     runs = configs(seeds=(0, 1))
     console = ConsoleProgress(runs)
+    console.round_done(runs[0].run_id, 0)
     clock.now += 10
     console.round_done(runs[0].run_id, 1)
     console.run_done(*done(0))
     console.round_done(runs[0].run_id, 1)  # a late report
-    assert console.seconds_left() == pytest.approx(10)
+    assert left(console) == pytest.approx(10)
 
 
 def test_without_a_terminal_a_line_is_printed_every_ten_seconds(clock, capsys):
@@ -59,7 +67,7 @@ def test_without_a_terminal_a_line_is_printed_every_ten_seconds(clock, capsys):
         clock.now += 10
         console.round_done(runs[0].run_id, 2)
         printed = capsys.readouterr()
-        assert printed.err == "0/2 runs, about 30 s left; head dirichlet(0.5) seed 0 2/4\n"
+        assert printed.err == "0/2 runs, 27 to 33 s left; head dirichlet(0.5) seed 0 2/4\n"
         assert printed.out == ""
         console.round_done(runs[0].run_id, 3)
         assert capsys.readouterr().err == ""
@@ -81,32 +89,38 @@ def test_a_failure_is_printed_at_once_and_verbatim(clock, capsys):
     assert "failed: head dirichlet(0.5) seed 0: ValueError: [red] brackets " + "and length " * 20 in printed
 
 
-def test_long_durations_are_printed_in_minutes(clock, capsys):
+def test_the_time_left_is_a_range_in_human_units(clock, capsys):
     runs = configs(seeds=(0, 1))
     with ConsoleProgress(runs) as console:
-        clock.now += 120
+        console.round_done(runs[0].run_id, 0)
+        clock.now += 600
         console.run_done(*done(0))
-    assert "about 2 min left" in capsys.readouterr().err
+    assert "9 to 11 min left" in capsys.readouterr().err
 
 
-def test_another_thread_can_report_meanwhile():
+def test_another_thread_can_report_meanwhile(clock):
     runs = configs(seeds=(0, 1))
     console = ConsoleProgress(runs)
-    console.round_done(runs[0].run_id, 1)
-    console.round_done(runs[1].run_id, 1)
+    for number in (0, 1):
+        clock.now += 10
+        for run in runs:
+            console.round_done(run.run_id, number)
+    ends = iter(runs)
 
-    class Meanwhile(dict[str, int]):
-        def __getitem__(self, key):
-            console.reached.pop(runs[1].run_id, None)  # another thread has just reported the end of this run
-            return super().__getitem__(key)
+    def meanwhile():
+        if run := next(ends, None):
+            console.run_done(run.run_id, {"status": "done"})
+        return clock.now
 
-    console.rounds = Meanwhile(console.rounds)
-    assert console.seconds_left() is not None
+    clock.monotonic = meanwhile  # describe() reads the clock after it has copied a part of the state
+    state = console.describe()
+    assert (state["runs"], state["running"]) == (2, [])
 
 
 def test_images_per_second_count_all_runs_from_the_start(clock):
     runs = configs(seeds=(0, 1, 2), rounds=10)
     console = ConsoleProgress(runs)
+    console.round_done(runs[0].run_id, 0)
     clock.now += 10
     console.round_done(runs[0].run_id, 10, 300)
     console.run_done(runs[0].run_id, {"status": "done"})
@@ -117,7 +131,7 @@ def test_images_per_second_count_all_runs_from_the_start(clock):
     assert (now["runs"], now["finished"], now["failed"]) == (3, 1, 0)
     (running,) = now["running"]
     assert (running["round"], running["rounds"], running["worker"]) == (3, 10, "node-7:99")
-    assert progress.line(now).startswith("1/3 runs, 40 images/s, about ")
+    assert progress.line(now).startswith("1/3 runs, 40 images/s, ")
     assert json.loads(json.dumps(now)) == now
 
 
@@ -151,3 +165,22 @@ def test_markup_in_a_name_is_shown_as_it_is_in_the_live_line(monkeypatch):
         console.round_done(run_id, 0)
         assert "[/bold] \\x1b]0;x\\x07" in console.progress.tasks[0].fields["note"]
         console.progress.refresh()
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (Shown(), ["note", "failed: head", "2/2 runs"]),
+        (Shown(progress=False), ["note", "failed: head"]),
+        (Shown(progress=False, notes=False), ["failed: head"]),
+        (Shown(progress=False, runs=True), ["note", "failed: head", "done: head dirichlet(0.5) seed 1, 2.5 s"]),
+    ],
+)
+def test_failures_are_shown_however_little_else_is(shown, expected, capsys):
+    with ConsoleProgress(configs(seeds=(0, 1)), (), shown) as console:
+        console.note("note")
+        console.run_done(config().run_id, failed(config(), "ValueError: no").result)
+        run_id, result = done(1)
+        console.run_done(run_id, result | {"seconds": {"total": 2.5}})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith(text) for line, text in zip(lines, expected, strict=True)] == [True] * len(expected)

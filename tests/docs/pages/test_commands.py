@@ -46,8 +46,24 @@ def test_the_page_of_a_group_has_a_section_per_command():
     ]
 
 
-def test_options_of_the_grid_have_their_own_section():
-    other, grid = PAGES["commands/sweep.md"].split("## Options of the grid")
-    assert "`--workers" in other
-    assert "`--alpha" in grid
-    assert "## Options of the grid" not in PAGES["commands/table.md"]
+def test_the_options_of_a_grid_are_in_the_groups_of_help():
+    page = PAGES["commands/sweep.md"]
+    titles = [line for line in page.splitlines() if line.startswith("## ")]
+    assert titles == [
+        f"## {title}"
+        for title in (
+            "Common options",
+            "Data",
+            "Federation",
+            "Training",
+            "Backbone",
+            "Execution",
+            "Output",
+            "Options",
+            "Examples",
+        )
+    ]
+    common = page.partition("## Common options")[2].partition("## Data")[0]
+    assert "`--methods" in common
+    assert "`--lr" not in common
+    assert "## Federation" not in PAGES["commands/table.md"]

@@ -181,10 +181,19 @@ def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
         )
     if frame.empty:
         raise RecordError(f"{path} contains no {what}, it has no rows: export the runs again")
+    for name in ("run_id", "method", "dataset", "setting"):
+        if name in frame and not frame[name].map(lambda value: isinstance(value, str)).all():
+            raise RecordError(
+                f"{path} was changed: it contains something other than text in {name}: export the runs again"
+            )
     return frame
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    text_columns = ("family", "backbone")  # "" where a record has none; read_csv would make it a missing number
+    text_columns = (
+        "family",
+        "backbone",
+        "uploads",
+    )  # "" where a record has none; read_csv would make it a missing number
     frame = pd.read_csv(path, dtype=dict.fromkeys(text_columns, str))
     return frame.fillna({name: "" for name in text_columns if name in frame})

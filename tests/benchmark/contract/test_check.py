@@ -139,7 +139,7 @@ class ForgetsTheRound(FedVPT):
         return {**server, **{name: server[f"first.{name}"] for name in server if f"first.{name}" in server}}
 
 
-@detected_by("local_stays", message="statistic or report secret is a copy of a local tensor")
+@detected_by("local_stays", "uploads_have_a_kind", message="statistic or report secret is a copy of a local tensor")
 class SendsItsHead(FedPer):
     """Uploads the personal head as a statistic."""
 

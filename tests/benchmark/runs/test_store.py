@@ -282,7 +282,7 @@ def test_a_directory_that_was_replaced_during_a_sweep_is_reported(store):
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ESTALE, errno.EIO])
 def test_nobody_is_told_to_delete_a_record_that_the_system_cannot_read_now(error, store, monkeypatch):
     store.write(done(config()))
-    monkeypatch.setattr(Path, "read_text", Mock(side_effect=OSError(error, os.strerror(error))))
+    monkeypatch.setattr(Path, "read_bytes", Mock(side_effect=OSError(error, os.strerror(error))))
     for read in (lambda: store.entry(config().run_id), lambda: read_record(store.directory / config().run_id)):
         with pytest.raises((ConfigError, RecordError), match=os.strerror(error).lower()) as raised:
             read()

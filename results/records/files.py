@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import compute, parquet
@@ -24,6 +25,8 @@ KEYS = {
 """What `bench export` writes: the kinds of rows, each with columns that its file must have."""
 RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
 """Repeated in each row of a round or client."""
+_TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone")
+_NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes")
 _REMEDY = "delete the run's directory and run the sweep again"
 
 
@@ -177,7 +180,23 @@ def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
         )
     if frame.empty:
         raise RecordError(f"{path} contains no {what}, it has no rows: export the runs again")
+    if fault := _wrong_values(frame):
+        raise RecordError(f"{path} was changed: it {fault}; export the runs again")
     return frame
+
+
+def _wrong_values(frame: pd.DataFrame) -> str | None:
+    """How the columns of an export differ from those that are written, as part of a sentence; None if they do not."""
+    for name, column in frame.items():
+        if name in _TEXTS:
+            if not column.map(lambda value: isinstance(value, str)).all():
+                return f"contains something other than text in the column {name}"
+        elif not (str(name).startswith("config.") or name in _NOT_NUMBERS or column.isna().all()):
+            if not pd.api.types.is_numeric_dtype(column):
+                return f"contains something other than numbers in the column {str(name)[:40]}"
+            if name in ("seed", "round", "client") and not np.isfinite(column.astype(float)).all():
+                return f"lacks a number in the column {name}"
+    return None
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -120,6 +120,12 @@ def _guarded(words: list[str]) -> int:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE
+    except PermissionError as error:  # a check whether a file exists raises it, too
+        print(
+            f"error: {error.filename}: permission denied; name another file, or change its permissions.",
+            file=sys.stderr,
+        )
+        return USAGE
     except (KeyboardInterrupt, Terminated) as stop:
         word, code = ("terminated", TERMINATED) if isinstance(stop, Terminated) else ("interrupted", INTERRUPTED)
         print(f"{word}. Finished runs are saved; run the same command again to resume.", file=sys.stderr)

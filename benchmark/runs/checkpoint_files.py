@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import suppress
 
 from fedprompt.benchmark.runs.checkpoint import CheckpointError, unpack
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
@@ -33,7 +34,8 @@ class CheckpointFiles:
             return None
         except (OSError, CheckpointError) as error:
             log.warning("%s %s; it is renamed to %s, and the run starts over", path, error, UNUSABLE)
-            os.replace(path, path.with_name(UNUSABLE))
+            with suppress(OSError):  # its folder may not be written
+                os.replace(path, path.with_name(UNUSABLE))
             return None
         return content
 

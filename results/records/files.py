@@ -34,7 +34,7 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
     """The folders of all runs, or of those of `run_ids` that have a record. Raises RecordError if there are none."""
     if not directory.is_dir():
         raise RecordError(f"{directory} is not a directory: name the output directory of a sweep")
-    folders = [path.parent for path in sorted(directory.glob("*/result.json")) if path.parent.name[0] not in "._"]
+    folders = [path for path in sorted(directory.iterdir()) if path.name[0] not in "._" and _may_have_record(path)]
     if not folders:
         raise RecordError(f"{directory} contains no runs: name the output directory of a sweep, or run a sweep first")
     wanted = None if run_ids is None else set(run_ids)
@@ -42,6 +42,17 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
     if not chosen:
         raise RecordError(f"{directory} contains none of the requested runs: run the sweep first")
     return chosen
+
+
+def _may_have_record(folder: Path) -> bool:
+    """Whether a folder has a record, or may have one that this user must not see; reading it then says why."""
+    try:
+        (folder / "result.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
+import errno
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +100,18 @@ def test_an_image_that_changed_gives_a_new_identity(tmp_path):
     before = loading.identity("imagefolder:own", tmp_path)
     image(path / "cat" / "0.png", size=(90, 90))
     assert loading.identity("imagefolder:own", tmp_path) != before
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def denied(path):
+        if Path(path).name == "dog":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    for name in ("cat", "dog"):
+        image(tmp_path / name / "1.jpg")
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'dog'} cannot be read: permission denied")):
+        loading.load(f"imagefolder:{tmp_path}")

@@ -144,6 +144,12 @@ def _guarded(words: list[str]) -> int:
     except USER_ERRORS as error:
         print(f"error: {bounded(str(error))}", file=sys.stderr)
         return USAGE
+    except PermissionError as error:  # a check whether a file exists raises it, too
+        print(
+            f"error: {error.filename}: permission denied; name another file, or change its permissions.",
+            file=sys.stderr,
+        )
+        return USAGE
     except (KeyboardInterrupt, Terminated) as stop:
         word, number = ("terminated", stop.number) if isinstance(stop, Terminated) else ("interrupted", signal.SIGINT)
         with suppress(OSError):  # the terminal is gone, which SIGHUP says

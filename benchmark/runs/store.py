@@ -109,10 +109,10 @@ class Store:
             yield path, "".join(host).removeprefix("-"), pid
 
     def version(self, run_id: str) -> tuple[int, int] | None:
-        """Returns a value that changes when the record of a run is replaced, or None if there is no record."""
+        """Returns a value that changes when the record of a run is replaced, or None if none can be seen."""
         try:
             state = (self.directory / run_id / "result.json").stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # as it is absent, or its folder may not be read
             return None
         return state.st_ino, state.st_mtime_ns
 

@@ -119,13 +119,20 @@ class Simulator:
             yield
 
     def announce_reads(self) -> None:
-        """Tells the data how many of its rows this run will read, which decides what is worth caching."""
+        """Tells the data how many of its rows this run will read, which decides what is worth caching.
+
+        As many as the split has are enough for that, so the rounds that follow are not counted.
+        """
         context, settings = self.context, self.context.settings
         clients, phases = context.federation.clients, context.method.phases()
         sizes = np.array([len(client.train) for client in clients])
         images = np.array([settings.training.images(phases, size) for size in sizes.tolist()])
         rounds = range(1, settings.rounds + 1) if context.trains else ()
-        reads = sum(int(images[context.cohort(number)].sum()) for number in rounds)
+        reads = 0
+        for number in rounds:
+            if reads >= len(context.train):
+                break
+            reads += int(images[context.cohort(number)].sum())
         once = context.method.initial_statistics + len(preparation.recipes(context, self.state))
         reads += int(sizes[context.federation.seen].sum()) * once
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0

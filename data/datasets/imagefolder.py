@@ -15,7 +15,7 @@ from fedprompt.data.datasets.listing import (
     relative_path,
     split,
 )
-from fedprompt.data.errors import DataError
+from fedprompt.data.errors import DataError, reason
 from fedprompt.data.registry import Source, register
 
 CLIENTS = "clients.csv"
@@ -35,9 +35,14 @@ class ImageFolder(Source):
         The identity is a hash of the paths, sizes and clients of all images.
 
         Raises:
-            DataError: The folders have another structure, or the CSV file does not fit the images.
+            DataError: The folders have another structure or cannot be read, or the CSV file does not fit the images.
         """
-        folder = self.argument_path
+        try:
+            return self._load(self.argument_path)
+        except OSError as error:
+            raise DataError(f"{self.name}: {error.filename} cannot be read: {reason(error)}") from error
+
+    def _load(self, folder: Path) -> DataSet:
         if not folder.is_dir():
             raise DataError(f"{self.name}: folder not found: {folder}; it needs a subfolder per class")
         is_split = set(folders_in(folder)) == set(PARTS)

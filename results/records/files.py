@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import compute, parquet
@@ -25,6 +26,8 @@ KEYS = {
 """What `bench export` writes: the kinds of rows, each with columns that its file must have."""
 RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
 """Repeated in each row of a round or client."""
+_TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone")
+_NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes")
 _REMEDY = "delete the run's directory and run the sweep again"
 
 
@@ -32,7 +35,7 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
     """The folders of all runs, or of those of `run_ids` that have a record. Raises RecordError if there are none."""
     if not directory.is_dir():
         raise RecordError(f"{directory} is not a directory: name the output directory of a sweep")
-    folders = [path.parent for path in sorted(directory.glob("*/result.json")) if path.parent.name[0] not in "._"]
+    folders = [path for path in sorted(directory.iterdir()) if path.name[0] not in "._" and _may_have_record(path)]
     if not folders:
         raise RecordError(f"{directory} contains no runs: name the output directory of a sweep, or run a sweep first")
     wanted = None if run_ids is None else set(run_ids)
@@ -40,6 +43,17 @@ def run_folders(directory: Path, run_ids: Iterable[str] | None) -> list[Path]:
     if not chosen:
         raise RecordError(f"{directory} contains none of the requested runs: run the sweep first")
     return chosen
+
+
+def _may_have_record(folder: Path) -> bool:
+    """Whether a folder has a record, or may have one that this user must not see; reading it then says why."""
+    try:
+        (folder / "result.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -181,19 +195,27 @@ def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
         )
     if frame.empty:
         raise RecordError(f"{path} contains no {what}, it has no rows: export the runs again")
-    for name in ("run_id", "method", "dataset", "setting"):
-        if name in frame and not frame[name].map(lambda value: isinstance(value, str)).all():
-            raise RecordError(
-                f"{path} was changed: it contains something other than text in {name}: export the runs again"
-            )
+    if fault := _wrong_values(frame):
+        raise RecordError(f"{path} was changed: it {fault}; export the runs again")
     return frame
 
 
+def _wrong_values(frame: pd.DataFrame) -> str | None:
+    """How the columns of an export differ from those that are written, as part of a sentence; None if they do not."""
+    for name, column in frame.items():
+        if name in _TEXTS:
+            if not column.map(lambda value: isinstance(value, str)).all():
+                return f"contains something other than text in the column {name}"
+        elif not (str(name).startswith("config.") or name in _NOT_NUMBERS or column.isna().all()):
+            if not pd.api.types.is_numeric_dtype(column):
+                return f"contains something other than numbers in the column {str(name)[:40]}"
+            if name in ("seed", "round", "client") and not np.isfinite(column.astype(float)).all():
+                return f"lacks a number in the column {name}"
+    return None
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
-    text_columns = (
-        "family",
-        "backbone",
-        "uploads",
-    )  # "" where a record has none; read_csv would make it a missing number
+    # "" where a record has none; read_csv would make it a missing number
+    text_columns = ("family", "backbone", "uploads")
     frame = pd.read_csv(path, dtype=dict.fromkeys(text_columns, str))
     return frame.fillna({name: "" for name in text_columns if name in frame})

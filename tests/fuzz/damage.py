@@ -81,12 +81,12 @@ def changed(draw: st.DrawFn, document: Any) -> Any:
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.sampled_from(_places(whole)))
         if not place:
-            return draw(JSON)
+            return copy.deepcopy(draw(JSON))
         parent = whole
         for key in place[:-1]:
             parent = parent[key]
         if draw(st.booleans()):
-            parent[place[-1]] = draw(JSON)
+            parent[place[-1]] = copy.deepcopy(draw(JSON))  # a later change must not change what others draw
         elif isinstance(parent, dict):
             del parent[place[-1]]
     return whole

@@ -1,4 +1,7 @@
+import errno
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +107,18 @@ def test_names_that_are_not_utf8_are_loaded_and_identified(tmp_path):
     dataset = loading.load("imagefolder:own", tmp_path)
     assert dataset.classes == ("caf\udce9", "cat")
     assert dataset.identity.startswith("sha256:")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def denied(path):
+        if Path(path).name == "dog":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    for name in ("cat", "dog"):
+        image(tmp_path / name / "1.jpg")
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'dog'} cannot be read: permission denied")):
+        loading.load(f"imagefolder:{tmp_path}")

@@ -42,3 +42,19 @@ def test_an_exported_file_without_runs_truncated_or_missing_is_refused_with_the_
     ):
         with pytest.raises(RecordError, match=f"{name} {wrong}"):
             results.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("method", [1.5], "something other than text in the column method"),
+        ("seen.mean", ["x"], "something other than numbers in the column seen.mean"),
+        ("seed", [float("inf")], "lacks a number in the column seed"),
+    ],
+)
+def test_an_exported_table_with_values_of_another_kind_is_refused(write, runs, tmp_path, column, values, message):
+    write()
+    export(runs, file := tmp_path / "runs.parquet")
+    pd.read_parquet(file).assign(**{column: values}).to_parquet(file)
+    with pytest.raises(RecordError, match=message):
+        results.load(file)

@@ -1,5 +1,8 @@
 """Tables of a run that were changed: the run is left out, and the others remain."""
 
+import errno
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -73,3 +76,17 @@ def test_a_record_with_an_infinite_number_is_left_out(write, runs, part, value):
     left_out = []
     assert frames.load(runs, unreadable=left_out.append)["method"].tolist() == ["head"]
     assert f"something other than numbers in {part}" in str(left_out[0])
+
+
+def test_a_run_whose_folder_may_not_be_read_is_listed_and_the_others_remain(write, runs, monkeypatch):
+    write("head")
+    hidden, stat, left_out = write("fedvpt"), Path.stat, []
+
+    def denied(path, **options):
+        if path.parent == hidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert frames.load(runs, unreadable=left_out.append)["method"].tolist() == ["head"]
+    assert f"{hidden / 'result.json'} cannot be read (permission denied)" in str(left_out[0])

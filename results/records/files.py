@@ -26,7 +26,7 @@ KEYS = {
 """What `bench export` writes: the kinds of rows, each with columns that its file must have."""
 RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
 """Repeated in each row of a round or client."""
-_TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone")
+_TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone", "uploads")
 _NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes")
 _REMEDY = "delete the run's directory and run the sweep again"
 

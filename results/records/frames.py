@@ -47,7 +47,8 @@ class Runs:
             record["own_settings"] = own_settings.get(record["run_id"], {})
             folders.append(folder)
             rows.append(row(record))
-            self._options.append(_shared(flat(record["config"]), texts))
+            options = flat(record["config"])
+            self._options.append({texts.setdefault(k, k): texts.setdefault(v, v) for k, v in options.items()})
             self._read.append(_shared({key: record[key] for key in KEPT if key in record}, texts))
         if not rows:
             raise RecordError(f"{self.directory} contains no run that can be read")

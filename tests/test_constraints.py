@@ -39,7 +39,7 @@ def wanted():
     return found
 
 
-@pytest.mark.parametrize("requirement", wanted(), ids=str)
+@pytest.mark.parametrize("requirement", sorted(wanted(), key=str), ids=str)
 def test_every_requirement_is_pinned_to_a_version_that_it_allows(requirement):
     versions = pinned()[canonical(requirement.name)]
     assert all(requirement.specifier.contains(version) for version in versions)

@@ -19,7 +19,17 @@ GROUPS = {
     ),
     "Backbone": ("backbone", "checkpoint", "image_size", "patch_size", "normalize"),
     "Execution": (
-        *("device", "precision", "executor", "cpus_per_run", "gpus_per_run", "address", "run_timeout", "retries"),
+        *(
+            "device",
+            "precision",
+            "executor",
+            "cpus_per_run",
+            "gpus_per_run",
+            "local",
+            "address",
+            "run_timeout",
+            "retries",
+        ),
         *("max_failures", "checkpoint_every"),
     ),
     "Output": ("tracker", "as_json", "no_progress", "quiet", "verbose"),

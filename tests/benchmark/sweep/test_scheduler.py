@@ -248,11 +248,12 @@ def test_a_signal_ends_the_sweep_after_the_current_record_is_written(number, rai
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_interrupts_a_run_in_the_driver(store, monkeypatch):
+def test_a_signal_interrupts_a_round_in_the_driver_after_the_grace_period(store, monkeypatch):
     def signalled(*_):
         os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("the run went on")
+        time.sleep(60)
 
+    monkeypatch.setattr(module, "GRACE_PERIOD", 0.1)
     monkeypatch.setattr(worker, "execute", signalled)
     with pytest.raises(Terminated):
         run_all(configs(), store, SweepOptions(1), Recorder(store))

@@ -14,7 +14,8 @@ def marks(name):
 
 def test_every_method_has_a_row_with_the_kinds_of_its_uploads():
     registry.discover()
-    assert all(f"| [`{name}`]({name}.md)" in TEXT for name in registry.METHODS)
+    own = [name for name, cls in registry.METHODS.items() if cls.__module__.startswith("fedprompt.methods.")]
+    assert all(f"| [`{name}`]({name}.md)" in TEXT for name in own)
     assert marks("fedncm") == ["class ids", "class counts", "class sums"]
     assert marks("fedvpt") == ["parameters"]
     assert marks("majority") == []

@@ -31,6 +31,6 @@ def dataset(job: Job) -> Iterator[str]:
 def configuration(job: Job, dataset: str, method: str, seed: int, **other: Any) -> RunConfig:
     """The configuration of a run with the default options, of two rounds and few clients where checks are small."""
     small = {"rounds": 2, "clients": 4, "participation": 0.5} if job.small else {}
-    given = {"methods": (method,), "datasets": (dataset,), "seeds": (seed,), "device": job.device, "executor": "auto"}
+    given = {"methods": (method,), "datasets": (dataset,), "seeds": (seed,), "device": job.device, "precision": "fp32"}
     (config,) = options(given | small | other).grid()
     return config

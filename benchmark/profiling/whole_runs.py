@@ -55,7 +55,7 @@ class CacheGain:
 
 def cache_gain(method: str = "head", rounds: int = 60) -> CacheGain:
     """Measures a method with the default options: first run, next run, and without caches."""
-    config = options({"methods": (method,), "seeds": (0,), "rounds": rounds}).grid()[0]
+    config = options({"methods": (method,), "seeds": (0,), "rounds": rounds, "precision": "fp32"}).grid()[0]
     dataset, vit = runner.dataset(config), runner.simulator(config).context.vit
     splits = (dataset.train_x, dataset.train_y), (dataset.test_x, dataset.test_y)
     cached, uncached = ([kind(*split, vit) for split in splits] for kind in (Samples, UncachedSamples))
@@ -88,7 +88,8 @@ class SweepLoss:
 def sweep_loss(runs: int = 60) -> SweepLoss:
     """Measures a sweep of short runs of three methods, with one worker per processor, in a temporary folder."""
     seeds = tuple(range(-(-runs // 3)))
-    grid = options({"methods": ("head", "fedvpt", "pep-fedpt"), "seeds": seeds, "rounds": 4}).grid()[:runs]
+    given = {"methods": ("head", "fedvpt", "pep-fedpt"), "seeds": seeds, "rounds": 4, "precision": "fp32"}
+    grid = options(given).grid()[:runs]
     with tempfile.TemporaryDirectory() as folder:
         store, started = Store(folder), time.perf_counter()
         store.prepare()

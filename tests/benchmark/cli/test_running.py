@@ -230,7 +230,7 @@ def test_sigint_ends_a_process_with_130(tmp_path):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert out == ""
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert {path.name for path in (tmp_path / "runs").glob("*/*")} <= {"checkpoint.safetensors"}
 
 
 def npz(path, **changes):

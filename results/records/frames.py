@@ -76,20 +76,26 @@ class Runs:
             raise RecordError(f"{self.directory} contains no finished run: {len(self.frame)} unfinished or failed")
         return done
 
-    def rounds(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """See the function `rounds`; with `columns`, only these columns of the files."""
-        return self._stacked("rounds.parquet", self.done, columns)
+    def rounds(self, columns: Sequence[str] | None = None, names: Sequence[str] = files.RUN_COLUMNS) -> pd.DataFrame:
+        """See the function `rounds`; with `columns` only these columns of the files, with `names` only these names."""
+        return self._stacked("rounds.parquet", self.done, columns, names)
 
-    def clients(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """See the function `clients`; with `columns`, only these columns of the files."""
-        return self._stacked("clients.parquet", self.done, columns)
+    def clients(self, columns: Sequence[str] | None = None, names: Sequence[str] = files.RUN_COLUMNS) -> pd.DataFrame:
+        """See the function `clients`; with `columns` only these columns of the files, with `names` only these names."""
+        return self._stacked("clients.parquet", self.done, columns, names)
 
     def first_seed_clients(self) -> pd.DataFrame:
         """`clients` of one run per setting, of its lowest seed: runs of one setting and seed have the same clients."""
         first = self.done.sort_values("seed", kind="stable").drop_duplicates("setting").sort_index()
         return self._stacked("clients.parquet", first)
 
-    def _stacked(self, file: str, runs: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def _stacked(
+        self,
+        file: str,
+        runs: pd.DataFrame,
+        columns: Sequence[str] | None = None,
+        names: Sequence[str] = files.RUN_COLUMNS,
+    ) -> pd.DataFrame:
         tables, readable = list[pa.Table](), list[bool]()
         for place in runs.index:
             try:
@@ -101,8 +107,8 @@ class Runs:
         if runs.empty:
             raise RecordError(f"{self.directory}: no {file} can be read")
         rows = pa.concat_tables(tables, promote_options="permissive").to_pandas().reset_index(drop=True)
-        names = runs[files.RUN_COLUMNS].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
-        return pd.concat([names.reset_index(drop=True), rows], axis=1)
+        repeated = runs[list(names)].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
+        return pd.concat([repeated.reset_index(drop=True), rows], axis=1)
 
     def swept(self, option: str) -> pd.DataFrame:
         """See the function `swept`."""

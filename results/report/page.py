@@ -30,6 +30,8 @@ from fedprompt.results.tables.federation import footnotes
 from fedprompt.results.tables.leaderboard import leaderboard
 from fedprompt.results.tables.render import render
 
+NAMES = ["method", "setting", "seed"]  # of a round or client, in the charts
+
 
 def write(
     directory: str | Path,
@@ -81,8 +83,8 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
         "metrics": [METRICS[name] for name in metrics],
         "templates": {theme: charts.template(methods, styles, dark=theme == "dark") for theme in ("light", "dark")},
         "heat": [charts.heat_map(entries, methods, settings) for entries in boards],
-        "curves": charts.curves(source.rounds(["round", "seen_mean"]), methods),
-        "clients": charts.sorted_clients(source.clients(["held_out", "accuracy"]), methods),
+        "curves": charts.curves(source.rounds(["round", "seen_mean"], NAMES), methods),
+        "clients": charts.sorted_clients(source.clients(["held_out", "accuracy"], NAMES), methods),
         "costs": charts.costs(done, methods),
         "partition": charts.partitions(source.first_seed_clients()),
         "latex": render(table, "latex"),

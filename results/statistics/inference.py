@@ -16,6 +16,7 @@ LEVEL = 0.95
 DRAWS = 5_000
 ENUMERATED = 14  # the most pairs for which all sign flips are enumerated: 16,384
 GRID = 50_000
+CHUNK = 1_000_000  # resampled numbers in memory at a time
 Floats = NDArray[np.float64]
 
 
@@ -132,7 +133,8 @@ def _interval(
     value = float(statistic(numbers[None])[0])
     if not freedom:
         return Estimate(value, np.nan, np.nan, n, 0.0)
-    drawn = statistic(_resampled(numbers, groups, generator))
+    parts = np.array_split(_resampled(groups, generator), -(-DRAWS * n // CHUNK))
+    drawn = np.concatenate([statistic(numbers[part]) for part in parts])
     low, high = np.quantile(drawn, _tails(n, freedom))
     return Estimate(value, float(low), float(high), n, reached(n))
 
@@ -150,11 +152,11 @@ def _tails(n: int, freedom: int) -> Floats:
     return np.asarray(stats.norm.cdf([-width, width]))
 
 
-def _resampled(numbers: Floats, groups: NDArray[np.int64], generator: np.random.Generator) -> Floats:
-    """Numbers [DRAWS, n] drawn with replacement within each stratum."""
-    drawn, filled = np.empty((DRAWS, len(numbers))), 0
+def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.unsignedinteger]:
+    """Indices [DRAWS, n] drawn with replacement within each stratum."""
+    drawn, filled = np.empty((DRAWS, len(groups)), np.min_scalar_type(len(groups))), 0
     for group in np.unique(groups):
-        members = numbers[groups == group]
+        members = np.flatnonzero(groups == group)
         ended = filled + len(members)
         drawn[:, filled:ended] = members[generator.integers(len(members), size=(DRAWS, len(members)))]
         filled = ended

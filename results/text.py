@@ -1,12 +1,17 @@
 """Text of unknown origin: escaped and bounded before it is stored or printed."""
 
 import re
+from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 MAX_MESSAGE = 4_000
 """Characters of a message: an error, or a line on a terminal."""
 MAX_LOG = 200_000
 """Characters of a run's log."""
+SHORT = 200
+"""Characters of a text that is worth remembering."""
+_NUMBERS = frozenset({float, int, bool, NoneType})
 _CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
 _INVISIBLE = r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"  # they reorder or split a line
 _SURROGATES = r"\ud800-\udfff"  # what is left of bytes that are not UTF-8; no encoding has them
@@ -32,10 +37,23 @@ def _code(character: str) -> str:
 def safe_texts(value: Any) -> Any:
     """The value with all texts and keys inside lists and mappings escaped and bounded."""
     if isinstance(value, str):
-        return value if len(value) <= MAX_MESSAGE and value.isprintable() else escaped(bounded(value))
+        return _safe(value) if len(value) <= SHORT else escaped(bounded(value))
     if isinstance(value, dict):
-        return {safe_texts(key): safe_texts(inner) for key, inner in value.items()}
-    return [safe_texts(inner) for inner in value] if isinstance(value, list) else value
+        return {
+            _safe(key) if type(key) is str and len(key) <= SHORT else safe_texts(key): (
+                inner if type(inner) in _NUMBERS else safe_texts(inner)  # most values of a record are numbers
+            )
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [inner if type(inner) in _NUMBERS else safe_texts(inner) for inner in value]
+    return value
+
+
+@lru_cache(maxsize=10_000)
+def _safe(text: str) -> str:
+    """The short text, escaped; one object for equal texts, which would otherwise fill the memory."""
+    return escaped(text)
 
 
 def bounded(text: str, limit: int = MAX_MESSAGE) -> str:

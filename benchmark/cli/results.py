@@ -97,7 +97,10 @@ def table(
     runs = tables.with_prior(runs) if prior else runs
     default = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
     metrics = selection.metrics_of(metrics_of_runs(runs, valued=False)) or default
-    board = tables.difference_table(runs, metrics, reference) if reference else tables.leaderboard(runs, metrics)
+    if reference:
+        board = tables.difference_table(runs, metrics, reference)
+    else:
+        board = tables.leaderboard(runs, metrics, intervals=as_json or kind in ("csv", "json"))
     board = tables.by_family(board, runs) if group else board
     print(tables.render(board, "json" if as_json else kind))
     return unreadable.code

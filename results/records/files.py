@@ -1,6 +1,7 @@
 """Readers of the files in a sweep's directory; they check what they read."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,8 @@ def _read_json(path: Path, remedy: str) -> Any:
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A run's parquet file: all columns, or those of `columns` that it has. Raises RecordError if unreadable."""
     try:
-        file = parquet.ParquetFile(path, memory_map=True)
-        if fault := _wrong_column(file.schema_arrow, _COLUMNS.get(path.name, ())):
+        file = parquet.ParquetFile(pa.BufferReader(path.read_bytes()))  # opening by path takes longer than reading
+        if fault := _wrong_column(file.schema_arrow.remove_metadata(), _COLUMNS.get(path.name, ())):
             raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
         # One thread: for the small files of thousands of runs, distributing the work costs more than reading.
         table = file.read(columns, use_threads=False)
@@ -125,6 +126,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise RecordError(f"{path} cannot be read ({first}): {_REMEDY}") from error
 
 
+@lru_cache(maxsize=100)  # thousands of files have a few schemas
 def _wrong_column(schema: pa.Schema, required: Sequence[str]) -> str | None:
     """What distinguishes the columns from those that a run writes, as part of a sentence; None if nothing does."""
     if missing := [name for name in required if name not in schema.names]:

@@ -49,7 +49,7 @@ class Runs:
             rows.append(row(record))
             options = flat(record["config"])
             self._options.append({texts.setdefault(k, k): texts.setdefault(v, v) for k, v in options.items()})
-            self._read.append(_shared({key: record[key] for key in KEPT if key in record}, texts))
+            self._read.append({key: record[key] for key in KEPT if key in record})
         if not rows:
             raise RecordError(f"{self.directory} contains no run that can be read")
         self._rows = pd.DataFrame(rows)
@@ -126,15 +126,6 @@ class Runs:
                 run = {str(key): value for key, value in self.frame.iloc[place].to_dict().items()}
                 tables.setdefault(name, []).append({**run, "values": values})
         return tables
-
-
-def _shared(value: Any, texts: dict[str, str]) -> Any:
-    """A copy of a value in which equal texts are one object: those of thousands of records would fill the memory."""
-    if isinstance(value, str):
-        return texts.setdefault(value, value)
-    if isinstance(value, dict):
-        return {_shared(key, texts): _shared(inner, texts) for key, inner in value.items()}
-    return [_shared(inner, texts) for inner in value] if isinstance(value, list) else value
 
 
 def load(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
@@ -100,9 +101,9 @@ def _is_numeric(value: Any, containers: tuple[type, ...]) -> bool:
         return math.isfinite(value) or math.isnan(value) if isinstance(value, float) else _is_int64(value)
     if not isinstance(value, dict | list) or not isinstance(value, containers[0]):
         return False
-    inside, rest = value.values() if isinstance(value, dict) else value, containers[1:]
-    if not rest and all(type(inner) is float and not math.isinf(inner) for inner in inside):  # most of the numbers
-        return True
+    inside, rest = list(value.values()) if isinstance(value, dict) else value, containers[1:]
+    if not rest and set(map(type, inside)) <= {float, NoneType}:  # most of the numbers
+        return math.inf not in inside and -math.inf not in inside
     return all(_is_numeric(inner, rest) for inner in inside)
 
 

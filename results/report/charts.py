@@ -4,6 +4,7 @@ A chart is `{"data": traces, "layout": layout, "table": rows}`; `table` holds th
 Line and point charts have one trace per method, in one order: the look of trace i is entry i of the page's `template`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -201,4 +202,4 @@ def percent(shares: Iterable[float]) -> list[float | None]:
 
 def number(value: float, places: int) -> float | None:
     """A rounded number for JSON; None for NaN and infinity, which JSON does not have."""
-    return round(float(value), places) if np.isfinite(value) else None
+    return round(float(value), places) if math.isfinite(value) else None

@@ -32,9 +32,10 @@ def details(
     """
     pool: Pool = {}
     log_limit = min(MAX_LOG, MAX_LOGS // max(1, len(folders)))
+    columns = list(dict.fromkeys(["run_id", "method", "setting", "seed", *metrics, "upload_mb", "seconds"]))
     entries = [
         _entry(run, record, pool, metrics) | {"log": _log(folder / "log.txt", log_limit)}
-        for run, folder, record in zip(runs.to_dict("records"), folders, records, strict=True)
+        for run, folder, record in zip(runs[columns].to_dict("records"), folders, records, strict=True)
     ]
     return {"runs": entries, "pool": list(pool)}
 

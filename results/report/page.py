@@ -71,7 +71,7 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
     settings, styles, table = (
         list(dict.fromkeys(runs["setting"])),
         assign(runs["method"]),
-        leaderboard(runs, metrics),
+        leaderboard(runs, metrics, intervals=False),
     )
     boards = [board(table, metric, methods, settings) for metric in metrics]
     entries = [entry for rows in boards for row in rows for entry in row]

@@ -43,8 +43,10 @@ def pairs_needed(alpha: float = 1 - LEVEL) -> int:
     return next(n for n in range(1, 1100) if least_p(n) <= alpha)
 
 
-def bootstrap_mean(values: ArrayLike, generator: np.random.Generator, strata: ArrayLike | None = None) -> Estimate:
-    """The mean with its bootstrap interval, resampled within strata.
+def bootstrap_mean(
+    values: ArrayLike, generator: np.random.Generator | None, strata: ArrayLike | None = None
+) -> Estimate:
+    """The mean with its bootstrap interval, resampled within strata; without a generator the mean only.
 
     Percentiles are expanded for small samples (Hesterberg, What Teachers Should Know About the Bootstrap, Am. Stat.
     2015): the plain percentiles of six seeds miss the mean in one case of seven. With two to five values no percentile
@@ -125,13 +127,16 @@ def _weights(groups: NDArray[np.int64]) -> Floats:
 
 
 def _interval(
-    numbers: Floats, groups: NDArray[np.int64], generator: np.random.Generator, statistic: Callable[[Floats], Floats]
+    numbers: Floats,
+    groups: NDArray[np.int64],
+    generator: np.random.Generator | None,
+    statistic: Callable[[Floats], Floats],
 ) -> Estimate:
     n, freedom = len(numbers), len(numbers) - len(np.unique(groups))
     if not n:
         return Estimate(np.nan, np.nan, np.nan, 0, 0.0)
     value = float(statistic(numbers[None])[0])
-    if not freedom:
+    if not freedom or generator is None:
         return Estimate(value, np.nan, np.nan, n, 0.0)
     parts = np.array_split(_resampled(groups, generator), -(-DRAWS * n // CHUNK))
     drawn = np.concatenate([statistic(numbers[part]) for part in parts])

@@ -7,7 +7,7 @@ from fedprompt.results.statistics.inference import ENUMERATED, all_signs
 
 Floats = NDArray[np.float64]
 FLIPS = 10_000  # drawn where there are too many to enumerate
-CHUNK = 4_000_000  # numbers in memory at a time
+CHUNK = 1_000_000  # numbers in memory at a time
 ROUNDING = 1e-9  # equal statistics may differ by this
 
 

@@ -34,34 +34,39 @@ COSTS = ("upload_mb", "seconds")
 
 
 def leaderboard(
-    frame: pd.DataFrame, metrics: Sequence[str] | None = None, generator: np.random.Generator | None = None
+    frame: pd.DataFrame,
+    metrics: Sequence[str] | None = None,
+    generator: np.random.Generator | None = None,
+    intervals: bool = True,
 ) -> pd.DataFrame:
     """One row per method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
-    The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds), `p_best`
-    and `mark` (from tests of all pairs of methods, see `statistics.best.marks`), `below_majority` (see
-    `statistics.trivial`), for the first metric `climbing` (see `statistics.convergence`), and the numbers of `seeds`
-    and of `failed` runs. Both are 0 if the method was not run; a metric that does not apply has seeds but no mean. The
-    setting "all settings" has the first metric's mean over settings (NaN if one is missing); "per run" has the mean
-    upload and wall-clock time. Raises RecordError for an unknown metric. `metrics` are by default those of `METRICS`
-    that any run has. `attrs["seeds"]` of the result, such as "1 of 3 seeds", replaces the number of seeds in the notes.
+    The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds; NaN
+    without `intervals`, which take a third of the time), `p_best` and `mark` (from tests of all pairs of methods, see
+    `statistics.best.marks`), `below_majority` (see `statistics.trivial`), for the first metric `climbing` (see
+    `statistics.convergence`), and the numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a
+    metric that does not apply has seeds but no mean. The setting "all settings" has the first metric's mean over
+    settings (NaN if one is missing); "per run" has the mean upload and wall-clock time. Raises RecordError for an
+    unknown metric. `metrics` are by default those of `METRICS` that any run has. `attrs["seeds"]` of the result, such
+    as "1 of 3 seeds", replaces the number of seeds in the notes.
     """
     metrics = default_metrics(frame) if metrics is None else metrics
     check_metrics(frame, metrics)
     generator = generator or np.random.default_rng(0)
+    draws = generator if intervals else None
     done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
     marked = {metric: _marks(frame, metric, generator) for metric in metrics}
     for setting in settings:
         for metric in metrics:
-            summary = _summary(frame[frame["setting"] == setting], metric, generator) | marked[metric].get(setting, {})
+            summary = _summary(frame[frame["setting"] == setting], metric, draws) | marked[metric].get(setting, {})
             columns |= {(setting, metric, name): values for name, values in summary.items()}
         if is_accuracy(metrics[0]):
             columns[setting, metrics[0], "climbing"] = climbing(done[done["setting"] == setting])
     done_settings = done.groupby("method")["setting"].nunique()
     complete = frame[frame["method"].isin(done_settings.index[done_settings == len(settings)])]
     if len(settings) > 1 and not complete.empty:
-        summary = _summary(complete, metrics[0], generator) | marked[metrics[0]].get(ALL_SETTINGS, {})
+        summary = _summary(complete, metrics[0], draws) | marked[metrics[0]].get(ALL_SETTINGS, {})
         columns |= {(ALL_SETTINGS, metrics[0], name): values for name, values in summary.items() if name != "std"}
     for cost in COSTS:
         if cost not in metrics:
@@ -143,7 +148,7 @@ def by_family(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return grouped
 
 
-def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -> dict[str, pd.Series]:
+def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator | None) -> dict[str, pd.Series]:
     """The statistics of one column by method."""
     done = frame.loc[frame["status"] == "done", ["method", "setting", metric]]
     groups, values = done.groupby("method"), done[metric].to_numpy(float)

@@ -17,7 +17,7 @@ from tests.chaos.processes import ROOT
 pytestmark = pytest.mark.chaos
 RUNS, SECONDS, BYTES, PLAN_BYTES = 5_000, 10.0, 500 * 10**6, 10**9  # `plan` imports torch
 WORDS = ("--methods", "head,fedvpt", "--alpha", "0.05,0.1,0.5,1,5", "--seeds", ",".join(map(str, range(RUNS // 10))))
-SHORT = ("--rounds", "1", "--participation", "0.1", "--eval-every", "1")
+SHORT = ("--precision", "fp32", "--rounds", "1", "--participation", "0.1", "--eval-every", "1")
 BENCH = """
 import sys
 from fedprompt.benchmark.cli import main
@@ -34,7 +34,13 @@ def runs(tmp_path_factory):
     """A directory of finished runs; their results are those of two executed runs."""
     store = Store(tmp_path_factory.mktemp("scale") / "runs")
     store.prepare()
-    shared = {"rounds": 1, "participation": 0.1, "eval_every": 1, "alpha": (0.05, 0.1, 0.5, 1.0, 5.0)}
+    shared = {
+        "rounds": 1,
+        "participation": 0.1,
+        "eval_every": 1,
+        "precision": "fp32",
+        "alpha": (0.05, 0.1, 0.5, 1.0, 5.0),
+    }
     grid = options({"methods": ("head", "fedvpt"), "seeds": tuple(range(RUNS // 10)), **shared}).grid()
     executed: dict[str, Record] = {}
     for config in grid:

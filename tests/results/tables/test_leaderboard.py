@@ -333,3 +333,12 @@ def test_an_unknown_metric_or_format_gets_a_suggestion(write, runs):
 def test_a_table_of_failures_only_can_be_shown(write, runs):
     write("a", error="stopped")
     assert "failed" in render(leaderboard(load(runs)), "text")
+
+
+@pytest.mark.parametrize("kind", ["text", "md", "latex"])
+def test_printed_tables_are_the_same_without_intervals(kind, board, runs):
+    faster = leaderboard(load(runs), intervals=False)
+    assert render(faster, kind) == render(board, kind)
+    low = faster.xs("low", axis=1, level="statistic")
+    assert low.isna().all(axis=None)
+    assert not board.xs("low", axis=1, level="statistic").isna().all(axis=None)

@@ -143,8 +143,11 @@ def report(
     as_json: Json = False,
 ) -> int:
     """Write one HTML file that needs no network: the ranking, all numbers, and their runs."""
+    import gc
+
     from fedprompt.results.report import write
 
+    gc.set_threshold(50_000, 20, 100)  # thousands of records are millions of objects without cycles
     unreadable = Unreadable()
     written = str(write(directory, out, unreadable, selection))
     print(json.dumps(written) if as_json else written)

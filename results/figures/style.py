@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.optimize import isotonic_regression
 
 SEEN = "seen.mean"
 """The metric that figures show by default."""
@@ -206,6 +205,8 @@ def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]
         ends: The last point (x, y) of each line.
         styles: The lines' styles.
     """
+    from scipy.optimize import isotonic_regression  # takes half a second to import, and a report has no labels
+
     names = sorted(ends, key=lambda name: -ends[name][1])
     low, high = axis.get_ylim()
     gap = min(7.2 / 72 / (0.78 * height), 1 / max(1, len(names) - 1))

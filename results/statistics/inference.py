@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 DRAWS = 5_000
@@ -75,6 +75,8 @@ def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.rando
     Robust to one very easy or very hard setting (Agarwal et al., Deep RL at the Edge of the Statistical Precipice,
     NeurIPS 2021).
     """
+    from scipy import stats
+
     numbers, groups = _stratified(values, strata)
     return _interval(numbers, groups, generator, lambda drawn: np.asarray(stats.trim_mean(drawn, 0.25, axis=-1)))
 
@@ -101,6 +103,8 @@ def probability_of_improvement(values: ArrayLike, reference: ArrayLike) -> Estim
     Agarwal et al. (2021) compare every run with every other; here only pairs are compared, since runs of one seed have
     the same clients. If all pairs agree, the exact interval is still valid; a bootstrap interval would have width 0.
     """
+    from scipy import stats  # takes a second to import
+
     differences = np.subtract(values, reference)
     n = len(differences)
     if not n:
@@ -153,8 +157,8 @@ def reached(n: int) -> float:
 def _tails(n: int, freedom: int) -> Floats:
     """The lower and upper quantile of the resampled means of `n` values that bound the interval."""
     # The spread of resampled means is sqrt((n - 1) / n) too small, and their tails are lighter than Student's.
-    width = np.sqrt(n / freedom) * stats.t.ppf((1 + LEVEL) / 2, freedom)
-    return np.asarray(stats.norm.cdf([-width, width]))
+    width = np.sqrt(n / freedom) * special.stdtrit(freedom, (1 + LEVEL) / 2)
+    return np.asarray(special.ndtr([-width, width]))
 
 
 def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.unsignedinteger]:

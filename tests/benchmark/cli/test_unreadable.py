@@ -1,7 +1,9 @@
 """A record that cannot be read does not block the commands that show a directory; an output that cannot be written."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -123,3 +125,11 @@ def test_tuning_refuses_an_output_that_cannot_be_written_before_its_first_run(be
     refused(bench("tune", "--methods", "head", "--to", "file/x.yaml"), "--to file/x.yaml cannot be written")
     refused(bench("tune", "--methods", "head", "--to", "file/a/x.yaml", "--dry-run"), "--to file/a/x.yaml cannot be")
     assert executed == []
+
+
+def test_a_directory_that_may_not_be_entered_is_refused_in_one_line(bench, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    refused(bench("status", "hidden"), "hidden: permission denied; name another file, or change its permissions.")

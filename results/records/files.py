@@ -28,6 +28,7 @@ KEYS = {
 RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
 """Repeated in each row of a round or client."""
 _TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone", "uploads")
+_COSTS = ("upload_mb", "seconds")
 _NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes")
 _REMEDY = "delete the run's directory and run the sweep again"
 
@@ -197,6 +198,8 @@ def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
         )
     if frame.empty:
         raise RecordError(f"{path} contains no {what}, it has no rows: export the runs again")
+    if what == "runs" and (absent := [name for name in _COSTS if name not in frame]):
+        raise RecordError(f"{path} was changed: it has no column {absent[0]}; export the runs again")
     if fault := _wrong_values(frame):
         raise RecordError(f"{path} was changed: it {fault}; export the runs again")
     return frame

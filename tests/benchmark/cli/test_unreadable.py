@@ -1,7 +1,9 @@
 """A record that cannot be read does not block the commands that show a directory; an output that cannot be written."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -186,3 +188,11 @@ def test_a_plan_counts_an_unreadable_record_neither_as_done_nor_as_to_run(bench,
 def test_the_seeds_to_detect_a_difference_come_from_the_readable_runs(bench, broken):
     answer = bench("plan", "--detect", 5, "--out", broken)
     assert left_out(answer) == [run_id()]
+
+
+def test_a_directory_that_may_not_be_entered_is_refused_in_one_line(bench, monkeypatch):
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    refused(bench("status", "hidden"), "hidden: permission denied; name another file, or change its permissions.")

@@ -44,6 +44,17 @@ def test_an_exported_file_without_runs_truncated_or_missing_is_refused_with_the_
             results.load(tmp_path / name)
 
 
+@pytest.mark.parametrize("column", ["upload_mb", "seconds"])
+def test_an_exported_table_without_a_cost_is_refused(write, runs, tmp_path, column):
+    write()
+    export(runs, file := tmp_path / "runs.parquet")
+    pd.read_parquet(file).drop(columns=column).to_parquet(file)
+    with pytest.raises(
+        RecordError, match=f"runs.parquet was changed: it has no column {column}; export the runs again"
+    ):
+        results.load(file)
+
+
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [

@@ -18,7 +18,7 @@ import typer
 from fedprompt.benchmark.cli.help import GroupedCommand
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.output import safe_output
-from fedprompt.benchmark.sweep.signals import Signals, time_limit
+from fedprompt.benchmark.scheduling.signals import Signals, time_limit
 from fedprompt.data.errors import DataError, reason
 from fedprompt.methods.errors import MethodError
 from fedprompt.results.errors import RecordError

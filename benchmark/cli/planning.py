@@ -50,7 +50,7 @@ def plan(
         return 0
     from fedprompt.benchmark.planning.absent_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
-    from fedprompt.benchmark.sweep.launch import Launch
+    from fedprompt.benchmark.scheduling.launch import Launch
 
     unreadable = Unreadable()
     launch = Launch(resolve_precision(chosen.grid(identity)), Store(out), unreadable)

@@ -62,7 +62,7 @@ def _print_status(directory: Path, state: Mapping[str, Any]) -> None:
 def _follow(directory: Path) -> None:
     """Prints the progress of each driver of the directory whenever it changes, until no driver is left."""
     from fedprompt.benchmark.runs.driver_status import active_drivers
-    from fedprompt.benchmark.sweep.progress import line
+    from fedprompt.benchmark.scheduling.progress import line
 
     printed: dict[str, str] = {}
     while drivers := active_drivers(directory):

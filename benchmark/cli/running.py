@@ -22,10 +22,10 @@ from fedprompt.benchmark.cli.sweep_options import (
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store
-from fedprompt.benchmark.sweep.launch import Launch, save_table_and_figures
+from fedprompt.benchmark.scheduling.launch import Launch, save_table_and_figures
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.sweep.options import SweepOptions
+    from fedprompt.benchmark.scheduling.options import SweepOptions
 
 TrackerName = Annotated[str | None, typer.Option("--tracker", help="also log to tensorboard, mlflow or wandb")]
 
@@ -43,7 +43,7 @@ def run(
 ) -> int:
     """Execute one run in this process and save it in --out. A finished run is not repeated."""
     from fedprompt.benchmark.runs.precision import resolve_precision
-    from fedprompt.benchmark.sweep.options import SweepOptions
+    from fedprompt.benchmark.scheduling.options import SweepOptions
 
     shown = shown_of(no_progress, quiet, verbose)
     seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)

@@ -12,7 +12,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.sweep.options import Shown
+    from fedprompt.benchmark.scheduling.options import Shown
 
 Workers = Annotated[int | None, typer.Option(min=1, help="runs at a time (default: as many as resources allow)")]
 Address = Annotated[str | None, typer.Option(help="address of an existing Ray cluster; the code is uploaded to it")]
@@ -57,7 +57,7 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
-        from fedprompt.benchmark.sweep.options import SweepOptions, parse_gpus
+        from fedprompt.benchmark.scheduling.options import SweepOptions, parse_gpus
 
         shown = shown_of(**{name: values.pop(name) for name in SHOWN})
         given = {name: values.pop(name) for name in OPTIONS}
@@ -76,7 +76,7 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def shown_of(no_progress: bool, quiet: bool, verbose: bool) -> "Shown":
     """What the options --no-progress, --quiet and --verbose leave to show."""
-    from fedprompt.benchmark.sweep.options import Shown
+    from fedprompt.benchmark.scheduling.options import Shown
 
     if quiet and verbose:
         raise ConfigError("--quiet and --verbose exclude each other: use one of them.")

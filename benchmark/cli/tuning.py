@@ -13,7 +13,7 @@ from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.simulation.schedule import evaluated_rounds
-from fedprompt.benchmark.sweep.launch import Launch
+from fedprompt.benchmark.scheduling.launch import Launch
 
 if TYPE_CHECKING:  # its imports are not needed for --help
     from fedprompt.benchmark.tuning.selection import Trial
@@ -50,7 +50,7 @@ def tune(
     """
     from fedprompt.benchmark.planning.absent_data import identity
     from fedprompt.benchmark.runs.precision import resolve_precision
-    from fedprompt.benchmark.sweep.options import SweepOptions
+    from fedprompt.benchmark.scheduling.options import SweepOptions
     from fedprompt.benchmark.tuning import selection
 
     chosen, preset = _with_validation(chosen, last), to or out / "tuned.yaml"

@@ -9,7 +9,7 @@ from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.planning import estimate as estimates
 from fedprompt.benchmark.planning.estimate import Estimate
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.order import seconds_of
+from fedprompt.benchmark.scheduling.order import seconds_of
 
 WHERE = ("executor", "device")  # not compared: a plan accepts times measured with another executor or device
 MEASURED, TIMED = 1.15, 1.5  # factors by which times of finished runs, and of a few steps timed here, may be off

@@ -25,9 +25,9 @@ from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import ProgressListener
-from fedprompt.benchmark.sweep.scheduler import run_all
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.scheduler import run_all
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
 from fedprompt.methods import registry

@@ -6,7 +6,7 @@ import torch
 from fedprompt.benchmark.contract import toy
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.sweep import gpu_share
+from fedprompt.benchmark.scheduling import gpu_share
 from fedprompt.methods import registry
 from tests.benchmark.conftest import config
 from tests.fake_gpu import GpuTensor, fake_gpu

@@ -20,8 +20,8 @@ from fedprompt.benchmark.runs.reproduce import config_of
 from fedprompt.benchmark.runs.retry import failed_runs
 from fedprompt.benchmark.runs.status import directory_status
 from fedprompt.benchmark.runs.store import CHECKPOINT, Entry, Store
-from fedprompt.benchmark.sweep.order import longest_first
-from fedprompt.benchmark.sweep.progress import line
+from fedprompt.benchmark.scheduling.order import longest_first
+from fedprompt.benchmark.scheduling.progress import line
 from fedprompt.results.records import frames as records
 from fedprompt.results.records.export import export_folder
 from fedprompt.results.records.export import runs as exported

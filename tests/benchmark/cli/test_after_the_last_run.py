@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from fedprompt.benchmark.output import SafeStream
-from fedprompt.benchmark.sweep import launch
+from fedprompt.benchmark.scheduling import launch
 from fedprompt.results.errors import RecordError
 from fedprompt.results.figures import drawing
 from tests.benchmark.conftest import SMALL, refused

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.sweep.pools import session_end
-from fedprompt.benchmark.sweep.pools.ray_thread import RayThread
+from fedprompt.benchmark.scheduling.pools import session_end
+from fedprompt.benchmark.scheduling.pools.ray_thread import RayThread
 
 SETTINGS = {
     "RAY_AUTH_MODE": "token",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedprompt.benchmark.config.run_config import RunConfig
-from fedprompt.benchmark.sweep.progress import ForwardedProgress, ProgressListener
+from fedprompt.benchmark.scheduling.progress import ForwardedProgress, ProgressListener
 from fedprompt.results.errors import RecordError
 
 TABLES = 10

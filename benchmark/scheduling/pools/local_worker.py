@@ -25,7 +25,7 @@ def serve(pipe: Connection, threads: int, environment: Mapping[str, str]) -> Non
     threading.Thread(target=_end_with_driver, daemon=True).start()
     os.environ.update(environment)
     from fedprompt.benchmark.runs.checkpointer import Checkpoints
-    from fedprompt.benchmark.sweep.pools.worker_run import run_captured
+    from fedprompt.benchmark.scheduling.pools.worker_run import run_captured
 
     def report(number: int, images: int) -> None:
         pipe.send(("round", (number, images)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.sweep.progress import ForwardedProgress, ProgressListener
+from fedprompt.benchmark.scheduling.progress import ForwardedProgress, ProgressListener
 from fedprompt.results.text import one_line
 
 Rows = list[dict[str, Any]]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from fedprompt.benchmark.sweep import signals
+from fedprompt.benchmark.scheduling import signals
 
 
 class RayThread:

@@ -21,8 +21,8 @@ from fedprompt.results.errors import RecordError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fedprompt.benchmark.sweep.options import SweepOptions
-    from fedprompt.benchmark.sweep.scheduler import SweepSummary
+    from fedprompt.benchmark.scheduling.options import SweepOptions
+    from fedprompt.benchmark.scheduling.scheduler import SweepSummary
 
 Unreadable = Callable[[Exception], object]  # receives the error of each record that is left out
 TABLES = {"text": "table.txt", "csv": "table.csv", "md": "table.md"}
@@ -88,17 +88,17 @@ class Launch:
             return None
         sweep_options.check(self.pending[0].device)
         if sweep_options.address:
-            from fedprompt.benchmark.sweep.cluster import check_address
+            from fedprompt.benchmark.scheduling.cluster import check_address
 
             check_address(sweep_options.address)
         if sweep_options.shown.progress and sys.stderr.isatty():
             print("setting up data and backbone ...", file=sys.stderr, flush=True)
         with _no_garbage_collection():
-            from fedprompt.benchmark.sweep import trackers
-            from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
-            from fedprompt.benchmark.sweep.progress import ConsoleProgress, ProgressListener
-            from fedprompt.benchmark.sweep.scheduler import preflight, run_all
-            from fedprompt.benchmark.sweep.seed_tables import SeedTables
+            from fedprompt.benchmark.scheduling import trackers
+            from fedprompt.benchmark.scheduling.order import longest_first, seed_by_seed
+            from fedprompt.benchmark.scheduling.progress import ConsoleProgress, ProgressListener
+            from fedprompt.benchmark.scheduling.scheduler import preflight, run_all
+            from fedprompt.benchmark.scheduling.seed_tables import SeedTables
 
         store = self.store
         track = trackers.tracker(sweep_options.tracker, store.directory) if sweep_options.tracker else None
@@ -106,7 +106,7 @@ class Launch:
         store.prepare()
         entries = self.cost_entries()
         if sweep_options.size_gpus:
-            from fedprompt.benchmark.sweep.gpu_share import auto_share
+            from fedprompt.benchmark.scheduling.gpu_share import auto_share
 
             sweep_options = replace(sweep_options, gpus=auto_share(self.pending, entries))
         self._note_overrides(chosen)

@@ -7,7 +7,7 @@ from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep import gpu_share
+from fedprompt.benchmark.scheduling import gpu_share
 from tests.benchmark.conftest import config, configs
 
 GB = 10**9

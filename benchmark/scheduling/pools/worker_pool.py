@@ -9,8 +9,8 @@ from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.worker import RunResult, RunTask
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import ProgressListener
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.progress import ProgressListener
 
 POLL_EVERY = 0.5  # seconds between two looks at the worker processes
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fedprompt.benchmark.sweep.nodes import difference
+from fedprompt.benchmark.scheduling.nodes import difference
 
 HERE = {"python": "3.11.7", "torch": "2.4.0+cpu", "torchvision": "0.19", "timm": "1.0.20", "numpy": "2.1.0"}
 

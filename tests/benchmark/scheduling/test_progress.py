@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from fedprompt.benchmark.runs.record import failed
-from fedprompt.benchmark.sweep import progress
-from fedprompt.benchmark.sweep.options import Shown
-from fedprompt.benchmark.sweep.progress import ConsoleProgress
+from fedprompt.benchmark.scheduling import progress
+from fedprompt.benchmark.scheduling.options import Shown
+from fedprompt.benchmark.scheduling.progress import ConsoleProgress
 from tests.benchmark.conftest import config, configs
 
 

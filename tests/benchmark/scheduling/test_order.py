@@ -1,7 +1,7 @@
 from typing import Any
 
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.order import longest_first, seed_by_seed
+from fedprompt.benchmark.scheduling.order import longest_first, seed_by_seed
 from tests.benchmark.conftest import config, configs
 
 

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from fedprompt.benchmark.sweep.launch import _no_garbage_collection
+from fedprompt.benchmark.scheduling.launch import _no_garbage_collection
 
 
 @pytest.mark.parametrize("enabled", [True, False])

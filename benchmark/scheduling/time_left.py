@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.order import seconds_of, work
+from fedprompt.benchmark.scheduling.order import seconds_of, work
 from fedprompt.data import registry
 
 KNOWN, UNKNOWN = 1.1, 2.0  # a range goes from the estimate divided by this to the estimate times this

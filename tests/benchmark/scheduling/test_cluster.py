@@ -8,9 +8,9 @@ import ray
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.sweep import cluster, scheduler
-from fedprompt.benchmark.sweep.launch import Launch
-from fedprompt.benchmark.sweep.options import SweepOptions
+from fedprompt.benchmark.scheduling import cluster, scheduler
+from fedprompt.benchmark.scheduling.launch import Launch
+from fedprompt.benchmark.scheduling.options import SweepOptions
 from tests.benchmark.conftest import configs
 
 

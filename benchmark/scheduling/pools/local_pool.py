@@ -20,11 +20,11 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.worker import RunResult, RunTask
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.pools import local_worker
-from fedprompt.benchmark.sweep.pools.worker_pool import POLL_EVERY, WorkerPool
-from fedprompt.benchmark.sweep.progress import ProgressListener
-from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.pools import local_worker
+from fedprompt.benchmark.scheduling.pools.worker_pool import POLL_EVERY, WorkerPool
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.signals import Signals
 from fedprompt.results.text import one_line
 
 

@@ -9,10 +9,10 @@ import pytest
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.driver_status import FOLDER, active_drivers
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.sweep import scheduler
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.pools import local_pool
-from fedprompt.benchmark.sweep.pools.local_pool import LocalPool
+from fedprompt.benchmark.scheduling import scheduler
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.pools import local_pool
+from fedprompt.benchmark.scheduling.pools.local_pool import LocalPool
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, configs, refused
 from tests.chaos.processes import descendants, gone, kill, start, until

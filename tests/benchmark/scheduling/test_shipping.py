@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.sweep.shipping import PACKAGES, plugin_paths, runtime_environment
+from fedprompt.benchmark.scheduling.shipping import PACKAGES, plugin_paths, runtime_environment
 from tests.benchmark.conftest import SMALL
 from tests.chaos.processes import BENCH
 
@@ -52,7 +52,7 @@ def test_the_shipped_code_is_one_package_and_is_preferred_to_others(hostile_fold
     assert not (shipped / "fedprompt" / "results" / "published").exists()
     assert (Path(environment["working_dir"]) / plugin_paths([str(plugin)])[str(plugin)]).read_text() == "x = 1"
     (hostile_folder / "fedprompt").mkdir()  # another portion of the namespace
-    code = "import fedprompt.benchmark.sweep.pools.ray_pool as module; print(module.__file__)"
+    code = "import fedprompt.benchmark.scheduling.pools.ray_pool as module; print(module.__file__)"
     imported = python("-c", code, cwd=hostile_folder, path=shipped)
     assert imported.stdout.strip() == str(shipped / "fedprompt" / "benchmark" / "sweep" / "pools" / "ray_pool.py"), (
         imported.stderr

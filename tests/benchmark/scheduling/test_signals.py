@@ -7,8 +7,8 @@ import time
 import pytest
 
 from fedprompt.benchmark.errors import Terminated
-from fedprompt.benchmark.sweep import signals
-from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.benchmark.scheduling import signals
+from fedprompt.benchmark.scheduling.signals import Signals
 from tests.benchmark.conftest import SMALL
 from tests.chaos.processes import ROOT
 
@@ -42,7 +42,7 @@ def _sigint():
     ("module", "name"),
     [
         ("fedprompt.benchmark.config.options", "options"),
-        ("fedprompt.benchmark.sweep.scheduler", "preflight"),
+        ("fedprompt.benchmark.scheduling.scheduler", "preflight"),
         ("fedprompt.benchmark.runs.execute", "simulator"),
         ("fedprompt.benchmark.runs.record", "done"),
         ("fedprompt.results.records.frames", "load"),
@@ -62,7 +62,7 @@ def test_signals_in_every_phase_end_with_one_message(module, name, number, tmp_p
 
 def test_a_process_that_hangs_after_a_signal_ends_with_its_number():
     code = (
-        "import signal, time\nfrom fedprompt.benchmark.sweep import signals\nsignals.TIME_LIMIT = 0.2\n"
+        "import signal, time\nfrom fedprompt.benchmark.scheduling import signals\nsignals.TIME_LIMIT = 0.2\n"
         "def ignore(*_): pass\nsignal.signal(signal.SIGTERM, ignore)\n"
         "with signals.time_limit():\n    print(flush=True)\n    while True: time.sleep(60)"
     )

@@ -20,16 +20,16 @@ from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.worker import RunResult, RunTask
-from fedprompt.benchmark.sweep import cluster, nodes
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.pools.ray_session import RaySession
-from fedprompt.benchmark.sweep.pools.ray_thread import RayThread
-from fedprompt.benchmark.sweep.pools.worker_pool import POLL_EVERY, WorkerPool
-from fedprompt.benchmark.sweep.pools.worker_run import run_captured, worker_name
-from fedprompt.benchmark.sweep.progress import ProgressListener
-from fedprompt.benchmark.sweep.progress_actor import ProgressActor
-from fedprompt.benchmark.sweep.shipping import WORKER_ENVIRONMENT, plugin_paths, runtime_environment
-from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.benchmark.scheduling import cluster, nodes
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.pools.ray_session import RaySession
+from fedprompt.benchmark.scheduling.pools.ray_thread import RayThread
+from fedprompt.benchmark.scheduling.pools.worker_pool import POLL_EVERY, WorkerPool
+from fedprompt.benchmark.scheduling.pools.worker_run import run_captured, worker_name
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.progress_actor import ProgressActor
+from fedprompt.benchmark.scheduling.shipping import WORKER_ENVIRONMENT, plugin_paths, runtime_environment
+from fedprompt.benchmark.scheduling.signals import Signals
 from fedprompt.results.text import one_line
 
 CAPACITY_EVERY = 2.0  # seconds between two looks at the size of a cluster

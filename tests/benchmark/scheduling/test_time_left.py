@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.time_left import Forecast
+from fedprompt.benchmark.scheduling.time_left import Forecast
 from tests.benchmark.conftest import configs
 
 ROUNDS = 10
@@ -92,7 +92,7 @@ def test_a_run_of_another_driver_is_over_without_having_begun_here():
 def test_a_larger_data_set_is_expected_to_take_longer_before_it_has_run(monkeypatch):
     images = {"small": 100, "large": 300}
     monkeypatch.setattr(
-        "fedprompt.benchmark.sweep.time_left.registry.source", lambda name: type("S", (), {"train": images[name]})
+        "fedprompt.benchmark.scheduling.time_left.registry.source", lambda name: type("S", (), {"train": images[name]})
     )
     runs = [run.model_copy(update={"dataset": name}) for name in images for run in configs()]
     forecast = Forecast(runs)

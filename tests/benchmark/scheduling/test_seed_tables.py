@@ -1,7 +1,7 @@
 import pytest
 
-from fedprompt.benchmark.sweep.progress import ProgressListener
-from fedprompt.benchmark.sweep.seed_tables import SeedTables
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.seed_tables import SeedTables
 from fedprompt.results.errors import RecordError
 from tests.benchmark.conftest import configs
 

@@ -20,9 +20,9 @@ from fedprompt.benchmark.runs.execute import simulator
 from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunResult, RunTask, failed_attempt, run_task
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import ProgressListener
-from fedprompt.benchmark.sweep.signals import Signals
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.signals import Signals
 from fedprompt.data.errors import DataError, reason
 from fedprompt.methods.errors import MethodError
 
@@ -94,11 +94,11 @@ def run_all(
         if workers == 1 and not options.address and not options.run_timeout:
             pool = _InProcessPool(listener, checkpoints)
         elif options.local:  # here and below also for one worker: a timeout needs a process that can be killed
-            from fedprompt.benchmark.sweep.pools.local_pool import LocalPool
+            from fedprompt.benchmark.scheduling.pools.local_pool import LocalPool
 
             pool = stack.enter_context(LocalPool(options, workers, listener, checkpoints))
         else:
-            from fedprompt.benchmark.sweep.pools.ray_pool import RayPool
+            from fedprompt.benchmark.scheduling.pools.ray_pool import RayPool
 
             with signals.interruptible():  # Ray takes seconds to start
                 pool = stack.enter_context(RayPool(options, workers, configs, listener, checkpoints))

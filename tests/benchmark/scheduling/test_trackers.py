@@ -51,7 +51,7 @@ def test_a_missing_or_unknown_tracker_is_reported_before_anything_runs(bench, tm
 
 
 def test_a_failing_tracker_loses_no_run(bench, tmp_path, monkeypatch):
-    from fedprompt.benchmark.sweep import trackers
+    from fedprompt.benchmark.scheduling import trackers
 
     def down(*_):
         raise ConnectionError("it is down")

@@ -21,10 +21,10 @@ from fedprompt.benchmark.runs.locks import Locks
 from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.store import Store
 from fedprompt.benchmark.runs.worker import RunTask, run_task
-from fedprompt.benchmark.sweep import scheduler as module
-from fedprompt.benchmark.sweep.options import SweepOptions
-from fedprompt.benchmark.sweep.progress import ProgressListener
-from fedprompt.benchmark.sweep.scheduler import SweepSummary, preflight, run_all
+from fedprompt.benchmark.scheduling import scheduler as module
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.scheduler import SweepSummary, preflight, run_all
 from fedprompt.data.files import atomic
 from fedprompt.results.figures import drawing as figures
 from tests.benchmark.conftest import SMALL, configs

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.durations import span
 from fedprompt.benchmark.runs.store import Entry
-from fedprompt.benchmark.sweep.options import ALL, Shown
-from fedprompt.benchmark.sweep.time_left import Forecast
+from fedprompt.benchmark.scheduling.options import ALL, Shown
+from fedprompt.benchmark.scheduling.time_left import Forecast
 from fedprompt.results.text import MAX_LOG, bounded, escaped
 
 PRINT_EVERY = 10.0  # seconds between plain lines

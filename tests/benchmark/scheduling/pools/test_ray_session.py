@@ -8,8 +8,8 @@ import pytest
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.driver_status import active_drivers
-from fedprompt.benchmark.sweep.pools import ray_session, session_end
-from tests.benchmark.sweep.pools import intruder
+from fedprompt.benchmark.scheduling.pools import ray_session, session_end
+from tests.benchmark.scheduling.pools import intruder
 from tests.chaos.processes import descendants, gone, kill, start, until
 
 LONG = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000, "--workers", 2)

@@ -3,7 +3,7 @@
 Two runs form a pair if they share data set, partition and seed: both then have the same clients.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -56,17 +56,28 @@ def bootstrap_mean(
     return _interval(numbers * _weights(groups), groups, generator, lambda drawn: drawn.mean(axis=-1))
 
 
-def bootstrap_bounds(values: Floats, generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """The intervals of `bootstrap_mean` for each row of `values` [groups, n >= 2], all with the same resamples.
+def bootstrap_bounds(strata: Sequence[Floats], generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """The intervals of `bootstrap_mean` for many groups of values, all with the same resamples.
 
-    Returns two arrays [groups], the lower and the upper bounds.
+    `strata` holds one array [groups, values] per stratum, in the order of their names. Returns two arrays [groups], the
+    lower and the upper bounds.
     """
-    n = values.shape[1]
-    shares = (generator.integers(n, size=(DRAWS, n))[:, :, None] == np.arange(n)).mean(axis=1)  # [DRAWS, n]
-    parts = np.array_split(values, max(1, len(values) // 1_000))
-    bounds = [np.quantile(part @ shares.T, _tails(n, n - 1), axis=1) for part in parts]
-    low, high = np.concatenate(bounds, axis=1)
+    sizes = [values.shape[1] for values in strata]
+    shares = [_shares(size, generator) / len(strata) for size in sizes]
+    tails = _tails(sum(sizes), sum(sizes) - len(sizes))
+    parts = np.array_split(np.arange(len(strata[0])), max(1, len(strata[0]) // 1_000))
+    means = (
+        np.sum([values[part] @ weights.T for values, weights in zip(strata, shares, strict=True)], axis=0)
+        for part in parts
+    )
+    low, high = np.concatenate([np.quantile(drawn, tails, axis=1) for drawn in means], axis=1)
     return low, high
+
+
+def _shares(size: int, generator: np.random.Generator) -> Floats:
+    """The share of each of `size` values in each resample, [DRAWS, size]."""
+    drawn = generator.integers(size, size=(DRAWS, size)) + size * np.arange(DRAWS)[:, None]
+    return np.bincount(drawn.ravel(), minlength=DRAWS * size).reshape(DRAWS, size) / size
 
 
 def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.random.Generator) -> Estimate:

@@ -52,6 +52,6 @@ def with_intervals(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.Dat
     bounds = np.full((3, len(sizes)), np.nan)
     for size in np.unique(sizes[sizes >= MIN_SEEDS]):
         groups = np.flatnonzero(sizes == size)
-        bounds[:2, groups] = stats.bootstrap_bounds(values[starts[groups, None] + np.arange(size)], generator)
+        bounds[:2, groups] = stats.bootstrap_bounds([values[starts[groups, None] + np.arange(size)]], generator)
         bounds[2, groups] = stats.reached(int(size))
     return means.assign(low=bounds[0], high=bounds[1], level=bounds[2])

@@ -10,6 +10,7 @@ import pandas as pd
 from fedprompt.results.errors import RecordError
 from fedprompt.results.statistics import inference as stats
 from fedprompt.results.statistics.best import marks
+from fedprompt.results.statistics.grouped import grouped_bounds
 from fedprompt.results.statistics.convergence import climbing
 from fedprompt.results.statistics.pairs import (
     ALL_SETTINGS,
@@ -42,8 +43,7 @@ def leaderboard(
     """One row per method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
     The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds; NaN
-    without `intervals`, which take a third of the time), `p_best` and `mark` (from tests of all pairs of methods, see
-    `statistics.best.marks`), `below_majority` (see `statistics.trivial`), for the first metric `climbing` (see
+    without `intervals`), `p_best` and `mark` (from tests of all pairs, see `statistics.best.marks`), `below_majority` (see `statistics.trivial`), for the first metric `climbing` (see
     `statistics.convergence`), and the numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a
     metric that does not apply has seeds but no mean. The setting "all settings" has the first metric's mean over
     settings (NaN if one is missing); "per run" has the mean upload and wall-clock time. Raises RecordError for an
@@ -53,20 +53,20 @@ def leaderboard(
     metrics = default_metrics(frame) if metrics is None else metrics
     check_metrics(frame, metrics)
     generator = generator or np.random.default_rng(0)
-    draws = generator if intervals else None
+    seed = int(deepcopy(generator).integers(2**63)) if intervals else None
     done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
     marked = {metric: _marks(frame, metric, generator) for metric in metrics}
     for setting in settings:
         for metric in metrics:
-            summary = _summary(frame[frame["setting"] == setting], metric, draws) | marked[metric].get(setting, {})
+            summary = _summary(frame[frame["setting"] == setting], metric, seed) | marked[metric].get(setting, {})
             columns |= {(setting, metric, name): values for name, values in summary.items()}
         if is_accuracy(metrics[0]):
             columns[setting, metrics[0], "climbing"] = climbing(done[done["setting"] == setting])
     done_settings = done.groupby("method")["setting"].nunique()
     complete = frame[frame["method"].isin(done_settings.index[done_settings == len(settings)])]
     if len(settings) > 1 and not complete.empty:
-        summary = _summary(complete, metrics[0], draws) | marked[metrics[0]].get(ALL_SETTINGS, {})
+        summary = _summary(complete, metrics[0], seed) | marked[metrics[0]].get(ALL_SETTINGS, {})
         columns |= {(ALL_SETTINGS, metrics[0], name): values for name, values in summary.items() if name != "std"}
     for cost in COSTS:
         if cost not in metrics:
@@ -148,19 +148,20 @@ def by_family(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return grouped
 
 
-def _summary(frame: pd.DataFrame, metric: str, generator: np.random.Generator | None) -> dict[str, pd.Series]:
+def _summary(frame: pd.DataFrame, metric: str, seed: int | None) -> dict[str, pd.Series]:
     """The statistics of one column by method."""
     done = frame.loc[frame["status"] == "done", ["method", "setting", metric]]
     groups, values = done.groupby("method"), done[metric].to_numpy(float)
-    settings = np.unique(done["setting"].to_numpy(), return_inverse=True)[1]
-    estimates = {}
+    settings, valued = np.unique(done["setting"].to_numpy(), return_inverse=True)[1], ~np.isnan(values)
+    means = {}
     for name, rows in sorted(groups.indices.items()):
-        rows = rows[~np.isnan(values[rows])]
-        estimates[str(name)] = stats.bootstrap_mean(values[rows], generator, settings[rows])
-    mean, low, high = (
-        pd.Series({name: getattr(estimate, bound) for name, estimate in estimates.items()}, dtype=float)
-        for bound in ("value", "low", "high")
-    )
+        rows = rows[valued[rows]]
+        means[str(name)] = stats.bootstrap_mean(values[rows], None, settings[rows]).value
+    bounds = np.full((2, len(means)), np.nan)
+    if seed is not None:
+        methods = groups.ngroup().to_numpy()
+        bounds = np.array(grouped_bounds(values[valued], methods[valued], settings[valued], len(means), seed))
+    mean, low, high = (pd.Series(column, list(means), dtype=float) for column in (list(means.values()), *bounds))
     return {
         "mean": mean,
         "std": groups[metric].std(),

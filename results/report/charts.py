@@ -1,11 +1,11 @@
-"""The report's charts as Plotly figures in JSON, small enough for thousands of runs.
+"""The report's charts: what Plotly draws them with, and their numbers, small enough for thousands of runs.
 
-A chart is `{"data": traces, "layout": layout, "table": rows}`; `table` holds the numbers shown, its headings first.
-Line and point charts have one trace per method, in one order: the look of trace i is entry i of the page's `template`.
+A chart has a `layout` and a `trace`, which its traces share. Its `lines` are by source of the metric (see
+`metrics`), setting and method; a method without data has none. The look of method i is entry i of the page's `template`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -15,31 +15,24 @@ import plotly.graph_objects as go
 from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
-from fedprompt.results.figures.style import ACCURACY, LINES, MARKERS, Style, Styles, highlighted
-from fedprompt.results.statistics.convergence import CLIMBING, with_climbing
-from fedprompt.results.statistics.summary import over_seeds
-from fedprompt.results.statistics.trivial import BELOW, below_majority
+from fedprompt.results.figures.plotly_style import plotly_dash, plotly_symbol
+from fedprompt.results.figures.style import Style, Styles
+from fedprompt.results.report.metrics import METRICS, ROUND_COLUMNS, Source
 
 MAX_POINTS = 60  # per curve
+ALL_POINTS = 300_000  # of all curves; with more, each has fewer points, at least `MIN_POINTS`
+MIN_POINTS = 8
 SHARES = np.linspace(0, 1, 41)  # of the clients, worst first
 MAX_CLIENTS, MAX_CLASSES = 100, 100  # shown of a partition
 CLEAR = "rgba(0, 0, 0, 0)"  # the page's background shows through
-# Plotly's names for the markers and lines of the figures.
-SYMBOLS: tuple[str, ...] = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
-SYMBOLS += ("triangle-left", "triangle-right", "pentagon", "star")
-DASHES = ("solid", "dash", "dot", "dashdot")
 Chart = dict[str, Any]
 
 
 def template(methods: Sequence[str], styles: Styles, dark: bool = False) -> dict[str, Any]:
     """The defaults of all charts: colours of the page's theme, and one trace look per method in the order given."""
-    ink, grid = ("#e6eaee", "#3a434d") if dark else ("#1b1f24", "#d0d7de")  # --ink and --line of page.css
+    ink, grid, paper = ("#e6eaee", "#3a434d", "#12161b") if dark else ("#1b1f24", "#d0d7de", "#ffffff")  # of page.css
     axis = {"gridcolor": grid, "zeroline": False, "automargin": True}
-    visible = highlighted(methods)
-    looks = [
-        {"name": escape(name), "visible": True if name in visible else "legendonly", **_look(styles[name], dark)}
-        for name in methods
-    ]
+    looks = [{"name": escape(name), **_look(styles[name], dark, paper)} for name in methods]
     layout = {
         "paper_bgcolor": CLEAR,
         "plot_bgcolor": CLEAR,
@@ -54,103 +47,102 @@ def template(methods: Sequence[str], styles: Styles, dark: bool = False) -> dict
     return dict(go.layout.Template(layout=layout, data={"scatter": looks, "heatmap": [heat_map]}).to_plotly_json())
 
 
-def _look(style: Style, dark: bool) -> dict[str, Any]:
+def _look(style: Style, dark: bool, paper: str) -> dict[str, Any]:
     red, green, blue = ((part + 1) / 2 if dark else part for part in to_rgb(style.colour))
     colour = to_hex((red, green, blue))
+    symbol = plotly_symbol(style)
+    dotted = symbol.endswith("-dot") and "open" not in symbol  # the dot of a full marker
+    outline = {"color": paper if dotted else colour, "width": 2 if "open" in symbol else 1}
     return {
-        "line": {"color": colour, "dash": DASHES[LINES.index(style.line)], "width": 2},
-        "marker": {"color": colour, "symbol": SYMBOLS[MARKERS.index(style.marker)], "size": 8},
+        "line": {"color": colour, "dash": plotly_dash(style), "width": 2},
+        "marker": {"color": colour, "symbol": symbol, "size": 9, "line": outline},
+        "error_y": {"color": colour, "thickness": 1, "width": 3},
     }
 
 
-def heat_map(entries: list[list[dict[str, Any]]], methods: Sequence[str], settings: Sequence[str]) -> Chart:
-    """Methods by settings; `entries` [methods][settings] of `page.board`: `mean` in percent, None without a value."""
-    means, marks = [], []
-    for row in entries:
-        means.append([entry["mean"] for entry in row])
-        marks.append([BELOW * entry["below"] + CLIMBING * entry["climbing"] for entry in row])
+def heat_map() -> Chart:
+    """Methods by settings; the page fills in the scores of the metric and the methods shown."""
     trace = go.Heatmap(
-        x=[escape(name) for name in settings], y=[escape(name) for name in methods], z=means, xgap=1, ygap=1,
-        text=marks, texttemplate="%{text}", reversescale=False, colorbar_title_text="%",
-        hovertemplate="%{y}<br>%{x}<br>%{z:.1f} %<extra></extra>",
+        xgap=1, ygap=1, texttemplate="%{text}", reversescale=False, colorbar_title_text="%",
+        hovertemplate="%{y}<br>%{x}<br>%{customdata}<extra></extra>",
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False, "dtick": 1}
-    columns = axis | {"tickangle": 90 if len(settings) > 6 else 0}
-    rows = axis | {"autorange": "reversed"}
-    return _chart([trace], go.Layout(xaxis=columns, yaxis=rows, height=130 + 19 * len(methods)), [])
+    return _chart(trace, go.Layout(xaxis=axis, yaxis=axis | {"autorange": "reversed"}))
 
 
-def curves(rounds: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
-    """Per setting: mean accuracy of the seen clients over the rounds, with its standard deviation over seeds."""
-    data = over_seeds(rounds, ["setting", "method", "round"], "seen_mean").sort_values("round")
-    charts = {}
-    for setting, rows in data.groupby("setting", sort=False):
-        parts = {str(name): part.iloc[_spread(len(part), MAX_POINTS)] for name, part in rows.groupby("method")}
-        lines = {
-            name: go.Scatter(
-                x=part["round"].tolist(), y=percent(part["mean"]), customdata=percent(part["std"].fillna(0)),
-                mode="lines" if len(part) > 12 else "lines+markers",
-                hovertemplate="%{y:.1f} ±%{customdata:.1f} % in round %{x}",
-            )
-            for name, part in parts.items()
-        }  # fmt: skip
-        means = pd.concat(parts.values()).pivot(index="round", columns="method", values="mean")
-        table = [["method", *means.index], *([name, *percent(means[name])] for name in methods if name in parts)]
-        charts[str(setting)] = _chart(_ordered(lines, methods), _layout("round", ACCURACY), table)
-    return charts
+def curves(rounds: pd.DataFrame) -> Chart:
+    """Per column of the rounds and setting: the mean over seeds in the evaluated rounds, with its standard deviation."""
+    trace = go.Scatter(mode="lines+markers", hovertemplate="%{y:.1f} ±%{customdata:.1f} % in round %{x}")
+    columns = [name for name in ROUND_COLUMNS if name in rounds]
+    groups = rounds.dropna(subset=columns, how="all").groupby(["setting", "method", "round"])[columns]
+    means, stds = (100 * groups.mean()).round(2), (100 * groups.std()).fillna(0).round(2)
+    keys, numbers = means.index.droplevel("round"), means.index.get_level_values("round").to_numpy()
+    starts = np.flatnonzero(~keys.duplicated())
+    most = max(MIN_POINTS, min(MAX_POINTS, ALL_POINTS // max(1, len(starts) * len(columns))))
+    parts = list(zip(keys[starts], starts, [*starts[1:], len(means)], strict=True))
+    lines: dict[str, dict[str, dict[str, Any]]] = {}
+    for column in columns:
+        mean, std, by_setting = means[column].to_numpy(), stds[column].to_numpy(), lines.setdefault(column, {})
+        for (setting, method), start, stop in parts:
+            places = start + np.flatnonzero(~np.isnan(mean[start:stop]))
+            if len(places):
+                places = places[_spread(len(places), most)]
+                line = {name: part[places].tolist() for name, part in (("x", numbers), ("y", mean), ("customdata", std))}
+                by_setting.setdefault(setting, {})[method] = line
+    return _chart(trace, _layout("round")) | {"lines": lines}
 
 
-def sorted_clients(clients: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
-    """Per setting: the accuracy at each of `SHARES` of the seen clients, worst first, all seeds pooled."""
-    seen = clients[~clients["held_out"].astype(bool)].dropna(subset=["accuracy"])
-    shares, hover = (100 * SHARES).tolist(), "%{x:.0f} % of the clients have %{y:.1f} % or less"
-    charts = {}
-    for setting, rows in seen.groupby("setting", sort=False):
-        found = {str(name): percent(np.quantile(part, SHARES)) for name, part in rows.groupby("method")["accuracy"]}
-        lines = {name: go.Scatter(x=shares, y=y, mode="lines", hovertemplate=hover) for name, y in found.items()}
-        headings = ["method", *(f"{share:g} %" for share in shares[::10])]
-        table: list[list[Any]] = [headings, *([name, *found[name][::10]] for name in methods if name in found)]
-        layout = _layout("seen clients, worst first (%)", "accuracy (%)")
-        charts[str(setting)] = _chart(_ordered(lines, methods), layout, table)
-    return charts
+def sorted_clients(clients: pd.DataFrame) -> Chart:
+    """Per source and setting: the accuracies at `SHARES` of the clients, worst first, all seeds pooled."""
+    trace = go.Scatter(mode="lines", hovertemplate="%{x:.0f} % of the clients have %{y:.1f} % or less")
+    lines = {source.clients: _quantiles(clients, source) for source in METRICS.values()}
+    layout = _layout("clients, worst first (%)")
+    return _chart(trace, layout) | {"lines": lines, "shares": (100 * SHARES).round(1).tolist()}
 
 
-def costs(done: pd.DataFrame, methods: Sequence[str]) -> dict[str, Chart]:
-    """Per setting: accuracy against MB uploaded, means over seeds; methods that upload nothing at the left edge.
+def _quantiles(clients: pd.DataFrame, source: Source) -> dict[str, dict[str, Any]]:
+    """By setting and method: the accuracies in percent at `SHARES` of the clients of a group."""
+    held_out = clients["held_out"].to_numpy(bool)
+    chosen = held_out if source.group == "held out" else ~held_out
+    if source.client not in clients or (source.group == "trained" and "rounds_trained" not in clients):
+        return {}
+    if source.group == "trained":
+        chosen = chosen & (clients["rounds_trained"] > 0).to_numpy()
+    rows = clients.loc[chosen & clients[source.client].notna().to_numpy(), ["setting", "method", source.client]]
+    groups = rows.groupby(["setting", "method"], sort=False)
+    numbers = groups.ngroup().to_numpy()
+    values = rows[source.client].to_numpy(float)
+    values = values[np.lexsort((values, numbers))]
+    sizes = np.bincount(numbers)
+    places = SHARES * (sizes[:, None] - 1)
+    below = np.floor(places).astype(int)
+    starts = (np.cumsum(sizes) - sizes)[:, None]
+    low, high = values[starts + below], values[starts + np.minimum(below + 1, sizes[:, None] - 1)]
+    accuracies = (100 * (low + (high - low) * (places - below))).round(2)
+    lines: dict[str, dict[str, Any]] = {}
+    names = rows.drop_duplicates(["setting", "method"])
+    for setting, method, line in zip(names["setting"], names["method"], accuracies.tolist(), strict=True):
+        lines.setdefault(setting, {})[method] = line
+    return lines
 
-    Arrows mark accuracies below that of `majority` and methods that still climb.
-    """
-    columns = ["seen.mean", "held_out.mean", "upload_mb", "seconds"]
-    means = done.groupby(["setting", "method"], sort=False)[columns].mean().dropna(subset=["seen.mean"])
-    means = means.round({"upload_mb": 4, "seconds": 2})
-    flat = with_climbing(means.reset_index(), done)
-    marks = zip(below_majority(flat, "seen.mean").tolist(), flat["climbing"].tolist(), strict=True)
-    means["arrows"] = [BELOW * below + CLIMBING * climbing for below, climbing in marks]
-    charts = {}
-    for setting, rows in means.groupby("setting", sort=False):
-        rows = rows.droplevel("setting")
-        sent = rows.loc[rows["upload_mb"] > 0, "upload_mb"]
-        least = sent.min() / 3 if len(sent) else 1.0
-        table: list[list[Any]] = [["method", "seen (%)", "held-out (%)", "MB uploaded", "seconds"]]
-        numbers = dict(zip(rows.index, rows[columns].to_numpy(float), strict=True))
-        arrows, points = dict(rows["arrows"]), {}
-        for name in (name for name in methods if name in numbers):
-            seen, held_out, *cost = numbers[name]
-            table.append([name, *percent([seen, held_out]), *(number(value, 4) for value in cost)])
-            points[name] = go.Scatter(
-                x=[table[-1][3] or least], y=[table[-1][1]], customdata=[table[-1][3:]], visible=True,
-                mode="markers+text", text=arrows[name], textposition="middle right",
-                hovertemplate="%{y:.1f} %, %{customdata[0]:.3g} MB uploaded, %{customdata[1]:.1f} s",
-            )  # fmt: skip
-        layout = _layout("uploaded per run (MB)", ACCURACY, type="log")
-        charts[str(setting)] = _chart(_ordered(points, methods), layout, table)
-    return charts
+
+def costs(done: pd.DataFrame) -> Chart:
+    """Per setting and method: MB uploaded and seconds, means over seeds; the page adds the scores of the metric."""
+    trace = go.Scatter(
+        mode="markers+text", textposition="middle right",
+        hovertemplate="%{y:.1f} %%{customdata[2]}, %{customdata[0]:.3g} MB uploaded, %{customdata[1]:.1f} s",
+    )  # fmt: skip
+    means = done.groupby(["setting", "method"], sort=False)[["upload_mb", "seconds"]].mean()
+    lines: dict[str, dict[str, Any]] = {}
+    for (setting, method), upload, seconds in zip(means.index, *means.to_numpy().T, strict=True):
+        lines.setdefault(setting, {})[method] = [number(upload, 4), number(seconds, 2)]
+    return _chart(trace, _layout("uploaded per run (MB)", type="log")) | {"lines": lines}
 
 
 def partitions(clients: pd.DataFrame) -> dict[str, Chart]:
     """Per setting, of its first run: training samples by class and client, held-out clients right of a line.
 
-    Of many clients every n-th is shown; of many classes neighbours are summed.
+    Of many clients every n-th is shown; of many classes neighbours are summed. `table` has the numbers, headings first.
     """
     first = clients.sort_values("seed", kind="stable").drop_duplicates("setting").set_index("setting")["run_id"]
     charts = {}
@@ -166,38 +158,28 @@ def partitions(clients: pd.DataFrame) -> dict[str, Chart]:
             hovertemplate="client %{x}, class %{y}: %{z} samples<extra></extra>",
         )  # fmt: skip
         title = "client" if len(shown) == len(rows) else f"{len(shown)} of {len(rows)} clients"
-        layout = _layout(title, "class", type="category", showgrid=False)
-        layout.update(yaxis_type="category", yaxis_showgrid=False)
+        layout = _layout(title, type="category", showgrid=False)
+        layout.update(yaxis_title_text="class", yaxis_type="category", yaxis_showgrid=False)
         if shown["held_out"].any():
             border = int((~shown["held_out"].astype(bool)).sum()) - 0.5
             layout.shapes = [{"type": "line", "x0": border, "x1": border, "y0": 0, "y1": 1, "yref": "paper"}]
         names = shown["client"].astype(str) + np.where(shown["held_out"], " (held out)", "")
         lines = [[name, *samples] for name, samples in zip(names, counts.T.tolist(), strict=True)]
-        charts[str(setting)] = _chart([trace], layout, [["client", *(f"class {i}" for i in classes)], *lines])
+        charts[str(setting)] = _chart(trace, layout) | {"table": [["client", *(f"class {i}" for i in classes)], *lines]}
     return charts
 
 
-def _chart(traces: Sequence[Any], layout: go.Layout, table: list[list[Any]]) -> Chart:
-    return {"data": [trace.to_plotly_json() for trace in traces], "layout": layout.to_plotly_json(), "table": table}
+def _chart(trace: Any, layout: go.Layout) -> Chart:
+    return {"trace": trace.to_plotly_json(), "layout": layout.to_plotly_json()}
 
 
-def _layout(xlabel: str, ylabel: str, **xaxis: Any) -> go.Layout:
-    return go.Layout(xaxis={"title": {"text": xlabel}, **xaxis}, yaxis_title_text=ylabel)
-
-
-def _ordered(traces: dict[str, Any], methods: Sequence[str]) -> list[Any]:
-    """One trace per method, empty for a method without data."""
-    return [traces.get(name, go.Scatter()) for name in methods]
+def _layout(xlabel: str, **xaxis: Any) -> go.Layout:
+    return go.Layout(xaxis={"title": {"text": xlabel}, **xaxis}, yaxis={"title": {"text": ""}})
 
 
 def _spread(length: int, most: int) -> NDArray[np.int64]:
     """At most `most` places of a sequence, evenly spaced, both ends included."""
     return np.unique(np.linspace(0, length - 1, most).round().astype(int))
-
-
-def percent(shares: Iterable[float]) -> list[float | None]:
-    """Shares in percent, rounded to two places; None for NaN."""
-    return [number(100 * share, 2) for share in shares]
 
 
 def number(value: float, places: int) -> float | None:

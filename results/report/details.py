@@ -8,16 +8,8 @@ import pandas as pd
 
 from fedprompt.results.report.charts import number
 from fedprompt.results.report.command import command
+from fedprompt.results.report.metrics import METRICS
 
-METRICS = {  # the metrics to choose from, with their names in the report
-    "seen.mean": "seen clients, mean",
-    "trained.mean": "trained clients, mean",
-    "seen.worst": "seen clients, worst",
-    "held_out.mean": "held-out clients, mean",
-    "personalised.mean": "seen clients, personalised, mean",
-    "held_out_personalised.mean": "held-out clients, personalised, mean",
-    "prior.seen.mean": "seen clients, mean, prior-corrected",
-}
 MAX_LOG = 3_000  # characters kept of the end of one log
 MAX_LOGS = 6_000_000  # characters of all logs together
 Pool = dict[str, int]

@@ -13,24 +13,27 @@ from markupsafe import Markup
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.figures.lines import families
-from fedprompt.results.figures.style import assign
+from fedprompt.results.figures.style import BEST, CROWD, SOUGHT, assign
 from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import frames as records
 from fedprompt.results.records.selection import ALL, Selection
 from fedprompt.results.report import charts
-from fedprompt.results.report.charts import number
-from fedprompt.results.report.details import METRICS, details
+from fedprompt.results.report.details import details
 from fedprompt.results.report.headline import headline
-from fedprompt.results.statistics import convergence
-from fedprompt.results.statistics.best import AMONG_BEST, BEHIND, BEST
-from fedprompt.results.statistics.summary import finished, ranking
-from fedprompt.results.statistics.trivial import FOOTNOTE
-from fedprompt.results.tables.entries import best_notes, legend, tuning_notes
+from fedprompt.results.report.metrics import CLIENT_COLUMNS, METRICS, ROUND_COLUMNS
+from fedprompt.results.report.protocol import protocol
+from fedprompt.results.report.scores import Score, board, packed_scores
+from fedprompt.results.report.side_by_side import differences
+from fedprompt.results.statistics import convergence, trivial
+from fedprompt.results.statistics.pairs import ALL_SETTINGS
+from fedprompt.results.statistics.summary import finished
+from fedprompt.results.tables.entries import PER_RUN, Block, best_notes, blocks, legend, tuning_notes
 from fedprompt.results.tables.federation import footnotes
 from fedprompt.results.tables.leaderboard import leaderboard
-from fedprompt.results.tables.render import render
 
 NAMES = ["method", "setting", "seed"]  # of a round or client, in the charts
+# The page's script, in the order of its parts.
+SCRIPT = ("elements", "filters", "board", "formats", "copying", "runs", "charts", "pairs", "view")
 
 
 def write(
@@ -66,42 +69,34 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
     source = records.Runs(directory, selection.run_ids(directory, unreadable), unreadable)
     runs = source.frame
     done = finished(runs)
-    methods = ranking(done, "seen.mean")
-    methods += sorted(set(runs["method"]) - set(methods))
-    settings, styles, table = (
-        list(dict.fromkeys(runs["setting"])),
-        assign(runs["method"]),
-        leaderboard(runs, metrics, intervals=False),
-    )
-    boards = [board(table, metric, methods, settings) for metric in metrics]
-    entries = [entry for rows in boards for row in rows for entry in row]
-    shown = ((FOOTNOTE, "below"), (convergence.FOOTNOTE, "climbing"))
-    footnote = "".join(f" {text}." for text, mark in shown if any(entry[mark] for entry in entries))
+    table = leaderboard(runs, metrics, overall=True)
+    methods, settings = [str(name) for name in table.index], list(dict.fromkeys(runs["setting"]))
+    columns = [*settings, ALL_SETTINGS if len(settings) > 1 else settings[0]]  # of one setting the mean is its own
+    shown = blocks(table)
+    boards = [board(table, shown, metric, place, columns) for place, metric in enumerate(metrics)]
+    name, notes = Path(directory).resolve().name, _notes(table)
     data = {
+        "name": name,
+        "notes": notes,
         "settings": settings,
+        "columns": columns,
         "methods": methods,
-        "metrics": [METRICS[name] for name in metrics],
-        "templates": {theme: charts.template(methods, styles, dark=theme == "dark") for theme in ("light", "dark")},
-        "heat": [charts.heat_map(entries, methods, settings) for entries in boards],
-        "curves": charts.curves(source.rounds(["round", "seen_mean"], NAMES), methods),
-        "clients": charts.sorted_clients(source.clients(["held_out", "accuracy"], NAMES), methods),
-        "costs": charts.costs(done, methods),
-        "partition": charts.partitions(source.first_seed_clients()),
-        "latex": render(table, "latex"),
+        "sought": SOUGHT,
+        "best": BEST,
+        "crowd": CROWD,
+        "metrics": [{"id": metric, **METRICS[metric]._asdict(), "clients": METRICS[metric].clients} for metric in metrics],
+        "scores": [packed_scores(rows) for rows in boards],
+        **_charts(source, done, methods),
+        "pairs": differences(done, metrics, methods),
         **details(runs, source.folders, source.records, metrics),
     }
     environment = Environment(loader=PackageLoader("fedprompt.results.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.j2").render(
-        name=Path(directory).resolve().name,
+        name=name,
+        protocol=protocol(source.records),
         sentences=headline(runs),
-        notes=[
-            *best_notes(table),
-            *legend(table, "Bold", "~"),
-            *table.attrs["exclusions"],
-            *footnotes(table),
-            *tuning_notes(table),
-        ],
-        footnote=footnote,
+        notes=notes,
+        footnote=_footnote(boards),
         finished=len(done),
         failed=len(runs) - len(done),
         settings=settings,
@@ -110,45 +105,52 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
         uploads=uploads(done),
         metrics=data["metrics"],
         boards=boards,
-        costs=done.groupby("method")[["upload_mb", "seconds"]].mean().to_dict("index"),
+        costs=_costs(table, shown),
         style=_part("page.css"),
-        script=_part("page.js"),
+        script=Markup("\n").join(_part(f"script/{part}.js") for part in SCRIPT),
         plotly=packed((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()),
         data=packed(json.dumps(data, separators=(",", ":"), allow_nan=False).encode()),
     )
 
 
-def board(table: pd.DataFrame, metric: str, methods: list[str], settings: list[str]) -> list[list[dict[str, Any]]]:
-    """The entries of one metric of a `leaderboard`, [methods][settings].
+def _charts(source: records.Runs, done: pd.DataFrame, methods: list[str]) -> dict[str, Any]:
+    styles = assign(source.frame["method"])
+    return {
+        "templates": {theme: charts.template(methods, styles, dark=theme == "dark") for theme in ("light", "dark")},
+        "heat": charts.heat_map(),
+        "curves": charts.curves(source.rounds(["round", *ROUND_COLUMNS], NAMES)),
+        "clients": charts.sorted_clients(source.clients(["held_out", "rounds_trained", *CLIENT_COLUMNS], NAMES)),
+        "costs": charts.costs(done),
+        "partition": charts.partitions(source.first_seed_clients()),
+    }
 
-    An entry holds `mean` and `std` over seeds in percent (None without a value), the number of `seeds` and of `failed`
-    runs, whether the method is the `best` of its setting, whether it is `close`, which means among the best of a
-    setting in which some methods are not, whether it is `below` majority, and for the first metric, whether the method
-    is still `climbing`.
-    """
-    table, columns = pd.DataFrame(table), []  # without `attrs`, of which pandas makes a copy with every selection
-    for setting in settings:
-        part = table[setting][metric].reindex(methods)
-        excluded = BEHIND in set(part.get("mark", ()))
-        columns.append([_entry(row, excluded) for row in part.to_dict("records")])
-    return [list(row) for row in zip(*columns, strict=True)]
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """What a reader of the leaderboard needs to know."""
+    marks = legend(table, "Bold", "~")
+    return [*best_notes(table), *marks, *table.attrs["exclusions"], *footnotes(table), *tuning_notes(table)]
+
+
+def _footnote(boards: list[list[list[Score]]]) -> str:
+    """The meaning of the marks in charts, as far as there are any."""
+    marks = {mark for rows in boards for row in rows for score in row for mark in score.marks}
+    texts = ((trivial.FOOTNOTE, trivial.BELOW), (convergence.FOOTNOTE, convergence.CLIMBING))
+    return "".join(f" {text}." for text, mark in texts if mark in marks)
+
+
+def _costs(table: pd.DataFrame, shown: list[Block]) -> dict[str, list[tuple[float, str]]]:
+    """By method: the number and the text of each of the table's costs."""
+    (block,) = (block for block in shown if block.setting == PER_RUN)
+    numbers = pd.DataFrame(table)[PER_RUN].to_numpy(float)
+    texts = zip(*([entry.value for entry in column] for column in block.columns), strict=True)
+    rows = zip(table.index, numbers, texts, strict=True)
+    return {str(name): list(zip(own.tolist(), text, strict=True)) for name, own, text in rows}
 
 
 def uploads(runs: pd.DataFrame) -> dict[str, str]:
     """The kinds of what clients upload in any run of each method."""
     texts = runs.groupby("method")["uploads"].unique().to_dict()
     return {str(method): ", ".join(dict.fromkeys(", ".join(own).split(", "))) for method, own in texts.items()}
-
-
-def _entry(row: dict[Any, Any], excluded: bool) -> dict[str, Any]:
-    return {
-        **{name: number(100 * row[name], 2) for name in ("mean", "std")},
-        **{name: int(row[name]) for name in ("seeds", "failed")},
-        "best": row.get("mark") == BEST,
-        "close": excluded and row.get("mark") == AMONG_BEST,
-        "below": row.get("below_majority") is True,
-        "climbing": row.get("climbing") is True,
-    }
 
 
 def packed(content: bytes) -> Markup:
@@ -158,4 +160,4 @@ def packed(content: bytes) -> Markup:
 
 def _part(name: str) -> Markup:
     """A file of this package; it needs no escaping."""
-    return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))

@@ -39,6 +39,7 @@ def leaderboard(
     metrics: Sequence[str] | None = None,
     generator: np.random.Generator | None = None,
     intervals: bool = True,
+    overall: bool = False,
 ) -> pd.DataFrame:
     """One row per method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
@@ -46,7 +47,7 @@ def leaderboard(
     without `intervals`), `p_best` and `mark` (from tests of all pairs, see `statistics.best.marks`), `below_majority` (see `statistics.trivial`), for the first metric `climbing` (see
     `statistics.convergence`), and the numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a
     metric that does not apply has seeds but no mean. The setting "all settings" has the first metric's mean over
-    settings (NaN if one is missing); "per run" has the mean upload and wall-clock time. Raises RecordError for an
+    settings (NaN if one is missing), and with `overall` that of every metric; "per run" has the mean upload and wall-clock time. Raises RecordError for an
     unknown metric. `metrics` are by default those of `METRICS` that any run has. `attrs["seeds"]` of the result, such
     as "1 of 3 seeds", replaces the number of seeds in the notes.
     """
@@ -63,11 +64,9 @@ def leaderboard(
             columns |= {(setting, metric, name): values for name, values in summary.items()}
         if is_accuracy(metrics[0]):
             columns[setting, metrics[0], "climbing"] = climbing(done[done["setting"] == setting])
-    done_settings = done.groupby("method")["setting"].nunique()
-    complete = frame[frame["method"].isin(done_settings.index[done_settings == len(settings)])]
-    if len(settings) > 1 and not complete.empty:
-        summary = _summary(complete, metrics[0], seed) | marked[metrics[0]].get(ALL_SETTINGS, {})
-        columns |= {(ALL_SETTINGS, metrics[0], name): values for name, values in summary.items() if name != "std"}
+    if len(settings) > 1:
+        for metric in metrics if overall else metrics[:1]:
+            columns |= _overall(frame, metric, seed, marked[metric].get(ALL_SETTINGS, {}))
     for cost in COSTS:
         if cost not in metrics:
             columns[PER_RUN, cost, "mean"] = done.groupby("method")[cost].mean()
@@ -77,6 +76,24 @@ def leaderboard(
     table = table.fillna(dict.fromkeys(counts, 0)).astype(dict.fromkeys(counts, int))
     table.attrs |= _facts(frame, done) | {"exclusions": exclusions(done, metrics)}
     return table
+
+
+def _overall(
+    frame: pd.DataFrame, metric: str, seed: int | None, marked: dict[str, pd.Series]
+) -> dict[tuple[str, str, str], pd.Series]:
+    """The columns of "all settings" of a metric: the methods with finished runs in every setting.
+
+    A method without a value in some setting has none.
+    """
+    done, settings = frame[frame["status"] == "done"], frame["setting"].nunique()
+    counts = [rows.groupby("method")["setting"].nunique() for rows in (done, done.dropna(subset=[metric]))]
+    complete, valued = (count.index[count == settings] for count in counts)
+    rows = frame[frame["method"].isin(complete)]
+    if rows.empty:
+        return {}
+    rows = rows.assign(**{metric: rows[metric].where(rows["method"].isin(valued))})
+    summary = _summary(rows, metric, seed) | marked
+    return {(ALL_SETTINGS, metric, name): values for name, values in summary.items() if name != "std"}
 
 
 def default_metrics(frame: pd.DataFrame) -> list[str]:

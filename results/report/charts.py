@@ -24,6 +24,7 @@ ALL_POINTS = 300_000  # of all curves; with more, each has fewer points, at leas
 MIN_POINTS = 8
 SHARES = np.linspace(0, 1, 41)  # of the clients, worst first
 MAX_CLIENTS, MAX_CLASSES = 100, 100  # shown of a partition
+MARKS = {"maxdisplayed": 8}  # of a line; its method shows in colour, dash and marker
 CLEAR = "rgba(0, 0, 0, 0)"  # the page's background shows through
 Chart = dict[str, Any]
 
@@ -55,7 +56,7 @@ def _look(style: Style, dark: bool, paper: str) -> dict[str, Any]:
     outline = {"color": paper if dotted else colour, "width": 2 if "open" in symbol else 1}
     return {
         "line": {"color": colour, "dash": plotly_dash(style), "width": 2},
-        "marker": {"color": colour, "symbol": symbol, "size": 9, "line": outline},
+        "marker": {"color": colour, "symbol": symbol, "size": 11 if dotted else 9, "line": outline},
         "error_y": {"color": colour, "thickness": 1, "width": 3},
     }
 
@@ -72,7 +73,7 @@ def heat_map() -> Chart:
 
 def curves(rounds: pd.DataFrame) -> Chart:
     """Per column of the rounds and setting: the mean over seeds in the evaluated rounds, with its standard deviation."""
-    trace = go.Scatter(mode="lines+markers", hovertemplate="%{y:.1f} ±%{customdata:.1f} % in round %{x}")
+    trace = go.Scatter(mode="lines+markers", marker=MARKS, hovertemplate="%{y:.1f} ±%{customdata:.1f} % in round %{x}")
     columns = [name for name in ROUND_COLUMNS if name in rounds]
     groups = rounds.dropna(subset=columns, how="all").groupby(["setting", "method", "round"])[columns]
     means, stds = (100 * groups.mean()).round(2), (100 * groups.std()).fillna(0).round(2)
@@ -94,7 +95,8 @@ def curves(rounds: pd.DataFrame) -> Chart:
 
 def sorted_clients(clients: pd.DataFrame) -> Chart:
     """Per source and setting: the accuracies at `SHARES` of the clients, worst first, all seeds pooled."""
-    trace = go.Scatter(mode="lines", hovertemplate="%{x:.0f} % of the clients have %{y:.1f} % or less")
+    hover = "%{x:.0f} % of the clients have %{y:.1f} % or less"
+    trace = go.Scatter(mode="lines+markers", marker=MARKS, hovertemplate=hover)
     lines = {source.clients: _quantiles(clients, source) for source in METRICS.values()}
     layout = _layout("clients, worst first (%)")
     return _chart(trace, layout) | {"lines": lines, "shares": (100 * SHARES).round(1).tolist()}

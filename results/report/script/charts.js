@@ -103,17 +103,17 @@ function draw(id) {
 // ---- Captions and numbers of the charts -------------------------------------------------------------------------------
 function caption(id) {
   if (reason(id)) return `${reason(id)}.`;
-  if (id === "heat") return `Colour: ${metric().title}.`;
+  if (id === "heat") return `Colour: accuracy of ${metric().title}.`;
   if (id === "curves") {
     const rounds = new Set(Object.values(linesOf(id)).flatMap(({ x }) => x));
     const only = rounds.size === 1 ? ` Measured in round ${[...rounds][0]} only.` : "";
-    return `${inWords(metric())}: mean over seeds, with its standard deviation at each point.${only}`;
+    return `Accuracy of ${metric().title}: mean over seeds; each point tells its standard deviation.${only}`;
   }
   if (id === "clients") {
     const worst = metric().id.endsWith(".worst") ? ` ${metric().title} is a number per run: the left end of each run.` : "";
     return `All ${metric().group} clients, worst first, all seeds pooled.${worst}`;
   }
-  if (id === "costs") return `${inWords(metric())}; bars are intervals of the mean.`;
+  if (id === "costs") return `Accuracy of ${metric().title}; bars are the intervals of the leaderboard.`;
   return "The metric and the filters do not apply.";
 }
 

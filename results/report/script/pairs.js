@@ -18,17 +18,17 @@ function pairGrid() {
     return own.low === null ? own.text : `${own.text} [${own.low.toFixed(1)}, ${own.high.toFixed(1)}]`;
   };
   const signed = (x) => `${x > 0 ? "+" : ""}${x.toFixed(1)}`;
-  const levels = new Set();
   const rows = places.map((at) => {
-    const gap = difference(first, second, data.columns[at]);
-    const runs = gap?.runs ?? 0, bounds = gap && gap.low !== null;
-    if (bounds) levels.add(Math.round(1000 * Math.min(0.95, 1 - 2 ** (1 - runs))) / 10);
-    const text = gap ? signed(gap.value) + (bounds ? ` [${signed(gap.low)}, ${signed(gap.high)}]` : "") : "-";
-    return [data.columns[at], mean(first, at), mean(second, at), text, runs];
+    const gap = difference(first, second, data.columns[at]), runs = gap?.runs ?? 0, bounded = gap && gap.low !== null;
+    const text = gap ? signed(gap.value) + (bounded ? ` [${signed(gap.low)}, ${signed(gap.high)}]` : "") : "-";
+    const level = bounded ? `${Math.round(1000 * Math.min(0.95, 1 - 2 ** (1 - runs))) / 10} %` : "-";
+    return [data.columns[at], mean(first, at), mean(second, at), text, level, runs];
   });
-  const level = levels.size ? `intervals of ${[...levels].sort((a, b) => a - b).join(" and ")} %, as far as so few seeds allow` : "too few seeds for intervals";
-  const notes = [`${inWords(metric())}; difference in points, paired by seed; ${level}. bench compare tests it`];
-  return { head: ["setting", first, second, `${first} minus ${second}`, "pairs of runs"], rows, notes };
+  const notes = [
+    `Accuracy of ${metric().title} in percent, with intervals of the means; the difference is in points, paired by seed, `
+    + "with its interval of 95 %, or of the level that so few pairs reach. bench compare tests differences",
+  ];
+  return { head: ["setting", first, second, `${first} minus ${second}`, "level", "pairs of runs"], rows, notes };
 }
 
 GRIDS.pair = pairGrid;

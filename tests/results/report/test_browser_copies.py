@@ -1,0 +1,119 @@
+"""Copies and downloads of what the report shows."""
+
+import csv
+import io
+
+import pytest
+
+from fedprompt.results.report import write as write_report
+
+ROLE = {"board": "leaderboard", "pair": "side by side", "curves": "Accuracy over rounds", "partition": "Data partition"}
+
+
+def copied(page, what, kind):
+    block = page.locator(f"[data-export={what}]")
+    block.get_by_role("combobox").select_option(kind)
+    block.get_by_role("button", name="Copy").click()
+    page.wait_for_function("document.getElementById('said').textContent.startsWith('Copied')")
+    return page.evaluate("window.copied")
+
+
+def only_two(page):
+    page.get_by_label("filter method").fill("pep-fedpt,fedvpt")
+    page.locator("#board thead th", has_text="all settings").locator("button").click()
+    page.get_by_text("Choose columns").click()
+    for name in ("family", "clients upload", "digits dirichlet(0.05)", "s/run"):
+        page.get_by_role("checkbox", name=name, exact=True).uncheck()
+
+
+def test_csv_has_the_rows_order_and_columns_shown(page):
+    only_two(page)
+    rows = list(csv.reader(io.StringIO(copied(page, "board", "csv"))))
+    setting = "digits dirichlet(0.5)"
+    parts = [f"{name}{part}" for name in ("all settings", setting) for part in ("", " std", " low", " high")]
+    assert rows[0] == ["method", *parts, "MB uploaded"]
+    assert [row[0] for row in rows[1:]] == ["fedvpt", "pep-fedpt"]
+    assert rows[1][1] == "55.0"
+    assert rows[1][5:7] == ["60.0", "1.4"]
+    assert 59 <= float(rows[1][7]) < 60 < float(rows[1][8]) <= 61
+    assert rows[1][9] == "2.50"
+
+
+def test_markdown_and_latex_have_what_is_shown(page):
+    only_two(page)
+    page.locator("#metric").select_option("held-out clients, mean")
+    lines = copied(page, "board", "md").splitlines()
+    assert lines[0] == "| method | all settings | digits dirichlet(0.5) | MB uploaded |"
+    assert lines[1] == "| --- | ---: | ---: | ---: |"
+    assert lines[2].startswith("| pep-fedpt | 40.0 | 40.0 ±0.0 | 2.50 |")  # equal scores: in the order of the methods
+    assert "accuracy of held-out clients, mean in percent" in lines[5]
+    text = copied(page, "board", "tex")
+    assert r"\begin{tabular}{lrrr}" in text
+    assert r"fedvpt & 40.0 & 40.0 $\pm$0.0 & 2.50 \\" in text
+    assert r"; 2 of 4 methods" in text
+
+
+def test_markup_of_names_is_escaped(page):
+    text = copied(page, "board", "md")
+    assert "| &lt;b onmouseover=alert(1)&gt; |" in text
+    assert "| local |" in text
+    assert r"\textless{}b onmouseover=alert(1)\textgreater{} &" in copied(page, "board", "tex")
+
+
+def test_a_spreadsheet_executes_no_cell(opened, write, runs, wide):
+    for name in ("=1+1", "+a", "-b", "@c", ' "quoted", too', "d"):
+        write(name)
+    write("d", error="stopped", alpha=0.5)
+    page = opened(write_report(runs), wide)
+    rows = list(csv.reader(io.StringIO(copied(page, "board", "csv"))))
+    assert sorted(row[0] for row in rows[1:]) == sorted(["'=1+1", "'+a", "'-b", "'@c", '"quoted", too', "d"])
+    assert "-" not in {cell for row in rows for cell in row}  # no value is an empty cell
+
+
+def test_negative_numbers_stay_numbers_in_csv(page):
+    page.get_by_label("First method").select_option("fedvpt")
+    page.get_by_label("Second method").select_option("pep-fedpt")
+    assert '"-10.0 [-10.0, -10.0]"' in copied(page, "pair", "csv") or "'-10.0 [" in copied(page, "pair", "csv")
+
+
+def test_numbers_of_charts_are_copied_as_shown(page):
+    page.get_by_label("filter method").fill("pep-fedpt")
+    page.locator("[data-numbers=curves] summary").click()
+    assert copied(page, "curves", "csv") == "method,0,2\r\npep-fedpt,10,60\r\n"
+    page.locator("[data-numbers=partition] summary").click()
+    assert copied(page, "partition", "csv").splitlines()[:2] == ["client,class 0,class 1,class 2", "0,4,0,0"]
+
+
+def test_a_browser_that_forbids_copying_shows_the_text(page):
+    page.evaluate("window.forbidden = true")
+    page.get_by_label("format of the copy: leaderboard").select_option("tex")
+    page.get_by_role("button", name="Copy: leaderboard").click()
+    assert r"\begin{tabular}" in page.locator("#detail textarea").input_value()
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("csv", ".csv"), ("md", ".md"), ("tex", ".tex")])
+def test_tables_are_downloaded(page, kind, ending, tmp_path):
+    page.get_by_label("format of the copy: leaderboard").select_option(kind)
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download: leaderboard").click()
+    assert found.value.suggested_filename == f"runs-board-seen.mean{ending}"
+    found.value.save_as(tmp_path / "table")
+    assert "pep-fedpt" in (tmp_path / "table").read_text()
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+@pytest.mark.parametrize("chart", ["heat", "costs"])
+def test_charts_are_downloaded_as_pictures(page, chart, kind, tmp_path):
+    page.get_by_label("filter method").fill("pep-fedpt")
+    with page.expect_download() as found:
+        page.locator(f"[data-chart={chart}][data-image={kind}]").click()
+    assert found.value.suggested_filename.endswith(f".{kind}")
+    found.value.save_as(tmp_path / "picture")
+    content = (tmp_path / "picture").read_bytes()
+    if kind == "png":
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 5_000
+    else:
+        assert b"<svg" in content
+        assert b"pep-fedpt" in content or chart == "costs"  # one method has no legend
+        assert b"fedvpt" not in content

@@ -51,7 +51,7 @@ def grouped_bounds(
         used, chosen = np.flatnonzero(pattern), np.flatnonzero(places.ravel() == place)
         if pattern.sum() > len(used):
             parts = [values[starts[chosen, stratum, None] + np.arange(pattern[stratum])] for stratum in used]
-            low[chosen], high[chosen] = stats.bootstrap_bounds(parts, np.random.default_rng(seed))
+            low[chosen], high[chosen] = stats.bootstrap_bounds(parts, seed)
     return low, high
 
 

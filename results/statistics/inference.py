@@ -4,7 +4,7 @@ Two runs form a pair if they share data set, partition and seed: both then have 
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -56,28 +56,51 @@ def bootstrap_mean(
     return _interval(numbers * _weights(groups), groups, generator, lambda drawn: drawn.mean(axis=-1))
 
 
-def bootstrap_bounds(strata: Sequence[Floats], generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """The intervals of `bootstrap_mean` for many groups of values, all with the same resamples.
+def bootstrap_bounds(strata: Sequence[Floats], seed: int) -> tuple[Floats, Floats]:
+    """The intervals of `bootstrap_mean` with a generator of this seed, for many groups of values.
 
     `strata` holds one array [groups, values] per stratum, in the order of their names. Returns two arrays [groups], the
     lower and the upper bounds.
     """
-    sizes = [values.shape[1] for values in strata]
-    shares = [_shares(size, generator) / len(strata) for size in sizes]
-    tails = _tails(sum(sizes), sum(sizes) - len(sizes))
-    parts = np.array_split(np.arange(len(strata[0])), max(1, len(strata[0]) // 1_000))
-    means = (
-        np.sum([values[part] @ weights.T for values, weights in zip(strata, shares, strict=True)], axis=0)
-        for part in parts
-    )
-    low, high = np.concatenate([np.quantile(drawn, tails, axis=1) for drawn in means], axis=1)
+    sizes = tuple(values.shape[1] for values in strata)
+    distinct, counts = _distinct_resamples(sizes, seed)
+    weights, values = 1 / (np.repeat(sizes, sizes) * len(sizes)), np.concatenate(strata, axis=1)
+    places = _tails(sum(sizes), sum(sizes) - len(sizes)) * (DRAWS - 1)
+    bounds = []
+    for rows in np.array_split(values, max(1, len(values) // 1_000)):
+        parts = (rows @ (part * weights).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
+        bounds.append(_order_statistics(np.concatenate(list(parts), axis=1), counts, places))
+    low, high = np.concatenate(bounds, axis=1)
     return low, high
 
 
-def _shares(size: int, generator: np.random.Generator) -> Floats:
-    """The share of each of `size` values in each resample, [DRAWS, size]."""
-    drawn = generator.integers(size, size=(DRAWS, size)) + size * np.arange(DRAWS)[:, None]
-    return np.bincount(drawn.ravel(), minlength=DRAWS * size).reshape(DRAWS, size) / size
+@lru_cache(maxsize=4)
+def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """The distinct ones of `DRAWS` resamples, [resamples, values]: how often each has each value; and their numbers.
+
+    Three values have ten distinct resamples: to sort these takes less time than to sort all.
+    """
+    generator, drawn = np.random.default_rng(seed), []
+    for size in sizes:
+        places = generator.integers(size, size=(DRAWS, size)) + size * np.arange(DRAWS)[:, None]
+        drawn.append(np.bincount(places.ravel(), minlength=DRAWS * size).reshape(DRAWS, size).astype(np.uint16))
+    distinct, counts = np.unique(np.concatenate(drawn, axis=1), axis=0, return_counts=True)
+    return distinct, counts
+
+
+def _order_statistics(values: Floats, counts: NDArray[np.int64], places: Floats) -> Floats:
+    """The numbers at these places, between whole ones by interpolation, of each sorted row; [places, rows].
+
+    Column i of `values` counts `counts[i]` times.
+    """
+    order = np.argsort(values, axis=1)
+    last = np.cumsum(counts[order], axis=1)
+    rows = np.arange(len(values))
+    found = [
+        [values[rows, order[rows, (last <= at).sum(axis=1)]] for at in (int(place), min(int(place) + 1, DRAWS - 1))]
+        for place in places
+    ]
+    return np.array([low + (high - low) * (at % 1) for (low, high), at in zip(found, places, strict=True)])
 
 
 def interquartile_mean(values: ArrayLike, strata: ArrayLike, generator: np.random.Generator) -> Estimate:

@@ -48,10 +48,10 @@ def with_intervals(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.Dat
     group_of_row = rows.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
     values = rows[value].to_numpy(float)[np.argsort(group_of_row, kind="stable")]
     sizes = np.bincount(group_of_row)
-    starts, generator = np.cumsum(sizes) - sizes, np.random.default_rng(0)
+    starts = np.cumsum(sizes) - sizes
     bounds = np.full((3, len(sizes)), np.nan)
     for size in np.unique(sizes[sizes >= MIN_SEEDS]):
         groups = np.flatnonzero(sizes == size)
-        bounds[:2, groups] = stats.bootstrap_bounds([values[starts[groups, None] + np.arange(size)]], generator)
+        bounds[:2, groups] = stats.bootstrap_bounds([values[starts[groups, None] + np.arange(size)]], seed=0)
         bounds[2, groups] = stats.reached(int(size))
     return means.assign(low=bounds[0], high=bounds[1], level=bounds[2])

@@ -1,7 +1,7 @@
 """The report's charts: what Plotly draws them with, and their numbers, small enough for thousands of runs.
 
 A chart has a `layout` and a `trace`, which its traces share. Its `lines` are by source of the metric (see
-`metrics`), setting and method; a method without data has none. The look of method i is entry i of the page's `template`.
+`metrics`), setting and method; a method without data has none. The look of method i is entry i of the `template`.
 """
 
 import math
@@ -72,12 +72,12 @@ def heat_map() -> Chart:
 
 
 def curves(rounds: pd.DataFrame) -> Chart:
-    """Per column of the rounds and setting: the mean over seeds in the evaluated rounds, with its standard deviation."""
+    """Per column of the rounds and setting: the mean over seeds in the evaluated rounds, and its standard deviation."""
     trace = go.Scatter(mode="lines+markers", marker=MARKS, hovertemplate="%{y:.1f} ±%{customdata:.1f} % in round %{x}")
     columns = [name for name in ROUND_COLUMNS if name in rounds]
     groups = rounds.dropna(subset=columns, how="all").groupby(["setting", "method", "round"])[columns]
     means, stds = (100 * groups.mean()).round(2), (100 * groups.std()).fillna(0).round(2)
-    keys, numbers = means.index.droplevel("round"), means.index.get_level_values("round").to_numpy()
+    keys, numbers = means.index.droplevel(["round"]), means.index.get_level_values("round").to_numpy()
     starts = np.flatnonzero(~keys.duplicated())
     most = max(MIN_POINTS, min(MAX_POINTS, ALL_POINTS // max(1, len(starts) * len(columns))))
     parts = list(zip(keys[starts], starts, [*starts[1:], len(means)], strict=True))
@@ -88,7 +88,9 @@ def curves(rounds: pd.DataFrame) -> Chart:
             places = start + np.flatnonzero(~np.isnan(mean[start:stop]))
             if len(places):
                 places = places[_spread(len(places), most)]
-                line = {name: part[places].tolist() for name, part in (("x", numbers), ("y", mean), ("customdata", std))}
+                line = {
+                    name: part[places].tolist() for name, part in (("x", numbers), ("y", mean), ("customdata", std))
+                }
                 by_setting.setdefault(setting, {})[method] = line
     return _chart(trace, _layout("round")) | {"lines": lines}
 

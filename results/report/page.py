@@ -84,7 +84,9 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
         "sought": SOUGHT,
         "best": BEST,
         "crowd": CROWD,
-        "metrics": [{"id": metric, **METRICS[metric]._asdict(), "clients": METRICS[metric].clients} for metric in metrics],
+        "metrics": [
+            {"id": metric, **METRICS[metric]._asdict(), "clients": METRICS[metric].clients} for metric in metrics
+        ],
         "scores": [packed_scores(rows) for rows in boards],
         **_charts(source, done, methods),
         "pairs": differences(done, metrics, methods),

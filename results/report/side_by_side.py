@@ -14,7 +14,7 @@ MAX_INTERVALS = 25_000  # they take about a second
 
 
 def differences(done: pd.DataFrame, metrics: Sequence[str], methods: Sequence[str]) -> dict[str, Any]:
-    """The differences by metric: of each pair of `methods`, [value, low, high, pairs of runs] per setting, then over all.
+    """Per metric and setting, then over all settings, of each pair of methods: [value, low, high, pairs of runs].
 
     The first methods of the ranking are compared, as many as `MAX_INTERVALS` allows: `methods` of the result. A pair is
     at the place of `np.triu_indices`. Differences are in percentage points, the first method minus the second.
@@ -31,7 +31,7 @@ def _rows(runs: pd.DataFrame, metric: str, methods: Sequence[str]) -> dict[str, 
     rows: dict[str, list[list[float | None]]] = {}
     if len(methods) < 2:
         return rows
-    table = paired(runs, metric).reindex(columns=methods)
+    table = paired(runs, metric).reindex(columns=list(methods))
     for setting, found in all_differences(table, np.random.default_rng(0)).items():
         columns = ([once(number) for number in part.tolist()] for part in (found.value, found.low, found.high))
         rows[setting] = [list(row) for row in zip(*columns, found.n.tolist(), strict=True)]

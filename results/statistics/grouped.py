@@ -22,9 +22,7 @@ class Differences(NamedTuple):
     n: Integers
 
 
-def grouped_bounds(
-    values: Floats, groups: Integers, strata: Integers, number: int, seed: int
-) -> tuple[Floats, Floats]:
+def grouped_bounds(values: Floats, groups: Integers, strata: Integers, number: int, seed: int) -> tuple[Floats, Floats]:
     """The intervals of `inference.bootstrap_mean`, one per group; NaN for a group with too few values.
 
     Every interval has the resamples of a generator with this `seed`: it does not depend on the other groups.

@@ -10,8 +10,8 @@ import pandas as pd
 from fedprompt.results.errors import RecordError
 from fedprompt.results.statistics import inference as stats
 from fedprompt.results.statistics.best import marks
-from fedprompt.results.statistics.grouped import grouped_bounds
 from fedprompt.results.statistics.convergence import climbing
+from fedprompt.results.statistics.grouped import grouped_bounds
 from fedprompt.results.statistics.pairs import (
     ALL_SETTINGS,
     check_metrics,
@@ -44,10 +44,11 @@ def leaderboard(
     """One row per method, best mean over settings of the first metric first; columns (setting, metric, statistic).
 
     The statistics are `mean`, `std` (sample; NaN for one seed), `low`, `high` (bootstrap interval over seeds; NaN
-    without `intervals`), `p_best` and `mark` (from tests of all pairs, see `statistics.best.marks`), `below_majority` (see `statistics.trivial`), for the first metric `climbing` (see
-    `statistics.convergence`), and the numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a
-    metric that does not apply has seeds but no mean. The setting "all settings" has the first metric's mean over
-    settings (NaN if one is missing), and with `overall` that of every metric; "per run" has the mean upload and wall-clock time. Raises RecordError for an
+    without `intervals`), `p_best` and `mark` (from tests of all pairs of methods, see `statistics.best.marks`),
+    `below_majority` (see `statistics.trivial`), for the first metric `climbing` (see `statistics.convergence`), and the
+    numbers of `seeds` and of `failed` runs. Both are 0 if the method was not run; a metric that does not apply has
+    seeds but no mean. The setting "all settings" has the first metric's mean over settings (NaN if one is missing), and
+    with `overall` that of every metric; "per run" has the mean upload and wall-clock time. Raises RecordError for an
     unknown metric. `metrics` are by default those of `METRICS` that any run has. `attrs["seeds"]` of the result, such
     as "1 of 3 seeds", replaces the number of seeds in the notes.
     """
@@ -58,15 +59,17 @@ def leaderboard(
     done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
     marked = {metric: _marks(frame, metric, generator) for metric in metrics}
+    scores = frame[["method", "setting", "status", *metrics]]  # few columns: selecting rows of all takes longer
     for setting in settings:
+        rows = scores[scores["setting"] == setting]
         for metric in metrics:
-            summary = _summary(frame[frame["setting"] == setting], metric, seed) | marked[metric].get(setting, {})
+            summary = _summary(rows, metric, seed) | marked[metric].get(setting, {})
             columns |= {(setting, metric, name): values for name, values in summary.items()}
         if is_accuracy(metrics[0]):
             columns[setting, metrics[0], "climbing"] = climbing(done[done["setting"] == setting])
     if len(settings) > 1:
         for metric in metrics if overall else metrics[:1]:
-            columns |= _overall(frame, metric, seed, marked[metric].get(ALL_SETTINGS, {}))
+            columns |= _overall(scores, metric, seed, marked[metric].get(ALL_SETTINGS, {}))
     for cost in COSTS:
         if cost not in metrics:
             columns[PER_RUN, cost, "mean"] = done.groupby("method")[cost].mean()

@@ -42,14 +42,19 @@ def _record(row: dict[Any, Any]) -> dict[str, Any]:
             record.setdefault(metrics, {}).setdefault(groups[-2], {})[groups[-1]] = value
         elif name not in (*record, *LABELS, *COSTS) and groups[0] != "config" and value is not None:
             record[name] = value
-    record["seed"], record["communication"] = int(row["seed"]), {
-        f"{way}_bytes": None if values[f"{way}_mb"] is None else values[f"{way}_mb"] * 1e6
-        for way in ("upload", "download")
-    }
+    record["seed"], record["communication"] = (
+        int(row["seed"]),
+        {
+            f"{way}_bytes": None if values[f"{way}_mb"] is None else values[f"{way}_mb"] * 1e6
+            for way in ("upload", "download")
+        },
+    )
     record["parameters"] = {name: values[f"{name}_parameters"] for name in ("shared", "local")}
     record["seconds"] = {"total": values["seconds"]}
     if values.get("uploads"):
-        record["uploads"] = {} if values["uploads"] == "nothing" else dict.fromkeys(values["uploads"].split(", "), [])
+        record["uploads"] = (
+            {} if values["uploads"] == "nothing" else {kind: [] for kind in values["uploads"].split(", ")}
+        )
     return record
 
 

@@ -101,7 +101,9 @@ def test_charts_say_that_no_method_passes_the_filters(page):
 def test_the_metric_applies_to_every_chart_or_its_caption_says_that_there_are_no_such_values(page):
     page.locator("#metric").select_option("seen clients, mean, prior-corrected")
     assert page.evaluate("document.getElementById('costs').data[0].y") == pytest.approx([70])
-    assert page.evaluate("document.getElementById('clients').data[0].y[0]") == pytest.approx(50)  # of the prior: .75, .5
+    assert page.evaluate("document.getElementById('clients').data[0].y[0]") == pytest.approx(
+        50
+    )  # of the prior: .75, .5
     assert drawn(page, "curves") == []
     assert page.locator("#curves-caption").inner_text() == (
         "No finished run has seen clients, mean, prior-corrected per round."

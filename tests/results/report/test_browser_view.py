@@ -44,7 +44,9 @@ def test_back_and_forward_move_between_views(page, methods):
     assert "runs=" not in page.url
 
 
-@pytest.mark.parametrize("fragment", ["#metric=unknown", "#nonsense", "#hide=x&%E0%A4%A&=", "#runs=a&of=b", "#filter+x=1"])
+@pytest.mark.parametrize(
+    "fragment", ["#metric=unknown", "#nonsense", "#hide=x&%E0%A4%A&=", "#runs=a&of=b", "#filter+x=1"]
+)
 def test_a_broken_link_is_ignored_with_a_notice(opened, report, methods, fragment):
     page = opened(report, "phone", fragment)
     assert "It is ignored." in page.locator("#notice").inner_text()

@@ -6,12 +6,8 @@ import re
 import pytest
 
 from fedprompt.results.errors import RecordError
-from fedprompt.results.records.frames import load
 from fedprompt.results.report import write as write_report
-from fedprompt.results.report.page import board, build
-from fedprompt.results.tables.leaderboard import leaderboard
-
-SETTING = "digits dirichlet(0.05)"
+from fedprompt.results.report.page import build
 
 
 def content(page):
@@ -67,46 +63,6 @@ def test_options_shared_by_runs_are_stored_once(write, runs):
     data = content(build(runs))
     assert len(data["pool"]) == len(set(data["pool"]))
     assert sum(line.startswith("rounds = ") for line in data["pool"]) == 1
-
-
-def entries(runs, *methods):
-    """The entries of the only setting, by method."""
-    table = leaderboard(load(runs), ["seen.mean"])
-    return [row[0] for row in board(table, "seen.mean", list(methods), [SETTING])]
-
-
-def test_the_board_marks_methods_that_can_be_the_best_and_scores_below_majority(write, runs):
-    for seed in range(6):
-        write("a", seed=seed, seen=0.70)
-        write("majority", seed=seed, seen=0.60)
-        write("b", seed=seed, seen=0.50)
-        write("c", seed=seed, seen=0.70 - 0.02 * (-1) ** seed - 0.001)
-    write("d", error="stopped")
-    a, b, c, d = entries(runs, "a", "b", "c", "d")
-    assert (a["best"], a["close"], a["mean"], a["below"]) == (False, True, 70, False)  # c is not behind
-    assert (b["best"], b["close"], b["below"]) == (False, False, True)
-    assert (c["best"], c["close"]) == (False, True)
-    assert (d["mean"], d["failed"], d["seeds"], d["below"]) == (None, 1, 0, False)
-    page = build(runs)
-    assert '50.0<small title="below majority">↓</small>' in page
-    assert "↓: below majority, which predicts each client&#39;s most frequent training class." in page
-
-
-def test_the_board_marks_methods_that_still_climb(write, runs):
-    write("rising", seen=0.7, convergence={"seen_change": 0.03})
-    write("flat", seen=0.5, convergence={"seen_change": 0.01})
-    assert [entry["climbing"] for entry in entries(runs, "rising", "flat")] == [True, False]
-    page = build(runs)
-    assert page.count("↗</small>") == 1
-    assert "↗: still climbing" in page
-
-
-def test_the_board_marks_a_method_that_is_better_than_every_other(write, runs):
-    for seed in range(6):
-        write("a", seed=seed, seen=0.7)
-        write("b", seed=seed, seen=0.5)
-    a, b = entries(runs, "a", "b")
-    assert (a["best"], a["close"], b["close"]) == (True, False, False)  # p = 2/2^6 = .031
 
 
 def test_a_report_of_three_seeds_says_that_they_are_untestable(write, runs):

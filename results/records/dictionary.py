@@ -67,6 +67,7 @@ COLUMNS = {
     "status": "done or failed",
     "error": "the error of a failed run",
     "backbone": "name of the backbone",
+    "deviations": "known differences of the method from its paper, a list as JSON",
     # costs and counts of a run
     "upload_mb": "10^6 bytes from clients to the server, whole run",
     "download_mb": "10^6 bytes from the server to clients, whole run",
@@ -117,6 +118,8 @@ def describe(column: str, table: str = "runs") -> str | None:
         return (
             f"option `--{name.replace('_', '-')}` of the run, or what it was resolved to; JSON if it has several values"
         )
+    if column.startswith("environment."):
+        return f"software and hardware that computed the run, `{column.removeprefix('environment.')}`"
     return {"runs": _of_run, "rounds": _of_round, "clients": _of_client}[table](column)
 
 

@@ -85,7 +85,7 @@ def _compared(row: "pd.Series[Any]") -> dict[str, Any]:
     """The numbers of a row that do not depend on the machine."""
     names = [str(name) for name in row.index]
     chosen = [name for name in names if "." in name or name in NAMED or name.startswith(COMPARED)]
-    return {name: float(row[name]) for name in chosen if name != "federation_hash"}
+    return {name: float(row[name]) for name in chosen if name != "images_per_second"}
 
 
 def _means(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from fedprompt.results.records.files import KEYS
 
 VERSION = "http://mlcommons.org/croissant/1.1"
 OF_CROISSANT = (
-    *("arrayShape", "citeAs", "column", "extract", "field", "fileObject", "isArray", "key", "recordSet"),
-    *("references", "source"),
+    *("annotation", "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "excludes", "extract"),
+    *("field", "fileProperty", "fileObject", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath"),
+    *("key", "md5", "parentField", "recordSet", "references", "regex", "readLines", "sdVersion", "separator"),
+    *("source", "subField", "transform", "unArchive", "value"),
 )
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -24,11 +26,13 @@ CONTEXT: dict[str, Any] = {
     "sc": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
     "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "conformsTo": "dct:conformsTo",
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    **{name: {"@id": f"cr:{name}", "@type": "@json"} for name in ("data", "examples")},
     **{name: f"cr:{name}" for name in OF_CROISSANT},
 }
-"""The part of the specification's JSON-LD context that these files use."""
+"""The JSON-LD context that the specification recommends."""
 TITLES = {
     "runs": "one row per run: its names, scores, costs and options",
     "rounds": "one row per round of each finished run",

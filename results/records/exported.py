@@ -82,9 +82,9 @@ def record(row: Mapping[Any, Any]) -> dict[str, Any]:
         "alpha": None if pd.isna(row["alpha"]) else row["alpha"],
         "config": config,
         "own_settings": {} if trials is None or pd.isna(trials) else {"trials": int(trials)},
-        "error": row.get("error") or None,
+        "error": row["error"] if isinstance(row.get("error"), str) else None,
         "environment": {str(k).removeprefix(PLACE): v for k, v in row.items() if str(k).startswith(PLACE)},
-        "deviations": json.loads(row.get("deviations") or "[]"),
+        "deviations": json.loads(row.get("deviations", "[]")),
     }
 
 

@@ -60,7 +60,7 @@ def metadata(
     """
     runs = tables["runs"]
     seeds = ", ".join(str(seed) for seed in sorted(set(runs["seed"])))
-    settings = list(dict.fromkeys(runs["setting"]))
+    settings = list(dict.fromkeys(runs["setting" if "setting" in runs else "cell"]))  # its name in version 0.1
     shown = ", ".join(settings[:5]) + (f" and {len(settings) - 5} more" if len(settings) > 5 else "")
     description = (
         f"Runs of federated prompt tuning: {len(runs)} runs of {runs['method'].nunique()} methods on {shown}; "

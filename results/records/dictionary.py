@@ -62,6 +62,7 @@ COLUMNS = {
     "alpha": "concentration of a Dirichlet partition; missing for others",
     "seed": "seed; runs of one setting and seed have the same clients and are paired",
     "setting": "data set and heterogeneity, with every option in which the runs of a data set differ",
+    "cell": "the setting, in exports of version 0.1",
     "group": "the setting without the partition",
     "skew": "the partition with its concentration",
     "status": "done or failed",

@@ -10,7 +10,7 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `mkdocs`, unlike `python -m mkdocs`, does not search the current folder
 
-from docs.pages import commands, methods, notebook, repository  # noqa: E402
+from docs.pages import commands, leaderboards, methods, notebook, repository  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -24,7 +24,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     config.nav = [
         {"Guide": [*guide["Guide"], *notebooks]},
         *others,
-        {"Measured": repository.measured(repository.files(ROOT))},
+        {"Measured": [{"Leaderboards": leaderboards.PLACE}, *repository.measured(repository.files(ROOT))]},
         {"Methods": families},
         {"Commands": [{page.title: page.path} for page in commands.pages()]},
     ]
@@ -33,7 +33,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not files in `docs`."""
-    for page in [*commands.pages(), *(page for _, pages in methods.pages() for page in pages)]:
+    for page in [leaderboards.page(ROOT), *commands.pages(), *(page for _, pages in methods.pages() for page in pages)]:
         files.append(File.generated(config, page.path, content=page.text))
     for name, place in repository.files(ROOT).items():
         files.append(File.generated(config, place, abs_src_path=str(ROOT / name)))

@@ -2,11 +2,14 @@
 
     python tools/render_published.py [NAME...]
 
+It also writes `croissant.json`, the metadata of the folder's parquet files; the date of publication stays as it is.
+
 Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a
 template `n` is the folder's `Numbers`: accuracies are in percent, differences in points. The filters `one`, `whole`,
 `signed` and `interval` write numbers.
 """
 
+import datetime
 import re
 import sys
 import textwrap
@@ -21,7 +24,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from fedprompt.results import clients, load, rounds
 from fedprompt.results.errors import RecordError, check_known
-from fedprompt.results.io import atomic_write
+from fedprompt.results.io import atomic_write, read_json
+from fedprompt.results.records import croissant
 from fedprompt.results.statistics import convergence, pairs, summary
 from fedprompt.results.tables.leaderboard import with_prior
 
@@ -206,6 +210,15 @@ def render(folder: Path, template: Path | None = None) -> str:
         raise RecordError(f"{template}: {error}") from error
 
 
+def metadata(folder: Path) -> str:
+    """The croissant.json of a published folder, with the date of the present one, or of today if there is none."""
+    place = folder / "croissant.json"
+    date = datetime.date.fromisoformat(read_json(place)["datePublished"]) if place.is_file() else None
+    there = [name for name in croissant.TITLES if (folder / f"{name}.parquet").is_file()]
+    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in there}
+    return croissant.as_text(croissant.metadata(folder, tables, date, croissant.published_terms()))
+
+
 def wrapped(text: str) -> str:
     """Markdown with its paragraphs, list items and quotes filled to the width; all other lines as they are."""
     lines: list[str] = []
@@ -244,6 +257,8 @@ def main(names: Sequence[str]) -> int:
     try:
         check_known("folder with a template", names, templates)
         for name in names or templates:
+            if name != PROJECT:
+                atomic_write(PUBLISHED / name / "croissant.json", metadata(PUBLISHED / name))
             readme = templates[name].with_name("README.md")
             atomic_write(readme, render(PUBLISHED / (MAIN if name == PROJECT else name), templates[name]))
             print(readme)

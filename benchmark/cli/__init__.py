@@ -53,6 +53,7 @@ COMMANDS = {  # name: (module, help in `bench --help`)
     "gpu-check": ("performance", "Check that everything runs on this GPU, and how fast."),
     "new-method": ("contributing", "Create the file of a new method from a template."),
     "check": ("contributing", "Check a method against the contract."),
+    "submit": ("contributing", "Make a folder of records and a checklist, to publish them."),
     "pretrain": ("installation", "Pre-train the embedded backbone on Tiny-ImageNet."),
 }
 

@@ -1,4 +1,4 @@
-"""`bench new-method` and `bench check`."""
+"""`bench new-method`, `bench check` and `bench submit`."""
 
 import dataclasses
 import datetime
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import Json
+from fedprompt.benchmark.cli.common_options import Directory, Json
 from fedprompt.benchmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +46,39 @@ def check(
     if as_json:
         print(json.dumps({name: list(map(dataclasses.asdict, rows)) for name, rows in findings.items()}, indent=1))
     return int(any(finding.state == "broken" for rows in findings.values() for finding in rows))
+
+
+def submit(
+    directory: Directory,
+    out: Annotated[Path | None, typer.Option(help="folder to write (default: results/published/NAME)")] = None,
+    name: Annotated[str | None, typer.Option(help="name of the submission (default: that of the folder)")] = None,
+    sample: Annotated[int, typer.Option(min=0, max=1000, help="runs to repeat and compare; 0: none")] = 2,
+    sample_seed: Annotated[int, typer.Option(min=0, help="seed of the choice of these runs")] = 0,
+    plugin: Annotated[list[str] | None, typer.Option(help="plug-in files that these runs used")] = None,
+    data_root: Annotated[str | None, typer.Option(help="folder of the data sets, if it has moved")] = None,
+    as_json: Json = False,
+) -> int:
+    """Make a folder of records, with a checklist, for a pull request into results/published.
+
+    It holds the exported tables, table.md, table.csv, croissant.json, and a README with the facts that the records
+    state. Exits with 1 if a repeated run has other numbers.
+    """
+    import numpy as np
+
+    from fedprompt.benchmark.sharing import submit as sharing
+
+    target = sharing.target_of(out, name, directory)
+    generator = np.random.default_rng(sample_seed)
+    repeated = sharing.submit(
+        directory, target, sample, generator, plugin or (), data_root, lambda line: print(line, file=sys.stderr)
+    )
+    if as_json:
+        print(json.dumps({"folder": str(target), "sample": [run._asdict() for run in repeated]}, indent=1))
+    else:
+        for run in repeated:
+            print(f"{run.run_id} ({run.method} in {run.setting}, seed {run.seed}): {run.outcome}")
+        print(f"{target}: the checklist is in README.md; complete it, and open a pull request")
+    return int(any(run.same is False for run in repeated))
 
 
 def _in_file(path: Path) -> list[str]:

@@ -103,7 +103,9 @@ def prune(
 
 
 def reproduce(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="RUN_ID in --out, or DIR/RUN_ID")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="RUN_ID in --out, or DIR/RUN_ID; DIR may be an exported folder")
+    ],
     out: Out = DEFAULT_OUT,
     plugin: Annotated[list[str] | None, typer.Option(help="plug-in files that the run used")] = None,
     data_root: Annotated[str | None, typer.Option(help="folder of the data sets, if it has moved")] = None,
@@ -112,21 +114,26 @@ def reproduce(
     """Repeat a run from its record, outside its directory, and compare bit for bit. Exits with 1 if numbers differ."""
     from fedprompt.benchmark.runs.reproduce import SHOWN, config_of, entry_of
     from fedprompt.benchmark.runs.reproduce import reproduce as repeat
+    from fedprompt.benchmark.sharing.exported_run import ExportedRun
+    from fedprompt.results.records.files import exported_file
     from fedprompt.results.report.command import command
 
     place = Path(run) if "/" in run else out / run
-    entry = entry_of(place)
+    exported = ExportedRun(place.parent, place.name) if exported_file(place.parent, "runs") else None
+    entry = exported.entry if exported else entry_of(place)
     config = config_of(entry, plugin or (), data_root)
     print(command(config.model_dump(mode="json")), file=sys.stderr)
-    comparison = repeat(
-        entry, place, config, lambda number, _: print(f"round {number}/{config.rounds}", file=sys.stderr)
-    )
+
+    def progress(number: int, _: int) -> None:
+        print(f"round {number}/{config.rounds}", file=sys.stderr)
+
+    comparison = exported.reproduce(config, progress) if exported else repeat(entry, place, config, progress)
     if as_json:
         facts = dataclasses.asdict(comparison)
         print(json.dumps({"command": facts.pop("command"), "same": not comparison.numbers, **facts}, indent=1))
         return int(bool(comparison.numbers))
     numbers = comparison.numbers
-    print(f"{place}: {f'{len(numbers)} numbers differ' if numbers else 'identical numbers, bit for bit'}")
+    print(f"{place}: {comparison.outcome}")
     for line in numbers[:SHOWN]:
         print(f"  {line}")
     if len(numbers) > SHOWN:

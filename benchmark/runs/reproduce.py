@@ -21,15 +21,34 @@ from fedprompt.results.report.command import command
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 SHOWN = 12  # differences that are printed
+TOLERANCE = 0.03
+"""The largest difference of a mean accuracy that rounding on another processor or in another version may cause.
+
+@@
+"""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The command that repeats a run, and the differences to its record in the numbers and in the environment."""
+    """The command that repeats a run, and the differences to its record in the numbers and in the environment.
+
+    Attributes:
+        accuracy: The largest difference of a mean accuracy, as a share.
+    """
 
     command: str
     numbers: list[str]
     environment: list[str]
+    accuracy: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """The result in a few words."""
+        if not self.numbers:
+            return "identical numbers, bit for bit"
+        within = "within" if self.accuracy <= TOLERANCE else "more than"
+        points = f"mean accuracies by at most {100 * self.accuracy:.2f} points, {within} the {100 * TOLERANCE:g} "
+        return f"{len(self.numbers)} numbers differ, {points}that another processor or version may cause"
 
 
 def entry_of(place: Path) -> Entry:
@@ -98,11 +117,39 @@ def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[
     with tempfile.TemporaryDirectory(prefix="bench-reproduce-") as folder:
         record = execute(config, processors(), progress)
         repeated = Store(folder).write(record)
-        numbers = _differences({k: entry.result.get(k) for k in MEASURED}, {k: record.result.get(k) for k in MEASURED})
+        numbers = differences({k: entry.result.get(k) for k in MEASURED}, {k: record.result.get(k) for k in MEASURED})
         for name in ("rounds.parquet", "clients.parquet"):
-            numbers += _differences(_rows(place / name), _rows(repeated / name), name.partition(".")[0])
-    environment = _differences(_environment(entry.result), _environment(record.result))
-    return Comparison(command(config.model_dump(mode="json")), numbers, environment)
+            numbers += differences(_rows(place / name), _rows(repeated / name), name.partition(".")[0])
+    environment = differences(_environment(entry.result), _environment(record.result))
+    change = largest_change(_means(entry.result), _means(record.result))
+    return Comparison(command(config.model_dump(mode="json")), numbers, environment, change)
+
+
+def compare_environments(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The differences of software and hardware that both state."""
+    return differences(then, {name: now.get(name) for name in then})
+
+
+def largest_change(then: dict[str, Any], now: dict[str, Any]) -> float:
+    """The largest absolute difference of accuracies that both have, by name; infinite if only one has a value."""
+    pairs = [(value, now.get(name)) for name, value in then.items()]
+    valued = [(a, b) for a, b in pairs if not (_is_missing(a) and _is_missing(b))]
+    return max((math.inf if _is_missing(a) or _is_missing(b) else abs(a - b) for a, b in valued), default=0.0)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _means(result: dict[str, Any]) -> dict[str, Any]:
+    """The mean and pooled accuracies of a record by name."""
+    return {
+        f"{key}.{group}.{name}": scores.get(name)
+        for key in ("metrics", "metrics_prior")
+        for group, scores in (result.get(key) or {}).items()
+        for name in ("mean", "pooled")
+        if scores
+    }
 
 
 def _environment(result: dict[str, Any]) -> dict[str, Any]:
@@ -124,12 +171,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "seconds"} for row in plain]
 
 
-def _differences(then: Any, now: Any, place: str = "") -> list[str]:
+def differences(then: Any, now: Any, place: str = "") -> list[str]:
     """Returns every difference between two JSON values, as `place: then -> now`. Two nan are equal."""
     if isinstance(then, dict) and isinstance(now, dict):
         keys = list(dict.fromkeys([*then, *now]))
-        return [d for k in keys for d in _differences(then.get(k), now.get(k), f"{place}.{k}".lstrip("."))]
+        return [d for k in keys for d in differences(then.get(k), now.get(k), f"{place}.{k}".lstrip("."))]
     if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        return [d for i, (a, b) in enumerate(zip(then, now, strict=True)) for d in _differences(a, b, f"{place}[{i}]")]
+        return [d for i, (a, b) in enumerate(zip(then, now, strict=True)) for d in differences(a, b, f"{place}[{i}]")]
     both_nan = isinstance(then, float) and isinstance(now, float) and math.isnan(then) and math.isnan(now)
     return [] if both_nan or then == now else [f"{place}: {then} -> {now}"]

@@ -17,6 +17,7 @@ from fedprompt.results.figures.style import SEEN, WIDTHS, Plot, assign, styled
 from fedprompt.results.figures.weights import soft_weights
 from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
+from fedprompt.results.records.exported import open_runs
 from fedprompt.results.records.selection import accuracies
 
 __all__ = [
@@ -121,7 +122,7 @@ def _inputs(
     metric: str,
 ) -> Callable[[str], Any]:
     """The inputs of figures by parameter name, each made once."""
-    runs = records.Runs(directory, chosen, unreadable)
+    runs = open_runs(directory, chosen, unreadable)
     check_known("metric of a figure", [metric], accuracies(runs.frame))
     makers: dict[str, Callable[[], Any]] = {
         "runs": lambda: runs.frame,

@@ -62,11 +62,13 @@ COLUMNS = {
     "alpha": "concentration of a Dirichlet partition; missing for others",
     "seed": "seed; runs of one setting and seed have the same clients and are paired",
     "setting": "data set and heterogeneity, with every option in which the runs of a data set differ",
+    "cell": "the setting, in exports of version 0.1",
     "group": "the setting without the partition",
     "skew": "the partition with its concentration",
     "status": "done or failed",
     "error": "the error of a failed run",
     "backbone": "name of the backbone",
+    "deviations": "known differences of the method from its paper, a list as JSON",
     # costs and counts of a run
     "upload_mb": "10^6 bytes from clients to the server, whole run",
     "download_mb": "10^6 bytes from the server to clients, whole run",
@@ -117,6 +119,8 @@ def describe(column: str, table: str = "runs") -> str | None:
         return (
             f"option `--{name.replace('_', '-')}` of the run, or what it was resolved to; JSON if it has several values"
         )
+    if column.startswith("environment."):
+        return f"software and hardware that computed the run, `{column.removeprefix('environment.')}`"
     return {"runs": _of_run, "rounds": _of_round, "clients": _of_client}[table](column)
 
 

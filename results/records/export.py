@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, csv, reason
-from fedprompt.results.records import files
+from fedprompt.results.records import croissant, files
 from fedprompt.results.records.dictionary import markdown
 from fedprompt.results.records.frames import Runs, Unreadable
 from fedprompt.results.records.selection import ALL, Selection, metrics
@@ -46,10 +47,11 @@ def export(
 def export_folder(
     directory: str | Path, folder: str | Path, unreadable: Unreadable | None = None, selection: Selection = ALL
 ) -> dict[str, int]:
-    """Writes runs.parquet, rounds.parquet, clients.parquet and columns.md; returns the number of rows of each table.
+    """Writes runs.parquet, rounds.parquet, clients.parquet, columns.md and croissant.json; returns the numbers of rows.
 
-    `columns.md` describes every column. `load`, `rounds` and `clients` read the folder in place of the directory.
-    Raises RecordError for a folder that contains runs, one that cannot be written, and unreadable records.
+    `columns.md` describes every column, and `croissant.json` the tables as MLCommons Croissant metadata, without the
+    licence and the authors, which only you can add. `load`, `rounds` and `clients` read the folder in place of the
+    directory. Raises RecordError for a folder that contains runs, one that cannot be written, and unreadable records.
     """
     target, read = Path(folder), Runs(directory, selection.run_ids(directory, unreadable), unreadable)
     if any(target.glob("*/result.json")):
@@ -62,12 +64,13 @@ def export_folder(
     for what, frame in tables.items():
         _write(target / f"{what}.parquet", partial(frame.to_parquet, index=False))
     _write(target / "columns.md", markdown(tables))
+    _write(target / "croissant.json", croissant.as_text(croissant.metadata(target, tables)))
     return {what: len(frame) for what, frame in tables.items()}
 
 
 def runs(read: Runs) -> pd.DataFrame:
-    """One row per run: its names, metrics and costs, and its options as `config.NAME`."""
-    return read.frame.join(pd.DataFrame([_options(record["config"]) for record in read.records]))
+    """One row per run: its names, metrics and costs, its options as `config.NAME`, and where it was computed."""
+    return read.frame.join(_whole_numbers([_options(record["config"]) | _origin(record) for record in read.records]))
 
 
 ROWS: dict[str, Callable[[Runs], pd.DataFrame]] = {"runs": runs, "rounds": Runs.rounds, "clients": Runs.clients}
@@ -86,6 +89,19 @@ def _write(path: Path, content: str | Callable[[Path], object]) -> None:
         atomic_write(path, content)
     except OSError as error:
         raise RecordError(f"{path} cannot be written: {reason(error)}") from error
+
+
+def _origin(record: dict[str, Any]) -> dict[str, Any]:
+    """The software and hardware of a run, and its known differences from the papers as JSON."""
+    environment = {f"environment.{name}": value for name, value in (record.get("environment") or {}).items()}
+    return environment | {"deviations": json.dumps(record.get("deviations") or [])}
+
+
+def _whole_numbers(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a frame in which options stay whole numbers where other runs have none: 3 is not 3.0."""
+    frame = pd.DataFrame(rows)
+    kinds = {str(name): {type(row.get(str(name))) for row in rows} for name in frame}
+    return frame.astype({name: "Int64" for name, found in kinds.items() if found == {int, NoneType}})
 
 
 def _options(config: dict[str, Any]) -> dict[str, Any]:

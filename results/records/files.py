@@ -29,7 +29,7 @@ RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "s
 """Repeated in each row of a round or client."""
 _TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone", "uploads")
 _COSTS = ("upload_mb", "seconds")
-_NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes")
+_NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes", "deviations")
 _REMEDY = "delete the run's directory and run the sweep again"
 
 
@@ -211,7 +211,7 @@ def _wrong_values(frame: pd.DataFrame) -> str | None:
         if name in _TEXTS:
             if not column.map(lambda value: isinstance(value, str)).all():
                 return f"contains something other than text in the column {name}"
-        elif not (str(name).startswith("config.") or name in _NOT_NUMBERS or column.isna().all()):
+        elif not (str(name).startswith(("config.", "environment.")) or name in _NOT_NUMBERS or column.isna().all()):
             if not pd.api.types.is_numeric_dtype(column):
                 return f"contains something other than numbers in the column {str(name)[:40]}"
             if name in ("seed", "round", "client") and not np.isfinite(column.astype(float)).all():

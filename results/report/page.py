@@ -16,6 +16,7 @@ from fedprompt.results.figures.lines import families
 from fedprompt.results.figures.style import BEST, CROWD, SOUGHT, assign
 from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import frames as records
+from fedprompt.results.records.exported import open_runs
 from fedprompt.results.records.selection import ALL, Selection
 from fedprompt.results.report import charts
 from fedprompt.results.report.details import details
@@ -66,7 +67,7 @@ def write(
 def build(directory: str | Path, unreadable: records.Unreadable | None = None, selection: Selection = ALL) -> str:
     """The report of a directory of runs as HTML; see `write`."""
     metrics = selection.metrics_of(METRICS) or list(METRICS)
-    source = records.Runs(directory, selection.run_ids(directory, unreadable), unreadable)
+    source = open_runs(directory, selection.run_ids(directory, unreadable), unreadable)
     runs = source.frame
     done = finished(runs)
     table = leaderboard(runs, metrics, overall=True)

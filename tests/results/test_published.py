@@ -1,22 +1,35 @@
 """The READMEs of published tables say what their tables say."""
 
+import json
+
 import numpy as np
 import pytest
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.export import export_folder
 from tools import render_published
-from tools.render_published import PUBLISHED, TEMPLATE, Numbers, main, render, wrapped
+from tests.results.records.test_croissant import faults
+from tools.render_published import PUBLISHED, TEMPLATE, Numbers, main, metadata, render, wrapped
 
 FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/runs.parquet"))
 
 
-def test_every_folder_with_runs_has_a_template():
-    assert {"cifar10-vit-tiny", "embedded-default", "tuned"} <= {folder.name for folder in FOLDERS}
-    assert [folder.name for folder in FOLDERS if not (folder / TEMPLATE).is_file()] == []
+RENDERED = [folder for folder in FOLDERS if (folder / TEMPLATE).is_file()]  # not the submissions of `bench submit`
+
+
+def test_every_folder_with_runs_has_a_readme():
+    assert {"cifar10-vit-tiny", "embedded-default", "tuned"} <= {folder.name for folder in RENDERED}
+    assert [folder.name for folder in FOLDERS if not (folder / "README.md").is_file()] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_croissant_metadata_describe_the_files_as_the_specification_requires(folder):
+    text = (folder / "croissant.json").read_text(encoding="utf-8")
+    assert faults(json.loads(text), folder) == []
+    assert text == metadata(folder), "run python tools/render_published.py"
+
+
+@pytest.mark.parametrize("folder", RENDERED, ids=lambda folder: folder.name)
 def test_a_readme_is_its_template_with_the_numbers_of_its_tables(folder):
     again = render(folder)
     assert (folder / "README.md").read_text(encoding="utf-8") == again, "run python tools/render_published.py"

@@ -1,0 +1,1 @@
+"""A folder of records for `results/published/`: tables, metadata and a checklist for the pull request."""

@@ -119,7 +119,7 @@ def reproduce(
     config = config_of(entry, plugin or (), data_root)
     print(command(config.model_dump(mode="json")), file=sys.stderr)
     comparison = repeat(
-        entry, place, config, lambda number, _: print(f"round {number}/{config.rounds}", file=sys.stderr)
+        entry, place, config, lambda number, *_: print(f"round {number}/{config.rounds}", file=sys.stderr)
     )
     if as_json:
         facts = dataclasses.asdict(comparison)

@@ -12,8 +12,8 @@ from fedprompt.benchmark.cli.sweep_options import Address, Local, NoProgress, Qu
 from fedprompt.benchmark.config.options import Options
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import Store
-from fedprompt.benchmark.simulation.schedule import evaluated_rounds
 from fedprompt.benchmark.scheduling.launch import Launch
+from fedprompt.benchmark.simulation.schedule import evaluated_rounds
 
 if TYPE_CHECKING:  # its imports are not needed for --help
     from fedprompt.benchmark.tuning.selection import Trial

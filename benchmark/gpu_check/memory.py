@@ -14,9 +14,9 @@ from fedprompt.benchmark.gpu_check.runs import configuration, dataset
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.profiling.throughput import Workload
 from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.scheduling import gpu_share
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.tasks import ClientUpdate
-from fedprompt.benchmark.scheduling import gpu_share
 from fedprompt.methods.fedvpt import FedVPT
 from fedprompt.methods.registry import Recipe
 

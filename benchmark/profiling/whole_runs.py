@@ -20,14 +20,14 @@ from fedprompt.benchmark.config.options import options
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs import execute as runner
 from fedprompt.benchmark.runs.store import Store
+from fedprompt.benchmark.scheduling.options import SweepOptions
+from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.scheduler import run_all
 from fedprompt.benchmark.simulation.context import RoundSettings
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
 from fedprompt.benchmark.simulation.tasks import LocalTraining
-from fedprompt.benchmark.scheduling.options import SweepOptions
-from fedprompt.benchmark.scheduling.progress import ProgressListener
-from fedprompt.benchmark.scheduling.scheduler import run_all
 from fedprompt.data.federation import Client, Federation
 from fedprompt.data.partitions.settings import PartitionSettings
 from fedprompt.methods import registry

@@ -10,7 +10,9 @@ from fedprompt.results.records.identity import LATER_OPTIONS, NOT_HASHED
 Record = Mapping[str, Any]
 NAMED = frozenset({"method", "dataset", "partition", "alpha", "seed", "run_id", "format"})
 # Where a run was computed, or a hash of something already named: shown only if two runs differ in nothing else.
-PLACEMENT = frozenset(NOT_HASHED - {"checkpoint"} | {"backbone_identity", "data_identity", "partition_hash"})
+PLACEMENT = frozenset(
+    NOT_HASHED - {"checkpoint"} | {"backbone_identity", "data_identity", "partition_hash", "from_hash"}
+)
 OF_OPTIMIZER = ("momentum", "beta1", "beta2", "eps")
 
 

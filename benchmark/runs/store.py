@@ -15,8 +15,8 @@ from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
 from fedprompt.data.files.atomic import rename
 from fedprompt.results.io import read_json
+from fedprompt.results.records import models
 from fedprompt.results.records.identity import contradiction
-from fedprompt.results.records.models import FILE as MODEL
 from fedprompt.results.text import MAX_LOG, bounded, escaped, safe_texts
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ METHOD_OVERRIDES = "own_settings.json"  # which runs of the directory were tuned
 TEMPORARY = ".unfinished-"
 EARLIER = "earlier_"  # the name, with a run id, of a temporary folder with what a new record replaces
 CHECKPOINT = "checkpoint.safetensors"
+MODEL = models.FILE
 CHECKPOINT_EVERY = 30.0  # seconds: a shorter run never writes a checkpoint
 MIN_FREE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less free space
 

@@ -149,13 +149,17 @@ class LocalPool(WorkerPool):
 def _without_main_module() -> Iterator[None]:
     """Lets new processes not import the main module: a user's script would start its own sweep again in each."""
     main = sys.modules["__main__"]
-    hidden = {name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)}
-    main.__spec__ = None
+    names: dict[str, Any] = vars(main)
+    before = dict(names)
+    names["__spec__"] = names["__file__"] = None
     try:
         yield
     finally:
-        del main.__spec__
-        vars(main).update(hidden)
+        for name in ("__spec__", "__file__"):
+            if name in before:
+                names[name] = before[name]
+            else:
+                del names[name]
 
 
 def _kill(worker: _Worker) -> None:

@@ -91,7 +91,7 @@ def test_an_exception_of_the_callback_ends_the_run_and_the_same_call_resumes_it(
 
 def test_a_failed_run_raises_its_error_with_kind_and_log(small, data, plugin):
     file = plugin(body="def loss(self, vit, batch, state): raise ZeroDivisionError('the loss')")
-    with pytest.raises(RunError, match="own on .*, seed 0 failed: .*the loss") as caught:
+    with pytest.raises(RunError, match=r"own on .*, seed 0 failed: .*the loss") as caught:
         run("own", dataset=data, plugin=file, **small)
     assert caught.value.kind == "exception"
     assert "Traceback" in caught.value.log

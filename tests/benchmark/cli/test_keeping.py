@@ -117,7 +117,8 @@ def test_what_does_not_fit_is_refused_in_one_line(words, expected, bench, kept):
 
 
 def test_a_run_that_kept_nothing_cannot_be_a_start(bench, kept, small_data):
-    result = json.loads(bench.ok("run", "--method", "head", "--dataset", small_data, *SMALL, "--out", "r", "--json").out)
+    words = ("--method", "head", "--dataset", small_data, *SMALL, "--out", "r", "--json")
+    result = json.loads(bench.ok("run", *words).out)
     refused(bench("run", "--from", result["run_id"], "--out", "r"), "kept no model", "--keep-model server")
     source = kept()
     path = Path("r") / source["run_id"] / "model.safetensors"
@@ -157,5 +158,3 @@ def test_tables_compare_methods_that_continue_from_their_own_runs(bench, kept):
     assert "continued=yes" in text
     assert "from_run" not in text
     assert sum(line.startswith(("fedper ", "head ")) for line in text.splitlines()) % 2 == 0
-
-

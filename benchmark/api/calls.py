@@ -1,8 +1,10 @@
 """`run` and `sweep`: the commands of the same names, for scripts and notebooks."""
 
+import importlib
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -19,8 +21,6 @@ from fedprompt.results.records.frames import RunFrame, load
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.scheduling.callbacks import RoundCallback
-
-OUT = "runs/default"
 
 
 def run(
@@ -91,7 +91,7 @@ def sweep(
     alpha: float | Sequence[float] | str | None = None,
     seeds: int | Sequence[int] | str | None = None,
     preset: str | Path | None = None,
-    out: str | Path = OUT,
+    out: str | Path = "runs/default",
     on_round: "RoundCallback | None" = None,
     progress: bool = True,
     **others: Unpack[SweepKeywords],
@@ -133,11 +133,19 @@ def sweep(
 
 def _launched(launch: Launch, schedule: SweepOptions, chosen: Any, on_round: "RoundCallback | None") -> None:
     """Executes the pending runs. Raises what a callback raises."""
+    _load_tqdm()
     try:
         with _threads_restored():
             launch.run(schedule, chosen, on_round=on_round)
     except Stopped as stop:
         raise stop.error from None
+
+
+def _load_tqdm() -> None:
+    """Loads a library of timm without its warning in notebooks that its bars of downloads are plain there."""
+    with warnings.catch_warnings(), suppress(ImportError):
+        warnings.simplefilter("ignore")
+        importlib.import_module("tqdm.auto")
 
 
 @contextmanager

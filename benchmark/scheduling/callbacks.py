@@ -42,8 +42,8 @@ RoundCallback = Callable[[Round], object]
 class RoundCallbacks(ForwardedProgress):
     """Passes progress on, and calls a function once after each round of each run, in the order of the rounds.
 
-    A round whose report was lost, as with the node that sent it, is taken from the record. Rounds that an earlier
-    attempt has completed are not repeated.
+    Rounds that were not reported, because the run ended first or its node was lost, are taken from its record. Rounds
+    that an earlier attempt has completed are not repeated.
 
     Args:
         listener: Receives the progress.
@@ -73,7 +73,9 @@ class RoundCallbacks(ForwardedProgress):
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Informs the listener and, of rounds that were not reported, the function."""
         super().run_done(run_id, result)
-        if result["status"] != "done" or run_id not in self.last or self.last[run_id] >= self.configs[run_id].rounds:
+        resumed = (result.get("when") or {}).get("resumed")
+        last = self.last.setdefault(run_id, resumed[-1]["after_round"] if resumed else -1)
+        if result["status"] != "done" or self.stopped or last >= self.configs[run_id].rounds:
             return
         import pandas as pd
 

@@ -17,6 +17,27 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
+class RunError(RuntimeError):
+    """A run has failed.
+
+    Attributes:
+        kind: The kind of the failure, as `error_kind` in records.
+        log: What the run printed and logged, with the traceback of its error.
+    """
+
+    def __init__(self, message: str, kind: str, log: str) -> None:
+        super().__init__(message)
+        self.kind, self.log = kind, log
+
+
+class Stopped(KeyboardInterrupt):
+    """A callback has raised `error`. Like Ctrl-C, it ends a sweep in order, and no run counts as failed."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `" (did you mean 'x'?)"` for the known name closest to `name` in any case, or an empty string."""
     folded = {other.casefold(): other for other in known}

@@ -4,17 +4,23 @@ import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `mkdocs`, unlike `python -m mkdocs`, does not search the current folder
 
-from docs.pages import commands, leaderboards, methods, notebook, repository  # noqa: E402
+from docs.pages import api, commands, leaderboards, methods, notebook, repository  # noqa: E402
+
+PACKAGES = api.linked(ROOT)
 
 
+
+@event_priority(100)  # before mkdocstrings reads its configuration
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Complete the navigation of mkdocs.yml."""
+    """Complete the navigation of mkdocs.yml, and tell mkdocstrings where the packages are."""
+    config.plugins["mkdocstrings"].config["handlers"] = {"python": {"paths": [str(PACKAGES)], "options": api.OPTIONS}}
     families: list[object] = []
     for family, pages in methods.pages():
         links = [{page.title: page.path} for page in pages]

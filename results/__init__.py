@@ -8,6 +8,7 @@ from fedprompt.results.errors import RecordError
 if TYPE_CHECKING:
     from fedprompt.results.figures.drawing import draw
     from fedprompt.results.records.frames import clients, load, rounds
+    from fedprompt.results.records.models import model
     from fedprompt.results.statistics.pairs import differences
     from fedprompt.results.statistics.ranks import rank
     from fedprompt.results.tables.leaderboard import leaderboard
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
 SOURCES = {
     **dict.fromkeys(("clients", "load", "rounds"), "records.frames"),
+    "model": "records.models",
     "differences": "statistics.pairs",
     "rank": "statistics.ranks",
     "leaderboard": "tables.leaderboard",
     "render": "tables.render",
     "draw": "figures.drawing",
 }
-__all__ = ["RecordError", "clients", "differences", "draw", "leaderboard", "load", "rank", "render", "rounds"]
+__all__ = ["RecordError", "clients", "differences", "draw", "leaderboard", "load", "model", "rank", "render", "rounds"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from fedprompt.benchmark.simulation.executor import Executor, Kind
 from fedprompt.benchmark.simulation.local_training import client_info, train_clients
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
 from fedprompt.benchmark.simulation.simulator import Simulator
+from fedprompt.benchmark.simulation.start import StartState
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate, LocalTraining
 from fedprompt.data import federation as federations
 from fedprompt.data.dataset import DataSet
@@ -127,13 +128,14 @@ def simulator(
     threads: int = 1,
     executor: Kind = "auto",
     training: LocalTraining = TRAINING,
+    start: StartState | None = None,
     **protocol_options: Any,
 ) -> Simulator:
     """A run of a method, given by its full name, on a toy federation (default: five clients)."""
     protocol = RoundSettings(rounds, participation, eval_every, training, min_test=1, **protocol_options)
     streams, recipe = RandomStreams(dataset().identity, "toy", seed), registry.create(method, settings)
     data = train_samples(), test_samples()
-    return Simulator(recipe, vit(), *data, of or federation(), streams, protocol, Executor(executor, threads))
+    return Simulator(recipe, vit(), *data, of or federation(), streams, protocol, Executor(executor, threads), start)
 
 
 def ran(method: str, **given: Any) -> Simulator:

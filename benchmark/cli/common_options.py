@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fedprompt.results.records.models import KEPT
+
 DEFAULT_OUT = Path("runs/default")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of runs")]
@@ -40,6 +42,13 @@ def finite(value: float | None) -> float | None:
     """Callback of an option: refuses nan and infinity, which its limits do not exclude."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def kept(value: str | None) -> str | None:
+    """Callback of --keep-model: refuses what cannot be kept."""
+    if value is not None and value not in KEPT:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(KEPT)}.")
     return value
 
 

@@ -14,7 +14,19 @@ GROUPS = {
         *("classes_per_client", "clients_per_domain", "domain", "partition_file"),
     ),
     "Training": (
-        *("epochs", "batch_size", "optimizer", "lr", "momentum", "beta1", "beta2", "eps", "weight_decay", "clip_norm"),
+        *(
+            "from_run",
+            "epochs",
+            "batch_size",
+            "optimizer",
+            "lr",
+            "momentum",
+            "beta1",
+            "beta2",
+            "eps",
+            "weight_decay",
+            "clip_norm",
+        ),
         *("head_init", "standardize", "personal_epochs", "prior_smoothing", "eval_every", "eval_at", "set", "plugin"),
     ),
     "Backbone": ("backbone", "checkpoint", "image_size", "patch_size", "normalize"),
@@ -32,7 +44,7 @@ GROUPS = {
         ),
         *("max_failures", "checkpoint_every"),
     ),
-    "Output": ("tracker", "as_json", "no_progress", "quiet", "verbose"),
+    "Output": ("keep_model", "tracker", "as_json", "no_progress", "quiet", "verbose"),
 }
 SELECTION = ("methods", "datasets", "alpha", "metric")
 """The options that choose runs of a directory."""

@@ -124,7 +124,7 @@ def reproduce(
     config = config_of(entry, plugin or (), data_root)
     print(command(config.model_dump(mode="json")), file=sys.stderr)
 
-    def progress(number: int, _: int) -> None:
+    def progress(number: int, *_: object) -> None:
         print(f"round {number}/{config.rounds}", file=sys.stderr)
 
     comparison = exported.reproduce(config, progress) if exported else repeat(entry, place, config, progress)

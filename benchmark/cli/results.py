@@ -93,8 +93,8 @@ def table(
     if group not in (None, "family"):
         raise unknown("group", str(group), ["family"])
     unreadable = Unreadable()
-    runs = frames.load(directory, selection.run_ids(directory, unreadable), unreadable)
-    runs = tables.with_prior(runs) if prior else runs
+    loaded = frames.load(directory, selection.run_ids(directory, unreadable), unreadable)
+    runs = tables.with_prior(loaded) if prior else loaded
     default = [name for name in tables.default_metrics(runs) if not (prior and name.startswith("prior."))]
     metrics = selection.metrics_of(metrics_of_runs(runs, valued=False)) or default
     if reference:

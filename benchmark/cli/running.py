@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from fedprompt.benchmark.cli.common_options import DEFAULT_OUT, Directory, Json,
 from fedprompt.benchmark.cli.grid_options import grid_options
 from fedprompt.benchmark.cli.sweep_options import (
     CheckpointEvery,
+    KeepModel,
     NoProgress,
     Quiet,
     Verbose,
@@ -20,9 +22,8 @@ from fedprompt.benchmark.cli.sweep_options import (
     shown_of,
 )
 from fedprompt.benchmark.config.options import Options
-from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY, Store
-from fedprompt.benchmark.scheduling.launch import Launch, save_table_and_figures
+from fedprompt.benchmark.scheduling.launch import Launch, save_table_and_figures, single_run
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.scheduling.options import SweepOptions
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 TrackerName = Annotated[str | None, typer.Option("--tracker", help="also log to tensorboard, mlflow or wandb")]
 
 
-@grid_options
+@partial(grid_options, continues=True)
 def run(
     chosen: Options,
     out: Out = DEFAULT_OUT,
     checkpoint_every: CheckpointEvery = CHECKPOINT_EVERY,
+    keep_model: KeepModel = None,
     tracker: TrackerName = None,
     as_json: Json = False,
     no_progress: NoProgress = False,
@@ -42,19 +44,17 @@ def run(
     verbose: Verbose = False,
 ) -> int:
     """Execute one run in this process and save it in --out. A finished run is not repeated."""
-    from fedprompt.benchmark.runs.precision import resolve_precision
     from fedprompt.benchmark.scheduling.options import SweepOptions
 
-    shown = shown_of(no_progress, quiet, verbose)
-    seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
-    grid = resolve_precision(chosen.model_copy(update={"seeds": seeds}).grid())
-    if len(grid) != 1:
-        raise ConfigError(f"bench run executes one run, not {len(grid)}: use bench sweep, or name one --method.")
-    launch, place = Launch(grid, Store(out)), out / grid[0].run_id
+    shown, config = shown_of(no_progress, quiet, verbose), single_run(chosen)
+    launch, place = Launch([config], Store(out), keep=keep_model), out / config.run_id
     if shown.notes and not launch.pending:
         print(f"already finished: {place}", file=sys.stderr)
-    launch.run(SweepOptions(workers=1, checkpoint_every=checkpoint_every, tracker=tracker, shown=shown), chosen)
-    entry = launch.store.entry(grid[0].run_id)
+    sweep_options = SweepOptions(
+        workers=1, checkpoint_every=checkpoint_every, tracker=tracker, shown=shown, keep_model=keep_model
+    )
+    launch.run(sweep_options, chosen)
+    entry = launch.store.entry(config.run_id)
     assert entry is not None, "a run that ended is in the store"
     if as_json:
         print(json.dumps(entry.result, indent=1))
@@ -74,7 +74,7 @@ def sweep(chosen: Options, sweep_options: "SweepOptions", out: Out = DEFAULT_OUT
     from fedprompt.benchmark.runs.precision import resolve_precision
 
     unreadable = Unreadable()
-    launch = Launch(resolve_precision(chosen.grid()), Store(out), unreadable)
+    launch = Launch(resolve_precision(chosen.grid()), Store(out), unreadable, sweep_options.keep_model)
     if sweep_options.shown.notes:
         print(f"{len(launch.grid)} runs, {launch.done} already done, in {out}", file=sys.stderr)
     shown = [config.run_id for config in launch.grid if config.run_id not in launch.left_out]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedprompt.benchmark.cli.common_options import finite, with_parameters
+from fedprompt.benchmark.cli.common_options import finite, kept, with_parameters
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
+from fedprompt.results.records.models import KEPT
 
 if TYPE_CHECKING:
     from fedprompt.benchmark.scheduling.options import Shown
@@ -30,6 +31,15 @@ RunTimeout = Annotated[
 Retries = Annotated[int, typer.Option(min=0, help="retries after a killed worker, lost node or lack of memory")]
 MaxFailures = Annotated[int | None, typer.Option(min=1, help="failed runs after which no further run starts")]
 
+KeepModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar=f"[{'|'.join(KEPT)}]",
+        callback=kept,
+        help="keep the trained tensors of each run: the server's, or all with the clients' too",
+    ),
+]
+
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="show no progress; notes and errors are shown")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="show results and errors only")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="also show each finished run")]
@@ -49,6 +59,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "retries": (Retries, 2),
     "max_failures": (MaxFailures, None),
     "checkpoint_every": (CheckpointEvery, CHECKPOINT_EVERY),
+    "keep_model": (KeepModel, None),
 }
 
 
@@ -57,15 +68,11 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
-        from fedprompt.benchmark.scheduling.options import SweepOptions, parse_gpus
+        from fedprompt.benchmark.scheduling.options import sweep_options
 
         shown = shown_of(**{name: values.pop(name) for name in SHOWN})
         given = {name: values.pop(name) for name in OPTIONS}
-        gpus, size_gpus = parse_gpus(given.pop("gpus_per_run"))
-        cpus = given.pop("cpus_per_run")
-        return command(
-            sweep_options=SweepOptions(cpus=cpus, gpus=gpus, size_gpus=size_gpus, shown=shown, **given), **values
-        )
+        return command(sweep_options=sweep_options(shown=shown, **given), **values)
 
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

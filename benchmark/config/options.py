@@ -14,7 +14,8 @@ from fedprompt.benchmark.config.local_optimizer import local_training, refuse_wi
 from fedprompt.benchmark.config.method_overrides import MethodOverrides, recipe, without_overruled
 from fedprompt.benchmark.config.partition_options import drop_unused, flat
 from fedprompt.benchmark.config.preset_files import read_preset
-from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfig, RunSettings
+from fedprompt.benchmark.config.run_config import MAX_ROUNDS, LocalTrainingOptions, RunConfig, RunSettings
+from fedprompt.benchmark.config.starting_point import StartingPoint
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.data import loading as datasets
 from fedprompt.data.registry import source
@@ -75,6 +76,7 @@ class Options(RunSettings):
         recipes = self._recipes()
         root = None if self.data_root is None else Path(self.data_root)
         shared = {name: getattr(self, name) for name in RunSettings.model_fields}
+        shared |= self._start()
         shared["backbone_identity"] = identity(self.backbone, self.checkpoint)
         shared["plugins"] = tuple(os.path.abspath(file) for file in self.plugin)
         for name in self.datasets:
@@ -97,6 +99,10 @@ class Options(RunSettings):
             )
             for dataset, partition, made, seed in product(identities, partitions, recipes, dict.fromkeys(self.seeds))
         ]
+
+    def _start(self) -> dict[str, Any]:
+        """The fields of a run configuration that name the model that a run starts from."""
+        return {}
 
     def _trainings(self, recipes: Sequence[Recipe]) -> dict[str, dict[str, Any]]:
         """The options of local training of each method."""
@@ -121,6 +127,18 @@ class Options(RunSettings):
         return recipes
 
 
+class ContinuedOptions(Options):
+    """Options of a run that starts from the kept model of another. Without rounds, it only evaluates."""
+
+    rounds: Annotated[int, Field(ge=0, le=MAX_ROUNDS, description="training rounds; 0 only evaluates")] = 24
+    from_run: str
+    from_hash: str
+    from_model: str
+
+    def _start(self) -> dict[str, Any]:
+        return {"from_run": self.from_run, "from_hash": self.from_hash, "from_model": self.from_model}
+
+
 def _number(value: float | str) -> float | None:
     try:
         return float(value)
@@ -128,13 +146,21 @@ def _number(value: float | str) -> float | None:
         return None
 
 
-def options(given: Mapping[str, Any], preset: str | None = None) -> Options:
-    """Returns options from the command line (`given`, takes precedence), a preset, and the defaults.
+def options(given: Mapping[str, Any], preset: str | None = None, start: StartingPoint | None = None) -> Options:
+    """Returns options from the command line (`given`, takes precedence), a preset or earlier run, and the defaults.
+
+    Args:
+        given: Options of the command line.
+        preset: The name or file of a preset.
+        start: The run whose kept model the run starts from. Its options are the defaults.
 
     Raises:
         ConfigError: an option is unknown, or its value is out of range.
     """
-    defaults = drop_unused(read_preset(preset, Options.model_fields), given) if preset else {}
+    if start and preset:
+        raise ConfigError(f"--preset {preset}: a run with --from has the options of the earlier run; omit one of them.")
+    defaults = start.options(given) if start else read_preset(preset, Options.model_fields) if preset else {}
+    defaults = drop_unused(defaults, given)
     per_method = {method: without_overruled(fields, given) for method, fields in defaults.get("per_method", {}).items()}
     if "optimizer" in given:  # the preset's options of another optimizer do not apply
         defaults = without_idle(defaults, given["optimizer"])
@@ -143,12 +169,15 @@ def options(given: Mapping[str, Any], preset: str | None = None) -> Options:
         if name in given:  # each replaces the other
             defaults.pop(other, None)
     values = {**defaults, **({"per_method": per_method} if per_method else {}), **given}
+    if start:
+        values |= {"set": start.settings(given), **start.fields}
     try:
-        return Options(**values)
+        return ContinuedOptions(**values) if start else Options(**values)
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0])
         where = [str(part).replace("_", "-") for part in first["loc"]]
         name = " ".join(where[:3]) if option == "per_method" else f"--{where[0]}"
-        source = "" if option in given else f" (from preset {preset})"
+        origin = f"preset {preset}" if preset else f"run {start.config.run_id}" if start else ""
+        source = "" if option in given else f" (from {origin})"
         raise ConfigError(f"{name} {first['input']}{source}: {first['msg'].lower()}.") from error

@@ -16,7 +16,7 @@ from fedprompt.results.records.identity import run_id as identity_of
 
 RECORD_FORMAT = 1
 MAX_ROUNDS = 1_000_000
-NOT_OF_THE_WORKLOAD = ("seed", "alpha", "plugins", "data_root", "checkpoint")
+NOT_OF_THE_WORKLOAD = ("seed", "alpha", "plugins", "data_root", "checkpoint", "from_run", "from_hash", "from_model")
 
 
 class LocalTrainingOptions(BaseModel):
@@ -115,15 +115,23 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
         rounds = info.data.get("rounds")
         if value and info.data.get("eval_every") is not None:
             raise PydanticCustomError("eval_at", "it replaces --eval-every; use one of them")
-        if value and rounds and max(value) > rounds:
+        if value and rounds is not None and max(value) > rounds:
             message = f"{max(value)} lies after the last of {rounds} rounds; raise --rounds"
             raise PydanticCustomError("eval_at", message)
         return tuple(sorted(set(value))) if value else None
 
 
 class RunConfig(RunSettings):
-    """One resolved run: method with all its fields, data set, partition and seed."""
+    """One resolved run: method with all its fields, data set, partition and seed.
 
+    Attributes:
+        rounds: Training rounds; 0 only evaluates.
+        from_run: The run whose kept model this one starts from.
+        from_hash: Hash of that model.
+        from_model: Its file.
+    """
+
+    rounds: Annotated[int, Field(ge=0, le=MAX_ROUNDS)] = 24
     method: str
     settings: dict[str, dict[str, Any]]
     versions: dict[str, int]
@@ -134,6 +142,9 @@ class RunConfig(RunSettings):
     partition_hash: str | None
     seed: int
     plugins: tuple[str, ...] = ()
+    from_run: str | None = None
+    from_hash: str | None = None
+    from_model: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -59,7 +59,7 @@ def _checkpoint(config: RunConfig) -> bytes:
     """Returns the last checkpoint of a run that is interrupted after a round."""
     kept: list[bytes] = []
 
-    def stop(number: int, _: int) -> None:
+    def stop(number: int, *_: object) -> None:
         if number == LAST_BEFORE_STOP:
             raise _InterruptedError
 

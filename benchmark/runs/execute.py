@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from fedprompt.benchmark.config.run_config import LocalTrainingOptions, RunConfi
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware import memory
 from fedprompt.benchmark.hardware.devices import has_bf16
+from fedprompt.benchmark.runs import kept_model
 from fedprompt.benchmark.runs.checkpointer import Checkpointer, Checkpoints
 from fedprompt.benchmark.runs.record import Record, done
 from fedprompt.benchmark.simulation.context import RoundSettings
@@ -31,23 +33,29 @@ from fedprompt.data import loading as datasets
 from fedprompt.data.dataset import DataSet
 from fedprompt.data.federation import Federation
 from fedprompt.methods import registry as methods
+from fedprompt.methods.errors import MethodError
+
+Progress = Callable[[int, int, dict[str, Any]], object]
+"""Receives the number of each completed round, the images trained on so far, and the row of the round."""
 
 
 def execute(
     config: RunConfig,
     threads: int = 1,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
     halvings: int = 0,
     checkpoints: Checkpoints | None = None,
+    keep: str | None = None,
 ) -> Record:
     """Executes one run.
 
     Args:
         config: The run.
         threads: Clients that train side by side.
-        progress: Called with the number of each completed round and the images trained on so far.
+        progress: Called with the number of each completed round, the images trained on so far, and the round's row.
         halvings: How often earlier attempts were out of memory; each halves the clients of a fused pass.
         checkpoints: Where the run continues from, if an earlier attempt left something, and saves its progress.
+        keep: The trained tensors to keep, `server` or `all`; None: none.
 
     Returns:
         The record of the finished run.
@@ -61,7 +69,7 @@ def execute(
 
     def after_round(number: int) -> None:
         checkpointer.after_round(number)
-        progress(number, run.outcome.images["train"])
+        progress(number, run.outcome.images["train"], dict(run.outcome.rounds[-1]))
 
     run.run(after_round)
     seconds = checkpointer.earlier_seconds + time.perf_counter() - clock
@@ -70,7 +78,11 @@ def execute(
     ended = began + time.perf_counter() - clock
     when = {"began": began, "ended": ended, "worker": worker, "resumed": checkpointer.resumed}
     rules = image_rules(dataset(config), run.context.vit, config.normalize)
-    return replace(record, result=record.result | {"data": rules, "when": when})
+    result = record.result | {"data": rules, "when": when} | kept_model.start_note(run, config)
+    if keep is None:
+        return replace(record, result=result)
+    content, note = kept_model.pack(run, config, keep)
+    return replace(record, result=result | {"model": note}, model=content)
 
 
 def simulator(config: RunConfig, threads: int = 1, halvings: int = 0) -> Simulator:
@@ -147,8 +159,13 @@ def assemble(
         head_init=config.head_init,
     )
     recipe, tested = methods.create(config.method, config.settings), train if federation.test_part == "train" else test
-    executor = Executor(config.executor, threads, halvings=halvings)
-    return Simulator(recipe, vit, train, tested, federation, _streams(config), settings, executor)
+    executor, start = Executor(config.executor, threads, halvings=halvings), kept_model.start(config, vit)
+    try:
+        return Simulator(recipe, vit, train, tested, federation, _streams(config), settings, executor, start)
+    except ValueError as error:
+        if start is None or isinstance(error, MethodError):
+            raise
+        raise ConfigError(f"--from {config.from_run}: its model {error}.") from error
 
 
 def federation(config: RunConfig) -> Federation:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
-from fedprompt.benchmark.runs.store import Entry, Store
+from fedprompt.benchmark.runs.store import MODEL, Entry, Store
 from fedprompt.data.errors import reason
 
-FILES = ("config.json", "result.json", "rounds.parquet", "clients.parquet", "log.txt")
+FILES = ("config.json", "result.json", "rounds.parquet", "clients.parquet", "log.txt", MODEL)
 MEASURED = (
     *("metrics", "metrics_prior", "metrics_prior_uncalibrated", "temperature", "unscored", "communication"),
     *("parameters", "images", "never_trained"),

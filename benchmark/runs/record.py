@@ -24,12 +24,14 @@ class Record:
         result: The content of result.json.
         rounds: One row per round.
         clients: One row per client.
+        model: The content of the model file, if the run keeps one.
     """
 
     config: RunConfig
     result: dict[str, Any]
     rounds: list[dict[str, Any]]
     clients: list[dict[str, Any]]
+    model: bytes | None = None
 
 
 def failed(config: RunConfig, error: str, kind: str = "exception") -> Record:

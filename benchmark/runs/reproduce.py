@@ -3,10 +3,10 @@
 import math
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -18,6 +18,9 @@ from fedprompt.benchmark.runs.store import Entry, Store
 from fedprompt.data import loading as datasets
 from fedprompt.methods import registry as methods
 from fedprompt.results.report.command import command
+
+if TYPE_CHECKING:  # torch is imported where runs are computed
+    from fedprompt.benchmark.runs.execute import Progress
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 SHOWN = 12  # differences that are printed
@@ -109,7 +112,7 @@ def _check_present(config: RunConfig) -> None:
             raise ConfigError(f"the {name} of run {config.run_id} was {then}; here it is {now}.")
 
 
-def reproduce(entry: Entry, place: Path, config: RunConfig, progress: Callable[[int, int], None]) -> Comparison:
+def reproduce(entry: Entry, place: Path, config: RunConfig, progress: "Progress") -> Comparison:
     """Runs a configuration again, in a temporary directory, and compares the results with the record at `place`."""
     from fedprompt.benchmark.hardware.devices import processors
     from fedprompt.benchmark.runs.execute import execute

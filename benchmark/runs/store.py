@@ -15,6 +15,7 @@ from fedprompt.data.errors import reason
 from fedprompt.data.files import json_files
 from fedprompt.data.files.atomic import rename
 from fedprompt.results.io import read_json
+from fedprompt.results.records import models
 from fedprompt.results.records.identity import contradiction
 from fedprompt.results.text import MAX_LOG, bounded, escaped, safe_texts
 
@@ -25,6 +26,7 @@ METHOD_OVERRIDES = "own_settings.json"  # which runs of the directory were tuned
 TEMPORARY = ".unfinished-"
 EARLIER = "earlier_"  # the name, with a run id, of a temporary folder with what a new record replaces
 CHECKPOINT = "checkpoint.safetensors"
+MODEL = models.FILE
 CHECKPOINT_EVERY = 30.0  # seconds: a shorter run never writes a checkpoint
 MIN_FREE_BYTES = 50 * 2**20  # a sweep does not start on a disk with less free space
 
@@ -38,6 +40,13 @@ class Entry:
     run_id: str
     status: str
     result: dict[str, Any]
+
+    def lacks_model(self, keep: str | None, directory: Path) -> bool:
+        """Whether this finished run in `directory` has not kept what `keep` asks for (`server`, `all`, None)."""
+        if keep is None or self.status != "done":
+            return False
+        kept = (self.result.get("model") or {}).get("kept")
+        return kept not in (keep, "all") or not (directory / self.run_id / MODEL).is_file()
 
     def cost(self) -> "Entry":
         """The same run with its configuration and its cost only: thousands of whole records would fill the memory."""
@@ -254,6 +263,8 @@ def process_exists(pid: str) -> bool:
 def _write_files(folder: Path, record: "Record", log: str) -> None:
     config = record.config.model_dump(mode="json")
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if record.model is not None:
+        (folder / MODEL).write_bytes(record.model)
     (folder / "log.txt").write_text(escaped(bounded(log, MAX_LOG), lines=True), encoding="utf-8")
     if record.rounds:
         import pandas as pd

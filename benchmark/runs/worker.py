@@ -1,24 +1,31 @@
 """Executes a run; failures become records."""
 
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
-from fedprompt.benchmark.runs.execute import execute
+from fedprompt.benchmark.runs.execute import Progress, execute
 from fedprompt.benchmark.runs.record import Record, failed
 from fedprompt.results.text import one_line
 
 
 @dataclass(frozen=True)
 class RunTask:
-    """A run to execute. Each earlier attempt that ran out of memory halves the fused clients (`halvings`)."""
+    """A run to execute.
+
+    Attributes:
+        config: The run.
+        attempt: The number of this attempt, from 1.
+        halvings: Earlier attempts that ran out of memory; each halves the fused clients.
+        keep: The trained tensors to keep, `server` or `all`; None: none.
+    """
 
     config: RunConfig
     attempt: int = 1
     halvings: int = 0
+    keep: str | None = None
 
     @property
     def name(self) -> str:
@@ -35,15 +42,13 @@ class RunResult:
     log: str = ""
 
 
-def run_task(
-    task: RunTask, threads: int, progress: Callable[[int, int], None], checkpoints: Checkpoints | None = None
-) -> RunResult:
+def run_task(task: RunTask, threads: int, progress: Progress, checkpoints: Checkpoints | None = None) -> RunResult:
     """Executes a run. An exception, also that of `sys.exit`, becomes the record of a failed run, its traceback the log.
 
-    `progress` is called after each round with its number and the number of images trained on so far.
+    `progress` is called after each round; see `Progress`.
     """
     try:
-        return RunResult(task, execute(task.config, threads, progress, task.halvings, checkpoints))
+        return RunResult(task, execute(task.config, threads, progress, task.halvings, checkpoints, task.keep))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a method may raise anything, or call sys.exit; the other runs continue

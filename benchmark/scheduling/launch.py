@@ -21,6 +21,7 @@ from fedprompt.results.errors import RecordError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fedprompt.benchmark.scheduling.callbacks import RoundCallback
     from fedprompt.benchmark.scheduling.options import SweepOptions
     from fedprompt.benchmark.scheduling.scheduler import SweepSummary
 
@@ -41,24 +42,38 @@ class Launch:
         grid: The runs.
         store: Their records.
         unreadable: Called for each invalid record of the grid, whose run is then left out.
+        keep: The trained tensors that every run must have kept, `server` or `all`.
 
     Raises:
-        ConfigError: Without `unreadable`, a record of the grid is invalid.
+        ConfigError: Without `unreadable`, a record of the grid is invalid; or a run has finished without its model.
     """
 
-    def __init__(self, grid: Sequence[RunConfig], store: Store, unreadable: Unreadable | None = None) -> None:
+    def __init__(
+        self,
+        grid: Sequence[RunConfig],
+        store: Store,
+        unreadable: Unreadable | None = None,
+        keep: str | None = None,
+    ) -> None:
         self.grid, self.store = grid, store
         self.entries: dict[str, Entry] = {}
         self.left_out = set[str]()
+        without_model = list[str]()
         for run_id in (config.run_id for config in grid):
             try:
                 if entry := store.entry(run_id):
+                    without_model += [run_id] if entry.lacks_model(keep, store.directory) else []
                     self.entries[run_id] = entry.cost()
             except ConfigError as error:
                 if unreadable is None:
                     raise
                 unreadable(error)
                 self.left_out.add(run_id)
+        if without_model:
+            raise ConfigError(
+                f"--keep-model {keep}: {len(without_model)} of these runs in {store.directory} have finished without "
+                f"it, such as {without_model[0]}; delete their directories to run them again, or choose another --out."
+            )
         done = {run_id for run_id, entry in self.entries.items() if entry.status == "done"}
         self.done = sum(config.run_id in done for config in grid)
         self.pending = [config for config in grid if config.run_id not in done | self.left_out]
@@ -68,7 +83,11 @@ class Launch:
         return self.store.entries(self.entries, unreadable=lambda _: None) if self.store.directory.is_dir() else []
 
     def run(
-        self, sweep_options: "SweepOptions", chosen: Options | None = None, seed_tables: bool = False
+        self,
+        sweep_options: "SweepOptions",
+        chosen: Options | None = None,
+        seed_tables: bool = False,
+        on_round: "RoundCallback | None" = None,
     ) -> "SweepSummary | None":
         """Runs what is pending, seed by seed and the longest runs of a seed first, after checks that cover all of it.
 
@@ -76,12 +95,14 @@ class Launch:
             sweep_options: how the runs are scheduled.
             chosen: the options of the grid; its per-method options are noted in the store.
             seed_tables: whether to show and save a table as each seed completes, except for the last one.
+            on_round: called after each round of each run, in this process.
 
         Returns:
             How the sweep ended, or None if nothing was pending.
 
         Raises:
             ConfigError, DataError, MethodError: a check failed; nothing was run.
+            Stopped: `on_round` has raised an exception.
         """
         if not self.pending:
             self._note_overrides(chosen)
@@ -95,6 +116,7 @@ class Launch:
             print("setting up data and backbone ...", file=sys.stderr, flush=True)
         with _no_garbage_collection():
             from fedprompt.benchmark.scheduling import trackers
+            from fedprompt.benchmark.scheduling.callbacks import RoundCallbacks
             from fedprompt.benchmark.scheduling.order import longest_first, seed_by_seed
             from fedprompt.benchmark.scheduling.progress import ConsoleProgress, ProgressListener
             from fedprompt.benchmark.scheduling.scheduler import preflight, run_all
@@ -113,6 +135,8 @@ class Launch:
         pending = seed_by_seed(longest_first(self.pending, entries), (config.seed for config in self.grid))
         with ConsoleProgress(pending, entries, sweep_options.shown) as progress:
             listener: ProgressListener = trackers.TrackedProgress(progress, track, store) if track else progress
+            if on_round:
+                listener = RoundCallbacks(listener, on_round, pending, store)
             if seed_tables:
                 listener = SeedTables(listener, self.grid, pending, partial(save_table, store.directory))
             return run_all(pending, store, sweep_options, listener)
@@ -123,6 +147,17 @@ class Launch:
         self.store.add_method_overrides(override_notes(chosen.per_method, self.grid))
         if untuned := [name for name in dict.fromkeys(c.method for c in self.grid) if name not in chosen.per_method]:
             print(f"not tuned, because per-method has no entry: {', '.join(untuned)}", file=sys.stderr)
+
+
+def single_run(chosen: Options) -> RunConfig:
+    """The one run that these options define, with seed 0 if they name none. Raises ConfigError if there are more."""
+    from fedprompt.benchmark.runs.precision import resolve_precision
+
+    seeds = chosen.seeds if "seeds" in chosen.model_fields_set else (0,)
+    grid = resolve_precision(chosen.model_copy(update={"seeds": seeds}).grid())
+    if len(grid) != 1:
+        raise ConfigError(f"bench run executes one run, not {len(grid)}: use bench sweep, or name one --method.")
+    return grid[0]
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Scheduling options: parallelism, resources, retries, failure limits."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.runs.store import CHECKPOINT_EVERY
+from fedprompt.results.records.models import KEPT
 
 AUTO = "auto"
 
@@ -32,6 +34,8 @@ class Shown:
 
 
 ALL = Shown()
+LIMITS = {"workers": 1, "cpus": 1, "run_timeout": 0.1, "retries": 0, "max_failures": 1, "checkpoint_every": 0}
+"""The smallest value of each scheduling option."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class SweepOptions:
         size_gpus: Whether to determine `gpus` from measured memory before the first run.
         local: Whether to run in processes of this machine, without Ray and without any port.
         shown: What is shown on stderr.
+        keep_model: The trained tensors that each run keeps, `server` or `all`; None: none.
     """
 
     workers: int | None = None
@@ -65,6 +70,17 @@ class SweepOptions:
     size_gpus: bool = False
     local: bool = False
     shown: Shown = ALL
+    keep_model: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ConfigError` for a value out of range."""
+        for name, least in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < float("inf"):
+                option = "cpus-per-run" if name == "cpus" else name.replace("_", "-")
+                raise ConfigError(f"--{option} {value}: must be a number from {least}.")
+        if self.keep_model not in (None, *KEPT):
+            raise ConfigError(f"--keep-model {self.keep_model}: must be one of {', '.join(KEPT)}.")
 
     def check(self, device: str) -> None:
         """Raises `ConfigError` if no run could get these resources."""
@@ -85,3 +101,11 @@ class SweepOptions:
     def threads_per_run(self, workers: int) -> int:
         """Returns the number of threads per run if `workers` runs share this machine."""
         return self.cpus or max(1, processors() // workers)
+
+
+def sweep_options(
+    *, cpus_per_run: int | None = None, gpus_per_run: str | float = "0", shown: Shown = ALL, **given: Any
+) -> SweepOptions:
+    """Scheduling options by the names that they have on the command line. Raises `ConfigError` for a wrong value."""
+    gpus, size_gpus = parse_gpus(str(gpus_per_run))
+    return SweepOptions(cpus=cpus_per_run, gpus=gpus, size_gpus=size_gpus, shown=shown, **given)

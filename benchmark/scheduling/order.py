@@ -43,7 +43,7 @@ def seconds_of(entry: Entry) -> float | None:
 
 def work(config: dict[str, Any]) -> float:
     """Rounds x epochs x participation, to which the duration of runs of one method and data set is proportional."""
-    return float(config["rounds"] * max(1, config["epochs"]) * config["participation"])
+    return float(max(1, config["rounds"]) * max(1, config["epochs"]) * config["participation"])
 
 
 def _keys(config: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -15,16 +15,18 @@ from fedprompt.benchmark.scheduling.options import ALL, Shown
 from fedprompt.benchmark.scheduling.time_left import Forecast
 from fedprompt.results.text import MAX_LOG, bounded, escaped
 
+Row = Mapping[str, Any]
 PRINT_EVERY = 10.0  # seconds between plain lines
 
 
 class ProgressListener:
     """Receives the progress of a sweep. This base class ignores it."""
 
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
-        """Called when a run starts (round 0) and after each round.
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "", row: Row | None = None) -> None:
+        """Called when a run starts (round 0 without a row) and after each round, 0 being before the first.
 
-        `images` is the number trained on so far, `worker` its HOST:PID, or empty for the driver itself.
+        `images` is the number trained on so far, `worker` its HOST:PID, or empty for the driver itself. `row` is the
+        row of the round in the record.
         """
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
@@ -44,9 +46,9 @@ class ForwardedProgress(ProgressListener):
     def __init__(self, listener: ProgressListener) -> None:
         self.listener = listener
 
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "", row: Row | None = None) -> None:
         """Informs the listener."""
-        self.listener.round_done(run_id, number, images, worker)
+        self.listener.round_done(run_id, number, images, worker, row)
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Informs the listener."""
@@ -91,16 +93,16 @@ class ConsoleProgress(ProgressListener):
         if self.progress:
             self.progress.stop()
 
-    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "") -> None:
+    def round_done(self, run_id: str, number: int, images: int = 0, worker: str = "", row: Row | None = None) -> None:
         """Records a round."""
         if run_id in self.rounds:
-            self.forecast.reached(run_id, number / self.rounds[run_id], time.monotonic())
+            self.forecast.reached(run_id, number / max(1, self.rounds[run_id]), time.monotonic())
             self.reached[run_id], self.images[run_id], self.workers[run_id] = number, images, worker
         self._show()
 
     def run_done(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Records the end of a run. A failure is shown at once."""
-        if self.rounds.pop(run_id, None):
+        if self.rounds.pop(run_id, None) is not None:
             self.forecast.ended(run_id, result["status"] == "done", time.monotonic())
         self.reached.pop(run_id, None)
         self.finished += 1

@@ -124,8 +124,8 @@ class _InProcessPool:
         run_id = task.config.run_id
         self.listener.round_done(run_id, 0)
 
-        def after_round(number: int, images: int) -> None:
-            self.listener.round_done(run_id, number, images)
+        def after_round(number: int, images: int, row: dict[str, Any]) -> None:
+            self.listener.round_done(run_id, number, images, row=row)
             signals.check()
 
         checkpoints = replace(self.checkpoints.of(run_id), wanted=lambda: signals.pending is not None)
@@ -153,7 +153,7 @@ class _Scheduler:
     ) -> None:
         self.store, self.options, self.listener, self.locks = store, options, listener, locks
         self.pool, self.signals = pool, signals
-        self.pending = deque(RunTask(config) for config in configs)
+        self.pending = deque(RunTask(config, keep=options.keep_model) for config in configs)
         self.locked_elsewhere: list[RunTask] = []
         self.first_versions = {config.run_id: store.version(config.run_id) for config in configs}
         self.logs: dict[str, str] = {}  # of earlier attempts, by run id

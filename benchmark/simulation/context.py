@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,6 +70,8 @@ class SimulationContext:
     federation: Federation
     streams: RandomStreams
     settings: RoundSettings
+    sampled_before: Sequence[int] = ()
+    """Clients that an earlier run sampled, whose state this one starts from."""
 
     @property
     def method(self) -> Method:
@@ -92,8 +95,12 @@ class SimulationContext:
         return np.sort(self.streams.numpy("cohort", number).choice(seen, count, replace=False))
 
     def sampled(self, number: int) -> np.ndarray:
-        """The clients sampled in at least one of the rounds 1 to `number`, ascending; the same for every method."""
+        """The clients sampled in at least one of the rounds 1 to `number`, ascending; the same for every method.
+
+        Those of `sampled_before` are among them.
+        """
         is_sampled = np.zeros(len(self.federation.clients), dtype=bool)
+        is_sampled[list(self.sampled_before)] = True
         for past in range(1, number + 1):
             is_sampled[self.cohort(past)] = True
             if is_sampled[self.federation.seen].all():  # as soon as that, however many rounds follow

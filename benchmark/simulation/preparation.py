@@ -7,11 +7,12 @@ with prompts are standardised by the same numbers. Held-out clients send nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import torch
 
-from fedprompt.benchmark.backbone.standardization import standardization
+from fedprompt.benchmark.backbone.standardization import Standardization, standardization
 from fedprompt.benchmark.simulation.class_rows import ClassRows
 from fedprompt.benchmark.simulation.context import SimulationContext
 from fedprompt.benchmark.simulation.local_training import collect_statistics
@@ -52,20 +53,25 @@ def recipes(context: SimulationContext, state: FederationState) -> dict[str, Rec
     return found
 
 
-def prepare(context: SimulationContext, state: FederationState, outcome: Outcome) -> FederationState:
+def prepare(
+    context: SimulationContext, state: FederationState, outcome: Outcome, kept: Standardization | None = None
+) -> FederationState:
     """Standardises the run's view of the backbone and sets the initial head.
 
     Args:
         context: The simulation; its backbone is a view of its own.
         state: The state before round 1, with random heads.
         outcome: Counts what travels and receives a summary.
+        kept: The standardisation of the run that this one starts from; clients then send nothing for it.
 
     Returns:
         The state before round 1 with the chosen heads.
     """
     settings, vit = context.settings, context.vit
     needed, replaced, summary = recipes(context, state), heads(context, state), outcome.preparation
-    if "standardize" in needed:
+    if kept is not None:
+        vit.standardization = replace(kept, mean=kept.mean.to(vit.device), scale=kept.scale.to(vit.device))
+    elif "standardize" in needed:
         sums = _collected(context, "standardize", needed["standardize"], outcome)
         found = standardization(*(sums[name] for name in ("count", "sum", "second")))
         vit.standardization = found

@@ -13,6 +13,8 @@ def evaluated_rounds(rounds: int, every: int | None, at: Sequence[int] | None = 
             spend half of their time on evaluations otherwise.
         at: The rounds themselves, in place of `every`.
     """
+    if not rounds:
+        return (0,)
     if at:
         return tuple(sorted({*at, rounds}))
     if every is None:

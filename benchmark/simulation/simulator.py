@@ -19,6 +19,7 @@ from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_training import collect_statistics
 from fedprompt.benchmark.simulation.outcome import Outcome
 from fedprompt.benchmark.simulation.random_streams import RandomStreams
+from fedprompt.benchmark.simulation.start import StartState, restored
 from fedprompt.benchmark.simulation.state import FederationState
 from fedprompt.benchmark.simulation.tasks import ClientTask, ClientUpdate
 from fedprompt.data.federation import Federation
@@ -42,9 +43,11 @@ class Simulator:
         streams: Random generators by purpose.
         settings: The protocol.
         executor: How a cohort's local training is computed.
+        start: The state of an earlier run to start from, in place of initial tensors.
 
     Raises:
         MethodError: The method does not fit the backbone, or an optimiser has nothing to act on.
+        ValueError: The state of the earlier run does not fit; completes "its model ...".
     """
 
     def __init__(
@@ -57,13 +60,16 @@ class Simulator:
         streams: RandomStreams,
         settings: RoundSettings,
         executor: Executor | None = None,
+        start: StartState | None = None,
     ) -> None:
-        self.context = SimulationContext(recipe, vit.view(), train, test, federation, streams, settings)
+        before = start.sampled if start and start.federation == federation.hash else ()
+        self.context = SimulationContext(recipe, vit.view(), train, test, federation, streams, settings, before)
         recipe.method.check(vit)
         recipe.check_local_optimizer(settings.training.optimizer)
         self.state = FederationState.initial(self.context)
         if len(recipe.optimisers) > len(recipe.loss_plugins) and not self.state.server.shared:
             raise MethodError(f"{recipe.name}: {recipe.method.name} has no shared tensor for an optimiser; drop it.")
+        self.start, self.clients_start = start, restored(self.state, start).clients if start else None
         self.executor = executor or Executor()
         if not self.context.trains:
             self.executor.used = "none: nothing is trained"
@@ -82,7 +88,7 @@ class Simulator:
         if self.completed is None:
             self._prepare()
             state = self.state
-            if context.method.initial_statistics:
+            if context.method.initial_statistics and not self.start:
                 with self._measured("train_seconds", "train"):
                     self._collect_initial_statistics()
             self._finish_round(0, float("nan"), {})
@@ -109,8 +115,11 @@ class Simulator:
 
     def _prepare(self) -> None:
         if self.context.settings.prepares:
+            kept = self.start.standardization if self.start else None
             with self._measured("train_seconds", "train"):
-                self.state = preparation.prepare(self.context, self.state, self.outcome)
+                self.state = preparation.prepare(self.context, self.state, self.outcome, kept)
+        if self.start:
+            restored(self.state, self.start).apply(self.state)
 
     @contextmanager
     def _measured(self, seconds: str, purpose: str) -> Iterator[None]:

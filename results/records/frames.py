@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from fedprompt.results.errors import MissingDataError, RecordError
-from fedprompt.results.records import files
+from fedprompt.results.records import files, models
 from fedprompt.results.records.labels import Label, as_text, flat, label
 from fedprompt.results.records.rows import row
 
@@ -21,6 +21,31 @@ KEPT = (
     *("error", "environment", "deviations", "by_class"),
 )
 """What is kept of a record besides its row: names, options, what the report shows, and tables by class."""
+
+
+class RunFrame(pd.DataFrame):
+    """What `load` returns: a data frame with one row per run, which gives back the models that runs have kept."""
+
+    _metadata = ["source"]
+    source: str = ""
+    """The directory of the runs; empty in a frame that was made from others."""
+
+    @property
+    def _constructor(self) -> Callable[..., "RunFrame"]:
+        return RunFrame
+
+    def model(self, run_id: str) -> models.Model:
+        """The trained tensors of a run of this directory; see `results.model`.
+
+        Raises:
+            RecordError: The run kept no model, it cannot be read, or this frame has no directory.
+        """
+        if not self.source:
+            raise RecordError(
+                "this frame does not know its directory, as exported and joined ones: use "
+                "fedprompt.results.model(DIR, RUN_ID)"
+            )
+        return models.model(self.source, run_id)
 
 
 class Runs:
@@ -128,10 +153,8 @@ class Runs:
         return tables
 
 
-def load(
-    source: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None
-) -> pd.DataFrame:
-    """One row per run, sorted by setting, method and seed.
+def load(source: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None) -> RunFrame:
+    """One row per run, sorted by setting, method and seed. `load(DIR).model(RUN_ID)` is a model that a run has kept.
 
     Columns:
         `seen.mean`, `held_out.worst`, ...: accuracies in [0, 1], NaN for a failed run or if there are no such clients;
@@ -148,7 +171,11 @@ def load(
     there are no runs, the file cannot be read, or without `unreadable`, a record.
     """
     exported = _exported(source, "runs", run_ids)
-    return Runs(source, run_ids, unreadable).frame if exported is None else exported
+    if exported is not None:
+        return RunFrame(exported)
+    frame = RunFrame(Runs(source, run_ids, unreadable).frame)
+    frame.source = str(source)
+    return frame
 
 
 def rounds(source: str | Path, run_ids: Iterable[str] | None = None) -> pd.DataFrame:

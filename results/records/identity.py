@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 
-NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "partition_file", "plugins"}
+NOT_HASHED = {"checkpoint", "data_root", "device", "executor", "from_model", "partition_file", "plugins"}
 """Options that say where and how a run is computed; they do not change its result, so the run id ignores them."""
 LATER_OPTIONS = {
     "samples_per_client": None,
@@ -16,6 +16,7 @@ LATER_OPTIONS = {
     "standardize": "none",
     "head_init": "random",
     "eval_at": None,
+    **dict.fromkeys(("from_run", "from_hash", "from_model")),
 }
 """Options that were added later, with the values that earlier runs have without naming them; with such a value a run
 keeps the id that it had before."""
@@ -24,7 +25,9 @@ LATER_FIELDS = {"pep-fedpt": ("depth_share", "class_lr")}
 TYPES: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("method", "dataset", "partition", "status"), (str, "text")),
     "seed": (int, "a whole number"),
-    **dict.fromkeys(("environment", "data", "when", "executor", "federation"), (dict, "a mapping")),  # may be missing
+    **dict.fromkeys(
+        ("environment", "data", "when", "executor", "federation", "from", "model"), (dict, "a mapping")
+    ),  # may be missing
 }
 NUMBERS: dict[str, tuple[type, ...]] = {
     "metrics": (dict, dict),

@@ -10,7 +10,11 @@ from fedprompt.results.records.identity import LATER_OPTIONS, NOT_HASHED
 Record = Mapping[str, Any]
 NAMED = frozenset({"method", "dataset", "partition", "alpha", "seed", "run_id", "format"})
 # Where a run was computed, or a hash of something already named: shown only if two runs differ in nothing else.
-PLACEMENT = frozenset(NOT_HASHED - {"checkpoint"} | {"backbone_identity", "data_identity", "partition_hash"})
+PLACEMENT = frozenset(
+    NOT_HASHED - {"checkpoint"} | {"backbone_identity", "data_identity", "partition_hash", "from_run", "from_hash"}
+)
+CONTINUED = "continued"
+"""Shown of a run that has started from the model of another, whose run id differs for each method and seed."""
 OF_OPTIMIZER = ("momentum", "beta1", "beta2", "eps")
 
 
@@ -36,6 +40,7 @@ def label(
     options = options or [flat(record.get("config") or {}) for record in records]
     earlier = flat(LATER_OPTIONS)
     options = [{**earlier, **values} for values in options]
+    options = [{**values, CONTINUED: "yes" if values["from_run"] else ""} for values in options]
     if without is not None:
         records = [{**record, "method": re.sub(r":[^+]*", "", record["method"])} for record in records]
         return _label(records, options, PLACEMENT, without)

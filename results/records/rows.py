@@ -23,7 +23,7 @@ RENAMED = {
 """Numbers with a column of another name or unit."""
 NOT_NUMBERS = {
     *(*NAMES, "format", "config", "environment", "data", "own_settings", "trainable", "travelling", "uploads"),
-    *("by_class", "when"),
+    *("by_class", "when", "from", "model"),
 }
 
 

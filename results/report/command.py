@@ -3,12 +3,16 @@
 import json
 import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from fedprompt.results.records.identity import LATER_OPTIONS
 
 # Derived from other options, or written in another way.
-DERIVED = ("data_identity", "backbone_identity", "partition_hash", "settings", "versions", "plugins")
+DERIVED = (
+    *("data_identity", "backbone_identity", "partition_hash", "settings", "versions", "plugins"),
+    *("from_run", "from_hash", "from_model"),
+)
 FIRST = ("method", "dataset", "partition", "alpha", "seed")
 
 
@@ -25,6 +29,8 @@ def command(config: Mapping[str, Any]) -> str:
         if key in DERIVED or value is None or value is False:
             continue
         words += [option] if value is True else [option, _text(value)]
+    if config["from_model"]:
+        words += ["--from", str(PurePath(config["from_model"]).parent)]
     for owner, fields in (config.get("settings") or {}).items():
         for field, value in fields.items():
             words += ["--set", f"{owner}.{field}={_text(value)}"]

@@ -7,8 +7,10 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -24,6 +26,7 @@ from fedprompt.benchmark.scheduling.options import SweepOptions
 from fedprompt.benchmark.scheduling.pools import local_worker
 from fedprompt.benchmark.scheduling.pools.worker_pool import POLL_EVERY, WorkerPool
 from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.progress_actor import RoundReport
 from fedprompt.benchmark.scheduling.signals import Signals
 from fedprompt.results.text import one_line
 
@@ -105,7 +108,8 @@ class LocalPool(WorkerPool):
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=local_worker.serve, args=(theirs, self.threads, environment))
-        process.start()
+        with _without_main_module():
+            process.start()
         theirs.close()
         return _Worker(process, ours, gpus)
 
@@ -116,7 +120,8 @@ class LocalPool(WorkerPool):
             while worker.pipe.poll():
                 kind, content = worker.pipe.recv()
                 if kind == "round":
-                    self._note_rounds({run_id: (*content, worker.name)})
+                    number, images, row = content
+                    self._note_rounds({run_id: [RoundReport(number, images, worker.name, row)]})
                 elif kind == "checkpoint":
                     self._save(run_id, content)
                 else:
@@ -138,6 +143,23 @@ class LocalPool(WorkerPool):
         code = worker.process.exitcode or 0
         cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return self._lost(self._pop(worker), failures.WORKER_KILLED, f"the worker process {cause}")
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Lets new processes not import the main module: a user's script would start its own sweep again in each."""
+    main = sys.modules["__main__"]
+    names: dict[str, Any] = vars(main)
+    before = dict(names)
+    names["__spec__"] = names["__file__"] = None
+    try:
+        yield
+    finally:
+        for name in ("__spec__", "__file__"):
+            if name in before:
+                names[name] = before[name]
+            else:
+                del names[name]
 
 
 def _kill(worker: _Worker) -> None:

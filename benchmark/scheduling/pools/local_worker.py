@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from typing import Any
 
 IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Terminals and batch systems send these to all processes; the driver decides when a worker ends."""
@@ -27,8 +28,8 @@ def serve(pipe: Connection, threads: int, environment: Mapping[str, str]) -> Non
     from fedprompt.benchmark.runs.checkpointer import Checkpoints
     from fedprompt.benchmark.scheduling.pools.worker_run import run_captured
 
-    def report(number: int, images: int) -> None:
-        pipe.send(("round", (number, images)))
+    def report(number: int, images: int, row: dict[str, Any] | None) -> None:
+        pipe.send(("round", (number, images, row)))
 
     def save(checkpoint: bytes) -> None:
         pipe.send(("checkpoint", checkpoint))

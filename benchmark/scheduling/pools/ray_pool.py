@@ -27,7 +27,7 @@ from fedprompt.benchmark.scheduling.pools.ray_thread import RayThread
 from fedprompt.benchmark.scheduling.pools.worker_pool import POLL_EVERY, WorkerPool
 from fedprompt.benchmark.scheduling.pools.worker_run import run_captured, worker_name
 from fedprompt.benchmark.scheduling.progress import ProgressListener
-from fedprompt.benchmark.scheduling.progress_actor import ProgressActor
+from fedprompt.benchmark.scheduling.progress_actor import ProgressActor, RoundReport
 from fedprompt.benchmark.scheduling.shipping import WORKER_ENVIRONMENT, plugin_paths, runtime_environment
 from fedprompt.benchmark.scheduling.signals import Signals
 from fedprompt.results.text import one_line
@@ -266,9 +266,11 @@ class _Reporter:
         self.progress_actor, self.run_id, self.worker = progress_actor, run_id, worker_name()
         self.answer: Any = None
 
-    def report(self, number: int, images: int) -> None:
+    def report(self, number: int, images: int, row: dict[str, Any] | None) -> None:
         """Reports a round without waiting for the answer."""
-        self.answer = self.progress_actor.report_round.remote(self.run_id, number, images, self.worker)
+        self.answer = self.progress_actor.report_round.remote(
+            self.run_id, RoundReport(number, images, self.worker, row)
+        )
 
     def ends(self) -> bool:
         """Whether the last answer that has arrived says so."""

@@ -1,7 +1,7 @@
 """What the pools of worker processes share: progress, time limits, and the records of lost runs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from fedprompt.benchmark.runs.record import failed
 from fedprompt.benchmark.runs.worker import RunResult, RunTask
 from fedprompt.benchmark.scheduling.options import SweepOptions
 from fedprompt.benchmark.scheduling.progress import ProgressListener
+from fedprompt.benchmark.scheduling.progress_actor import RoundReport
 
 POLL_EVERY = 0.5  # seconds between two looks at the worker processes
 
@@ -44,14 +45,14 @@ class WorkerPool:
         """Whether no run would lose rounds if it were stopped now."""
         return {task.config.run_id for task in self.running.values()} <= self.saved
 
-    def _note_rounds(self, rounds: Mapping[str, tuple[int, int, str]]) -> None:
-        """Passes reported rounds to the listener: their number, images trained on, and worker, by run id."""
+    def _note_rounds(self, rounds: Mapping[str, Sequence[RoundReport]]) -> None:
+        """Passes reported rounds, by run id, to the listener."""
         running = {task.config.run_id for task in self.running.values()}
-        for run_id, (number, images, worker) in rounds.items():
-            if run_id in running:
+        for run_id, reports in rounds.items():
+            for report in reports if run_id in running else ():
                 self.started.setdefault(run_id, time.monotonic())
-                self.worker_of[run_id] = worker
-                self.listener.round_done(run_id, number, images, worker)
+                self.worker_of[run_id] = report.worker
+                self.listener.round_done(run_id, *report)
 
     def _overdue(self) -> list[Any]:
         """Returns the handles of runs that exceed the time limit, once each."""

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpointer import Checkpoints
@@ -20,13 +21,13 @@ def worker_name() -> str:
 
 
 def run_captured(
-    task: RunTask, threads: int, report: Callable[[int, int], None], checkpoints: Checkpoints
+    task: RunTask, threads: int, report: Callable[[int, int, dict[str, Any] | None], None], checkpoints: Checkpoints
 ) -> RunResult:
     """Executes a run. What it prints and logs becomes its log, and this process its worker.
 
-    `report` is called with 0, 0 when the run starts, and after each round as in `run_task`.
+    `report` is called with 0, 0, None when the run starts, and after each round as in `run_task`.
     """
-    report(0, 0)
+    report(0, 0, None)
     with _captured_output() as output:
         result = run_task(task, threads, report, checkpoints)
     content = {"when": {"worker": worker_name()}} | result.record.result

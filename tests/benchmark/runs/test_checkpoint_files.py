@@ -38,7 +38,7 @@ def run(run_of):
 
 
 def cut_after(number):
-    def progress(reached, _):
+    def progress(reached, *_):
         if reached == number:
             raise _PowerCutError
 

@@ -36,7 +36,7 @@ class Recorder(ProgressListener):
     def __init__(self, store):
         self.store, self.rounds, self.runs, self.notes = store, list[tuple[str, int, int]](), list[str](), list[str]()
 
-    def round_done(self, run_id, number, images=0, worker=""):
+    def round_done(self, run_id, number, images=0, worker="", row=None):
         self.rounds.append((run_id, number, images))
 
     def run_done(self, run_id, result):
@@ -49,7 +49,7 @@ class Recorder(ProgressListener):
 
 def fake(config, threads, progress, *_):
     """Replaces the execution of a run; the run of seed 1 fails."""
-    progress(1, 32)
+    progress(1, 32, {"round": 1})
     if config.seed == 1:
         raise ZeroDivisionError("seed 1")
     return replace(failed(config, ""), result=failed(config, "").result | {"status": "done", "error": None})
@@ -400,8 +400,8 @@ def test_a_clock_that_jumps_by_an_hour_changes_nothing(hours, store, monkeypatch
     runs = configs(seeds=(0, 2))
 
     class Jumps(Recorder):
-        def round_done(self, *news):
-            super().round_done(*news)
+        def round_done(self, *news, **more):
+            super().round_done(*news, **more)
             monkeypatch.setattr(time, "time", lambda: clock() + 3600 * hours)
 
     began = time.monotonic()

@@ -16,7 +16,6 @@ from docs.pages import api, commands, leaderboards, methods, notebook, repositor
 PACKAGES = api.linked(ROOT)
 
 
-
 @event_priority(100)  # before mkdocstrings reads its configuration
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Complete the navigation of mkdocs.yml, and tell mkdocstrings where the packages are."""

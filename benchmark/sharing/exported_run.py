@@ -2,9 +2,9 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,6 +17,9 @@ from fedprompt.results.records import files
 from fedprompt.results.records.exported import ExportedRuns
 from fedprompt.results.records.frames import Runs
 from fedprompt.results.report.command import command
+
+if TYPE_CHECKING:
+    from fedprompt.benchmark.runs.execute import Progress
 
 COMPARED = ("unscored_", "images_", "federation_", "convergence_")
 NAMED = (
@@ -58,7 +61,7 @@ class ExportedRun:
             what: getattr(runs, what)() for what in ("rounds", "clients") if (folder / f"{what}.parquet").is_file()
         }
 
-    def reproduce(self, config: RunConfig, progress: Callable[[int, int], None]) -> Comparison:
+    def reproduce(self, config: RunConfig, progress: "Progress") -> Comparison:
         """Runs the configuration again, in a temporary directory, and compares with the rows."""
         from fedprompt.benchmark.hardware.devices import processors
         from fedprompt.benchmark.runs.execute import execute

@@ -1,11 +1,11 @@
 """The common look of all figures: method styles, panels and legends."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from textwrap import fill
 from typing import Any, NamedTuple
-from zlib import crc32
+from zlib import adler32
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,7 @@ FILLS: tuple[dict[str, Any], ...] = (
     {"fillstyle": "bottom", "markerfacecoloralt": "white"},
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
+PAIRS = len(MARKERS) * len(LINES)  # all are distinct: the numbers share no divisor
 RC: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -119,30 +120,42 @@ def axis_label(metric: str) -> str:
 def assign(methods: Iterable[str]) -> dict[str, Style]:
     """A style for every method, which depends on its name: it is the same in all figures.
 
-    Methods of `PLACES` have fixed styles. Any other name is hashed to a style, or to the next one that is free. A
-    variant keeps the colour of its method. Up to 44 methods differ in marker or line (4 lines, 11 markers).
+    Methods of `PLACES` have fixed styles. Any other name is hashed to a style that none of `PLACES` has, whether they
+    are among `methods` or not, and moves to the next one only where another hashed name of `methods` has it. A variant
+    has the colour of its method. Up to 440 methods differ in colour, marker or line.
     """
     styles: dict[str, Style] = {}
-    for name in sorted(set(methods), key=lambda name: (name not in PLACES, name)):
-        taken = {(style.marker, style.line) for style in styles.values()}
-        candidates = [_style(place) for place in _places(name)]
-        free = (style for style in candidates if (style.marker, style.line) not in taken)
-        styles[name] = next(free, candidates[0])
+    taken = set(RESERVED)
+    for name in sorted(set(methods), key=lambda name: ("+" in name, name)):
+        if name in PLACES:
+            styles[name] = fixed(PLACES[name])
+        else:
+            styles[name] = next((style for style in _hashed(name) if style not in taken), next(_hashed(name)))
+            taken.add(styles[name])
     return styles
 
 
-def _style(place: int) -> Style:
-    return Style(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], LINES[place % len(LINES)])
+def fixed(place: int) -> Style:
+    """The style of a place of `PLACES`.
+
+    Any two differ in marker or line, and in marker or colour; the first 40 also in line or colour.
+    """
+    return _style(place + place // 20, place)
 
 
-def _places(name: str) -> list[int]:
-    """Style indices for a name, in order of preference."""
-    if name in PLACES:
-        return [PLACES[name]]
-    count, start, root = len(COLOURS) * 2 * len(MARKERS), crc32(name.encode()), re.split(r"[:+ ]", name)[0]
-    places = [(start + i) % count for i in range(count)]
-    same_colour = [place for place in places if root in PLACES and (place - PLACES[root]) % len(COLOURS) == 0]
-    return same_colour + places
+def _hashed(name: str) -> Iterator[Style]:
+    """The styles for a name without a place, in order of preference."""
+    root = re.split(r"[:+ ]", name)[0]
+    colour = COLOURS.index(fixed(PLACES[root]).colour) if root in PLACES else adler32(root.encode())
+    pair = adler32(name.encode())  # a checksum that gives similar names, such as m1 and m2, different styles
+    return (_style(colour + i, pair + j) for i in range(len(COLOURS)) for j in range(PAIRS))
+
+
+def _style(colour: int, pair: int) -> Style:
+    return Style(COLOURS[colour % len(COLOURS)], MARKERS[pair % len(MARKERS)], LINES[pair % len(LINES)])
+
+
+RESERVED = {fixed(place) for place in PLACES.values()}
 
 
 def highlighted(methods: Sequence[str]) -> list[str]:

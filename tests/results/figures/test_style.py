@@ -3,7 +3,7 @@ import pytest
 from matplotlib.lines import Line2D
 
 from fedprompt.methods import registry
-from fedprompt.results.figures.style import COLOURS, FILLS, LINES, MARKERS, PLACES, Plot, assign
+from fedprompt.results.figures.style import COLOURS, FILLS, LINES, MARKERS, PAIRS, PLACES, Plot, assign, fixed
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,13 @@ def test_registered_methods_differ_in_marker_and_line_and_in_marker_and_colour(r
     assert len({(style.marker, style.colour) for style in styles}) == len(styles)
 
 
+def test_the_places_differ_in_two_of_colour_marker_and_line():
+    styles = [fixed(place) for place in range(PAIRS)]
+    assert len({(style.marker, style.line) for style in styles}) == 44
+    assert len({(style.marker, style.colour) for style in styles}) == 44
+    assert len({(style.colour, style.line) for style in styles[:40]}) == 40
+
+
 def test_without_lines_the_fillings_distinguish_methods_in_grey(registered):
     def face(name):
         line = Line2D([], [], **assign([name])[name].keywords(lines=False))
@@ -41,9 +48,32 @@ def test_fillings_match_lines_and_their_number_shares_no_divisor_with_the_marker
     assert np.lcm(len(MARKERS), len(COLOURS)) >= len(PLACES)
 
 
-def test_35_methods_differ_even_in_grey():
-    styles = assign(f"method-{i}" for i in range(35))
-    assert len({(style.marker, style.line) for style in styles.values()}) == 35
+def test_390_methods_of_users_differ_from_each_other_and_from_all_built_in_methods(registered):
+    styles = assign([*registered, *(f"method-{i}" for i in range(390))])
+    assert len(set(styles.values())) == len(styles)
+
+
+@pytest.fixture(scope="module")
+def variants(registered):
+    """Every variant of a built-in method, and three methods with every plug-in."""
+    named = [f"{name}:{variant}" for name in registered for variant in registry.METHODS[name].variants]
+    return [*named, *(f"{name}+{plugin}" for name in ("pep-fedpt", "fedvpt", "head") for plugin in registry.OPTIMISERS)]
+
+
+def test_no_two_methods_and_variants_share_colour_marker_and_line(registered, variants):
+    assert len(variants) > 50
+    styles = assign([*registered, *variants])
+    assert len(set(styles.values())) == len(registered) + len(variants)
+
+
+def test_a_variant_looks_the_same_beside_all_methods_and_nearly_always_beside_all_variants(registered, variants):
+    alone = {name: assign([name])[name] for name in variants}
+    assert all(assign([*registered, name])[name] == style for name, style in alone.items())
+    together = assign([*registered, *variants])
+    moved = [name for name, style in alone.items() if style != together[name]]
+    assert len(moved) <= 4
+    assert not any(":" in name for name in moved)
+    assert not {"pep-fedpt+la", "fedvpt+la", "fedvpt+fedprox", "head+la"} & set(moved)
 
 
 def test_styles_do_not_depend_on_the_order_of_methods():

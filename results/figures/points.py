@@ -9,13 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
-from fedprompt.results.figures.style import CROWD, Styles, brief, highlighted
+from fedprompt.results.figures.panels import brief
+from fedprompt.results.figures.style import CROWD, SMALL, Styles, highlighted
 from fedprompt.results.statistics import convergence
 from fedprompt.results.statistics.convergence import CLIMBING
 from fedprompt.results.statistics.trivial import BELOW, FOOTNOTE
 
-SIZE = 6.5  # of labels, in points
-LETTER, LINE, MARK = 0.62 * SIZE, 1.25 * SIZE, 5.0  # in points: width of a letter, height of a label, size of a marker
+LETTER, LINE, MARK = (
+    0.62 * SMALL,
+    1.25 * SMALL,
+    5.0,
+)  # in points: width of a letter, height of a label, size of a marker
 SIDES = ((1, 0), (-1, 0), (0.6, 1), (-0.6, 1), (0.6, -1), (-0.6, -1))
 # Candidate offsets from a point to the near end of its label, in points, nearest first.
 OFFSETS = [(reach * x, reach * y) for reach in (6, 11, 17, 25, 34, 43, 52) for x, y in SIDES]
@@ -46,7 +50,7 @@ def arrows(axis: Axes, x: ArrayLike, y: ArrayLike, data: pd.DataFrame) -> None:
     for place, (below, climbing) in zip(places, flags, strict=True):
         if below or climbing:
             text = BELOW * below + CLIMBING * climbing
-            axis.annotate(text, place, (2.5, 0), textcoords="offset points", fontsize=SIZE, va="center")
+            axis.annotate(text, place, (2.5, 0), textcoords="offset points", fontsize=SMALL, va="center")
 
 
 def footnote(data: pd.DataFrame, note: str = "", width: int = 110, meaning: str = FOOTNOTE) -> str:
@@ -74,7 +78,7 @@ def _names(axis: Axes, data: pd.DataFrame, named: Sequence[str], styles: Styles)
         arrow = {"arrowstyle": "-", "lw": 0.4, "color": "0.5", "relpos": (float(offset[0] < 0), 0.5), "shrinkA": 0}
         axis.annotate(
             name, tuple(data[["x", "y"]].iloc[row]), offset, textcoords="offset points", color=look.ink,
-            ha="left" if offset[0] > 0 else "right", va="center", fontsize=SIZE, arrowprops={**arrow, "shrinkB": 2},
+            ha="left" if offset[0] > 0 else "right", va="center", fontsize=SMALL, arrowprops={**arrow, "shrinkB": 2},
             path_effects=[withStroke(linewidth=1.5, foreground="white")],
         )  # fmt: skip
 

@@ -11,12 +11,25 @@ from fedprompt.results.figures.families import Lines
 from fedprompt.results.figures.intervals import bars, error_bars, note
 from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.pages import Page, page_of
-from fedprompt.results.figures.panels import legend, panels_by
-from fedprompt.results.figures.points import arrows, footnote, points
-from fedprompt.results.figures.style import ACCURACY, CROWD, SEEN, Plot, Styles, assign, axis_label, highlighted, styled
+from fedprompt.results.figures.panels import brief, legend, panels_by
+from fedprompt.results.figures.points import arrows, footnote, label, points
+from fedprompt.results.figures.style import (
+    ACCURACY,
+    CROWD,
+    SEEN,
+    SMALL,
+    Plot,
+    Styles,
+    assign,
+    axis_label,
+    highlighted,
+    styled,
+)
 from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
 from fedprompt.results.statistics.trivial import FOOTNOTE, below_majority
+
+ROW = 0.13  # inches, of a method of many
 
 
 @styled
@@ -81,8 +94,13 @@ def _ordered(data: pd.DataFrame) -> pd.DataFrame:
 def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, page: Page, label: str) -> Plot:
     order = {setting: place for place, setting in enumerate(_ordered(data)["setting"])}
     data = data.sort_values("setting", key=lambda settings: settings.map(order), kind="stable")
-    across, height = min(2 * page.columns, len(order)), 0.7 + 0.125 * len(methods)
-    figure, panels = panels_by(data, "setting", "", "", page, height, row=across)
+    across = min(2 * page.columns, len(order))
+    text = fill(note(data), page.characters())
+    text = f"{label}\n{footnote(data, text, page.characters())}".rstrip()
+    names = [brief(name) for name in methods]
+    beside = 0.065 * max(map(len, names)) + 0.2
+    figure, panels = panels_by(data, "setting", "", "", page, 0.55 + ROW * len(methods), across, beside)
+    figure.set_figheight(figure.get_figheight() + 0.15 * (1 + text.count("\n")))
     coloured = highlighted(methods)
     for i, (axis, part) in enumerate(panels):
         rows = part.set_index("method").reindex(methods)
@@ -91,11 +109,10 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, page: Page, la
             error_bars(axis, 100 * mean, place, xerr=bar[:, None], label=method, **look.keywords(lines=False))
         ends = rows["high"].fillna(rows["mean"])  # right of the bars
         arrows(axis, 100 * ends, range(len(methods)), rows)
-        axis.set_yticks(range(len(methods)), methods if i % across == 0 else [""] * len(methods))
+        axis.set_yticks(range(len(methods)), names if i % across == 0 else [""] * len(methods))
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))
-    text = footnote(data, fill(note(data), page.characters()), page.characters())
-    figure.supxlabel(f"{label}\n{text}".rstrip(), fontsize=8)  # one label for all: several would overlap
+    figure.supxlabel(text, fontsize=SMALL)  # one label for all: several would overlap
     return figure
 
 
@@ -117,7 +134,7 @@ def accuracy_over_rounds(
     )
     figure, panels = curves(lines, note(data))
     for axis in panels:
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     figure.data = data
     return figure
 
@@ -140,12 +157,16 @@ def seen_and_held_out(
     methods, styles = ranking(data, "seen"), styles or assign(runs["method"])
     page = page_of(style, columns)
     across = page.columns if len(methods) > CROWD else 2 * page.columns - 1
-    height = 0.95 * page.width / across
+    height = min(0.95 * page.width / across, 2.4 if page.columns == 1 else 3.3)
     figure, panels = panels_by(data, "setting", ACCURACY, "accuracy of held-out clients (%)", page, height, row=across)
+    panels = [(axis, rows.assign(x=100 * rows["seen"], y=100 * rows["held_out"])) for axis, rows in panels]
     for axis, rows in panels:
-        points(axis, rows.assign(x=100 * rows["seen"], y=100 * rows["held_out"]), methods, styles)
+        points(axis, rows, methods, styles)
+        axis.autoscale_view()
+        axis.autoscale(False)  # the diagonal does not change the limits
         axis.axline((50, 50), slope=1, color="0.6", linewidth=0.8, zorder=0)
     either = f"{FOOTNOTE} (on seen or held-out clients)"
     legend(figure, methods, styles, lines=False, note=footnote(data, "", page.characters(), either))
+    label(figure, panels, methods, styles)
     figure.data = data
     return figure

@@ -59,7 +59,8 @@ def partition(holders: pd.DataFrame, columns: int = 2, style: str | None = None)
         image = axis.imshow(counts, norm=norm, cmap=SAMPLES, origin="lower", aspect="auto", interpolation="nearest")
         _clients_axis(axis, rows)
     ticks = LogLocator(subs=(1, 2, 5))
-    figure.colorbar(image, ax=axes, label="training samples (white: none)", aspect=40, ticks=ticks, format="%d")
+    label = "training samples (white: none)"
+    figure.colorbar(image, ax=axes, label=label, aspect=40, ticks=ticks, format="%d").minorticks_off()
     figure.data = pd.concat(map(_samples, shown, grids), ignore_index=True)
     return figure
 

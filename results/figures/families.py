@@ -6,15 +6,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from fedprompt.results.figures.pages import Page
 from fedprompt.results.figures.panels import brief, wrapped
-from fedprompt.results.figures.style import Plot, Style, Styles
+from fedprompt.results.figures.style import SMALL, Plot, Style, Styles
 
 FEW_SETTINGS = 2  # per column of a page; more panels side by side would be too narrow
 MAX_COLOURED = 8  # methods per panel
-LINE = 0.128  # inches, of a name in a legend
+LINE, GAP = 0.12, 0.14  # inches: height of a name in a legend, and between panels
 LONGEST = {1: 18, 2: 26}  # characters of a name, by columns of the page
 
 
@@ -51,16 +52,19 @@ def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
     groups_per_row = max(1, page.columns // len(settings))
     down, across = -(-len(groups) // groups_per_row), len(settings) * groups_per_row
     titles = [wrapped(title, LONGEST[page.columns]) for title, _ in groups]
-    most = max(1 + title.count("\n") + len(names) for title, (_, names) in zip(titles, groups, strict=True))
-    figure = Plot(figsize=(page.width, (LINE * most + 0.15) * down + 0.5), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    lines_of = [1 + title.count("\n") + len(names) for title, (_, names) in zip(titles, groups, strict=True)]
+    heights = [LINE * max(6, *lines_of[i : i + groups_per_row]) for i in range(0, len(groups), groups_per_row)]
+    figure = Plot(
+        figsize=(page.width, sum(heights) + GAP * down + 0.5), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.03)
+    )
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False, height_ratios=heights)
     for place, (title, (_, names)) in enumerate(zip(titles, groups, strict=True)):
         row, left = place // groups_per_row, place % groups_per_row * len(settings)
         panels = grid[row, left : left + len(settings)]
         for axis, setting in zip(panels, settings, strict=True):
             _panel(axis, data[data["setting"] == setting], methods, names, styles, axes)
             if row == 0 and len(settings) > 1:
-                axis.set_title(wrapped(setting, page.characters(0.8 / (across + 1))))
+                axis.set_title(wrapped(setting, page.characters(0.8 / (across + 1))), fontsize=SMALL)
         _names(panels[-1], title, {name: brief(name, LONGEST[page.columns]) for name in names}, styles)
     drawn = [axis for axis in grid.flat if axis.lines]
     for axis in grid.flat:
@@ -115,5 +119,5 @@ def _names(axis: Axes, title: str, names: Mapping[str, str], styles: Styles) -> 
     handles = [Line2D([], [], label=shown, **styles[name].keywords()) for name, shown in names.items()]
     axis.legend(
         handles=handles, title=title, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=2.6,
-        alignment="left", labelspacing=0.2, borderaxespad=0.3,
+        alignment="left", labelspacing=0.1, borderaxespad=0.3,
     )  # fmt: skip

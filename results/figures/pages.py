@@ -18,7 +18,7 @@ class Page(NamedTuple):
 
     def characters(self, share: float = 1) -> int:
         """How many characters of 7 points fit into a share of the width."""
-        return int(15 * share * self.width)
+        return int(16 * share * self.width)
 
 
 DEFAULT = {1: 3.4, 2: 7.0}  # inches, for one and for two columns of a page

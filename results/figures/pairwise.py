@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.panels import brief
-from fedprompt.results.figures.style import SEEN, SMALL, Plot, styled
+from fedprompt.results.figures.style import CROWD, SEEN, SMALL, Plot, styled
 from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, paired, untestable
 from fedprompt.results.statistics.summary import finished, ranking
@@ -56,17 +56,21 @@ def pairwise(runs: pd.DataFrame, columns: int = 2, metric: str = SEEN, style: st
     beside = 0.065 * max(map(len, names)) + 0.15  # inches, of the names at 7 points
     width = (page.width - beside) / len(methods)
     kind = next(kind for kind in CELLS if width >= kind.width)
-    label = fill(_label(table, rows, kind.meaning, metric), page.characters())
+    label = fill(_label(table, rows, kind.meaning, metric), page.characters(1 - beside / page.width))
     around = beside + 0.65 + 0.12 * (1 + label.count("\n"))
     figure = Plot(figsize=(page.width, kind.height * len(methods) + around), layout="constrained")
     axis = figure.add_subplot()
     grid = _matrix(data, "difference", methods)
-    limit = max(0.1, np.nanmax(np.abs(grid), initial=0.0))
+    # Of many methods, a few that are far behind would leave all others white.
+    limit = max(0.1, float(np.nanquantile(np.abs(grid), 0.85 if len(methods) > CROWD else 1)))
     image = axis.imshow(grid, cmap=DIFFERENCES, vmin=-limit, vmax=limit, aspect="auto")
-    bar = figure.colorbar(image, ax=axis, label="row minus column (points)", location="bottom", aspect=40, pad=0.02)
+    bar = figure.colorbar(
+        image, ax=axis, label="row minus column (points)", location="bottom", aspect=40, pad=0.02,
+        extend="both" if limit < np.nanmax(np.abs(grid)) else "neither",
+    )  # fmt: skip
     bar.outline.set_visible(False)
     _name(axis, names, width)
-    _fill(axis, data, methods, kind)
+    _fill(axis, data, methods, kind, 0.6 * limit)
     axis.set_xlabel(label, fontsize=SMALL)
     figure.data = data
     return figure
@@ -105,10 +109,9 @@ def _matrix(data: pd.DataFrame, value: str, methods: list[str]) -> np.ndarray:
     return data.pivot(index="method", columns="other", values=value).reindex(methods, columns=methods).to_numpy(float)
 
 
-def _fill(axis: Axes, data: pd.DataFrame, methods: list[str], kind: Cell) -> None:
-    """Write numbers into the cells, or dots."""
+def _fill(axis: Axes, data: pd.DataFrame, methods: list[str], kind: Cell, dark: float) -> None:
+    """Write numbers into the cells, or dots: in white where the difference is above `dark`."""
     gaps, won, pairs, p = (_matrix(data, name, methods) for name in ("difference", "won", "pairs", "p_adjusted"))
-    dark = 0.6 * np.nanmax(np.abs(gaps), initial=0.1)
     for i, j in np.argwhere(~np.isnan(gaps)):
         significant, colour = p[i, j] <= ALPHA, "white" if abs(gaps[i, j]) > dark else "black"
         if kind is FULL:

@@ -47,12 +47,12 @@ def critical_difference(
     narrow = page.columns == 1
     names = {name: brief(name, 24) for name in ranking.ranks.index}
     ranks, tests = ranking.ranks.rename(names), ranking.pairwise.rename(index=names, columns=names)
-    label = fill(_label(ranking, metric), page.characters(0.9))
+    beside = (0.062 * max(map(len, ranks.index)) + 0.5) / page.width  # the names and ranks, as a share of the width
+    right = 1 - (0.1 / page.width if narrow else beside)
+    label = fill(_label(ranking, metric), page.characters(right - beside))
     above = 0.3 + 0.13 * (1 + label.count("\n"))  # inches for ticks and label
     height = 0.7 + above + 0.145 * (len(ranks) if narrow else len(ranks) / 2)
-    beside = (0.062 * max(map(len, ranks.index)) + 0.5) / page.width  # the names and ranks, as a share of the width
     figure = Plot(figsize=(page.width, height))
-    right = 1 - (0.1 / page.width if narrow else beside)
     axis = figure.add_axes((beside, 0.02, right - beside, 0.98 - above / height))
     coloured = highlighted(list(names))
     inks = {names[name]: styles[name].ink if name in coloured else "0.4" for name in names}

@@ -113,7 +113,10 @@ def figure(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="figures (default: all)")] = None,
     formats: Annotated[str, typer.Option("--format", help="png, pdf, svg, or several separated by commas")] = "png",
     out: Annotated[Path | None, typer.Option(help="output folder (default: DIR/figures)")] = None,
-    columns: Annotated[int, typer.Option(help="width: 1 or 2 columns of a page")] = 2,
+    columns: Annotated[int, typer.Option(help="width: 1 or 2 columns of a page; NeurIPS has one width")] = 2,
+    style: Annotated[
+        str | None, typer.Option(help="widths of neurips, icml, ieee or cvpr (default: 3.4 and 7 inches)")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Draw the figures of a directory, each with its numbers as csv. Figures without data are skipped."""
@@ -129,7 +132,9 @@ def figure(
     drawn = [
         str(path)
         for metric in metrics
-        for path in drawing.draw(directory, names or None, out, kinds, run_ids, columns, note, unreadable, metric)
+        for path in drawing.draw(
+            directory, names or None, out, kinds, run_ids, columns, note, unreadable, metric, style
+        )
     ]
     print(json.dumps(drawn, indent=1) if as_json else "\n".join(drawn))
     return unreadable.code

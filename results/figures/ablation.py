@@ -7,7 +7,9 @@ import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.intervals import bars, error_bars, note
-from fedprompt.results.figures.style import SEEN, Plot, Styles, assign, axis_label, legend, panels_by, styled
+from fedprompt.results.figures.pages import page_of
+from fedprompt.results.figures.panels import legend, panels_by
+from fedprompt.results.figures.style import SEEN, Plot, Styles, assign, axis_label, styled
 from fedprompt.results.statistics.summary import finished, ranking, with_intervals
 
 # Options of a method or a run, with the labels of their axes.
@@ -27,13 +29,17 @@ def ablation(option: str, title: str) -> Callable[..., Plot]:
 
     @styled
     def draw(
-        swept: Callable[[str], pd.DataFrame], styles: Styles | None = None, columns: int = 2, metric: str = SEEN
+        swept: Callable[[str], pd.DataFrame],
+        styles: Styles | None = None,
+        columns: int = 2,
+        metric: str = SEEN,
+        style: str | None = None,
     ) -> Plot:
         runs = _varied(finished(swept(option)), option)
         data = with_intervals(runs, ["setting", "method", "value"], metric)
         values, methods = sorted(data["value"].unique(), key=_order), ranking(data, "mean")
         styles, lines = {**assign(methods), **(styles or {})}, option != "mixing"
-        figure, panels = panels_by(data, "setting", title, axis_label(metric), columns)
+        figure, panels = panels_by(data, "setting", title, axis_label(metric), page_of(style, columns))
         offsets = 0.08 * np.linspace(-1, 1, len(methods)) if len(methods) > 1 else [0.0]
         for axis, rows in panels:
             for method, offset in zip(methods, offsets, strict=True):

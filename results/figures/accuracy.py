@@ -7,30 +7,39 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fedprompt.results.figures import style
 from fedprompt.results.figures.families import Lines
 from fedprompt.results.figures.intervals import bars, error_bars, note
 from fedprompt.results.figures.lines import curves, families
-from fedprompt.results.figures.points import arrows, footnote, points
+from fedprompt.results.figures.pages import Page, page_of
+from fedprompt.results.figures.panels import brief, legend, panels_by
+from fedprompt.results.figures.points import arrows, footnote, label, points
 from fedprompt.results.figures.style import (
     ACCURACY,
     CROWD,
     SEEN,
+    SMALL,
     Plot,
     Styles,
     assign,
     axis_label,
-    legend,
-    panels_by,
+    highlighted,
     styled,
 )
 from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
 from fedprompt.results.statistics.trivial import FOOTNOTE, below_majority
 
+ROW = 0.13  # inches, of a method of many
+
 
 @styled
-def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
+def accuracy_by_alpha(
+    runs: pd.DataFrame,
+    styles: Styles | None = None,
+    columns: int = 2,
+    metric: str = SEEN,
+    style: str | None = None,
+) -> Plot:
     """Mean accuracy (of the seen clients, or another `metric`) by partition, with intervals over seeds.
 
     Partitions are ordered: Dirichlet by ascending alpha, other partitions, iid. Up to `CROWD` methods share one panel
@@ -41,17 +50,18 @@ def accuracy_by_alpha(runs: pd.DataFrame, styles: Styles | None = None, columns:
     methods, styles = ranking(done, metric), styles or assign(runs["method"])
     data = with_intervals(done, ["group", "partition", "alpha", "skew", "setting", "method"], metric)
     data = with_climbing(data.assign(below_majority=below_majority(data)), done)
-    figure = (_rows if len(methods) > CROWD else _columns)(data, methods, styles, columns, axis_label(metric))
+    drawn = _rows if len(methods) > CROWD else _columns
+    figure = drawn(data, methods, styles, page_of(style, columns), axis_label(metric))
     figure.data = data.drop(columns="setting")
     return figure
 
 
-def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int, label: str) -> Plot:
+def _columns(data: pd.DataFrame, methods: list[str], styles: Styles, page: Page, label: str) -> Plot:
     xlabel = "Dirichlet alpha" if "dirichlet" in set(data["partition"]) else "partition"
-    figure, panels = panels_by(data, "group", xlabel, label, columns, 2.6, row=columns)
+    figure, panels = panels_by(data, "group", xlabel, label, page, 2.6, row=page.columns)
     for axis, rows in panels:
         _by_skew(axis, rows, methods, styles)
-    legend(figure, methods, styles, lines=False, note=footnote(data, note(data), 55 * columns))
+    legend(figure, methods, styles, lines=False, note=footnote(data, note(data), page.characters()))
     return figure
 
 
@@ -81,12 +91,17 @@ def _ordered(data: pd.DataFrame) -> pd.DataFrame:
     return skews.assign(rank=rank).sort_values(["group", "rank", "partition", "alpha"]).reset_index(drop=True)
 
 
-def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int, label: str) -> Plot:
+def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, page: Page, label: str) -> Plot:
     order = {setting: place for place, setting in enumerate(_ordered(data)["setting"])}
     data = data.sort_values("setting", key=lambda settings: settings.map(order), kind="stable")
-    across, height = min(2 * columns, len(order)), 0.7 + 0.125 * len(methods)
-    figure, panels = panels_by(data, "setting", "", "", columns, height, row=across)
-    coloured = style.highlighted(methods)
+    across = min(2 * page.columns, len(order))
+    text = fill(note(data), page.characters())
+    text = f"{label}\n{footnote(data, text, page.characters())}".rstrip()
+    names = [brief(name) for name in methods]
+    beside = 0.065 * max(map(len, names)) + 0.2
+    figure, panels = panels_by(data, "setting", "", "", page, 0.55 + ROW * len(methods), across, beside)
+    figure.set_figheight(figure.get_figheight() + 0.15 * (1 + text.count("\n")))
+    coloured = highlighted(methods)
     for i, (axis, part) in enumerate(panels):
         rows = part.set_index("method").reindex(methods)
         for place, (method, mean, bar) in enumerate(zip(methods, rows["mean"], bars(rows).T, strict=True)):
@@ -94,16 +109,17 @@ def _rows(data: pd.DataFrame, methods: list[str], styles: Styles, columns: int, 
             error_bars(axis, 100 * mean, place, xerr=bar[:, None], label=method, **look.keywords(lines=False))
         ends = rows["high"].fillna(rows["mean"])  # right of the bars
         arrows(axis, 100 * ends, range(len(methods)), rows)
-        axis.set_yticks(range(len(methods)), methods if i % across == 0 else [""] * len(methods))
+        axis.set_yticks(range(len(methods)), names if i % across == 0 else [""] * len(methods))
         axis.set_ylim(len(methods) - 0.4, -0.6)
         axis.xaxis.set_major_locator(MaxNLocator(5 if across < 3 else 4))
-    text = footnote(data, fill(note(data), 46) if columns == 1 else note(data), 55 * columns)
-    figure.supxlabel(f"{label}\n{text}".rstrip(), fontsize=8)  # one label for all: several would overlap
+    figure.supxlabel(text, fontsize=SMALL)  # one label for all: several would overlap
     return figure
 
 
 @styled
-def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
+def accuracy_over_rounds(
+    rounds: pd.DataFrame, styles: Styles | None = None, columns: int = 2, style: str | None = None
+) -> Plot:
     """Mean accuracy of the seen clients over the rounds, with intervals over seeds as bands; one panel per setting.
 
     Many methods are drawn without bands, in one panel per family and setting where there are few settings.
@@ -113,16 +129,20 @@ def accuracy_over_rounds(rounds: pd.DataFrame, styles: Styles | None = None, col
     last = data.groupby(["setting", "method"]).tail(1)
     methods, styles = ranking(last, "mean"), styles or assign(rounds["method"])
     shown = data.assign(accuracy=100 * data["mean"])
-    lines = Lines(shown, methods, styles, families(rounds), ("round", "accuracy"), ("round", ACCURACY), columns)
-    figure, axes = curves(lines, note(data))
-    for axis in axes:
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    lines = Lines(
+        shown, methods, styles, families(rounds), ("round", "accuracy"), ("round", ACCURACY), page_of(style, columns)
+    )
+    figure, panels = curves(lines, note(data))
+    for axis in panels:
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     figure.data = data
     return figure
 
 
 @styled
-def seen_and_held_out(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
+def seen_and_held_out(
+    runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, style: str | None = None
+) -> Plot:
     """Mean accuracy of held-out clients against that of seen clients; one point per method, one panel per setting.
 
     Above the diagonal, a method is more accurate on held-out clients than on seen clients. Arrows mark methods below
@@ -135,15 +155,18 @@ def seen_and_held_out(runs: pd.DataFrame, styles: Styles | None = None, columns:
     below = below_majority(data, "seen") | below_majority(data, "held_out")
     data = with_climbing(data.assign(below_majority=below), done)
     methods, styles = ranking(data, "seen"), styles or assign(runs["method"])
-    across = columns if len(methods) > CROWD else 2 * columns - 1
-    height = 0.95 * style.WIDTHS[columns] / across
-    figure, panels = panels_by(
-        data, "setting", ACCURACY, "accuracy of held-out clients (%)", columns, height, row=across
-    )
+    page = page_of(style, columns)
+    across = page.columns if len(methods) > CROWD else 2 * page.columns - 1
+    height = min(0.95 * page.width / across, 2.4 if page.columns == 1 else 3.3)
+    figure, panels = panels_by(data, "setting", ACCURACY, "accuracy of held-out clients (%)", page, height, row=across)
+    panels = [(axis, rows.assign(x=100 * rows["seen"], y=100 * rows["held_out"])) for axis, rows in panels]
     for axis, rows in panels:
-        points(axis, rows.assign(x=100 * rows["seen"], y=100 * rows["held_out"]), methods, styles)
+        points(axis, rows, methods, styles)
+        axis.autoscale_view()
+        axis.autoscale(False)  # the diagonal does not change the limits
         axis.axline((50, 50), slope=1, color="0.6", linewidth=0.8, zorder=0)
     either = f"{FOOTNOTE} (on seen or held-out clients)"
-    legend(figure, methods, styles, lines=False, note=footnote(data, "", 55 * columns, either))
+    legend(figure, methods, styles, lines=False, note=footnote(data, "", page.characters(), either))
+    label(figure, panels, methods, styles)
     figure.data = data
     return figure

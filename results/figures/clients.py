@@ -2,20 +2,26 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.families import Lines
 from fedprompt.results.figures.lines import curves, families
-from fedprompt.results.figures.style import ACCURACY, Plot, Styles, assign, panels_by, styled
+from fedprompt.results.figures.pages import page_of
+from fedprompt.results.figures.panels import panels_by, wrapped
+from fedprompt.results.figures.style import ACCURACY, Plot, Styles, assign, styled
 from fedprompt.results.statistics.summary import ranking
+
+# From light blue, apart from the white of none, to dark blue: in grey, more samples are darker as well.
+SAMPLES = ListedColormap(colormaps["Blues"](np.linspace(0.25, 1, 256)))
 
 
 @styled
-def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int = 2) -> Plot:
+def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int = 2, style: str | None = None) -> Plot:
     """Accuracy of every seen client, worst first, all seeds pooled, against the share of clients.
 
     One panel per setting; many methods have one panel per family and setting where there are few settings.
@@ -29,27 +35,32 @@ def per_client(clients: pd.DataFrame, styles: Styles | None = None, columns: int
     data = data.assign(share=share)[["setting", "method", "seed", "client", "share", "accuracy"]]
     methods, styles = ranking(data, "accuracy"), styles or assign(clients["method"])
     shown, labels = data.assign(accuracy=100 * data["accuracy"]), ("seen clients, worst first (%)", ACCURACY)
-    lines = Lines(shown, methods, styles, families(clients), ("share", "accuracy"), labels, columns)
-    figure, _ = curves(lines, label_ends=False)
+    lines = Lines(shown, methods, styles, families(clients), ("share", "accuracy"), labels, page_of(style, columns))
+    figure, _ = curves(lines)
     figure.data = data
     return figure
 
 
 @styled
-def partition(holders: pd.DataFrame, columns: int = 2) -> Plot:
+def partition(holders: pd.DataFrame, columns: int = 2, style: str | None = None) -> Plot:
     """Training samples by client and class, held-out clients last; one panel per setting, for its first seed."""
     first = holders.sort_values("seed", kind="stable").drop_duplicates("setting")["run_id"]
     data = holders[holders["run_id"].isin(first)]
-    figure, panels = panels_by(data, "setting", "client", "class", columns, 2.6, row=columns)
+    data = data.assign(panel=data["setting"] + ", seed " + data["seed"].astype(str))
+    page = page_of(style, columns)
+    figure, panels = panels_by(data, "panel", "client", "class", page, 2.6, row=page.columns)
+    panels[0][0].set_title(wrapped(data["panel"].iloc[0], page.characters(0.8 / min(page.columns, len(panels)))))
     shown = [rows.sort_values(["held_out", "client"]) for _, rows in panels]
     grids = [np.stack(list(rows["class_counts"])).T for rows in shown]
     norm = LogNorm(1, max(2, *(grid.max() for grid in grids)))
     axes = [axis for axis, _ in panels]
     for axis, rows, grid in zip(axes, shown, grids, strict=True):
         counts = np.ma.masked_equal(grid, 0)
-        image = axis.imshow(counts, norm=norm, cmap="viridis_r", origin="lower", aspect="auto", interpolation="nearest")
+        image = axis.imshow(counts, norm=norm, cmap=SAMPLES, origin="lower", aspect="auto", interpolation="nearest")
         _clients_axis(axis, rows)
-    figure.colorbar(image, ax=axes, label="training samples", aspect=40, ticks=LogLocator(subs=(1, 2, 5)), format="%d")
+    ticks = LogLocator(subs=(1, 2, 5))
+    label = "training samples (white: none)"
+    figure.colorbar(image, ax=axes, label=label, aspect=40, ticks=ticks, format="%d").minorticks_off()
     figure.data = pd.concat(map(_samples, shown, grids), ignore_index=True)
     return figure
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from fedprompt.results.figures.ablation import SETTINGS, ablation
 from fedprompt.results.figures.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
 from fedprompt.results.figures.clients import partition, per_client
 from fedprompt.results.figures.cost import accuracy_by_bytes
+from fedprompt.results.figures.inputs import inputs
+from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.pairwise import pairwise
 from fedprompt.results.figures.ranks import critical_difference
-from fedprompt.results.figures.style import SEEN, WIDTHS, Plot, assign, styled
+from fedprompt.results.figures.style import SEEN, Plot, styled
 from fedprompt.results.figures.weights import soft_weights
 from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
@@ -36,7 +38,7 @@ __all__ = [
 ]
 
 FORMATS = ("png", "pdf", "svg")
-# The names of a figure's parameters select its input: see `_inputs`.
+# The names of a figure's parameters select its input: see `inputs`.
 _ALL: tuple[Callable[..., Plot], ...] = (
     accuracy_by_alpha,
     accuracy_over_rounds,
@@ -62,11 +64,12 @@ def draw(
     log: Callable[[str], object] = lambda line: None,
     unreadable: records.Unreadable | None = None,
     metric: str = SEEN,
+    style: str | None = None,
 ) -> list[Path]:
     """Draw figures to NAME.FORMAT, with their numbers in NAME.csv, and return the files written.
 
     Args:
-        directory: The runs.
+        directory: The runs, or a folder of `bench export` with files of all three kinds.
         names: The figures; default: all for which there is data.
         out: The folder to write to; default: `directory`/figures.
         formats: Of `FORMATS`.
@@ -76,18 +79,20 @@ def draw(
         unreadable: Called for each run that cannot be read, which is then left out.
         metric: The accuracy to show. Of another than the default, the files are NAME_METRIC.FORMAT, and figures of
             one accuracy only are omitted.
+        style: The publication style whose widths to use, of `pages.STYLES`; default: 3.4 and 7 inches.
 
     Raises:
-        RecordError: A figure, metric or format is unknown, a named figure lacks data, a record cannot be read, or a
-            file cannot be written.
+        RecordError: A figure, metric, format or style is unknown, a named figure lacks data, a record cannot be read,
+            or a file cannot be written.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:
             if name not in known:
                 raise unknown(kind, name, known)
-    if columns not in WIDTHS:
-        raise RecordError(f"columns = {columns}: a page has one or two columns, so use 1 or 2")
-    given = _inputs(directory, None if run_ids is None else frozenset(run_ids), columns, unreadable, metric)
+    page_of(style, columns)  # refuses unknown ones
+    fixed = {"columns": columns, "metric": metric, "style": style}
+    given = inputs(directory, None if run_ids is None else frozenset(run_ids), unreadable, fixed)
+    check_known("metric of a figure", [metric], accuracies(given("runs")))
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:
@@ -112,30 +117,6 @@ def _figure(name: str, metric: str, given: Callable[[str], Any]) -> Plot:
     if metric != SEEN and "metric" not in parameters:
         raise MissingDataError(f"it shows no metric that could be chosen, such as {metric}")
     return FIGURES[name](**{key: given(key) for key in parameters})
-
-
-def _inputs(
-    directory: str | Path,
-    chosen: frozenset[str] | None,
-    columns: int,
-    unreadable: records.Unreadable | None,
-    metric: str,
-) -> Callable[[str], Any]:
-    """The inputs of figures by parameter name, each made once."""
-    runs = open_runs(directory, chosen, unreadable)
-    check_known("metric of a figure", [metric], accuracies(runs.frame))
-    makers: dict[str, Callable[[], Any]] = {
-        "runs": lambda: runs.frame,
-        "rounds": lambda: runs.rounds(["round", "seen_mean"]),
-        "clients": lambda: runs.clients(["client", "held_out", "accuracy"]),
-        "holders": runs.first_seed_clients,
-        "tables": runs.tables,
-        "swept": lambda: runs.swept,
-        "styles": lambda: assign(runs.frame["method"]),
-        "columns": lambda: columns,
-        "metric": lambda: metric,
-    }
-    return cache(lambda name: makers[name]())
 
 
 @styled

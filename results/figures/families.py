@@ -1,19 +1,22 @@
 """Line charts of many methods: one row of panels per family, one column per setting, other methods in grey."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from fedprompt.results.figures.style import WIDTHS, Plot, Style, Styles, brief
+from fedprompt.results.figures.pages import Page
+from fedprompt.results.figures.panels import brief, wrapped
+from fedprompt.results.figures.style import SMALL, Plot, Style, Styles
 
 FEW_SETTINGS = 2  # per column of a page; more panels side by side would be too narrow
 MAX_COLOURED = 8  # methods per panel
-HEIGHT = 1.3  # of a panel in inches: room for the legend of `MAX_COLOURED` methods
+LINE, GAP = 0.12, 0.14  # inches: height of a name in a legend, and between panels
+LONGEST = {1: 18, 2: 26}  # characters of a name, by columns of the page
 
 
 class Lines(NamedTuple):
@@ -26,7 +29,7 @@ class Lines(NamedTuple):
         families: The methods' families.
         axes: The columns of `data` on the x and y axes.
         labels: The labels of the x and y axes.
-        columns: Width of the figure in columns of a page.
+        page: The room for the figure.
     """
 
     data: pd.DataFrame
@@ -35,7 +38,7 @@ class Lines(NamedTuple):
     families: Mapping[str, str]
     axes: tuple[str, str]
     labels: tuple[str, str]
-    columns: int
+    page: Page
 
 
 def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
@@ -44,20 +47,25 @@ def by_family(lines: Lines) -> tuple[Plot, list[Axes]]:
     The legend at the right of each row names its methods, best first. All panels share their axes. With one setting,
     a page of two columns has two families side by side.
     """
-    data, methods, styles, families, axes, labels, columns = lines
+    data, methods, styles, families, axes, labels, page = lines
     settings, groups = list(dict.fromkeys(data["setting"])), grouped(methods, families)
-    groups_per_row = max(1, columns // len(settings))
+    groups_per_row = max(1, page.columns // len(settings))
     down, across = -(-len(groups) // groups_per_row), len(settings) * groups_per_row
-    figure = Plot(figsize=(WIDTHS[columns], HEIGHT * down + 0.5), layout="constrained")
-    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    for place, (title, names) in enumerate(groups):
+    titles = [wrapped(title, LONGEST[page.columns]) for title, _ in groups]
+    lines_of = [1 + title.count("\n") + len(names) for title, (_, names) in zip(titles, groups, strict=True)]
+    heights = [LINE * max(6, *lines_of[i : i + groups_per_row]) for i in range(0, len(groups), groups_per_row)]
+    figure = Plot(
+        figsize=(page.width, sum(heights) + GAP * down + 0.5), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.03)
+    )
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False, height_ratios=heights)
+    for place, (title, (_, names)) in enumerate(zip(titles, groups, strict=True)):
         row, left = place // groups_per_row, place % groups_per_row * len(settings)
         panels = grid[row, left : left + len(settings)]
         for axis, setting in zip(panels, settings, strict=True):
             _panel(axis, data[data["setting"] == setting], methods, names, styles, axes)
             if row == 0 and len(settings) > 1:
-                axis.set_title(fill(setting, int(14 * WIDTHS[columns] / (across + 1)), break_long_words=False))
-        _names(panels[-1], title, names, styles)
+                axis.set_title(wrapped(setting, page.characters(0.8 / (across + 1))), fontsize=SMALL)
+        _names(panels[-1], title, {name: brief(name, LONGEST[page.columns]) for name in names}, styles)
     drawn = [axis for axis in grid.flat if axis.lines]
     for axis in grid.flat:
         if not axis.lines:
@@ -106,9 +114,10 @@ def _panel(
     axis.margins(x=0.04)
 
 
-def _names(axis: Axes, title: str, names: Sequence[str], styles: Styles) -> None:
-    handles = [Line2D([], [], label=brief(name), **styles[name].keywords()) for name in names]
+def _names(axis: Axes, title: str, names: Mapping[str, str], styles: Styles) -> None:
+    """Add a legend right of a panel; `names` are those of the methods as shown."""
+    handles = [Line2D([], [], label=shown, **styles[name].keywords()) for name, shown in names.items()]
     axis.legend(
-        handles=handles, title=fill(title, 20), loc="center left", bbox_to_anchor=(1, 0.5), handlelength=2.6,
-        fontsize=6, title_fontsize=6.5, alignment="left", labelspacing=0.25,
+        handles=handles, title=title, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=2.6,
+        alignment="left", labelspacing=0.1, borderaxespad=0.3,
     )  # fmt: skip

@@ -1,22 +1,14 @@
 """Line charts: one panel per setting for few methods, small multiples by family for many."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from fedprompt.results.figures.families import FEW_SETTINGS, Lines, by_family, curve
-from fedprompt.results.figures.style import (
-    CROWD,
-    FAINT,
-    Plot,
-    Style,
-    Styles,
-    end_labels,
-    highlighted,
-    legend,
-    panels_by,
-)
+from fedprompt.results.figures.panels import legend, panels_by
+from fedprompt.results.figures.style import CROWD, FAINT, Plot, Style, Styles, highlighted
 
 HEIGHTS = 2.4, 3.3  # of a panel in inches, for few and many methods
 
@@ -29,7 +21,7 @@ def families(rows: pd.DataFrame) -> dict[str, str]:
     return dict(zip(first["method"], first["family"], strict=True))
 
 
-def curves(lines: Lines, note: str = "", label_ends: bool = True) -> tuple[Plot, list[Axes]]:
+def curves(lines: Lines, note: str = "") -> tuple[Plot, list[Axes]]:
     """Draw lines, and return the figure and its panels.
 
     Few methods have one panel per setting, with a band from `low` to `high` (shares) where `data` has these columns.
@@ -38,42 +30,35 @@ def curves(lines: Lines, note: str = "", label_ends: bool = True) -> tuple[Plot,
     Args:
         lines: The lines.
         note: The legend's title.
-        label_ends: Whether to label many lines at their ends instead of in a legend.
     """
-    data, methods, styles, _, axes, labels, columns = lines
+    data, methods, styles, _, axes, labels, page = lines
     crowd = len(methods) > CROWD
-    if crowd and data["setting"].nunique() <= FEW_SETTINGS * columns:
+    if crowd and data["setting"].nunique() <= FEW_SETTINGS * page.columns:
         return by_family(lines)
-    figure, panels = panels_by(data, "setting", *labels, columns, HEIGHTS[crowd], row=columns if crowd else None)
+    figure, panels = panels_by(data, "setting", *labels, page, HEIGHTS[crowd], row=page.columns if crowd else None)
     for axis, rows in panels:
-        _lines(axis, rows, methods, styles, axes, label_ends)
+        _lines(axis, rows, methods, styles, axes)
     coloured = highlighted(methods)
-    if not crowd:
-        legend(figure, methods, styles, note=note)
-    elif not label_ends:
+    if crowd:
         others = f"{len(methods) - len(coloured)} others"
         legend(figure, [*coloured, others], {**styles, others: Style(FAINT, "", "-")})
+    else:
+        legend(figure, methods, styles, note=fill(note, page.characters()))
     return figure, [axis for axis, _ in panels]
 
 
-def _lines(
-    axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles, axes: tuple[str, str], label_ends: bool
-) -> None:
-    coloured, ends = set(highlighted(methods)), {}
-    looks = {name: styles[name] if name in coloured else styles[name].faint for name in methods}
+def _lines(axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles, axes: tuple[str, str]) -> None:
+    coloured = set(highlighted(methods))
     for i, method in sorted(enumerate(methods), key=lambda place: (place[1] in coloured, -place[0])):
         rows = data[data["method"] == method].dropna(subset=[axes[1]])
         if rows.empty:
             continue
         x, y = rows[axes[0]], rows[axes[1]]
         if method in coloured:
-            curve(axis, x, y, looks[method], method, i)
+            curve(axis, x, y, styles[method], method, i)
         else:
             axis.plot(x, y, label=method, color=FAINT, linewidth=0.7)
         if "low" in rows and rows["low"].notna().any():
-            axis.fill_between(x, 100 * rows["low"], 100 * rows["high"], color=looks[method].colour, alpha=0.15, lw=0)
-        ends[method] = (float(x.iloc[-1]), float(y.iloc[-1]))
+            colour = styles[method].colour
+            axis.fill_between(x, 100 * rows["low"], 100 * rows["high"], color=colour, alpha=0.15, lw=0)
     axis.margins(x=0.02)
-    if len(methods) > CROWD and label_ends:
-        dark = {name: look._replace(colour="0.6") if name not in coloured else look for name, look in looks.items()}
-        end_labels(axis, HEIGHTS[True], ends, dark)

@@ -9,34 +9,45 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
-from fedprompt.results.figures.style import CROWD, Styles, brief, highlighted
+from fedprompt.results.figures.panels import brief
+from fedprompt.results.figures.style import CROWD, SMALL, Plot, Styles, highlighted
 from fedprompt.results.statistics import convergence
 from fedprompt.results.statistics.convergence import CLIMBING
 from fedprompt.results.statistics.trivial import BELOW, FOOTNOTE
 
-SIZE = 6.5  # of labels, in points
-LETTER, LINE, MARK = 0.62 * SIZE, 1.25 * SIZE, 5.0  # in points: width of a letter, height of a label, size of a marker
-SIDES = ((1, 0), (-1, 0), (0.6, 1), (-0.6, 1), (0.6, -1), (-0.6, -1))
+LETTER, LINE, MARK = (
+    0.62 * SMALL,
+    1.25 * SMALL,
+    5.0,
+)  # in points: width of a letter, height of a label, size of a marker
+SIDES = ((1, 0), (-1, 0), (0.6, 1), (-0.6, 1), (0.6, -1), (-0.6, -1), (1, 0.5), (-1, 0.5), (1, -0.5), (-1, -0.5))
 # Candidate offsets from a point to the near end of its label, in points, nearest first.
-OFFSETS = [(reach * x, reach * y) for reach in (6, 11, 17, 25, 34, 43, 52) for x, y in SIDES]
-OUTSIDE = 1e6  # the cost of a label that leaves the panel
+OFFSETS = [(reach * x, reach * y) for reach in (6, 11, 17, 25, 34, 43, 52, 62, 74, 88) for x, y in SIDES]
+COVERED, OUTSIDE = 1e3, 1e6  # the costs of a label over another and of one that leaves the panel
 Boxes = NDArray[np.float64]  # [n, 4] in points of the panel: left, bottom, right, top
 
 
 def points(axis: Axes, data: pd.DataFrame, methods: Sequence[str], styles: Styles) -> None:
-    """Draw a marker per row of `data` at its `x` and `y`; with many methods, label those highlighted.
+    """Draw a marker per row of `data` at its `x` and `y`.
 
     Rows with `below_majority` or `climbing` get an arrow.
     """
     named = highlighted(methods)
     for method in sorted(methods, key=lambda name: name not in named)[::-1]:  # highlighted and best on top
         rows = data[data["method"] == method]
-        axis.plot(rows["x"], rows["y"], label=method, **styles[method].keywords(lines=False))
+        look = styles[method].keywords(lines=False) | ({} if method in named else {"markersize": 3, "alpha": 0.7})
+        axis.plot(rows["x"], rows["y"], label=method, **look)
     arrows(axis, data["x"], data["y"], data)
     if len(methods) > CROWD:
         axis.margins(0.08)
-        axis.autoscale_view()  # the labels need the final limits
-        _names(axis, data.dropna(subset=["x", "y"]), named, styles)
+
+
+def label(figure: Plot, panels: Sequence[tuple[Axes, pd.DataFrame]], methods: Sequence[str], styles: Styles) -> None:
+    """Name the highlighted ones of many points. Call this last: it needs the final size and limits of the panels."""
+    if len(methods) > CROWD:
+        figure.draw_without_rendering()
+        for axis, data in panels:
+            _names(axis, data.dropna(subset=["x", "y"]), highlighted(methods), styles)
 
 
 def arrows(axis: Axes, x: ArrayLike, y: ArrayLike, data: pd.DataFrame) -> None:
@@ -46,7 +57,7 @@ def arrows(axis: Axes, x: ArrayLike, y: ArrayLike, data: pd.DataFrame) -> None:
     for place, (below, climbing) in zip(places, flags, strict=True):
         if below or climbing:
             text = BELOW * below + CLIMBING * climbing
-            axis.annotate(text, place, (2.5, 0), textcoords="offset points", fontsize=SIZE, va="center")
+            axis.annotate(text, place, (2.5, 0), textcoords="offset points", fontsize=SMALL, va="center")
 
 
 def footnote(data: pd.DataFrame, note: str = "", width: int = 110, meaning: str = FOOTNOTE) -> str:
@@ -63,10 +74,13 @@ def _names(axis: Axes, data: pd.DataFrame, named: Sequence[str], styles: Styles)
     places = axis.transAxes.inverted().transform(axis.transData.transform(data[["x", "y"]].to_numpy(float)))
     places = places * (width, height)
     taken = np.hstack([places - MARK / 2, places + MARK / 2])
+    marked = places[(data["below_majority"].eq(True) | data["climbing"].eq(True)).to_numpy()]
+    arrow = np.array([0, -LINE / 2, MARK / 2 + 2 * LETTER, LINE / 2])  # right of its point
+    taken = np.vstack([taken, np.tile(marked, 2) + arrow])
     for row in (data["method"].isin(named)).to_numpy().nonzero()[0]:
         name, look = brief(data["method"].iloc[row]), styles[data["method"].iloc[row]]
         boxes = np.array([_box(places[row], offset, len(name)) for offset in OFFSETS])
-        overlaps = _overlaps(boxes, taken[: len(places)]) + len(places) * _overlaps(boxes, taken[len(places) :])
+        overlaps = _overlaps(boxes, taken[: len(places)]) + COVERED * _overlaps(boxes, taken[len(places) :])
         outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2:] > (width, height)).any(axis=1)
         best = int(np.argmin(overlaps + OUTSIDE * outside + 0.1 * np.arange(len(OFFSETS))))
         taken = np.vstack([taken, boxes[best]])
@@ -74,9 +88,9 @@ def _names(axis: Axes, data: pd.DataFrame, named: Sequence[str], styles: Styles)
         arrow = {"arrowstyle": "-", "lw": 0.4, "color": "0.5", "relpos": (float(offset[0] < 0), 0.5), "shrinkA": 0}
         axis.annotate(
             name, tuple(data[["x", "y"]].iloc[row]), offset, textcoords="offset points", color=look.ink,
-            ha="left" if offset[0] > 0 else "right", va="center", fontsize=SIZE, arrowprops={**arrow, "shrinkB": 2},
+            ha="left" if offset[0] > 0 else "right", va="center", fontsize=SMALL, arrowprops={**arrow, "shrinkB": 2},
             path_effects=[withStroke(linewidth=1.5, foreground="white")],
-        )  # fmt: skip
+        ).set_in_layout(False)  # fmt: skip
 
 
 def _box(place: Boxes, offset: tuple[float, float], letters: int) -> tuple[float, float, float, float]:

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
-from fedprompt.results.figures.style import SEEN, WIDTHS, Plot, Styles, assign, highlighted, styled
+from fedprompt.results.figures.pages import page_of
+from fedprompt.results.figures.panels import brief
+from fedprompt.results.figures.style import SEEN, SMALL, Plot, Styles, assign, highlighted, styled
 from fedprompt.results.statistics.pairs import ALPHA, counted, untestable
 from fedprompt.results.statistics.ranks import Ranking, rank
 from fedprompt.results.statistics.summary import finished
@@ -16,7 +18,13 @@ MIN_SETTINGS = 5  # of three settings, ranks cannot tell any two methods apart
 
 
 @styled
-def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, columns: int = 2, metric: str = SEEN) -> Plot:
+def critical_difference(
+    runs: pd.DataFrame,
+    styles: Styles | None = None,
+    columns: int = 2,
+    metric: str = SEEN,
+    style: str | None = None,
+) -> Plot:
     """Average ranks of the methods over settings; bars join methods that do not differ significantly at 5 %.
 
     Ranks are of the seen clients' mean accuracy or another `metric`, averaged over seeds; see `statistics.ranks.rank`.
@@ -35,20 +43,25 @@ def critical_difference(runs: pd.DataFrame, styles: Styles | None = None, column
             f"{MIN_SETTINGS} settings or more; see the figure pairwise"
         )
     ranking, styles = rank(done, metric, np.random.default_rng(0)), styles or assign(runs["method"])
-    ranks, narrow = ranking.ranks, columns == 1
-    label = fill(_label(ranking, metric), 44 if narrow else 120)
+    page = page_of(style, columns)
+    narrow = page.columns == 1
+    names = {name: brief(name, 24) for name in ranking.ranks.index}
+    ranks, tests = ranking.ranks.rename(names), ranking.pairwise.rename(index=names, columns=names)
+    beside = (0.062 * max(map(len, ranks.index)) + 0.5) / page.width  # the names and ranks, as a share of the width
+    right = 1 - (0.1 / page.width if narrow else beside)
+    label = fill(_label(ranking, metric), page.characters(right - beside))
     above = 0.3 + 0.13 * (1 + label.count("\n"))  # inches for ticks and label
     height = 0.7 + above + 0.145 * (len(ranks) if narrow else len(ranks) / 2)
-    figure = Plot(figsize=(WIDTHS[columns], height))
-    axis = figure.add_axes((0.3 if narrow else 0.17, 0.02, 0.66, 0.98 - above / height))
-    coloured = highlighted(list(ranks.index))
+    figure = Plot(figsize=(page.width, height))
+    axis = figure.add_axes((beside, 0.02, right - beside, 0.98 - above / height))
+    coloured = highlighted(list(names))
+    inks = {names[name]: styles[name].ink if name in coloured else "0.4" for name in names}
     critical_difference_diagram(
-        ranks, ranking.pairwise, ax=axis, alpha=ALPHA, left_only=narrow, label_props={"fontsize": 6.5},
+        ranks, tests, ax=axis, alpha=ALPHA, left_only=narrow, label_props={"fontsize": SMALL}, color_palette=inks,
         label_fmt_left="{label} {rank:.1f}", label_fmt_right="{rank:.1f} {label}",
-        color_palette={name: styles[name].ink if name in coloured else "0.4" for name in ranks.index},
         crossbar_props={"linewidth": 2, "color": "0.25"}, elbow_props={"linewidth": 0.8}, marker_props={"s": 14},
     )  # fmt: skip
-    axis.set_xlabel(label, fontsize=7)
+    axis.set_xlabel(label, fontsize=SMALL)
     axis.xaxis.set_label_position("top")
     axis.grid(visible=False)
     figure.data = _listed(ranking)

@@ -1,25 +1,21 @@
-"""The common look of all figures: method styles, panels and legends."""
+"""The common look of all figures: fonts, and the styles of methods."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
-from textwrap import fill
 from typing import Any, NamedTuple
 from zlib import adler32
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 SEEN = "seen.mean"
 """The metric that figures show by default."""
 ACCURACY = "accuracy of seen clients (%)"
-WIDTHS = {1: 3.4, 2: 7.0}  # inches, for one and for two columns of a page
 CROWD = 10  # with more methods than this, bands and legends hide the lines
+SMALL = 7  # points, of the smallest font in print
 BEST = 6  # methods that a crowded figure draws in colour, besides `SOUGHT`
 SOUGHT = ("pep-fedpt", "fedvpt")
 FAINT = "0.72"
@@ -58,7 +54,8 @@ RC: dict[Any, Any] = {
     "font.size": 8,
     "grid.alpha": 0.3,
     "grid.linewidth": 0.5,
-    "legend.fontsize": 7,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
     "lines.markersize": 4,
@@ -66,8 +63,8 @@ RC: dict[Any, Any] = {
     "ps.fonttype": 42,
     "svg.fonttype": "none",
     "savefig.dpi": 200,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
 }
 
 styled = rc_context(RC)
@@ -163,89 +160,3 @@ def highlighted(methods: Sequence[str]) -> list[str]:
     if len(methods) <= CROWD:
         return list(methods)
     return [name for i, name in enumerate(methods) if i < BEST or name in SOUGHT]
-
-
-def panels(
-    names: Sequence[str], xlabel: str, ylabel: str, columns: int = 2, height: float = 2.4, row: int | None = None
-) -> tuple[Plot, list[Axes]]:
-    """An empty figure with one panel per name.
-
-    Args:
-        names: Titles of the panels. A single panel has no title.
-        xlabel: Label of the bottom panels.
-        ylabel: Label of the left panels.
-        columns: Width of the figure in columns of a page.
-        height: Height of a panel in inches.
-        row: Panels per row; default: 1 in one column of a page, 3 in two.
-    """
-    across = min(len(names), row or 2 * columns - 1)
-    down = -(-len(names) // across)
-    figure = Plot(figsize=(WIDTHS[columns], down * height), layout="constrained")
-    axes = [figure.add_subplot(down, across, i + 1) for i in range(len(names))]
-    room = int(WIDTHS[columns] / across * 14)
-    for i, (axis, name) in enumerate(zip(axes, names, strict=True)):
-        if i >= len(names) - across:
-            axis.set_xlabel(xlabel)
-        if i % across == 0:
-            axis.set_ylabel(ylabel)
-        if len(names) > 1:
-            axis.set_title(fill(name, room, break_long_words=False, break_on_hyphens=False))
-    return figure, axes
-
-
-def panels_by(
-    data: pd.DataFrame, by: str, xlabel: str, ylabel: str, columns: int, height: float = 2.4, row: int | None = None
-) -> tuple[Plot, list[tuple[Axes, pd.DataFrame]]]:
-    """`panels` with one panel per value of the column `by`, each with its rows of `data`, in order of appearance."""
-    groups = {str(name): rows for name, rows in data.groupby(by, sort=False)}
-    figure, axes = panels(list(groups), xlabel, ylabel, columns, height, row)
-    return figure, list(zip(axes, groups.values(), strict=True))
-
-
-def brief(name: str, most: int = 26) -> str:
-    """The name, shortened to `most` characters."""
-    return name if len(name) <= most else f"{name[: most - 3]}..."
-
-
-def end_labels(axis: Axes, height: float, ends: Mapping[str, tuple[float, float]], styles: Styles) -> None:
-    """Label lines at the right of a panel, joined to their ends.
-
-    The labels do not overlap, and are as near to the ends as possible (isotonic least squares).
-
-    Args:
-        axis: The panel.
-        height: Height of the panel in inches.
-        ends: The last point (x, y) of each line.
-        styles: The lines' styles.
-    """
-    from scipy.optimize import isotonic_regression  # takes half a second to import, and a report has no labels
-
-    names = sorted(ends, key=lambda name: -ends[name][1])
-    low, high = axis.get_ylim()
-    gap = min(7.2 / 72 / (0.78 * height), 1 / max(1, len(names) - 1))
-    steps = gap * np.arange(len(names))
-    at = np.array([(ends[name][1] - low) / (high - low) for name in names])
-    places = isotonic_regression(at + steps, increasing=False).x - steps
-    places = np.minimum(np.maximum(places, steps[::-1]), 1 - steps)
-    for name, place in zip(names, places, strict=True):
-        axis.annotate(
-            brief(name), ends[name], (1.06, place), textcoords=axis.transAxes, va="center", color=styles[name].ink,
-            fontsize=min(6.0, gap * 0.78 * height * 72 / 1.15), annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": styles[name].colour, "relpos": (0, 0.5), "shrinkB": 0},
-        )  # fmt: skip
-
-
-def legend(figure: Plot, methods: Sequence[str], styles: Styles, lines: bool = True, note: str = "") -> None:
-    """Add a legend below the panels, of markers and, with `lines`, their lines; the figure grows in height.
-
-    The methods are in order, column by column; `note` is the legend's title.
-    """
-    widest = max(len(name) for name in methods)
-    columns = max(1, min(len(methods), int(figure.get_figwidth() / (0.065 * widest + 0.5))))
-    rows = -(-len(methods) // columns)
-    figure.set_figheight(figure.get_figheight() + 0.16 * (rows + len(note.splitlines())))
-    handles = [Line2D([], [], label=name, **styles[name].keywords(lines)) for name in methods]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, handlelength=3 if lines else 1,
-        title=note or None, title_fontsize=7,
-    )  # fmt: skip

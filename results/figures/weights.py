@@ -1,6 +1,5 @@
 """Soft weights of class prompts by true class."""
 
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -8,14 +7,16 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
-from fedprompt.results.figures.style import Plot, panels, styled
+from fedprompt.results.figures.pages import page_of
+from fedprompt.results.figures.panels import panels, wrapped
+from fedprompt.results.figures.style import SMALL, Plot, styled
 
 NAME = "mix_weights"
-TITLE_WIDTH = 32  # characters that fit above a square panel
+MANY = 6  # panels; more are small
 
 
 @styled
-def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> Plot:
+def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2, style: str | None = None) -> Plot:
     """Mean soft weight of each class's prompt by true class; one panel per method and setting.
 
     Means over the seen clients' test samples and over seeds. A diagonal means that the weights identify the class;
@@ -32,16 +33,21 @@ def soft_weights(tables: dict[str, list[dict[str, Any]]], columns: int = 2) -> P
         raise MissingDataError("no record has by_class.mix_weights, the mean soft weights by true class")
     means = {names: np.ma.masked_invalid(np.stack(runs)).mean(axis=0).filled(np.nan) for names, runs in weights.items()}
     settings = {setting for _, setting in means}
-    figure, axes = panels([method for method, _ in means], "class prompt", "true class", columns, 2.5, 2 * columns - 1)
+    page = page_of(style, columns)
+    across = (2 * page.columns - 1) if len(means) <= MANY else 2 * page.columns
+    height = min(2.5, page.width / across + 0.35)
+    figure, axes = panels([method for method, _ in means], "class prompt", "true class", page, height, across)
     for axis, ((method, setting), values) in zip(axes, means.items(), strict=True):
         if len(settings) > 1:
-            axis.set_title("\n".join(fill(name, TITLE_WIDTH, break_long_words=False) for name in (method, setting)))
-        image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis_r", origin="lower", interpolation="nearest")
+            axis.set_title(
+                "\n".join(wrapped(name, page.characters(0.75 / across)) for name in (method, setting)), fontsize=SMALL
+            )
+        image = axis.imshow(values, vmin=0, vmax=1, cmap="Blues", origin="lower", interpolation="nearest")
         axis.grid(visible=False)
         for scale in (axis.xaxis, axis.yaxis):
             scale.set_major_locator(MaxNLocator(5, integer=True))
     figure.set_layout_engine("compressed")  # no gaps between square panels
-    figure.colorbar(image, ax=axes, label="mean soft weight", aspect=30)
+    figure.colorbar(image, ax=axes, label="mean soft weight", aspect=30, location="bottom")
     figure.data = pd.concat([_listed(names, values) for names, values in means.items()], ignore_index=True)
     return figure
 

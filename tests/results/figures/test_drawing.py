@@ -1,4 +1,6 @@
+import re
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,8 @@ from fedprompt.results.figures.drawing import (
     seen_and_held_out,
     soft_weights,
 )
-from fedprompt.results.figures.style import WIDTHS, assign
+from fedprompt.results.figures.pages import DEFAULT, STYLES
+from fedprompt.results.figures.style import assign
 from fedprompt.results.records import files
 from fedprompt.results.records.frames import clients, load, rounds, swept, tables
 
@@ -118,7 +121,6 @@ def test_partition_shows_counts_by_class_and_client_and_marks_the_held_out(grid)
 def test_a_single_panel_has_no_title(write, runs):
     write()
     assert accuracy_over_rounds(rounds(runs)).axes[0].get_title() == ""
-    assert partition(clients(runs)).axes[0].get_title() == ""
 
 
 def test_draw_writes_every_figure_and_its_numbers(grid, tmp_path):
@@ -202,20 +204,15 @@ def test_thirty_methods_are_all_named_within_the_figure(write, runs, columns, fi
     boxes = np.array([text.get_window_extent().extents for text in labels])
     assert boxes.min() >= 0
     assert (boxes[:, 2:] <= (figure.bbox.x1, figure.bbox.y1)).all()
-    assert figure.get_figwidth() == WIDTHS[columns]
+    assert figure.get_figwidth() == DEFAULT[columns]
 
 
-def test_the_end_labels_of_thirty_lines_do_not_overlap(write, runs):
+@pytest.mark.parametrize(("figure_of", "read"), [(accuracy_over_rounds, rounds), (per_client, clients)])
+def test_of_thirty_lines_in_many_settings_the_best_are_named_and_the_others_counted(write, runs, figure_of, read):
     for alpha in range(1, 6):  # too many settings for small multiples by family
         for i in range(30):
             write(f"method-{i:02d}", float(alpha), seen=0.5 + 0.0001 * i)
-    figure = accuracy_over_rounds(rounds(runs))
-    figure.draw_without_rendering()
-    boxes = sorted((Text.get_window_extent(text) for text in figure.axes[0].texts), key=lambda box: box.y0)
-    centres = [(box.y0 + box.y1) / 2 for box in boxes]
-    points = figure.axes[0].texts[0].get_fontsize() * figure.dpi / 72
-    assert min(np.diff(centres)) > 0.9 * points
-    (legend,) = per_client(clients(runs)).legends
+    (legend,) = figure_of(read(runs)).legends
     assert [text.get_text() for text in legend.get_texts()][-1] == "24 others"
 
 
@@ -357,11 +354,65 @@ def test_the_pairwise_matrix_of_three_seeds_says_that_they_are_untestable(write,
     assert "untestable with 3 seeds" in pairwise(load(runs)).axes[0].get_xlabel().replace("\n", " ")
 
 
-def test_a_long_end_label_is_shortened_and_leaves_room_for_the_lines(write, runs):
-    for alpha in range(1, 6):
+def test_a_long_name_is_shortened_and_leaves_room_for_the_lines(write, runs):
+    for alpha in (0.05, 0.5):
         for i in range(12):
-            write("a-method-with-a-very-long-name-" * 3 + str(i), float(alpha))
+            write("a-method-with-a-very-long-name-" * 3 + str(i), alpha)
     figure = accuracy_over_rounds(rounds(runs))
     figure.draw_without_rendering()
-    assert max(len(text.get_text()) for text in figure.axes[0].texts) == 26
+    names = [text.get_text() for axis in figure.axes if axis.get_legend() for text in axis.get_legend().get_texts()]
+    assert len(names) == 12
+    assert max(len(name) for name in names) == 26
     assert figure.axes[0].get_window_extent().width > figure.bbox.width / 6
+
+
+def test_figures_have_the_widths_of_the_style(grid, tmp_path):
+    for style, columns in product(STYLES, (1, 2)):
+        (path, _) = draw(grid, ["partition"], tmp_path, formats=("svg",), style=style, columns=columns)
+        width = float(re.search(r'<svg [^>]*width="([0-9.]+)pt"', path.read_text()).group(1))
+        assert width == pytest.approx(72 * STYLES[style][columns], abs=0.01)
+
+
+def test_an_unknown_style_is_an_error_with_the_known_ones(grid, tmp_path):
+    with pytest.raises(RecordError, match=r"unknown style 'neurip': did you mean 'neurips'\? available: cvpr, icml"):
+        draw(grid, out=tmp_path / "out", style="neurip")
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_of_exported_runs_are_those_of_the_runs(grid, tmp_path):
+    for what, frame in (("runs", load(grid)), ("rounds", rounds(grid)), ("clients", clients(grid))):
+        (tmp_path / "export").mkdir(exist_ok=True)
+        frame.to_parquet(tmp_path / "export" / f"{what}.parquet")
+    lines = []
+    written = draw(tmp_path / "export", out=tmp_path / "b", log=lines.append)
+    draw(grid, out=tmp_path / "a")
+    assert {path.name for path in written} == {path.name for path in (tmp_path / "a").iterdir()}
+    for name in DRAWN:
+        assert (tmp_path / "a" / f"{name}.csv").read_text() == (tmp_path / "b" / f"{name}.csv").read_text()
+    assert any(line.startswith("ablation_layer is not drawn: an export does not tell") for line in lines)
+
+
+def test_a_figure_is_omitted_where_the_export_lacks_its_file(grid, tmp_path):
+    (tmp_path / "export").mkdir()
+    load(grid).to_parquet(tmp_path / "export" / "runs.parquet")
+    lines = []
+    written = draw(tmp_path / "export", out=tmp_path / "out", log=lines.append)
+    assert "accuracy_by_alpha" in {path.stem for path in written}
+    assert any(line.startswith("partition is not drawn") and "clients.parquet does not exist" in line for line in lines)
+
+
+def test_zero_is_white_in_heat_maps_and_more_is_darker(grid):
+    image = partition(clients(grid)).axes[0].images[0]
+    shades = image.cmap(np.linspace(0, 1, 20))[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(shades) < 0).all()
+    assert shades[0] < 0.9  # one sample is not white
+    assert image.cmap.get_bad()[3] == 0  # no sample is: the paper shows through
+    pairs = pairwise(load(grid)).axes[0].images[0]
+    assert pairs.cmap(0.5)[:3] == pytest.approx((1, 1, 1), abs=0.04)
+    assert pairs.cmap.get_bad()[0] == pytest.approx(0.8)  # the diagonal, which is not zero
+
+
+def test_the_partition_names_its_seed_and_setting(write, runs):
+    for seed in (3, 4):
+        write(seed=seed)
+    assert partition(clients(runs)).axes[0].get_title().split() == ["digits", "dirichlet(0.05),", "seed", "3"]

@@ -77,10 +77,11 @@ def curves(rounds: pd.DataFrame) -> Chart:
     columns = [name for name in ROUND_COLUMNS if name in rounds]
     groups = rounds.dropna(subset=columns, how="all").groupby(["setting", "method", "round"])[columns]
     means, stds = (100 * groups.mean()).round(2), (100 * groups.std()).fillna(0).round(2)
-    keys, numbers = means.index.droplevel(["round"]), means.index.get_level_values("round").to_numpy()
-    starts = np.flatnonzero(~keys.duplicated())
+    keys = means.index.to_frame(index=False)
+    starts, numbers = np.flatnonzero(~keys.duplicated(["setting", "method"])), keys["round"].to_numpy()
     most = max(MIN_POINTS, min(MAX_POINTS, ALL_POINTS // max(1, len(starts) * len(columns))))
-    parts = list(zip(keys[starts], starts, [*starts[1:], len(means)], strict=True))
+    names = keys[["setting", "method"]].iloc[starts].itertuples(index=False)
+    parts = list(zip(names, starts, [*starts[1:], len(means)], strict=True))
     lines: dict[str, dict[str, dict[str, Any]]] = {}
     for column in columns:
         mean, std, by_setting = means[column].to_numpy(), stds[column].to_numpy(), lines.setdefault(column, {})

@@ -51,10 +51,8 @@ def _record(row: dict[Any, Any]) -> dict[str, Any]:
     )
     record["parameters"] = {name: values[f"{name}_parameters"] for name in ("shared", "local")}
     record["seconds"] = {"total": values["seconds"]}
-    if values.get("uploads"):
-        record["uploads"] = (
-            {} if values["uploads"] == "nothing" else {kind: [] for kind in values["uploads"].split(", ")}
-        )
+    if uploads := values.get("uploads"):
+        record["uploads"] = {} if uploads == "nothing" else {kind: [] for kind in uploads.split(", ")}
     return record
 
 

@@ -1,4 +1,4 @@
-"""Shows the progress of a sweep on stderr: a live line in a terminal, plain lines elsewhere."""
+"""Shows the progress of a sweep: a live line in a terminal or notebook, plain lines on stderr elsewhere."""
 
 import sys
 import time
@@ -17,6 +17,7 @@ from fedprompt.results.text import MAX_LOG, bounded, escaped
 
 Row = Mapping[str, Any]
 PRINT_EVERY = 10.0  # seconds between plain lines
+UPDATE_EVERY = 0.5  # seconds between updates of the line in a notebook
 
 
 class ProgressListener:
@@ -78,6 +79,7 @@ class ConsoleProgress(ProgressListener):
         self.began = self.printed = time.monotonic()
         self.console = Console(file=getattr(sys.stderr, "terminal", sys.stderr))  # the bar needs control characters
         self.progress: Progress | None = None
+        self.notebook = NotebookLine() if self.console.is_jupyter and shown.progress else None
         if self.console.is_terminal and shown.progress:
             note = TextColumn("{task.fields[note]}", markup=False)
             columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), note)
@@ -146,9 +148,29 @@ class ConsoleProgress(ProgressListener):
             state = self.describe()
             note = escaped(f"{_totals(state)}  {_running(state)}")[:100]
             self.progress.update(self.bar, completed=self.finished, note=note)
-        elif self.shown.progress and (force or time.monotonic() - self.printed >= PRINT_EVERY):
+        elif self.notebook and (force or time.monotonic() - self.printed >= UPDATE_EVERY):
+            self.printed = time.monotonic()
+            self.notebook.show(line(self.describe()))
+        elif self.shown.progress and not self.notebook and (force or time.monotonic() - self.printed >= PRINT_EVERY):
             self.printed = time.monotonic()
             print(line(self.describe()), file=sys.stderr, flush=True)
+
+
+class NotebookLine:
+    """A line below a notebook's cell that the next one replaces. Needs no widgets."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def show(self, text: str) -> None:
+        """Shows a text in place of the last one."""
+        from IPython.display import display
+
+        content = {"text/plain": escaped(text)}
+        if self.handle is None:
+            self.handle = display(content, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self.handle.update(content, raw=True)
 
 
 def line(state: Mapping[str, Any]) -> str:

@@ -252,3 +252,17 @@ def test_callbacks_run_in_the_driver_whichever_pool_executes_the_runs(pool, smal
 
 def test_a_record_is_what_users_import():
     assert Record.__module__ == "fedprompt.benchmark.api.record"
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_one_line_of_progress_that_is_replaced(small, data, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    given = {**small, "progress": True, "rounds": 30, "workers": 1, "datasets": data, "out": "r"}
+    source = f"from fedprompt.benchmark import sweep\nruns = sweep(['head', 'fedncm'], seeds=1, **{given!r})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (shown,) = notebook.cells[0].outputs
+    assert shown.output_type == "display_data"
+    assert shown.data["text/plain"].startswith("2/2 runs")

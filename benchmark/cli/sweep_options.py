@@ -57,6 +57,7 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
+        """Calls the command with the options as `SweepOptions`."""
         from fedprompt.benchmark.scheduling.options import SweepOptions, parse_gpus
 
         shown = shown_of(**{name: values.pop(name) for name in SHOWN})

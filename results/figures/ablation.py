@@ -29,6 +29,7 @@ def ablation(option: str, title: str) -> Callable[..., Plot]:
     def draw(
         swept: Callable[[str], pd.DataFrame], styles: Styles | None = None, columns: int = 2, metric: str = SEEN
     ) -> Plot:
+        """The figure: one panel per setting, one line or bar group per method."""
         runs = _varied(finished(swept(option)), option)
         data = with_intervals(runs, ["setting", "method", "value"], metric)
         values, methods = sorted(data["value"].unique(), key=_order), ranking(data, "mean")

@@ -7,8 +7,8 @@ import pytest
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.export import export_folder
-from tools import render_published
 from tests.results.records.test_croissant import faults
+from tools import render_published
 from tools.render_published import PUBLISHED, TEMPLATE, Numbers, main, metadata, render, wrapped
 
 FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/runs.parquet"))

@@ -26,7 +26,8 @@ def test_a_published_run_has_the_same_numbers_again(folder):
     try:
         config = config_of(run.entry, ())
     except ConfigError as error:  # of an earlier version, whose options, methods or scores were others
-        assert folder.name != CURRENT, error
+        if folder.name == CURRENT:
+            raise
         pytest.skip(str(error))
     assert config.run_id == row["run_id"]
     comparison = run.reproduce(config, lambda *_: None)

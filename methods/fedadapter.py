@@ -49,6 +49,7 @@ class FedAdapter(Method):
         """Class scores [B, C], with an adapter after the MLP of each layer."""
 
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
+            """Adds the output of the layer's adapter."""
             if point != "mlp":
                 return out
             down, down_bias, up, up_bias = (

@@ -41,6 +41,7 @@ class FedBias(Method):
         """Class scores [B, C], with the offsets added to all biases."""
 
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
+            """Adds the offsets of the layer and place; biases of attention and MLP act before the next operation."""
             if point == "mlp":
                 return out
             if point == "norm":

@@ -1,4 +1,4 @@
-"""Methods and optimisers by name: registration, discovery, plug-ins, variants and wildcards.
+"""Methods and optimisers by name: recipes, variants and wildcards.
 
 A full name is `METHOD[:VARIANT][:FIELD=VALUE...][+PLUGIN...]`. A variant is a named set of hyperparameter values;
 further values may follow it. Plug-ins are optimisers and losses.
@@ -6,180 +6,38 @@ further values may follow it. Plug-ins are optimisers and losses.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import logging
-import pkgutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from fedprompt.methods import names
 from fedprompt.methods.base import Method
 from fedprompt.methods.configuration import configure, hint
+from fedprompt.methods.discovery import discover, load_plugin
 from fedprompt.methods.errors import MethodError
 from fedprompt.methods.optimiser import LossPlugin, Optimiser
-from fedprompt.methods.renamed import explain, refuse_old_hooks
+from fedprompt.methods.registration import BROKEN, METHODS, OPTIMISERS, register, register_optimiser
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+__all__ = [
+    "BROKEN",
+    "METHODS",
+    "OPTIMISERS",
+    "Recipe",
+    "Settings",
+    "create",
+    "discover",
+    "expand",
+    "load_plugin",
+    "misfit",
+    "parse_settings",
+    "register",
+    "register_optimiser",
+]
 
-METHODS: dict[str, type[Method]] = {}
-OPTIMISERS: dict[str, type[Optimiser]] = {}
-PACKAGE = __name__.rpartition(".")[0]
-GROUPS = ("fedprompt.methods", "bench.methods")  # entry points; the second is the name in version 0.1
-BROKEN: dict[str, str] = {}  # entry point -> why its import failed
-
-M = TypeVar("M", bound=Method)
-O = TypeVar("O", bound=Optimiser)  # noqa: E741
 _NOTHING = object()
-logger = logging.getLogger(__name__)
 Settings = Mapping[str, Mapping[str, Any]]
 """Hyperparameter values: method or optimiser name -> field -> value."""
-
-
-def register(
-    name: str,
-    *,
-    paper: str,
-    year: int,
-    family: str,
-    url: str = "",
-    variants: Mapping[str, Mapping[str, Any]] | None = None,
-    compared: Sequence[str] = (),
-) -> Callable[[type[M]], type[M]]:
-    """Class decorator that registers a method.
-
-    Args:
-        name: What users write, as in `--methods fedvpt`.
-        paper: Authors, title and venue.
-        year: Year of publication.
-        family: Group of methods in tables.
-        url: Address of the paper.
-        variants: Variant name -> hyperparameter values.
-        compared: Variants that `all` includes, because the paper reports them beside the method itself.
-
-    Raises:
-        MethodError: Another module registered the name.
-    """
-
-    def add(cls: type[M]) -> type[M]:
-        cls.variants, cls.compared = dict(variants or {}), tuple(compared)
-        _enter(METHODS, cls, name, paper, year, family, url)
-        return cls
-
-    return add
-
-
-def register_optimiser(name: str, *, paper: str, year: int, url: str = "") -> Callable[[type[O]], type[O]]:
-    """Class decorator that registers an optimiser or a loss plug-in, written `METHOD+NAME`."""
-
-    def add(cls: type[O]) -> type[O]:
-        _enter(OPTIMISERS, cls, name, paper, year, "loss" if issubclass(cls, LossPlugin) else "optimiser", url)
-        return cls
-
-    return add
-
-
-def _enter(table: dict[str, Any], cls: type[Any], name: str, paper: str, year: int, family: str, url: str) -> None:
-    taken = METHODS.get(name) or OPTIMISERS.get(name)
-    if taken is not None and taken.__module__ != cls.__module__:
-        raise MethodError(f"the name {name!r} is taken by {taken.__module__}: choose another.")
-    refuse_old_hooks(cls)
-    cls.name, cls.paper, cls.year, cls.family, cls.url = name, paper, year, family, url
-    table[name] = cls
-
-
-def discover() -> None:
-    """Imports all methods, optimisers and entry points. Import errors of entry points are stored in `BROKEN`.
-
-    An entry point of the old group is ignored if the new group has one of the same name.
-    """
-    here = Path(__file__).parent
-    for package, folder in ((PACKAGE, here), (f"{PACKAGE}.optimisers", here / "optimisers")):
-        for module in pkgutil.iter_modules([str(folder)]):
-            if not module.ispkg:
-                importlib.import_module(f"{package}.{module.name}")
-    new = {point.name for point in _entry_points() if point.group == GROUPS[0]}
-    for point in _entry_points():
-        if point.name not in BROKEN and (point.group == GROUPS[0] or point.name not in new):
-            try:
-                with _taken_back_on_error():
-                    point.load()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # third-party modules may raise anything, or call sys.exit
-                BROKEN[point.name] = _reason(error)
-                logger.warning("plug-in %s failed to import and is left out: %s", point.name, BROKEN[point.name])
-
-
-@cache  # scanning all installed distributions is slow
-def _entry_points() -> list[EntryPoint]:
-    from importlib.metadata import entry_points  # slow to import, and `bench --help` needs none
-
-    found = entry_points()
-    return [point for group in GROUPS for point in found.select(group=group)]
-
-
-@contextmanager
-def _taken_back_on_error() -> Iterator[None]:
-    """Takes back what the body registers if it raises."""
-    before = [(table, dict(table)) for table in (METHODS, OPTIMISERS)]
-    try:
-        yield
-    except BaseException:
-        for table, old in before:
-            table.clear()
-            table.update(old)  # type: ignore[arg-type]
-        raise
-
-
-def _reason(error: BaseException) -> str:
-    """The error of a plug-in in one line."""
-    renamed = explain(error) if isinstance(error, ImportError) else ""
-    try:
-        lines = (renamed or str(error)).strip().splitlines()
-    except Exception:  # the error's own method may raise anything
-        lines = ["its message cannot be read"]
-    return ": ".join((type(error).__name__, *lines[:1]))
-
-
-def load_plugin(path: str | Path) -> None:
-    """Imports a plug-in, once.
-
-    Raises:
-        MethodError: The file is absent, fails or registers nothing. Registrations of a failed file are undone.
-    """
-    file = Path(path).resolve()
-    module_name = f"bench_plugin_{file.stem}_{hashlib.sha256(bytes(file)).hexdigest()[:8]}"
-    if module_name in sys.modules:
-        return
-    if not file.is_file():
-        raise MethodError(f"--plugin {path}: there is no such file.")
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise MethodError(f"--plugin {path}: not a Python file; its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
-    registered = len(METHODS) + len(OPTIMISERS)
-    sys.modules[module_name] = module
-    try:
-        with _taken_back_on_error():
-            spec.loader.exec_module(module)
-            if registered == len(METHODS) + len(OPTIMISERS):
-                raise MethodError(f"--plugin {path} registers no method: decorate its class with @register(...).")
-    except BaseException as error:  # plug-ins may raise anything, or call sys.exit
-        sys.modules.pop(module_name, None)
-        if isinstance(error, MethodError | KeyboardInterrupt):
-            raise
-        if isinstance(error, ImportError) and (renamed := explain(error)):
-            raise MethodError(f"--plugin {path} {renamed}") from error
-        raise MethodError(f"--plugin {path} cannot be imported: {_reason(error)}") from error
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,19 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader. Its constructors raise errors of many types, for dates and tags that do not parse."""
 
     def fetch_flow_collection_start(self, token: Any) -> None:
+        """Refuses lists and mappings in brackets that are nested too deeply."""
         if self.flow_level >= MAX_YAML_DEPTH:
             problem = f"nested more than {MAX_YAML_DEPTH} levels deep"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
         super().fetch_flow_collection_start(token)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node, refused if it is of another type or too large a number."""
         try:
             value = super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
-        except Exception as error:
+        except Exception as error:  # PyYAML's constructors raise errors of many types for invalid values
             raise _error(node, f"is not of the type {node.tag.rpartition(':')[2]}") from error
         if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
             raise _error(node, f"is a number of more than {MAX_INTEGER_BITS} bits")

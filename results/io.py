@@ -44,6 +44,8 @@ def csv(frame: "pd.DataFrame") -> str:
 def read_bounded(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes.
 
+    `results` and `data` do not import each other, so `fedprompt.data.files.limits` has the same function.
+
     Raises:
         OSError: It cannot be read, or is a pipe or device, which need not end.
         ValueError: It is larger.

@@ -5,7 +5,7 @@
 It also writes `croissant.json`, the metadata of the folder's parquet files; the date of publication stays as it is.
 
 Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a
-template `n` is the folder's `Numbers`: accuracies are in percent, differences in points. The filters `one`, `whole`,
+template `n` is the folder's `Numbers` and `registered` what this version has: accuracies are in percent, differences in points. The filters `one`, `whole`,
 `signed` and `interval` write numbers.
 """
 
@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from fedprompt.data import registry as datasets
+from fedprompt.methods import registry
 from fedprompt.results import clients, load, rounds
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, read_json
@@ -181,6 +183,38 @@ def _scale(metric: str) -> int:
     return 100 if pairs.is_accuracy(metric) or metric == "never_trained" else 1
 
 
+class Registered:
+    """What this version registers, for the project's README."""
+
+    def methods(self) -> str:
+        """A Markdown table of the methods by family, each a link to its paper if its address is known."""
+        registry.discover()
+        families: dict[str, list[str]] = {}
+        for name, cls in sorted(registry.METHODS.items()):
+            families.setdefault(cls.family, []).append(f"[{name}]({cls.url})" if cls.url else name)
+        rows = [f"| {family} | {', '.join(names)} |" for family, names in sorted(families.items())]
+        return "\n".join(["| family | methods |", "| --- | --- |", *rows])
+
+    def datasets(self) -> str:
+        """A Markdown table of the data sets with their sizes."""
+        named: dict[tuple[int | None, ...], list[str]] = {}
+        for entry in datasets.entries():
+            if ":" not in entry.name:  # others are formats, whose sizes are those of your files
+                counts = (entry.classes, entry.train, entry.test, entry.domains)
+                named.setdefault(counts, []).append(f"`{entry.name}`")
+        head = [
+            "| data set | classes | training images | test images | domains |",
+            "| --- | ---: | ---: | ---: | ---: |",
+        ]
+        rows = [[", ".join(names), *("" if n is None else f"{n:,}" for n in sizes)] for sizes, names in named.items()]
+        return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+    @property
+    def gpu_checked(self) -> bool:
+        """Whether `bench gpu-check` has been run on a GPU and its results are published."""
+        return (PUBLISHED / "gpu" / "gpu-check.json").is_file()
+
+
 def render(folder: Path, template: Path | None = None) -> str:
     """A README with the numbers of a published folder.
 
@@ -205,7 +239,7 @@ def render(folder: Path, template: Path | None = None) -> str:
         "interval": lambda difference: f"{difference.low:.1f} to {difference.high:.1f}",
     }
     try:
-        return wrapped(environment.get_template(template.name).render(n=Numbers(folder)))
+        return wrapped(environment.get_template(template.name).render(n=Numbers(folder), registered=Registered()))
     except TemplateError as error:
         raise RecordError(f"{template}: {error}") from error
 

@@ -89,10 +89,12 @@ class FrozenViT:
 
     @property
     def layers_run(self) -> int:
+        """Layers computed so far, summed over images."""
         return self._counters.run
 
     @property
     def layers_needed(self) -> float:
+        """Layers that methods needed so far, summed over images; those in a cache count."""
         return self._counters.needed
 
     @layers_needed.setter

@@ -51,6 +51,7 @@ def grid_options(
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
+        """Calls the command with the options as `Options`."""
         if not values.get("quiet"):
             announce("reading options and data sets ...")
         given = {p.name: values.pop(p.name) for p in grid}

@@ -31,6 +31,7 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
+        """Calls the command with the options as a `Selection`."""
         from fedprompt.results.records.selection import Selection
 
         parts = [_words(values.pop(name)) for name in OPTIONS]

@@ -68,6 +68,7 @@ def scheduling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapper(**values: Any) -> Any:
+        """Calls the command with the options as `SweepOptions`."""
         from fedprompt.benchmark.scheduling.options import sweep_options
 
         shown = shown_of(**{name: values.pop(name) for name in SHOWN})

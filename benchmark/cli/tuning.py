@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -78,14 +78,8 @@ def tune(
         ]
         for method, configs in runs.items()
     }
-    facts: dict[str, Any] = {
-        "grid": [axis.text for axis in axes],
-        "draws": draws,
-        "draw-seed": draw_seed if draws else None,
-        "last": last,
-        "validation": chosen.validation,
-        "seeds": list(chosen.seeds),
-    }
+    search_facts = {"grid": [axis.text for axis in axes], "draws": draws, "draw-seed": draw_seed if draws else None}
+    facts = search_facts | {"last": last, "validation": chosen.validation, "seeds": list(chosen.seeds)}
     selection.write_preset(preset, selection.preset(chosen, trials, facts))
     return _print_choices(trials, preset)
 

@@ -28,6 +28,7 @@ class _AtMostOneClient(FedVPT):
     """FedVPT that is out of memory with two clients or more in a pass."""
 
     def loss(self, vit: Any, batch: Any, state: Any) -> Tensor:
+        """The loss, if one client is in the pass."""
         if batch.clients > 1:
             raise torch.OutOfMemoryError(f"{batch.clients} clients")
         return super().loss(vit, batch, state)

@@ -5,7 +5,9 @@ from statistics import fmean
 from typing import Any
 
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
+from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware.devices import processors
+from fedprompt.benchmark.hardware.memory import is_out_of_memory
 from fedprompt.benchmark.planning import estimate as estimates
 from fedprompt.benchmark.planning.estimate import Estimate
 from fedprompt.benchmark.runs.store import Entry
@@ -33,7 +35,7 @@ def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: 
     seconds, upload, download = 0.0, 0, 0
     for config in pending:
         key = config.workload_key(*WHERE)
-        cost = costs[key] = costs.get(key) or estimates.estimate(config)
+        cost = costs[key] = costs.get(key) or _estimate(config)
         expected, spread = (measured[key], MEASURED) if key in measured else (cost.seconds, TIMED)
         seconds, low, high = seconds + expected, low + expected / spread, high + expected * spread
         upload += cost.upload_bytes
@@ -52,6 +54,19 @@ def grid_cost(pending: Sequence[RunConfig], finished: Iterable[Entry], workers: 
         "memory_mb": (estimates.resident_mb() + process_bytes / 1e6) * workers + shared_bytes / 1e6,
         "notes": list(dict.fromkeys(note for cost in costs.values() for note in cost.notes)),
     }
+
+
+def _estimate(config: RunConfig) -> Estimate:
+    """The estimate of a run. Raises `ConfigError` if the tensors of its method do not fit into memory."""
+    try:
+        return estimates.estimate(config)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"{config.method} needs more memory than this machine has; lower its hyperparameters, or use a smaller "
+            "backbone."
+        ) from error
 
 
 def _measured_seconds(finished: Iterable[Entry]) -> dict[str, float]:

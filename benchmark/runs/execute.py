@@ -129,7 +129,11 @@ def use_threads(count: int) -> None:
 
 
 def frozen_vit(config: RunConfig, classes: int) -> FrozenViT:
-    """The backbone of a run, kept by the process."""
+    """The backbone of a run, kept by the process. Raises `ConfigError` if its precision is still to be chosen."""
+    if config.precision == "auto":
+        raise ConfigError(
+            "--precision auto: the precision of this run is not chosen yet; use `resolve_precision`, fp32 or bf16."
+        )
     sizes = (config.image_size, config.patch_size)
     return loading.load(config.backbone, classes, config.checkpoint, *sizes, config.device, config.precision)
 

@@ -25,13 +25,19 @@ def merge(sources: Sequence[Path], out: Path) -> tuple[int, int]:
         The number of runs copied, and the number of runs skipped because they were present already.
 
     Raises:
-        ConfigError: Two records of a run differ in their measurements, or a file is a link. Nothing is copied then.
+        ConfigError: A source is an exported folder, two records of a run differ in their measurements, or a file is a link. Nothing is copied then.
     """
+    from fedprompt.results.records.files import exported_file
+
     target = Store(out)
     existing = {entry.run_id: (out, entry) for entry in (target.entries() if out.is_dir() else [])}
     chosen: dict[str, tuple[Path, Entry]] = {}
     skipped = 0
     for source in sources:
+        if exported_file(source, "runs"):
+            raise ConfigError(
+                f"{source} has tables but no records: merge the directories of runs, and export the result."
+            )
         for entry in Store(source).entries():
             _check_files(source / entry.run_id)
             known = chosen.get(entry.run_id) or existing.get(entry.run_id)

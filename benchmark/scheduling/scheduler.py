@@ -73,7 +73,7 @@ def preflight(configs: Sequence[RunConfig]) -> None:
             simulator(config)
         except (ConfigError, DataError, MethodError, KeyboardInterrupt):
             raise
-        except BaseException as error:
+        except BaseException as error:  # a method may raise anything, or call sys.exit
             log.debug("%s will fail: %r", config.method, error)
 
 
@@ -114,12 +114,15 @@ class _InProcessPool:
 
     @property
     def has_capacity(self) -> bool:
+        """Whether no run is waiting to be executed."""
         return not self.running
 
     def start(self, task: RunTask) -> None:
+        """Takes a run, which `wait` executes."""
         self.running.append(task)
 
     def wait(self, signals: Signals) -> list[RunResult]:
+        """Executes the run in this process and returns its result."""
         task = self.running[0]
         run_id = task.config.run_id
         self.listener.round_done(run_id, 0)
@@ -135,6 +138,7 @@ class _InProcessPool:
         return [result]
 
     def drain(self, seconds: float) -> list[RunResult]:
+        """Returns nothing: `wait` has executed every run."""
         return []
 
 

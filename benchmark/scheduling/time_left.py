@@ -49,6 +49,7 @@ class _Observed:
     work: float = 0.0
 
     def add(self, seconds: float, work: float) -> None:
+        """Adds the seconds that some work took."""
         self.seconds += seconds
         self.work += work
 

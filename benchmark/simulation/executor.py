@@ -125,6 +125,7 @@ class _Job:
     phases: Sequence[Phase] | None
 
     def train(self, tasks: Sequence[ClientTask]) -> list[ClientUpdate]:
+        """The updates of a cohort, see `train_clients`."""
         return train_clients(self.recipe, self.vit, self.samples, tasks, self.training, self.phases)
 
     def one_step(self, task: ClientTask) -> None:

@@ -37,6 +37,7 @@ class FeatureMoments(Method):
     """Whether to send the second moments of all pairs of features, [D, D], instead of the squares, [D]."""
 
     def statistics(self, vit: Backbone, batch: Batch, state: State) -> State:
+        """Count, sum and second moments of the features of each client's samples."""
         mask = batch.mask.view(len(batch.counts), -1).double()
         z = vit.features(batch).double().view(*mask.shape, vit.dim) * mask.unsqueeze(2)
         second = z.mT @ z if self.pairs else z.square().sum(1)

@@ -24,6 +24,7 @@ class ServerState(NamedTensors):
 
     @property
     def tensors(self) -> State:
+        """All tensors by name."""
         return {**self.shared, **self.memory, **self.private}
 
     def updated(self, tensors: State) -> ServerState:
@@ -162,6 +163,7 @@ class FederationState:
         left = dict(tensors)
 
         def take(part: str, templates: State, complete: bool = True) -> State:
+            """Moves the tensors of a part out of `left`, after a comparison with their templates."""
             taken = {name: left.pop(f"{part}/{name}") for name in templates if f"{part}/{name}" in left}
             for name, value in taken.items():
                 fixed = complete and name not in self.context.method.personal_copies

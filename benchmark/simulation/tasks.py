@@ -83,6 +83,7 @@ class ClientState(NamedTensors):
 
     @property
     def tensors(self) -> State:
+        """All tensors by name."""
         return {**self.shared, **self.memory, **self.local}
 
 

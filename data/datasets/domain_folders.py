@@ -69,9 +69,14 @@ class OfficeHome(DomainFolders):
 
 @register("vlcs")
 class Vlcs(DomainFolders):
-    """VLCS (Fang, Xu and Rockmore, ICCV 2013), with the folders of facebookresearch/DomainBed."""
+    """VLCS (Fang, Xu and Rockmore, ICCV 2013), with the folders of facebookresearch/DomainBed.
 
-    description = "photographs from four older data sets; every fifth per domain and class is a test image"
+    The counts are those that papers give; no copy of the archive was at hand to count.
+    """
+
+    description = (
+        "photographs from four older data sets (counts not verified); every fifth per domain and class is a test image"
+    )
     domain_folders = ("Caltech101", "LabelMe", "SUN09", "VOC2007")
     classes, train, test, domains = 5, 8_582, 2_147, len(domain_folders)
     terms = "those of Caltech101, LabelMe, SUN09 and VOC2007"

@@ -167,6 +167,7 @@ class _LastRead:
         self.block = b""
 
     def read(self, size: int = -1) -> bytes:
+        """Reads a block; raises the error of an archive that is larger than allowed."""
         if size > BLOCK or self.tell() > self.allowance.most:  # tarfile reads members in blocks, but headers at once
             raise self.allowance.exceeded()
         self.block = self.read_stream(size)

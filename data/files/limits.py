@@ -12,6 +12,8 @@ MAX_CLASSES = 25_000  # assigning samples needs a float per pair of classes: 2.5
 def read_bounded(path: Path, most: int) -> bytes:
     """Returns the content of a file of at most `most` bytes.
 
+    `data` and `results` do not import each other, so `fedprompt.results.io` has the same function.
+
     Raises:
         OSError: It cannot be read, or is a pipe or device, which need not end.
         ValueError: It is larger.

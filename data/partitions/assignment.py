@@ -26,10 +26,12 @@ class Labelled(Protocol):
     """Anything with training and test labels int64: a DataSet, or the `Labels` of a part of one."""
 
     @property
-    def train_y(self) -> Array: ...
+    def train_y(self) -> Array:
+        """Labels of the training samples."""
 
     @property
-    def test_y(self) -> Array: ...
+    def test_y(self) -> Array:
+        """Labels of the test samples."""
 
 
 class Labels(NamedTuple):

@@ -54,6 +54,7 @@ def relink(text: str, source: str, places: Mapping[str, str], root: Path) -> str
     folder = PurePosixPath(_place(source, places) or source).parent
 
     def replace(match: re.Match[str]) -> str:
+        """The link to the page of the site, its words alone, or the link as it is."""
         image, words, target = match.groups()
         if EXTERNAL.match(target):
             return match[0]

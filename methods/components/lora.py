@@ -67,6 +67,7 @@ class LoRA(Method):
 
     def logits(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         def edit(point: str, layer: int, x: Tensor, out: Tensor) -> Tensor:
+            """Adds the product of the layer's small matrices."""
             if point not in self.target_layers:
                 return out
             return out + self.scale * self.update(batch, x, state, point, layer)

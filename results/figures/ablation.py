@@ -35,6 +35,7 @@ def ablation(option: str, title: str) -> Callable[..., Plot]:
         metric: str = SEEN,
         style: str | None = None,
     ) -> Plot:
+        """The figure: one panel per setting, one line or bar group per method."""
         runs = _varied(finished(swept(option)), option)
         data = with_intervals(runs, ["setting", "method", "value"], metric)
         values, methods = sorted(data["value"].unique(), key=_order), ranking(data, "mean")

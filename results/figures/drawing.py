@@ -19,7 +19,6 @@ from fedprompt.results.figures.style import SEEN, Plot, styled
 from fedprompt.results.figures.weights import soft_weights
 from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
-from fedprompt.results.records.exported import open_runs
 from fedprompt.results.records.selection import accuracies
 
 __all__ = [

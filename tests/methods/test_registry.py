@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from fedprompt.methods import Method, MethodError, Optimiser, hyperparameter, register, register_optimiser, registry
+from fedprompt.methods import (
+    Method,
+    MethodError,
+    Optimiser,
+    discovery,
+    hyperparameter,
+    register,
+    register_optimiser,
+    registry,
+)
 from fedprompt.methods.registry import create, discover, expand, load_plugin, parse_settings
 
 PLUGIN = """
@@ -271,7 +280,7 @@ def entry_points(monkeypatch, tmp_path):
     """Installs modules (entry point name -> source) in an entry-point group."""
     points: list[EntryPoint] = []
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "_entry_points", lambda: points)
+    monkeypatch.setattr(discovery, "_entry_points", lambda: points)
 
     def install(group, **sources):
         for name, source in sources.items():

@@ -72,6 +72,7 @@ class SameCohorts(FedAvg):
         return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
+        """Averages the replies; notes the time and the loss of the round."""
         arrays, metrics = super().aggregate_train(server_round, replies)
         self.marks.append(time.time())
         self.losses.append(float(metrics["train_loss"]))

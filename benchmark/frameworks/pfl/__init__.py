@@ -54,10 +54,12 @@ class Clock(TrainingProcessCallback):
         self.marks: list[float] = []
 
     def on_train_begin(self, *, model: Any) -> Metrics:
+        """Notes the time before the first round."""
         self.marks.append(time.time())
         return Metrics()
 
     def after_central_iteration(self, aggregate_metrics: Any, model: Any, *, central_iteration: int) -> Any:
+        """Notes the time after a round; never stops the training."""
         self.marks.append(time.time())
         return False, Metrics()
 

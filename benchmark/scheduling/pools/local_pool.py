@@ -41,6 +41,7 @@ class _Worker:
 
     @property
     def name(self) -> str:
+        """Host and process id, as records name the worker."""
         return f"{socket.gethostname()}:{self.process.pid}"
 
 

@@ -42,7 +42,7 @@ class RayThread:
             function, done = self.calls.get()
             try:
                 result = function()
-            except BaseException as error:
+            except BaseException as error:  # whatever it is, the caller's thread raises it
                 self.is_busy = False
                 done.set_exception(error)
             else:

@@ -6,7 +6,7 @@ import timm
 
 from fedprompt.benchmark.backbone.loading import load
 from fedprompt.benchmark.backbone.weights import EMBEDDED
-from fedprompt.methods import registry
+from fedprompt.methods import discovery, registry
 from tests.benchmark.conftest import refused
 
 
@@ -146,7 +146,7 @@ def test_method_of_a_plugin_is_listed(bench, plugin):
 
 def test_broken_plugins_are_reported_and_other_methods_listed(bench, plugin, monkeypatch, caplog):
     monkeypatch.setattr(registry, "BROKEN", {})
-    monkeypatch.setattr(registry, "_entry_points", lambda: [EntryPoint("strange", "no_such_module", "bench.methods")])
+    monkeypatch.setattr(discovery, "_entry_points", lambda: [EntryPoint("strange", "no_such_module", "bench.methods")])
     answer = bench("list", "methods", "--plugin", plugin(text="1 / 0"))
     assert "ZeroDivisionError" in answer.err
     assert "plug-in strange failed to import and is left out: ModuleNotFoundError: No module" in caplog.text

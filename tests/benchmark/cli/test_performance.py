@@ -86,3 +86,8 @@ def test_a_gpu_check_prints_a_table_and_fails_if_a_check_finds_a_fault(bench, mo
     assert (given.code, given.out) == (1, "FAULT  device          q: 1  (wanted: 2)\n")
     answer["ok"] = True
     assert json.loads(bench.ok("gpu-check", "--device", "cpu", "--json").out) == checks
+
+
+def test_a_backbone_with_rotary_positions_is_refused_in_one_line(bench):
+    answer = bench("perf", "--backbone", "eva02_tiny_patch14_224", "--image-size", 28)
+    refused(answer, "eva02_tiny_patch14_224", "bench perf, which compares with timm's own blocks")

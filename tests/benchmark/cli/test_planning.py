@@ -131,3 +131,8 @@ def test_a_pilot_proposes_rounds_and_leaves_no_runs(bench, small_data, tmp_path)
     assert answer.out == "--rounds 1: from there to round 4, seen accuracy stays within 5% of its end\n"
     assert [line.split()[0] for line in answer.err.splitlines()] == ["head", "local"]
     assert not list(tmp_path.glob("runs*"))
+
+
+def test_a_method_that_does_not_fit_into_memory_is_refused_in_one_line(bench):
+    answer = bench("plan", "--methods", "fedvpt:tokens=1000000000000", "--seeds", "0", "--precision", "fp32")
+    refused(answer, "fedvpt:tokens=1000000000000 needs more memory than this machine has; lower its hyperparameters")

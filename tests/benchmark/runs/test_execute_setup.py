@@ -24,3 +24,8 @@ def test_bf16_is_refused_where_the_device_lacks_it_and_fp32_is_not(monkeypatch):
     runner.ready(config(precision="fp32"))
     with pytest.raises(ConfigError, match="--precision bf16: cpu has no bf16 instructions here; use --precision fp32"):
         runner.ready(config(precision="bf16"))
+
+
+def test_a_run_whose_precision_is_not_chosen_yet_is_refused():
+    with pytest.raises(ConfigError, match="--precision auto: the precision of this run is not chosen yet"):
+        runner.simulator(config(precision="auto"))

@@ -121,8 +121,8 @@ def figure(
 ) -> int:
     """Draw the figures of a directory or an export, each with its numbers as csv. Figures without data are skipped.
 
-    With --style, figures have the width of that style's column (--columns 1) or text (--columns 2): include them without
-    scaling, and no text is smaller than 7 points.
+    With --style, figures have the width of that style's column (--columns 1) or text (--columns 2): included without
+    scaling, their text has 7 points or more.
     """
     from fedprompt.results.figures import drawing
     from fedprompt.results.figures.style import SEEN

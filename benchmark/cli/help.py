@@ -60,7 +60,9 @@ EXAMPLES = {
     ),
     "plan": ("bench plan --preset paper-cifar100 --workers 4", "bench plan --detect 2 --out runs/first"),
     "table": ("bench table runs/first --methods 'fed*' --metric seen.mean,held_out.mean --format latex",),
-    "figure": ("bench figure runs/first pairwise --methods head,fedvpt,pep-fedpt --format pdf --columns 1",),
+    "figure": (
+        "bench figure runs/first pairwise --methods head,fedvpt,pep-fedpt --format pdf --style icml --columns 1",
+    ),
     "report": ("bench report runs/first --alpha 0.05",),
     "compare": ("bench compare runs/first pep-fedpt fedvpt --metric 'seen.*' --margin 1",),
     "verify": ("bench verify runs/first --datasets cifar100",),

@@ -113,13 +113,17 @@ def figure(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="figures (default: all)")] = None,
     formats: Annotated[str, typer.Option("--format", help="png, pdf, svg, or several separated by commas")] = "png",
     out: Annotated[Path | None, typer.Option(help="output folder (default: DIR/figures)")] = None,
-    columns: Annotated[int, typer.Option(help="width: 1 or 2 columns of a page; NeurIPS has one width")] = 2,
+    columns: Annotated[int, typer.Option(help="width: 1 or 2 columns of a page; both are 5.5 inches for neurips")] = 2,
     style: Annotated[
-        str | None, typer.Option(help="widths of neurips, icml, ieee or cvpr (default: 3.4 and 7 inches)")
+        str | None, typer.Option(help="widths of neurips, icml, ieee or cvpr (default: 3.4 or 7 inches)")
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Draw the figures of a directory, each with its numbers as csv. Figures without data are skipped."""
+    """Draw the figures of a directory or an export, each with its numbers as csv. Figures without data are skipped.
+
+    With --style, figures have the width of that style's column (--columns 1) or text (--columns 2): included without
+    scaling, their text has 7 points or more.
+    """
     from fedprompt.results.figures import drawing
     from fedprompt.results.figures.style import SEEN
     from fedprompt.results.records import frames

@@ -16,7 +16,7 @@ from fedprompt.results.figures.style import SMALL, Plot, Style, Styles
 FEW_SETTINGS = 2  # per column of a page; more panels side by side would be too narrow
 MAX_COLOURED = 8  # methods per panel
 LINE, GAP = 0.12, 0.14  # inches: height of a name in a legend, and between panels
-LONGEST = {1: 18, 2: 26}  # characters of a name, by columns of the page
+LONGEST = {1: 20, 2: 26}  # characters of a name, by columns of the page
 
 
 class Lines(NamedTuple):

@@ -62,7 +62,7 @@ def pairwise(runs: pd.DataFrame, columns: int = 2, metric: str = SEEN, style: st
     axis = figure.add_subplot()
     grid = _matrix(data, "difference", methods)
     # Of many methods, a few that are far behind would leave all others white.
-    limit = max(0.1, float(np.nanquantile(np.abs(grid), 0.85 if len(methods) > CROWD else 1)))
+    limit = max(0.1, float(np.nanquantile(np.abs(grid), 0.8 if len(methods) > CROWD else 1)))
     image = axis.imshow(grid, cmap=DIFFERENCES, vmin=-limit, vmax=limit, aspect="auto")
     bar = figure.colorbar(
         image, ax=axis, label="row minus column (points)", location="bottom", aspect=40, pad=0.02,

@@ -75,8 +75,8 @@ def _names(axis: Axes, data: pd.DataFrame, named: Sequence[str], styles: Styles)
     places = places * (width, height)
     taken = np.hstack([places - MARK / 2, places + MARK / 2])
     marked = places[(data["below_majority"].eq(True) | data["climbing"].eq(True)).to_numpy()]
-    arrow = np.array([0, -LINE / 2, MARK / 2 + 2 * LETTER, LINE / 2])  # right of its point
-    taken = np.vstack([taken, np.tile(marked, 2) + arrow])
+    beside = np.array([0, -LINE / 2, MARK / 2 + 2 * LETTER, LINE / 2])  # the place of an arrow
+    taken = np.vstack([taken, np.tile(marked, 2) + beside])
     for row in (data["method"].isin(named)).to_numpy().nonzero()[0]:
         name, look = brief(data["method"].iloc[row]), styles[data["method"].iloc[row]]
         boxes = np.array([_box(places[row], offset, len(name)) for offset in OFFSETS])

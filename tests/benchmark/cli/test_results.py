@@ -114,6 +114,13 @@ def test_report_is_written_to_the_given_file(bench, directory, tmp_path):
     assert "<!doctype html>" in (tmp_path / "out" / "report.html").read_text()[:40]
 
 
+def test_a_figure_has_the_width_of_the_style_and_its_columns(bench, directory):
+    for columns, width in (("1", 3.25), ("2", 6.75)):
+        options = ("--format", "svg", "--style", "icml", "--columns", columns, "--out", "drawn")
+        bench.ok("figure", directory, "accuracy_by_alpha", *options)
+        assert f'width="{72 * width:g}pt"' in Path("drawn/accuracy_by_alpha.svg").read_text()
+
+
 def test_drawn_figures_are_listed_in_json(bench, directory):
     answer = bench.ok("figure", directory, "per_client", "--out", "drawn", "--json")
     assert json.loads(answer.out)
@@ -133,6 +140,7 @@ def test_drawn_figures_are_listed_in_json(bench, directory):
         (["figure", "."], "contains no runs"),
         (["figure", "DIR", "soft_weights"], "mix_weights"),
         (["figure", "DIR", "--columns", "3"], "use 1 or 2"),
+        (["figure", "DIR", "--style", "nips"], "unknown style 'nips': "),
         (["report", "absent"], "absent"),
     ],
 )

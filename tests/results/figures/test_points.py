@@ -14,6 +14,7 @@ def test_the_labels_of_coincident_points_do_not_overlap():
     data = data.assign(below_majority=False, climbing=False)
     points(axis, data, NAMES, assign(NAMES))
     label(figure, [(axis, data)], NAMES, assign(NAMES))
+    figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in axis.texts]  # without their lines
     assert len(boxes) == 6
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])

@@ -23,13 +23,13 @@ function pairGrid() {
     const gap = difference(first, second, data.columns[at]), runs = gap?.runs ?? 0;
     const level = gap && gap.low !== null ? `${Math.round(1000 * Math.min(0.95, 1 - 2 ** (1 - runs))) / 10} %` : "-";
     const entry = gap && { text: signed(gap.value), spread: bracket(gap.low, gap.high, signed), low: gap.low, high: gap.high };
-    return [data.columns[at], mean(first, at), mean(second, at), entry, level, runs];
+    return [data.columns[at], entry, level, mean(first, at), mean(second, at), runs]; // on a phone the first ones are seen
   });
   const notes = [
     `Accuracy of ${metric().title} in percent, with intervals of the means; the difference is in points, paired by seed, `
     + "with its interval of 95 %, or of the level that so few pairs reach. bench compare tests differences",
   ];
-  return { head: ["setting", first, second, `${first} minus ${second}`, "level", "pairs of runs"], rows, notes };
+  return { head: ["setting", `${first} minus ${second}`, "level", first, second, "pairs of runs"], rows, notes };
 }
 
 GRIDS.pair = pairGrid;

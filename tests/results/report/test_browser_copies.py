@@ -26,13 +26,13 @@ def test_csv_has_the_rows_order_and_columns_shown(page):
     only_two(page)
     rows = list(csv.reader(io.StringIO(copied(page, "board", "csv"))))
     setting = "digits dirichlet(0.5)"
-    parts = [f"{name}{part}" for name in ("all settings", setting) for part in ("", " std", " low", " high")]
-    assert rows[0] == ["method", *parts, "MB uploaded"]
+    parts = [f"{setting}{part}" for part in ("", " std", " low", " high")]
+    assert rows[0] == ["method", "all settings", "all settings low", "all settings high", *parts, "MB uploaded"]
     assert [row[0] for row in rows[1:]] == ["fedvpt", "pep-fedpt"]
     assert rows[1][1] == "55.0"
-    assert rows[1][5:7] == ["60.0", "1.4"]
-    assert 59 <= float(rows[1][7]) < 60 < float(rows[1][8]) <= 61
-    assert rows[1][9] == "2.50"
+    assert rows[1][4:6] == ["60.0", "1.4"]
+    assert 59 <= float(rows[1][6]) < 60 < float(rows[1][7]) <= 61
+    assert rows[1][8] == "2.50"
 
 
 def test_markdown_and_latex_have_what_is_shown(page):

@@ -71,10 +71,12 @@ for (const button of document.querySelectorAll("[data-image]")) {
       const now = $(chart).data?.[i]?.visible ?? trace.visible;
       trace.visible = now === "legendonly" ? false : now;
     });
-    Object.assign(layout, { paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", width: 900, height: layout.height ?? 520 });
+    const legend = 60 + 20 * traces.filter(({ visible }) => visible).length; // a picture cannot scroll it
+    const height = layout.height ?? Math.max(520, legend);
+    Object.assign(layout, { paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff", width: 900, height });
     const name = fileName(chart, chart === "heat" ? metric().id : `${metric().id}-${view.setting}`);
     await Plotly.downloadImage({ data: traces, layout }, {
-      format: image, filename: name, width: 900, height: layout.height, scale: image === "png" ? 3 : 1,
+      format: image, filename: name, width: 900, height, scale: image === "png" ? 3 : 1,
     });
     say(`Downloaded as ${image.toUpperCase()}`);
   });

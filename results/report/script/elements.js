@@ -28,12 +28,15 @@ function score(method, column) {
 
 const interval = ({ low, high, level }) => (low === null ? "" : `interval ${low.toFixed(1)} to ${high.toFixed(1)} (${level} %)`);
 
+const isScore = (x) => x !== null && typeof x === "object";
+const plain = (x) => (x === null ? "-" : isScore(x) ? `${x.text} ${x.spread}`.trim() : String(x));
+
 function table({ head, rows }) {
   const built = make("table"), top = built.createTHead().insertRow(), body = built.createTBody();
   for (const title of head) top.append(make("th", title, { scope: "col" }));
   for (const line of rows) {
     const row = body.insertRow();
-    line.forEach((x, i) => row.append(make(i ? "td" : "th", x === null ? "-" : x, { className: i ? "number" : "" })));
+    line.forEach((x, i) => row.append(make(i ? "td" : "th", plain(x), { className: i ? "number" : "" })));
     row.cells[0].scope = "row";
   }
   const scroll = make("div", undefined, { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Table, scrolls sideways" });

@@ -1,8 +1,6 @@
-// ---- Formats of a grid { head, rows, notes }: its cells are texts, numbers, null, or scores { text, spread, marks } ----
+// ---- Formats of a grid { head, rows, notes }: cells are texts, numbers, null, or scores -----------------------
 const TIED = "†"; // "~" of the page, as `bench table` writes it
 const marksOf = ({ marks = "" }) => marks.replace("*", "").replace("~", TIED);
-const isScore = (x) => x !== null && typeof x === "object";
-const plain = (x) => (x === null ? "-" : String(x));
 
 // A spreadsheet executes texts that begin so.
 const forSpreadsheet = (text) => (/^\s*[=+\-@]/.test(text) && !Number.isFinite(Number(text)) ? `'${text}` : text);
@@ -11,13 +9,15 @@ const csvCell = (x) => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
+// A score has columns of its own for its deviation and its interval.
 function csv({ head, rows }) {
-  const wide = head.map((_, i) => rows.some((row) => isScore(row[i])));
-  const names = head.flatMap((name, i) => (wide[i] ? [name, `${name} std`, `${name} low`, `${name} high`] : [name]));
+  const isWide = head.map((_, i) => rows.some((row) => isScore(row[i])));
+  const hasStd = head.map((_, i) => rows.some((row) => isScore(row[i]) && row[i].spread.startsWith("±")));
+  const widened = (i, all) => (isWide[i] ? [all[0], ...(hasStd[i] ? [all[1]] : []), all[2], all[3]] : [all[0]]);
+  const names = head.flatMap((name, i) => widened(i, [name, `${name} std`, `${name} low`, `${name} high`]));
   const lines = rows.map((row) => row.flatMap((x, i) => {
-    if (!wide[i]) return [x];
-    if (!isScore(x)) return [x, null, null, null];
-    return [x.text, x.spread.replace("±", ""), x.low?.toFixed(1) ?? null, x.high?.toFixed(1) ?? null];
+    if (!isScore(x)) return widened(i, [x, null, null, null]);
+    return widened(i, [x.text, x.spread.replace("±", ""), x.low?.toFixed(1) ?? null, x.high?.toFixed(1) ?? null]);
   }));
   return [names, ...lines].map((line) => line.map(csvCell).join(",")).join("\r\n") + "\r\n";
 }
@@ -26,7 +26,7 @@ function markdown({ head, rows, notes }) {
   const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("|", "\\|");
   const entry = (x) => {
     if (!isScore(x)) return escaped(plain(x));
-    return `${x.marks.includes("*") ? `**${x.text}**` : x.text}${marksOf(x)} ${x.spread}`.trim();
+    return `${x.marks?.includes("*") ? `**${x.text}**` : x.text}${marksOf(x)} ${x.spread}`.trim();
   };
   const lines = [head.map(escaped), ["---", ...head.slice(1).map(() => "---:")], ...rows.map((row) => row.map(entry))];
   return [...lines.map((line) => `| ${line.join(" | ")} |`), "", ...notes.map((note) => `${escaped(note)}  `), ""].join("\n");
@@ -41,7 +41,7 @@ function latex({ head, rows, notes }) {
   const escaped = (text) => text.replace(/[\\~^±†↓↗<>|&%$#_{}]/g, (c) => LATEX[c] ?? `\\${c}`);
   const entry = (x) => {
     if (!isScore(x)) return escaped(plain(x));
-    const bold = x.marks.includes("*") ? `\\textbf{${x.text}}` : escaped(x.text), marks = escaped(marksOf(x));
+    const bold = x.marks?.includes("*") ? `\\textbf{${x.text}}` : escaped(x.text), marks = escaped(marksOf(x));
     return `${bold}${marks && `\\textsuperscript{${marks}}`} ${escaped(x.spread)}`.trim();
   };
   return [

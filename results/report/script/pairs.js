@@ -13,22 +13,23 @@ function difference(first, second, setting) {
 
 function pairGrid() {
   const [first, second] = view.pair, places = [...data.settings.map((_, i) => i), ...(ALL > 1 ? [ALL] : [])];
+  const bracket = (low, high, format) => (low === null ? "" : `[${format(low)}, ${format(high)}]`);
+  const fixed = (x) => x.toFixed(1), signed = (x) => `${x > 0 ? "+" : ""}${fixed(x)}`;
   const mean = (name, at) => {
     const own = score(data.methods.indexOf(name), at);
-    return own.low === null ? own.text : `${own.text} [${own.low.toFixed(1)}, ${own.high.toFixed(1)}]`;
+    return own.mean === null ? own.text : { ...own, spread: bracket(own.low, own.high, fixed) };
   };
-  const signed = (x) => `${x > 0 ? "+" : ""}${x.toFixed(1)}`;
   const rows = places.map((at) => {
-    const gap = difference(first, second, data.columns[at]), runs = gap?.runs ?? 0, bounded = gap && gap.low !== null;
-    const text = gap ? signed(gap.value) + (bounded ? ` [${signed(gap.low)}, ${signed(gap.high)}]` : "") : "-";
-    const level = bounded ? `${Math.round(1000 * Math.min(0.95, 1 - 2 ** (1 - runs))) / 10} %` : "-";
-    return [data.columns[at], mean(first, at), mean(second, at), text, level, runs];
+    const gap = difference(first, second, data.columns[at]), runs = gap?.runs ?? 0;
+    const level = gap && gap.low !== null ? `${Math.round(1000 * Math.min(0.95, 1 - 2 ** (1 - runs))) / 10} %` : "-";
+    const entry = gap && { text: signed(gap.value), spread: bracket(gap.low, gap.high, signed), low: gap.low, high: gap.high };
+    return [data.columns[at], entry, level, mean(first, at), mean(second, at), runs]; // on a phone the first ones are seen
   });
   const notes = [
     `Accuracy of ${metric().title} in percent, with intervals of the means; the difference is in points, paired by seed, `
     + "with its interval of 95 %, or of the level that so few pairs reach. bench compare tests differences",
   ];
-  return { head: ["setting", first, second, `${first} minus ${second}`, "level", "pairs of runs"], rows, notes };
+  return { head: ["setting", `${first} minus ${second}`, "level", first, second, "pairs of runs"], rows, notes };
 }
 
 GRIDS.pair = pairGrid;

@@ -7,9 +7,9 @@ from tests.results.report.conftest import NASTY
 FIRST = "filter digits dirichlet(0.05)"  # 60, 50, 40, failed
 
 
-@pytest.mark.parametrize(
-    ("column", "text", "left"),
-    [
+def test_filters_take_alternatives_wildcards_and_bounds(page, methods):
+    everything = ["pep-fedpt", "fedvpt", NASTY, "local"]
+    for column, text, left in (
         ("filter method", "PEP", ["pep-fedpt"]),
         ("filter method", "pep, local", ["pep-fedpt", "local"]),
         ("filter method", "vpt|local", ["fedvpt", "local"]),
@@ -18,6 +18,7 @@ FIRST = "filter digits dirichlet(0.05)"  # 60, 50, 40, failed
         ("filter method", "=fedvpt", ["fedvpt"]),
         ("filter method", "=vpt", []),
         ("filter method", "(1)>", [NASTY]),
+        ("filter method", "", everything),
         (FIRST, ">=50", ["pep-fedpt", "fedvpt"]),
         (FIRST, "> 50", ["pep-fedpt"]),
         (FIRST, "<=50%", ["fedvpt", NASTY]),
@@ -26,35 +27,28 @@ FIRST = "filter digits dirichlet(0.05)"  # 60, 50, 40, failed
         (FIRST, ">55|<45", ["pep-fedpt", NASTY]),
         (FIRST, "fail", ["local"]),
         (FIRST, "6*", ["pep-fedpt"]),
-        (FIRST, "", ["pep-fedpt", "fedvpt", NASTY, "local"]),
-        (FIRST, ",", ["pep-fedpt", "fedvpt", NASTY, "local"]),
-    ],
-)
-def test_filters_take_alternatives_wildcards_and_bounds(opened, report, methods, column, text, left):
-    page = opened(report, "phone")
-    page.get_by_label(column).fill(text)
-    assert methods(page) == left
-    assert page.locator("#filter-error").inner_text() == ""
+        (FIRST, ",", everything),
+    ):
+        page.get_by_label(column).fill(text)
+        assert (text, methods(page)) == (text, left)
+        assert page.locator("#filter-error").inner_text() == ""
 
 
-@pytest.mark.parametrize(
-    ("column", "text", "reason"),
-    [
+def test_a_filter_that_cannot_be_read_says_so_and_hides_nothing(page, methods):
+    for column, text, reason in (
         (FIRST, ">abc", '"abc" is not a number'),
         (FIRST, "50,>=", "a number is missing after >="),
         ("filter method", ">5", "> is for columns of numbers"),
-    ],
-)
-def test_a_filter_that_cannot_be_read_says_so_and_hides_nothing(page, methods, column, text, reason):
-    page.get_by_label(column).fill(text)
-    assert len(methods(page)) == 4
-    assert page.get_by_label(column).get_attribute("aria-invalid") == "true"
-    message = page.locator("#filter-error")
-    assert message.is_visible()
-    assert message.inner_text() == f"Filter of {column.removeprefix('filter ')}: {reason}. It is not applied."
-    page.get_by_label(column).fill("")
-    assert page.get_by_label(column).get_attribute("aria-invalid") is None
-    assert message.inner_text() == ""
+    ):
+        page.get_by_label(column).fill(text)
+        assert len(methods(page)) == 4
+        assert page.get_by_label(column).get_attribute("aria-invalid") == "true"
+        message = page.locator("#filter-error")
+        assert message.is_visible()
+        assert message.inner_text() == f"Filter of {column.removeprefix('filter ')}: {reason}. It is not applied."
+        page.get_by_label(column).fill("")
+        assert page.get_by_label(column).get_attribute("aria-invalid") is None
+        assert message.inner_text() == ""
 
 
 def test_two_columns_are_filtered_together_and_cleared_at_once(page, methods):

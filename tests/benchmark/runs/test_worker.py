@@ -34,12 +34,12 @@ def test_an_error_becomes_a_record_with_its_kind_and_summary_and_its_traceback_t
 
 
 def test_progress_reports_rounds_and_images():
-    reports: list[tuple[int, int]] = []
+    reports: list[tuple[int, int, dict]] = []
     run = config(rounds=2)
     record = run_task(RunTask(run), 1, lambda *report: reports.append(report)).record
     assert record.result["error_kind"] is None
-    assert [number for number, _ in reports] == [0, 1, 2]
-    images = [count for _, count in reports]
+    assert [number for number, *_ in reports] == [row["round"] for *_, row in reports] == [0, 1, 2]
+    images = [count for _, count, _ in reports]
     assert images[0] == 0
     assert np.all(np.diff(images) > 0)
 

@@ -25,7 +25,8 @@ def merge(sources: Sequence[Path], out: Path) -> tuple[int, int]:
         The number of runs copied, and the number of runs skipped because they were present already.
 
     Raises:
-        ConfigError: A source is an exported folder, two records of a run differ in their measurements, or a file is a link. Nothing is copied then.
+        ConfigError: A source is an exported folder, two records of a run differ in their measurements, or a file is a
+            link. Nothing is copied then.
     """
     from fedprompt.results.records.files import exported_file
 

@@ -27,7 +27,9 @@ SHOWN = 12  # differences that are printed
 TOLERANCE = 0.03
 """The largest difference of a mean accuracy that rounding on another processor or in another version may cause.
 
-@@
+Measured on 24 runs of `head`, `lda`, `fed3r` and `posterior` on the embedded default: computed in fp32 instead of bf16,
+which rounds far more coarsely than two processors differ, no mean changed by more than 0.014, one test image of the
+held-out clients.
 """
 
 

@@ -26,7 +26,7 @@ def page(root: Path) -> Page:
 def _board(folder: Path) -> str:
     runs = load(folder)
     data, backbones = _names(runs["dataset"]), _names(runs["backbone"])
-    title = f"## {escape(data)} with {escape(backbones)}"
+    title = f"## {escape(data)} with {escape(backbones)} ({escape(folder.name)})"
     link = f"[`{folder.name}`](published/{folder.name}/README.md): {len(runs)} runs, seeds {_names(runs['seed'])}"
     readme = (folder / "README.md").read_text(encoding="utf-8")
     return sections(title, link, notes(readme), render(leaderboard(runs, METRICS, intervals=False), "md"))

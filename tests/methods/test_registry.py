@@ -28,13 +28,15 @@ class Mine(Method):
 
 
 @pytest.fixture(autouse=True)
-def own_tables(monkeypatch):
+def own_tables():
     """Undoes registrations and plug-in imports after each test."""
     discover()
-    for table in ("METHODS", "OPTIMISERS", "BROKEN"):
-        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    tables = [(table, dict(table)) for table in (registry.METHODS, registry.OPTIMISERS, registry.BROKEN)]
     before = set(sys.modules)
     yield
+    for table, known in tables:
+        table.clear()
+        table.update(known)
     for module in set(sys.modules) - before:
         if module.startswith("bench_plugin_"):
             del sys.modules[module]

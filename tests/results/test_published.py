@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from fedprompt.methods import registry
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records.export import export_folder
 from tests.results.records.test_croissant import faults
@@ -160,3 +161,15 @@ def test_folders_are_rendered_by_name_and_faults_are_reported_in_one_line(folder
         assert message in capsys.readouterr().err
     assert main(["absent"]) == 2
     assert (folder / "README.md").read_text() == "70.0 +12.5\n"
+
+
+def test_the_readme_lists_each_method_once_and_the_sizes_of_each_data_set():
+    rows = render_published.Registered().methods().splitlines()[2:]
+    named = [
+        word.strip("[]").partition("](")[0] for row in rows for word in row.split(" | ")[1].strip(" |").split(", ")
+    ]
+    assert sorted(named) == sorted(registry.METHODS)
+    sizes = render_published.Registered().datasets()
+    assert "| `digits` | 10 | 1,437 | 360 |  |" in sizes.splitlines()
+    assert "`inaturalist-geo-100`, `inaturalist-geo-10k`" in sizes
+    assert "npz" not in sizes

@@ -14,7 +14,7 @@ def test_every_published_folder_has_a_table_of_all_its_methods():
     for part, folder in zip(parts, FOLDERS, strict=True):
         runs = load(folder)
         title, link, *_ = part.split("\n\n")
-        assert title.replace("\\", "") == f"{runs['dataset'].iloc[0]} with {runs['backbone'].iloc[0]}"
+        assert title.replace("\\", "") == f"{runs['dataset'].iloc[0]} with {runs['backbone'].iloc[0]} ({folder.name})"
         assert link.startswith(f"[`{folder.name}`](published/{folder.name}/README.md): {len(runs)} runs")
         rows = [line.split(" | ")[0].removeprefix("| ") for line in part.splitlines() if line.startswith("| ")]
         assert set(rows[2:]) == set(runs["method"])

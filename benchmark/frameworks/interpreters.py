@@ -83,7 +83,7 @@ def inspect(python: Path) -> Interpreter | None:
 
 
 def _candidates(framework: str) -> Iterator[Path]:
-    """Yields the current Python; then, newest version first, `python3.N` on PATH and beside the current installation."""
+    """Yields the current Python; then, newest first, `python3.N` on PATH and beside the current installation."""
     if _suits(framework, sys.version_info[:2]):
         yield Path(sys.executable)
     (_, low), (_, high) = VERSIONS.get(framework, ((3, 0), (3, -1)))

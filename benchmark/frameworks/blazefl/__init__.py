@@ -120,5 +120,6 @@ def run(path: Path) -> Outcome:
             server.load(upload)
     torch.set_num_threads(job.threads)
     facts = {"blazefl": version("blazefl"), "torch": torch.__version__, "threads": str(job.threads)}
-    facts["python"] = f"{sys.version.split()[0]}{'' if getattr(sys, '_is_gil_enabled', lambda: True)() else ' without GIL'}"
+    with_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    facts["python"] = sys.version.split()[0] + ("" if with_gil else " free-threaded")
     return Outcome(server.marks, accuracy(model, job), server.losses, facts)

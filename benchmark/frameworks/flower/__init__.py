@@ -1,8 +1,8 @@
 """Flower: `flwr run` with a local simulation, as its documentation recommends.
 
 `flwr run` starts a SuperLink on this machine, which runs the app in Flower's simulation runtime: Ray actors, one per
-processor (`client-resources-num-cpus` is 1). Settings, database and installed app stay in the folder of the job. Nothing
-is sent to other machines: telemetry, the search for updates and the installation of packages are switched off.
+processor (`client-resources-num-cpus` is 1). Settings, database and installed app stay in the folder of the job. The
+run contacts no other machine: telemetry, the search for updates and the installation of packages are switched off.
 """
 
 import json

@@ -57,10 +57,7 @@ def test_each_framework_learns_the_same_as_the_plain_loop(framework, job_file):
         pytest.skip(
             f"no environment of {framework} in runs/peers; `python -m fedprompt.benchmark.frameworks` creates it"
         )
-    rows = {
-        name: compare.measure(name, ENVIRONMENTS.python(name), job_file, 4, 0, 2)
-        for name in (framework, "plain")
-    }
+    rows = {name: compare.measure(name, ENVIRONMENTS.python(name), job_file, 4, 0, 2) for name in (framework, "plain")}
     assert not [row for row in rows.values() if isinstance(row, str)]
     outcomes = {name: Outcome.read(job_file.with_name(f"{name}.json")) for name in rows}
     assert len(outcomes[framework].marks) == len(outcomes["plain"].marks) == 4

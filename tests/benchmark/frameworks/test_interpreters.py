@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shell scripts s
 def fake(path, version, abi=".abi"):
     """Writes a program that answers as a Python of this version does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho '[[3, {version}], \"{abi}\", \"3.{version}.0\"]'\n")
+    path.write_text(f'#!/bin/sh\necho \'[[3, {version}], "{abi}", "3.{version}.0"]\'\n')
     path.chmod(0o700)
     return path
 

@@ -21,7 +21,7 @@ def run(*words, folder):
             ("--frameworks", "flowr"),
             "error: --frameworks flowr: unknown (did you mean 'flower'?); available: ours, flower,",
         ),
-        (("--python", "blazfl=python3"), "error: --python blazfl=python3: need NAME=FILE (did you mean 'blazefl'?); names"),
+        (("--python", "blazfl=python3"), "error: --python blazfl=python3: need NAME=FILE (did you mean 'blazefl'?)"),
         (("--python", "blazefl"), "error: --python blazefl: need NAME=FILE"),
         (("--python", "pfl=/no/python"), "error: --python pfl=/no/python: /no/python is no program"),
         (("--peers", ","), "error: --frameworks is empty; available: ours, flower,"),

@@ -73,7 +73,8 @@ class Server(BaseServerHandler[Upload, Download]):
         """Averages the uploads, weighted by samples, in the order of the cohort."""
         total = sum(upload.samples for upload in buffer)
         shares = [(upload.samples / total, upload.state) for upload in buffer]
-        self.model.receive({name: sum(share * state[name] for share, state in shares) for name in shares[0][1]})
+        names = shares[0][1]
+        self.model.receive({n: torch.stack([share * state[n] for share, state in shares]).sum(0) for n in names})
         self.losses.append(sum(upload.loss for upload in buffer) / len(buffer))
         self.marks.append(time.time())
 

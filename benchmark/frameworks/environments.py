@@ -62,8 +62,8 @@ def create(path: Path, framework: str, requirements: Path, chosen: Path | None =
     interpreter, stamp = path / ("Scripts" if sys.platform == "win32" else "bin") / "python", path / STAMP
     wanted = requirements.read_text(encoding="utf-8").splitlines()
     wanted += [] if base.shares_packages else [f"{name}=={version(name).partition('+')[0]}" for name in MODEL]
-    content = "\n".join([base.build, *wanted, *(_installed() if base.shares_packages else [])])
-    current = stamp.is_file() and stamp.read_text(encoding="utf-8") == content
+    recipe, shared = "\n".join([base.build, *wanted]), _installed() if base.shares_packages else set()
+    current = _is_current(stamp, recipe, shared)
     try:
         if not current:
             shutil.rmtree(path, ignore_errors=True)
@@ -73,13 +73,21 @@ def create(path: Path, framework: str, requirements: Path, chosen: Path | None =
         raise UnavailableError(f"cannot create the environment of {framework} in {path}: {_reason(error)}.") from error
     if not current:
         _install(framework, path, interpreter, wanted)
-        stamp.write_text(content, encoding="utf-8")
+        stamp.write_text("\n\n".join([recipe, "\n".join(sorted(shared))]), encoding="utf-8")
     return interpreter.absolute()
 
 
-def _installed() -> list[str]:
+def _installed() -> set[str]:
     """Returns the packages of the current environment, which pip takes as given in the new one."""
-    return sorted({f"{found.name} {found.version}" for found in distributions()})
+    return {f"{found.name} {found.version}" for found in distributions()}
+
+
+def _is_current(stamp: Path, recipe: str, shared: set[str]) -> bool:
+    """Whether an environment has the wanted packages, and those that it shares are still there; others do no harm."""
+    if not stamp.is_file():
+        return False
+    then, _, packages = stamp.read_text(encoding="utf-8").partition("\n\n")
+    return then == recipe and shared.issuperset(packages.splitlines())
 
 
 def _share_packages(interpreter: Path, path: Path) -> None:

@@ -50,7 +50,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, requirements):
 
 
 @pytest.mark.usefixtures("created")
-def test_an_environment_has_our_packages_after_its_own_and_is_created_once(tmp_path, requirements):
+def test_an_environment_has_our_packages_after_its_own_and_is_created_once(tmp_path, requirements, monkeypatch):
+    installed = environments._installed()
     python = environments.create(tmp_path / "other", "other", requirements)
     code = (
         "import fedprompt.benchmark as b, torch, sys; print(b.__file__); print(sys.prefix); print(*sys.path, sep='\\n')"
@@ -64,6 +65,18 @@ def test_an_environment_has_our_packages_after_its_own_and_is_created_once(tmp_p
     (tmp_path / "other" / "marker").touch()
     environments.create(tmp_path / "other", "other", requirements)
     assert (tmp_path / "other" / "marker").exists()
+    monkeypatch.setattr(environments, "_installed", lambda: installed | {"another 1.0"})
+    environments.create(tmp_path / "other", "other", requirements)
+    assert (tmp_path / "other" / "marker").exists()
+    monkeypatch.setattr(environments, "_installed", lambda: installed - {max(installed)})
+    environments.create(tmp_path / "other", "other", requirements)
+    assert not (tmp_path / "other" / "marker").exists()
+
+
+@pytest.mark.usefixtures("created")
+def test_other_requirements_give_a_new_environment(tmp_path, requirements):
+    environments.create(tmp_path / "other", "other", requirements)
+    (tmp_path / "other" / "marker").touch()
     requirements.write_text("# still none\n")
     environments.create(tmp_path / "other", "other", requirements)
     assert not (tmp_path / "other" / "marker").exists()

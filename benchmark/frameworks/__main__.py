@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from fedprompt.benchmark.frameworks.outcome import FRAMEWORKS
 from fedprompt.data.errors import DataError
 
 if TYPE_CHECKING:
-    from fedprompt.benchmark.frameworks.job import Plan
+    from fedprompt.benchmark.frameworks.plan import Plan
     from fedprompt.benchmark.frameworks.table import Row
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "perf"
@@ -34,18 +35,28 @@ def main(
         str, typer.Option("--frameworks", "--peers", help=f"any of {', '.join(FRAMEWORKS)}")
     ] = ",".join(FRAMEWORKS),
     seeds: Annotated[str, typer.Option(help="seeds")] = "0,1,2",
-    out: Annotated[Path, typer.Option(help="folder for environments, data, logs and the table")] = Path("runs/peers"),
+    out: Annotated[Path, typer.Option(help="folder for data, logs and the table")] = Path("runs/peers"),
+    environments: Annotated[
+        Path | None, typer.Option(help="folder of the frameworks' environments [default: OUT/environments]")
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE: the Python of a framework's environment, as blazefl=python3.14t; repeatable"),
+    ] = None,
     publish: Annotated[bool, typer.Option("--publish", help="also write the table to results/published/perf")] = False,
 ) -> int:
     """Compare this simulator with other frameworks on one job: seconds per round and in total, memory, accuracy."""
     names, counts, numbers = _names(frameworks), _numbers("--clients", clients, 2), _numbers("--seeds", seeds, 0)
+    pythons = _pythons(python or [])
     from fedprompt.benchmark.frameworks import table
     from fedprompt.benchmark.frameworks.compare import compare
-    from fedprompt.benchmark.frameworks.job import Plan
+    from fedprompt.benchmark.frameworks.environments import Environments
+    from fedprompt.benchmark.frameworks.plan import Plan
 
     file = None if checkpoint is None else str(Path(checkpoint).absolute())
     plan = Plan(backbone, file, image_size, images, tests, cohort, rounds, lr=lr)
-    result = compare(plan, counts, numbers, names, out, lambda line: print(line, file=sys.stderr, flush=True))
+    places = Environments(environments or out / "environments", pythons)
+    result = compare(plan, counts, numbers, names, out, places, lambda line: print(line, file=sys.stderr, flush=True))
     failures = [*result.failures, *table.disagreements(result.rows, tests)]
     _write(out, plan, result.rows)
     if publish and result.rows:
@@ -65,6 +76,20 @@ def _names(text: str) -> list[str]:
     if not names:
         raise ConfigError(f"--frameworks is empty; available: {', '.join(FRAMEWORKS)}.")
     return names
+
+
+def _pythons(words: list[str]) -> dict[str, Path]:
+    pythons = {}
+    for word in words:
+        name, _, file = word.partition("=")
+        if name not in FRAMEWORKS or not file:
+            hint = did_you_mean(name, FRAMEWORKS)
+            raise ConfigError(f"--python {word}: need NAME=FILE{hint}; names are {', '.join(FRAMEWORKS)}.")
+        path = shutil.which(file)
+        if path is None:
+            raise ConfigError(f"--python {word}: {file} is no program; give the path of a Python interpreter.")
+        pythons[name] = Path(path)
+    return pythons
 
 
 def _numbers(option: str, text: str, low: int) -> list[int]:

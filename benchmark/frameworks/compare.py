@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedprompt.benchmark.frameworks import environments, monitor
-from fedprompt.benchmark.frameworks.job import Plan, build
+from fedprompt.benchmark.frameworks import monitor
+from fedprompt.benchmark.frameworks.environments import Environments
+from fedprompt.benchmark.frameworks.interpreters import UnavailableError
 from fedprompt.benchmark.frameworks.outcome import Outcome
+from fedprompt.benchmark.frameworks.plan import Plan, build
 from fedprompt.benchmark.frameworks.table import Row
 from fedprompt.benchmark.hardware.devices import processors
 
 LAUNCHED = {"pfl"}  # frameworks that run one process per processor under torch's launcher
-SETTINGS = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"}
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @dataclass
@@ -29,6 +31,7 @@ def compare(
     seeds: Sequence[int],
     frameworks: Sequence[str],
     folder: Path,
+    environments: Environments,
     report: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """Measures each framework at each number of clients. A failure does not stop the others.
@@ -38,7 +41,8 @@ def compare(
         clients: Numbers of clients.
         seeds: Seeds for the first number of clients; the others use only the first seed.
         frameworks: Names from `outcome.FRAMEWORKS`.
-        folder: Folder for environments, data, logs and outcomes.
+        folder: Folder for data, logs and outcomes.
+        environments: The environments of the frameworks.
         report: Receives a line before each step.
 
     Raises:
@@ -56,8 +60,8 @@ def compare(
     for framework in frameworks:
         try:
             report(f"preparing the environment of {framework}")
-            pythons[framework] = environments.python(framework, folder / "environments")
-        except environments.UnavailableError as error:
+            pythons[framework] = environments.python(framework)
+        except UnavailableError as error:
             result.failures.append(str(error))
     for count, seed, job in jobs:
         for framework, python in pythons.items():

@@ -3,11 +3,13 @@
 Tokens are not cached, and the last block computes every token. Only the prompt and the head are trained and sent.
 """
 
+import copy
 from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -66,7 +68,12 @@ class PromptedViT(nn.Module):
 def load(job: Job, kind: type[Model]) -> Model:
     """Returns the job's model with its initial tensors, as an instance of `kind`."""
     vit = backbone.load(job.backbone, job.classes, job.checkpoint, job.image_size)
-    return kind(vit.model, tuple(vit.mean), tuple(vit.std), job.state())
+    return kind(vit.model, tuple(vit.mean), tuple(vit.std), load_file(job.initial))
+
+
+def with_same_backbone(model: PromptedViT) -> PromptedViT:
+    """Returns a model with its own prompt and head, and the frozen backbone of `model`."""
+    return copy.deepcopy(model, {id(model.vit): model.vit})
 
 
 def client_data(job: Job, client: int) -> TensorDataset:

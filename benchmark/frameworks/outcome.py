@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-FRAMEWORKS = ("ours", "flower", "pfl", "plain")
+FRAMEWORKS = ("ours", "flower", "pfl", "plain", "blazefl")
 
 
 @dataclass(frozen=True)

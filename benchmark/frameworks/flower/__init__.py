@@ -1,100 +1,93 @@
-"""Flower's simulation engine: a `ClientApp` on Ray actors, a `ServerApp` with the strategy `FedAvg`, the message API.
+"""Flower: `flwr run` with a local simulation, as its documentation recommends.
 
-Configured as its documentation recommends. `num_cpus` is 1 per client: one actor per processor, each with one thread.
-An actor keeps the model and the mapped data between clients (`functools.cache`). Only the prompt and the head are sent.
-The server evaluates once, after the last round. Flower draws the identities of its nodes, so each message names the
-client that the node represents; the cohorts are those of the job.
+`flwr run` starts a SuperLink on this machine, which runs the app in Flower's simulation runtime: Ray actors, one per
+processor (`client-resources-num-cpus` is 1). Settings, database and installed app stay in the folder of the job. The
+run contacts no other machine: telemetry, the search for updates and the installation of packages are switched off.
 """
 
-# The development environment does not contain this framework.
-# mypy: disable-error-code="import-not-found", allow-subclassing-any, allow-untyped-decorators
-import time
-from collections.abc import Iterable
-from functools import cache
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
-
-import flwr
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg
-from flwr.simulation import run_simulation
-from torch.utils.data import DataLoader
 
 from fedprompt.benchmark.frameworks.job import Job
-from fedprompt.benchmark.frameworks.model import PromptedViT, accuracy, client_data, fit, load
 from fedprompt.benchmark.frameworks.outcome import Outcome
 
-client_app = ClientApp()
+RESULT = "flower.outcome.json"
+OFFLINE = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+}
+PORTS = ("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "FLWR_LOCAL_CONTROL_API_PORT")
+PROJECT = """\
+[project]
+name = "fedprompt-job"
+version = "1.0.0"
+description = "The job of a comparison of frameworks"
+license = "Apache-2.0"
 
+[tool.flwr.app]
+publisher = "fedprompt"
 
-@cache
-def _load_once(path: str) -> tuple[Job, PromptedViT]:
-    """Returns the job and its model; each process loads them once."""
-    torch.set_num_threads(1)
-    job = Job.read(Path(path))
-    return job, load(job, PromptedViT)
+[tool.flwr.app.components]
+serverapp = "apps:server_app"
+clientapp = "apps:client_app"
 
+[tool.flwr.app.config]
+job = {job}
+"""
+APPS = """\
+\"\"\"The apps of the comparison; Flower looks for assignments in this file.\"\"\"
 
-@client_app.train()
-def train(message: Message, context: Context) -> Message:
-    """Trains one client from the tensors in the message."""
-    config = message.content["config"]
-    job, model = _load_once(str(config["job"]))
-    model.receive(message.content["arrays"].to_torch_state_dict())
-    data = client_data(job, int(config["client"]))
-    loss = fit(model, DataLoader(data, job.batch_size, shuffle=True), job)
-    metrics = MetricRecord({"train_loss": loss, "num-examples": len(data)})
-    return Message(RecordDict({"arrays": ArrayRecord(model.trained()), "metrics": metrics}), reply_to=message)
+from fedprompt.benchmark.frameworks.flower import app
 
-
-class SameCohorts(FedAvg):
-    """FedAvg over the job's cohorts; records the time of each round."""
-
-    def __init__(self, job: Job, path: str) -> None:
-        cohort, clients = len(job.cohorts[0]), len(job.train)
-        super().__init__(cohort / clients, 0.0, min_train_nodes=cohort, min_available_nodes=clients)
-        self.job, self.path = job, path
-        self.marks: list[float] = []
-        self.losses: list[float] = []
-
-    def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Grid) -> Iterable[Message]:
-        """Returns the messages of a round, one per client of the job's cohort."""
-        if not self.marks:
-            self.marks.append(time.time())
-        cohort = self.job.cohorts[server_round - 1]
-        messages = super().configure_train(server_round, arrays, config, grid)
-        for message, client in zip(messages, cohort, strict=True):
-            client_config = ConfigRecord({"client": client, "job": self.path})
-            message.content = RecordDict({"arrays": arrays, "config": client_config})
-        return messages
-
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
-        """Averages the replies; notes the time and the loss of the round."""
-        arrays, metrics = super().aggregate_train(server_round, replies)
-        self.marks.append(time.time())
-        self.losses.append(float(metrics["train_loss"]))
-        return arrays, metrics
+client_app = app.client_app
+server_app = app.server_app
+"""
 
 
 def run(path: Path) -> Outcome:
-    """Runs all rounds of the job in the file `path`."""
-    job = Job.read(path)
-    outcomes: list[Outcome] = []
-    server_app = ServerApp()
+    """Runs all rounds of the job in the file `path`.
 
-    @server_app.main()
-    def serve(grid: Grid, context: Context) -> None:
-        model = load(job, PromptedViT)
-        strategy = SameCohorts(job, str(path))
-        result = strategy.start(grid, ArrayRecord(model.trained()), num_rounds=len(job.cohorts))
-        model.receive(result.arrays.to_torch_state_dict())
-        torch.set_num_threads(job.threads)
-        facts = {"flwr": flwr.__version__, "torch": torch.__version__, "actors": str(job.threads)}
-        outcomes.append(Outcome(strategy.marks, accuracy(model, job), strategy.losses, facts))
+    Raises:
+        SystemExit: The run failed; Flower has printed why.
+    """
+    job, home, result = Job.read(path), path.with_name("flower"), path.with_name(RESULT)
+    shutil.rmtree(home, ignore_errors=True)
+    result.unlink(missing_ok=True)
+    federation = {
+        "num-supernodes": len(job.train),
+        "client-resources-num-cpus": 1,
+        "init-args-num-cpus": job.threads,
+    }
+    commands = Path(sys.executable).parent  # `flwr` starts `flower-superlink`, which starts others
+    command = [str(commands / "flwr"), "run", str(_project(home / "app", path)), "local", "--stream"]
+    command += ["--federation-config", " ".join(f"{name}={value}" for name, value in federation.items())]
+    environment = {"FLWR_HOME": str(home), "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(command, env=os.environ | OFFLINE | _free_ports() | environment, check=False)
+    if not result.is_file():  # the exit code of `flwr run` says only whether the run was started
+        sys.exit(1)
+    return Outcome.read(result)
 
-    backend = {"client_resources": {"num_cpus": 1}, "init_args": {"num_cpus": job.threads}}
-    run_simulation(server_app, client_app, num_supernodes=len(job.train), backend_config=backend)
-    return outcomes[0]
+
+def _project(folder: Path, job: Path) -> Path:
+    """Writes the folder of a Flower app that runs a job; returns the folder."""
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PROJECT.format(job=json.dumps(str(job))), encoding="utf-8")
+    (folder / "apps.py").write_text(APPS, encoding="utf-8")
+    return folder
+
+
+def _free_ports() -> dict[str, str]:
+    """Returns ports for the SuperLink, so that one that is already running is not used."""
+    sockets = [socket.socket() for _ in PORTS]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [str(opened.getsockname()[1]) for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return dict(zip(PORTS, ports, strict=True))

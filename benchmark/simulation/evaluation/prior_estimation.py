@@ -4,8 +4,6 @@ Both estimators assume label shift: the samples of a class look alike at every c
 """
 
 import numpy as np
-from scipy.optimize import nnls
-from scipy.special import logsumexp
 
 ITERATIONS = 1000
 TOLERANCE = 1e-6
@@ -28,6 +26,8 @@ def em(log_likelihood: np.ndarray, source: np.ndarray) -> np.ndarray | None:
     Returns:
         The shares; None without samples, or if the source has no class that is possible for some sample.
     """
+    from scipy.special import logsumexp  # scipy takes 0.3 s to import, and most runs estimate nothing
+
     with np.errstate(divide="ignore"):
         shares, possible = source, np.isfinite(log_likelihood + np.log(source)).any(1)
         if not len(log_likelihood) or not possible.all():
@@ -54,6 +54,8 @@ def bbse(predicted: np.ndarray, confusion: np.ndarray) -> np.ndarray | None:
     Returns:
         The shares; None without samples, or if A is singular.
     """
+    from scipy.optimize import nnls
+
     known = np.flatnonzero(confusion.sum(0))
     if not predicted.sum() or not len(known):
         return None

@@ -1,7 +1,7 @@
 import pytest
 
 from fedprompt.benchmark.backbone.weights import EMBEDDED
-from fedprompt.benchmark.frameworks.job import Plan, build
+from fedprompt.benchmark.frameworks.plan import Plan, build
 
 PLAN = Plan(EMBEDDED, images=6, tests=3, cohort=2, rounds=3, epochs=2, batch_size=64)
 """One batch contains all images of a client, so results do not depend on their order."""

@@ -75,7 +75,7 @@ def bootstrap_bounds(strata: Sequence[Floats], seed: int) -> tuple[Floats, Float
     return low, high
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """The distinct ones of `DRAWS` resamples, [resamples, values]: how often each has each value; and their numbers.
 

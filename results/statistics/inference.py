@@ -16,6 +16,7 @@ LEVEL = 0.95
 DRAWS = 5_000
 ENUMERATED = 14  # the most pairs for which all sign flips are enumerated: 16,384
 GRID = 50_000
+MANY = 10  # values, of which nearly all resamples are distinct
 CHUNK = 1_000_000  # resampled numbers in memory at a time
 Floats = NDArray[np.float64]
 
@@ -67,15 +68,15 @@ def bootstrap_bounds(strata: Sequence[Floats], seed: int) -> tuple[Floats, Float
     weights, values = 1 / (np.repeat(sizes, sizes) * len(sizes)), np.concatenate(strata, axis=1)
     places = _tails(sum(sizes), sum(sizes) - len(sizes)) * (DRAWS - 1)
     bounds = []
-    for rows in np.array_split(values, max(1, len(values) // 1_000)):
-        parts = (rows @ (part * weights).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
+    for rows in np.array_split(values * weights, 1 + len(values) // 250):
+        parts = ((part.astype(float) @ rows.T).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
         bounds.append(_order_statistics(np.concatenate(list(parts), axis=1), counts, places))
     low, high = np.concatenate(bounds, axis=1)
     return low, high
 
 
-@lru_cache(maxsize=4)
-def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+@lru_cache(maxsize=2)
+def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """The distinct ones of `DRAWS` resamples, [resamples, values]: how often each has each value; and their numbers.
 
     Three values have ten distinct resamples: to sort these takes less time than to sort all.
@@ -83,8 +84,12 @@ def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.u
     generator, drawn = np.random.default_rng(seed), []
     for size in sizes:
         places = generator.integers(size, size=(DRAWS, size)) + size * np.arange(DRAWS)[:, None]
-        drawn.append(np.bincount(places.ravel(), minlength=DRAWS * size).reshape(DRAWS, size).astype(np.uint16))
-    distinct, counts = np.unique(np.concatenate(drawn, axis=1), axis=0, return_counts=True)
+        counted = np.bincount(places.ravel(), minlength=DRAWS * size).reshape(DRAWS, size)
+        drawn.append(counted.astype(np.min_scalar_type(counted.max())))
+    resamples = np.concatenate(drawn, axis=1)
+    if sum(sizes) > MANY:
+        return resamples, np.ones(DRAWS, dtype=int)
+    distinct, counts = np.unique(resamples, axis=0, return_counts=True)
     return distinct, counts
 
 

@@ -39,7 +39,7 @@ def test_back_and_forward_move_between_views(page, methods):
     page.go_forward()
     assert page.locator("#detail").is_visible()
     page.keyboard.press("Escape")
-    assert "runs=" not in page.url
+    page.wait_for_function("!location.hash.includes('runs=')")
 
 
 def test_a_broken_link_is_ignored_with_a_notice(opened, report, methods, wide):

@@ -1,5 +1,7 @@
 """The keyword arguments are the options of the command line: the same names, types and values."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
@@ -7,6 +9,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hin
 import numpy as np
 import pytest
 
+import fedprompt.benchmark
 from fedprompt.benchmark.api.options import SCHEDULING, Keep, RunOptions, SweepKeywords, given
 from fedprompt.benchmark.cli import sweep_options
 from fedprompt.benchmark.config.lists import LISTS
@@ -86,3 +89,14 @@ def test_none_leaves_an_option_to_the_preset():
 def test_an_empty_list_is_refused(value):
     with pytest.raises(ConfigError, match="--alpha is empty: name at least one value"):
         given({"alpha": value})
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, fedprompt.benchmark as b; print(sorted({'torch', 'pandas', 'pydantic', 'ray'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    with pytest.raises(AttributeError, match="has no attribute 'missing'"):
+        _ = fedprompt.benchmark.missing
+    assert all(callable(getattr(fedprompt.benchmark, name)) for name in fedprompt.benchmark.__all__)

@@ -40,6 +40,13 @@ def test_the_command_of_a_run_has_the_same_run_id():
     assert configuration(command(recorded)).run_id == config.run_id
 
 
+def test_the_command_of_a_run_with_one_held_out_client_is_accepted():
+    (config,) = Options(methods=("head",), seeds=(0,), held_out=1).grid()
+    line = command(config.model_dump(mode="json"))
+    assert "--held-out 1 " in line
+    assert configuration(line).run_id == config.run_id
+
+
 def test_the_command_of_an_older_run_names_what_was_the_default_then():
     line = command({"method": "a", "lr": 0.1})
     assert line == "bench run --method a --head-init random --lr 0.1 --optimizer sgd --standardize none"

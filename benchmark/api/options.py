@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     batch_size: int
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: float
+    lr_schedule: Literal["constant", "cosine"]
     momentum: float | None
     beta1: float | None
     beta2: float | None

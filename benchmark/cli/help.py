@@ -20,6 +20,7 @@ GROUPS = {
             "batch_size",
             "optimizer",
             "lr",
+            "lr_schedule",
             "momentum",
             "beta1",
             "beta2",

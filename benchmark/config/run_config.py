@@ -27,6 +27,11 @@ class LocalTrainingOptions(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=10_000, description="local epochs per round")] = 1
     batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="local batch size")] = 32
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="local learning rate")] = 0.05
+    lr_schedule: Literal["constant", "cosine"] = Field(
+        "constant",
+        description="learning rates over the rounds: constant, or cosine, which falls from --lr in the first round "
+        "towards 0 after the last",
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         "sgd", description="local optimizer, as torch.optim computes it; its state is new in every round and phase"
     )

@@ -1,6 +1,22 @@
-"""The rounds after which all clients are scored."""
+"""The rounds after which all clients are scored, and the learning rate of a round."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import cos, pi
+
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + cos(pi * done)) / 2,
+}
+"""The factor of the learning rates after a share `done` of the rounds."""
+
+
+def lr_factor(schedule: str, number: int, rounds: int) -> float:
+    """The factor of all learning rates in round `number`, counted from 1, of `rounds`.
+
+    With `cosine` (Loshchilov and Hutter, ICLR 2017, eq. 5, without restarts) it falls from 1 in the first round towards
+    0 after the last.
+    """
+    return LR_SCHEDULES[schedule]((number - 1) / rounds)
 
 
 def evaluated_rounds(rounds: int, every: int | None, at: Sequence[int] | None = None) -> tuple[int, ...]:

@@ -98,9 +98,8 @@ class Simulator:
             if context.trains:
                 with self._measured("train_seconds", "train"):
                     tasks = self.make_tasks(context.cohort(number), number)
-                    updates = self.executor.train(
-                        context.recipe, context.vit, context.train, tasks, context.settings.training
-                    )
+                    training = context.settings.training.in_round(number, context.settings.rounds)
+                    updates = self.executor.train(context.recipe, context.vit, context.train, tasks, training)
                     for update in updates:
                         self._count_upload(*update.uploads)
                         outcome.images["train"] += update.images

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
+from fedprompt.benchmark.simulation.schedule import lr_factor
 from fedprompt.methods.base import Phase, State
 
 
@@ -27,6 +28,8 @@ class LocalTraining:
         beta1: Decay of Adam's first moment.
         beta2: Decay of Adam's second moment.
         eps: Added to the square root of Adam's second moment.
+        lr_schedule: The learning rates over the rounds, of `LR_SCHEDULES`.
+        lr_factor: Multiplies every learning rate, those of phases and tensors too.
     """
 
     epochs: int
@@ -39,6 +42,12 @@ class LocalTraining:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    lr_schedule: str = "constant"
+    lr_factor: float = 1.0
+
+    def in_round(self, number: int, rounds: int) -> LocalTraining:
+        """Local training in round `number` of `rounds`. Fine-tuning before a score has the rates of the first round."""
+        return replace(self, lr_factor=lr_factor(self.lr_schedule, number, rounds))
 
     def steps(self, samples: int) -> int:
         """Steps that a client with this many samples takes in a round."""

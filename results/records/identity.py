@@ -16,6 +16,7 @@ LATER_OPTIONS = {
     "standardize": "none",
     "head_init": "random",
     "eval_at": None,
+    "lr_schedule": "constant",
     **dict.fromkeys(("from_run", "from_hash", "from_model")),
 }
 """Options that were added later, with the values that earlier runs have without naming them; with such a value a run

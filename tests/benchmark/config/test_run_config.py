@@ -15,6 +15,7 @@ from tests.benchmark.conftest import config, configs
 
 RESULTS = Path(__file__).parents[3] / "results" / "published"
 LATER = {"samples_per_client": 30, "optimizer": "adam", "standardize": "whiten", "head_init": "ncm", "eval_at": (1,)}
+LATER |= {"lr_schedule": "cosine"}
 """Options that older records do not have, with values other than those that their runs had."""
 EARLIER = {"rounds": 8, "eval_every": 4, "batch_size": 16, "standardize": "none", "precision": "fp32"}
 """The defaults of version 0.3."""
@@ -23,7 +24,7 @@ CHANGES: list[dict[str, Any]] = [
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
     {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
     {"methods": ("head+la",)}, {"checkpoint": "random"}, {"samples_per_client": 30}, {"optimizer": "adam"},
-    {"optimizer": "adamw"},
+    {"optimizer": "adamw"}, {"lr_schedule": "cosine"},
 ]  # fmt: skip
 
 

@@ -143,6 +143,24 @@ def test_a_tensor_with_its_own_learning_rate_trains_like_one_with_another_run_lr
     torch.testing.assert_close(update.local["shift"], shift["shift"], rtol=1e-4, atol=1e-5)
 
 
+def halved(*phases: TrainedPhase) -> list[TrainedPhase]:
+    """The phases with half of their learning rates."""
+    return [(names, epochs, rate / 2) for names, epochs, rate in phases]
+
+
+def test_the_factor_of_a_round_multiplies_the_rates_of_the_run_of_phases_and_of_tensors():
+    half = replace(TRAINING, lr_factor=0.5)
+    assert_close(*train(Linear(), task(0, TEN), training=half), *reference(task(0, TEN), *halved(BOTH)))
+    assert_close(*train(Staged(), task(0, TEN), training=half), *reference(task(0, TEN), *halved(*STAGES)))
+    slower = type("Slower", (Faster,), {"learning_rates": {"shift": 0.15}})()
+    (update,), (expected,) = (
+        train(method, task(0, TEN), training=training)
+        for method, training in ((Faster(), half), (slower, replace(TRAINING, lr=TRAINING.lr / 2)))
+    )
+    assert torch.equal(update.local["shift"], expected.local["shift"])
+    assert torch.equal(update.shared["weight"], expected.shared["weight"])
+
+
 def test_clients_in_one_pass_train_as_each_does_alone():
     """A client that has finished no longer changes, in spite of its momentum and weight decay."""
     clients = [task(0, range(3)), task(1, range(5, 30)), task(2, range(40, 45))]

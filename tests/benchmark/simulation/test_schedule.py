@@ -1,6 +1,6 @@
 import pytest
 
-from fedprompt.benchmark.simulation.schedule import evaluated_rounds
+from fedprompt.benchmark.simulation.schedule import evaluated_rounds, lr_factor
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,12 @@ def test_an_interval_of_all_rounds_or_more_leaves_the_last_one():
 def test_listed_rounds_are_evaluated_and_the_last_one():
     assert evaluated_rounds(24, None, (23, 6)) == (6, 23, 24)
     assert evaluated_rounds(24, None, (0, 24)) == (0, 24)
+
+
+def test_a_constant_rate_is_the_same_in_every_round():
+    assert [lr_factor("constant", number, 3) for number in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_the_cosine_falls_from_one_in_the_first_round_and_would_be_zero_after_the_last():
+    """cos(0), cos(60), cos(120) and cos(180 degrees) are 1, 1/2, -1/2 and -1."""
+    assert [lr_factor("cosine", number, 3) for number in (1, 2, 3, 4)] == pytest.approx([1, 0.75, 0.25, 0])

@@ -16,6 +16,7 @@ OPTIONS = {  # by option, its name in the report
     "epochs": "local epochs",
     "optimizer": "optimizer",
     "lr": "learning rate",
+    "lr_schedule": "rates over the rounds",
     "standardize": "standardisation",
     "precision": "precision",
     "seed": "seeds",

@@ -10,6 +10,19 @@ settings.register_profile("untimed", deadline=None, database=None, derandomize=T
 settings.load_profile("untimed")
 
 
+@pytest.fixture
+def registry_tables():
+    """Undoes registrations of methods and optimisers after the test."""
+    from fedprompt.methods import registry
+
+    registry.discover()
+    tables = [(table, dict(table)) for table in (registry.METHODS, registry.OPTIMISERS, registry.BROKEN)]
+    yield
+    for table, known in tables:
+        table.clear()
+        table.update(known)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory):
     """Tests neither read nor write the user's cache."""

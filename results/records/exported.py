@@ -83,7 +83,9 @@ def record(row: Mapping[Any, Any]) -> dict[str, Any]:
         "config": config,
         "own_settings": {} if trials is None or pd.isna(trials) else {"trials": int(trials)},
         "error": row["error"] if isinstance(row.get("error"), str) else None,
-        "environment": {str(k).removeprefix(PLACE): v for k, v in row.items() if str(k).startswith(PLACE)},
+        "environment": {  # a failed run may have none
+            str(k).removeprefix(PLACE): v for k, v in row.items() if str(k).startswith(PLACE) and isinstance(v, str)
+        },
         "deviations": json.loads(row.get("deviations", "[]")),
     }
 

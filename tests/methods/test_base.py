@@ -81,9 +81,8 @@ def test_fields_are_listed_in_their_order_with_those_of_the_parent_first():
 
 
 @pytest.fixture
-def two_phases(monkeypatch):
+def two_phases(registry_tables):
     """A method that trains its head for one epoch, then its prompt for two without moving it (a rate of zero)."""
-    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
 
     @registry.register("two-phases", paper="none", year=2026, family="test")
     class TwoPhases(FedVPT):

@@ -28,15 +28,10 @@ class Mine(Method):
 
 
 @pytest.fixture(autouse=True)
-def own_tables():
+def own_tables(registry_tables):
     """Undoes registrations and plug-in imports after each test."""
-    discover()
-    tables = [(table, dict(table)) for table in (registry.METHODS, registry.OPTIMISERS, registry.BROKEN)]
     before = set(sys.modules)
     yield
-    for table, known in tables:
-        table.clear()
-        table.update(known)
     for module in set(sys.modules) - before:
         if module.startswith("bench_plugin_"):
             del sys.modules[module]

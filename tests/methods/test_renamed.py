@@ -33,7 +33,8 @@ REFUSED = {
 """Text of a plug-in -> end of the message that refuses it."""
 LOAD_ALL = """
 import json, sys
-from fedprompt.methods.registry import MethodError, load_plugin
+from fedprompt.methods import MethodError
+from fedprompt.methods.registry import load_plugin
 for file in sys.argv[1:]:
     try:
         load_plugin(file)

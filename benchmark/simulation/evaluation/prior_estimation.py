@@ -52,7 +52,7 @@ def bbse(predicted: np.ndarray, confusion: np.ndarray) -> np.ndarray | None:
         confusion: Source samples by predicted (row) and true class (column), [C, C].
 
     Returns:
-        The shares; None without samples, or if A is singular.
+        The shares; None without samples, if A is singular, or if the solver does not converge.
     """
     from scipy.optimize import nnls
 
@@ -63,7 +63,10 @@ def bbse(predicted: np.ndarray, confusion: np.ndarray) -> np.ndarray | None:
     values = np.linalg.svd(rates, compute_uv=False)
     if values[-1] < SINGULAR * values[0]:
         return None
-    solution = nnls(rates, predicted / predicted.sum())[0]
+    try:
+        solution = nnls(rates, predicted / predicted.sum())[0]
+    except RuntimeError:  # too many iterations
+        return None
     if not solution.sum():
         return None
     shares, source = np.zeros(len(confusion)), confusion.sum(0) / confusion.sum()

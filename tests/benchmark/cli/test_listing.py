@@ -144,8 +144,8 @@ def test_method_of_a_plugin_is_listed(bench, plugin):
     assert names(bench, "methods", "own", "--plugin", str(plugin())) == ["own"]
 
 
+@pytest.mark.usefixtures("registry_tables")
 def test_broken_plugins_are_reported_and_other_methods_listed(bench, plugin, monkeypatch, caplog):
-    monkeypatch.setattr(registry, "BROKEN", {})
     monkeypatch.setattr(discovery, "_entry_points", lambda: [EntryPoint("strange", "no_such_module", "bench.methods")])
     answer = bench("list", "methods", "--plugin", plugin(text="1 / 0"))
     assert "ZeroDivisionError" in answer.err

@@ -91,10 +91,8 @@ def test_a_wildcard_selects_the_methods_that_train_with_a_loss():
     assert not {"local", "pfedme", "pfpt", "fedpac"} & left_out
 
 
-def test_a_method_whose_loss_is_no_cross_entropy_is_refused_when_it_trains(monkeypatch):
-    for table in ("METHODS", "OPTIMISERS"):
-        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
-
+@pytest.mark.usefixtures("registry_tables")
+def test_a_method_whose_loss_is_no_cross_entropy_is_refused_when_it_trains():
     @register("squares", paper="none", year=2026, family="test")
     class Squares(Method):
         def shared(self, vit, rng):
@@ -111,9 +109,8 @@ def test_a_method_whose_loss_is_no_cross_entropy_is_refused_when_it_trains(monke
     toy.ran("squares+fedprox")
 
 
-def test_a_loss_plugin_of_a_user_is_registered_as_a_loss(monkeypatch):
-    monkeypatch.setattr(registry, "OPTIMISERS", dict(registry.OPTIMISERS))
-
+@pytest.mark.usefixtures("registry_tables")
+def test_a_loss_plugin_of_a_user_is_registered_as_a_loss():
     @register_optimiser("cooler", paper="none", year=2026)
     class Cooler(LossPlugin):
         def adjust_logits(self, batch, logits):

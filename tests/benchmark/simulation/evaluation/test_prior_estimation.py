@@ -4,6 +4,8 @@ Two kinds of samples, A and B: P(A | class 0) = 0.8 and P(A | class 1) = 0.3. Wi
 0.8 / 4 + 0.3 * 3 / 4 = 0.425 is A.
 """
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,11 @@ def test_bbse_of_one_sample_is_a_valid_distribution():
 )
 def test_bbse_has_no_estimate_from_a_singular_confusion_matrix(confusion):
     assert bbse(np.array([3, 5]), confusion) is None
+
+
+def test_bbse_has_no_estimate_where_the_solver_does_not_converge(monkeypatch):
+    monkeypatch.setattr("scipy.optimize.nnls", Mock(side_effect=RuntimeError("Maximum number of iterations reached.")))
+    assert bbse(np.array([425, 575]), CONFUSION) is None
 
 
 def test_bbse_has_no_estimate_without_samples():

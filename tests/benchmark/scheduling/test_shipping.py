@@ -54,6 +54,6 @@ def test_the_shipped_code_is_one_package_and_is_preferred_to_others(hostile_fold
     (hostile_folder / "fedprompt").mkdir()  # another portion of the namespace
     code = "import fedprompt.benchmark.scheduling.pools.ray_pool as module; print(module.__file__)"
     imported = python("-c", code, cwd=hostile_folder, path=shipped)
-    assert imported.stdout.strip() == str(shipped / "fedprompt" / "benchmark" / "sweep" / "pools" / "ray_pool.py"), (
-        imported.stderr
-    )
+    assert imported.stdout.strip() == str(
+        shipped / "fedprompt" / "benchmark" / "scheduling" / "pools" / "ray_pool.py"
+    ), imported.stderr

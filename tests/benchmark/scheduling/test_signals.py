@@ -15,6 +15,7 @@ from tests.chaos.processes import ROOT
 BENCH = """
 import os, signal, sys, types
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import {module} as module
 original = module.{name}
 def signalled(*given, **named):

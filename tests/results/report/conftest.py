@@ -21,7 +21,7 @@ navigator.clipboard.writeText = async (text) => {
 NASTY = "<b onmouseover=alert(1)>"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # one Playwright at a time in a process, and other tests start their own
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     program = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,5 +1,7 @@
 """The report's view in its address, its comparison of two methods, and settings without finished runs."""
 
+import re
+
 from fedprompt.results.report import write as write_report
 
 
@@ -110,7 +112,9 @@ def test_a_setting_with_only_failed_runs_says_that_none_is_finished(opened, writ
         assert page.locator(f"#{chart}").inner_text().strip() == "No finished run in this setting"
         assert page.locator(f"#{chart}-caption").inner_text() == "No finished run in this setting."
         page.locator(f"[data-numbers={chart}] summary").click()
-        assert page.locator(f"[data-numbers={chart}] .numbers").inner_text() == "No finished run in this setting."
+        numbers = page.locator(f"[data-numbers={chart}] .numbers", has_text=re.compile(r"\S"))
+        numbers.wait_for()  # written once the block is open
+        assert numbers.inner_text() == "No finished run in this setting."
     page.get_by_role("button", name="failed").first.click()
     assert "stopped" in page.locator("#detail").inner_text()
 

@@ -91,6 +91,6 @@ class RoundCallbacks(ForwardedProgress):
         of_run = (run_id, config.method, config.dataset, config.alpha, config.seed, config.rounds)
         try:
             self.callback(Round(*of_run, number, dict(row)))
-        except BaseException as error:
+        except BaseException as error:  # a user's function may raise anything; the sweep's caller gets it unchanged
             self.stopped = True
             raise Stopped(error) from error

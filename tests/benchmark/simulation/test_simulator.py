@@ -115,8 +115,15 @@ def test_rounds_match_federated_averaging_computed_by_hand():
     assert outcome.images == {"train": 2 * 2 * 20, "fine_tuning": 0, "personal": 20}
 
 
-def test_a_cosine_schedule_lowers_the_rates_of_rounds_but_not_of_fine_tuning():
+def test_a_cosine_schedule_lowers_the_rates_of_rounds_but_not_of_fine_tuning(monkeypatch):
     """Of two rounds, the second has half of the rate: (1 + cos(pi / 2)) / 2."""
+    factors, train = [], Executor.train
+
+    def recorded(self, recipe, vit, samples, tasks, training, *rest):
+        factors.append(training.lr_factor)
+        return train(self, recipe, vit, samples, tasks, training, *rest)
+
+    monkeypatch.setattr(Executor, "train", recorded)
     run = simulate(Pull(), three_clients(), training=replace(ONE_STEP, lr_schedule="cosine"))
     run.run()
     w = np.array([0.5, 0.0])
@@ -125,7 +132,8 @@ def test_a_cosine_schedule_lowers_the_rates_of_rounds_but_not_of_fine_tuning():
         ends = [pulled(w, client.train, training)[0] for client in three_clients().clients]
         w = (8 * ends[0] + 4 * ends[1] + 8 * ends[2]) / 20
     np.testing.assert_allclose(run.state.server["w"].numpy(), w, rtol=1e-5)
-    assert run.context.settings.training.lr_factor == 1  # which fine-tuning before a score reads
+    assert factors[:2] == pytest.approx([1, 0.5])
+    assert set(factors[2:]) == {1}  # of the personalised scores
 
 
 def test_local_tensors_stay_with_their_clients():

@@ -100,6 +100,7 @@ class Mine(Method):
     assert refusal(tmp_path / "mine.py", text) == f"Mine.{old} has no effect: it is now called {new!r}."
 
 
+@pytest.mark.usefixtures("registry_tables")
 def test_a_hyperparameter_may_have_the_name_of_an_old_hook(tmp_path):
     text = """
 from fedprompt.methods import Method, hyperparameter, register

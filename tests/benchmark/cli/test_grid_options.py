@@ -41,7 +41,7 @@ def test_every_field_of_a_grid_has_an_option(name):
         "optimizer": "adam",
         "standardize": "whiten",
         "head_init": "ncm",
-        "lr_schedule": "cosine",
+        "lr_schedule": "constant",
     }
     value = values.get(name, "0.75" if name in FRACTIONS else "8")
     found = getattr(chosen(f"--{name.replace('_', '-')}", value), name)

@@ -138,7 +138,7 @@ class Numbers:
         return "\n".join(lines)
 
     def distances(self, folder: str, number: int) -> pd.DataFrame:
-        """How far the methods of the longer runs in a folder are from their end after round `number`, in points.
+        """How far the methods are from their score after more than `number` rounds, in points.
 
         Columns: alpha, method, score, final, distance and one_round, as `convergence.distances` defines them.
         """

@@ -20,28 +20,29 @@ def climbing(runs: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def distances(rounds: pd.DataFrame, number: int, metric: str = "seen_mean") -> pd.DataFrame:
-    """How far each method is from its own score at the end of a longer run.
+    """How far each method is from its own score after more rounds.
 
     Args:
-        rounds: The rounds of long runs, as `rounds` of `fedprompt.results` reads them. Each run was evaluated after the
-            rounds `number` - 1, `number`, `number` + 1 and after the last.
-        number: The round whose score is judged.
+        rounds: The rounds of short and long runs, as `rounds` of `fedprompt.results` reads them. A run is short if it
+            ends after `number` rounds; it was evaluated one round before its end, too.
+        number: The rounds of the short runs.
         metric: The score.
 
     Returns:
-        One row per alpha and method: `score` after round `number`, `final` after the last round (means over seeds),
-        `distance` = final - score, and `one_round`, the largest absolute change of the mean by one round less or more.
+        One row per alpha and method that has both: `score` of the short runs and `final` of the long ones (means over
+        the seeds that both have), `distance` = final - score, and `one_round`, the absolute change of the mean by the
+        last round of the short runs.
     """
-    columns = ["alpha", "method", "seed"]
-    last = rounds.groupby(columns)["round"].transform("max")
-    named = {number: "score", number - 1: "less", number + 1: "more"}
-    name = rounds["round"].map(named).where(rounds["round"] < last, "final")
-    name = name.where((rounds["round"] == last) | rounds["round"].isin(named))
-    scored = rounds.assign(name=name).dropna(subset=["name", metric])
-    wide = scored.pivot_table(metric, ["alpha", "method"], "name")
-    changes = pd.concat([wide["less"] - wide["score"], wide["more"] - wide["score"]], axis=1).abs()
-    found = wide[["score", "final"]].assign(distance=wide["final"] - wide["score"], one_round=changes.max(axis=1))
-    return found.reset_index()
+    keys = ["alpha", "method"]
+    last = rounds.groupby("run_id")["round"].transform("max")
+    ends, before = rounds["round"] == last, (last == number) & (rounds["round"] == number - 1)
+    name = pd.Series("final", rounds.index).where(last > number, "score").where(~before, "before")
+    scored = rounds.assign(name=name)[(ends & (last >= number)) | before]
+    wide = scored.pivot_table(metric, [*keys, "seed"], "name")
+    wide = wide.reindex(columns=["before", "score", "final"]).dropna(subset=["score", "final"])
+    means = wide.groupby(keys).mean()
+    change = (means["score"] - means["before"]).abs()
+    return means[["score", "final"]].assign(distance=means["final"] - means["score"], one_round=change).reset_index()
 
 
 def with_climbing(data: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -140,7 +140,7 @@ class Numbers:
     def distances(self, folder: str, number: int) -> pd.DataFrame:
         """How far the methods are from their score after more than `number` rounds, in points.
 
-        Columns: alpha, method, score, final, distance and one_round, as `convergence.distances` defines them.
+        Columns: alpha, method, score, final, distance, one_round and seeds, as `convergence.distances` defines them.
         """
         found = convergence.distances(rounds(self.folder / folder), number)
         numbers = ["score", "final", "distance", "one_round"]

@@ -30,8 +30,8 @@ def distances(rounds: pd.DataFrame, number: int, metric: str = "seen_mean") -> p
 
     Returns:
         One row per alpha and method that has both: `score` of the short runs and `final` of the long ones (means over
-        the seeds that both have), `distance` = final - score, and `one_round`, the absolute change of the mean by the
-        last round of the short runs.
+        the seeds that both have), `distance` = final - score, `one_round`, the absolute change of the mean by the last
+        round of the short runs, and `seeds`, their number.
     """
     keys = ["alpha", "method"]
     last = rounds.groupby("run_id")["round"].transform("max")
@@ -42,7 +42,8 @@ def distances(rounds: pd.DataFrame, number: int, metric: str = "seen_mean") -> p
     wide = wide.reindex(columns=["before", "score", "final"]).dropna(subset=["score", "final"])
     means = wide.groupby(keys).mean()
     change = (means["score"] - means["before"]).abs()
-    return means[["score", "final"]].assign(distance=means["final"] - means["score"], one_round=change).reset_index()
+    found = means[["score", "final"]].assign(distance=means["final"] - means["score"], one_round=change)
+    return found.assign(seeds=wide.groupby(keys).size()).reset_index()
 
 
 def with_climbing(data: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

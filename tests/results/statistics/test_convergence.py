@@ -38,6 +38,7 @@ def test_the_distance_is_the_gain_of_the_mean_over_seeds_by_more_rounds():
         "final": pytest.approx(0.7),
         "distance": pytest.approx(0.05),
         "one_round": pytest.approx(0.05),
+        "seeds": 2,
     }
     assert found.loc["head", "distance"] == pytest.approx(-0.05)
     assert found.loc["head", "one_round"] == pytest.approx(0.1)

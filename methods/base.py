@@ -132,6 +132,7 @@ class Phase:
     trains: tuple[str, ...] | None = None  # tensor names; None: all shared and local tensors
     epochs: int | None = None  # None: the run's
     lr: float | None = None  # None: the run's
+    max_lr: float | None = None  # a larger learning rate is lowered to this
     batches: int | None = None  # at most this many batches
     repeats: int = 1  # consecutive steps per batch
     rewind: bool = False

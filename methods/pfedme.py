@@ -26,7 +26,7 @@ class PFedMe(PersonalModel, FedVPT):
     inner_steps: int = hyperparameter(5, "steps K of theta on a batch", low=1)
     eta: float = hyperparameter(0.05, "learning rate eta of w_i", low=0)
     beta: float = hyperparameter(1.0, "weight beta of the clients' mean in the server's update", low=0)
-    version = 2
+    version = 3
     refuses_optimisers = "pfedme updates its averaged model without gradients that an optimiser could change"
     seen_with = "its personal prompt and head (theta)"
     held_out_with = "the averaged prompt and head (w)"
@@ -35,6 +35,8 @@ class PFedMe(PersonalModel, FedVPT):
         "personalises prompts and head of a frozen ViT; the paper personalises whole networks",
         "theta is trained by the run's SGD with momentum, with lambda 15 and K 5 as in the official code; the paper "
         "solves the inner problem to a given accuracy, and the official code uses no momentum",
+        "the learning rate of theta is that of the run, at most 1 / lambda (0.067): at 0.1 this method scores 71.9 in "
+        "place of 87.8 % with the bound (embedded default, alpha 0.5, seed 0); the official code has another rate for it",
         "theta starts a round at the client's last theta; the official code starts at w (an exact solution would not "
         "depend on the start)",
         "eta is 0.05, the default learning rate of a run; the official code uses a lower one over more rounds",
@@ -47,11 +49,12 @@ class PFedMe(PersonalModel, FedVPT):
     )
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase(PERSONAL, repeats=self.inner_steps),)
+        return (self.fine_tuning,)
 
     @property
     def fine_tuning(self) -> Phase:
-        return Phase(PERSONAL, repeats=self.inner_steps)
+        """Steps on theta. With a larger rate than 1 / lambda, a step on the distance alone moves theta beyond w_i."""
+        return Phase(PERSONAL, repeats=self.inner_steps, max_lr=1 / self.strength if self.strength else None)
 
     def loss(self, vit: Backbone, batch: Batch, state: State) -> Tensor:
         return super().loss(vit, batch, state) + batch.own(self.strength / 2 * squared_distance(state))

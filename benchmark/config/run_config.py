@@ -26,7 +26,7 @@ class LocalTrainingOptions(BaseModel):
 
     epochs: Annotated[int, Field(ge=1, le=10_000, description="local epochs per round")] = 1
     batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="local batch size")] = 32
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="local learning rate")] = 0.15
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False, description="local learning rate")] = 0.1
     lr_schedule: Literal["constant", "cosine"] = Field(
         "cosine",
         description="learning rates over the rounds: constant, or cosine, which falls from --lr in the first round "

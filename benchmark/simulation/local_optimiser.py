@@ -26,7 +26,8 @@ class LocalOptimiser(ABC):
     def __init__(self, state: State, names: list[str], method: Method, phase: Phase, training: LocalTraining) -> None:
         self.names, self.training = names, training
         lr, rates = training.lr if phase.lr is None else phase.lr, method.learning_rates
-        self.rates = [training.lr_factor * rates.get(name, lr) for name in names]
+        most = float("inf") if phase.max_lr is None else phase.max_lr
+        self.rates = [training.lr_factor * min(rates.get(name, lr), most) for name in names]
         for name, value in state.items():
             state[name] = value.detach().clone().requires_grad_() if name in names else value.detach()
         self.values = [state[name] for name in names]

@@ -98,3 +98,14 @@ def test_every_seen_client_takes_its_steps_from_the_final_w_before_it_is_scored(
             assert not torch.equal(own.state.local[theta], task.state.local[theta])
             if not state.rounds_trained[task.client]:
                 assert torch.equal(task.state.local[theta], before[w])
+
+
+@pytest.mark.parametrize(("lr", "moved_like"), [(0.05, 0.05), (0.2, 0.1)])
+def test_the_learning_rate_of_theta_is_that_of_the_run_but_at_most_one_over_lambda(lr, moved_like):
+    simulator = toy.simulator("pfedme", of=toy.unequal(), settings={"pfedme": {"strength": 10.0}})
+    (job,) = simulator.make_tasks([0], 1)
+    chosen, limited = (replace(toy.TRAINING, lr=rate) for rate in (lr, moved_like))
+    (update,) = toy.train(simulator, [job], chosen)
+    (expected,) = toy.train(simulator, [job], limited, (Phase(PERSONAL, repeats=5),))
+    assert same(update.local, expected.local)
+    assert not same(update.local, job.state.local)

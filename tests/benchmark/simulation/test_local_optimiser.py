@@ -9,6 +9,7 @@ import torch
 
 from fedprompt.benchmark.simulation.executor import Executor
 from fedprompt.benchmark.simulation.local_optimiser import Adam, AdamW, Sgd
+from fedprompt.benchmark.simulation.tasks import LocalTraining
 from fedprompt.methods import Method, Phase
 from fedprompt.methods.errors import MethodError
 from tests import toy
@@ -122,6 +123,16 @@ def test_sgd_computes_the_bits_of_torch():
         expected.step()
         optimiser.step({"w": gradient[None]}, 1)
         assert torch.equal(own["w"][0], value)
+
+
+@pytest.mark.parametrize(
+    ("phase", "rate"), [(Phase(max_lr=1.0), 0.1), (Phase(max_lr=0.03), 0.03), (Phase(lr=2.0, max_lr=0.5), 0.5)]
+)
+def test_a_phase_lowers_a_larger_learning_rate_to_its_maximum(phase, rate):
+    own, value = {"w": torch.ones(1, 3)}, torch.full((3,), 2.0)
+    training = LocalTraining(epochs=1, batch_size=2, lr=0.1, lr_factor=0.5)
+    Sgd(own, ["w"], Method(), phase, training).step({"w": value[None]}, 1)
+    assert torch.allclose(own["w"], torch.ones(1, 3) - 0.5 * rate * value)
 
 
 @pytest.mark.parametrize(

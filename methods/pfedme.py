@@ -36,7 +36,7 @@ class PFedMe(PersonalModel, FedVPT):
         "theta is trained by the run's SGD with momentum, with lambda 15 and K 5 as in the official code; the paper "
         "solves the inner problem to a given accuracy, and the official code uses no momentum",
         "the learning rate of theta is that of the run, at most 1 / lambda (0.067): at 0.1 this method scores 71.9 in "
-        "place of 87.8 % with the bound (embedded default, alpha 0.5, seed 0); the official code has another rate for it",
+        "place of 87.8 % with the bound (embedded default, alpha 0.5, seed 0); the official code has another rate",
         "theta starts a round at the client's last theta; the official code starts at w (an exact solution would not "
         "depend on the start)",
         "eta is 0.05, the default learning rate of a run; the official code uses a lower one over more rounds",

@@ -16,6 +16,9 @@ PAPER = {
     "paper-vlcs": ("vlcs", "domain"),
 }
 
+STUDY = {"study-cifar10": 28, "study-pacs": 10, "study-tiny-imagenet": 16}
+"""Preset -> its runs per seed."""
+
 PUBLISHED = {
     "published-fedcof": {"fedncm", "fed3r", "fedcof"},
     "published-fedit": {"fedlora:fedit"},
@@ -28,6 +31,17 @@ PUBLISHED = {
     "published-sgpt": {"sgpt"},
     "published-sgpt-office-caltech10": {"sgpt"},
 }
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_the_presets_of_the_study_differ_in_data_only_and_report_no_seed_of_a_choice(name):
+    runs = options({"checkpoint": "random"}, name).grid(lambda *_: "absent")
+    assert len(runs) == STUDY[name] * len({run.seed for run in runs})
+    assert {run.seed for run in runs} <= set(range(100)), "choices use the seeds from 100"
+    assert {(run.backbone, run.image_size, run.patch_size) for run in runs} == {("vit_tiny_patch16_224", 64, 8)}
+    assert {(run.rounds, run.standardize, run.precision, run.held_out) for run in runs} == {
+        (24, "features", "bf16", 0.2)
+    }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -85,7 +99,7 @@ def paper(request):
 
 
 def test_every_preset_has_valid_options_for_its_partition():
-    assert set(preset_names()) == {"quick", "ablation-pep", *PAPER, *PUBLISHED}
+    assert set(preset_names()) == {"quick", "ablation-pep", *STUDY, *PAPER, *PUBLISHED}
     for name in preset_names():
         chosen = options({}, name)
         for alpha in chosen.alpha or (None,):

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from fedprompt.results.errors import MissingDataError, RecordError, check_known, unknown
-from fedprompt.results.figures.ablation import SETTINGS, ablation
-from fedprompt.results.figures.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
-from fedprompt.results.figures.clients import partition, per_client
-from fedprompt.results.figures.cost import accuracy_by_bytes
+from fedprompt.results.figures.comparisons.pairwise import pairwise
+from fedprompt.results.figures.comparisons.ranks import critical_difference
 from fedprompt.results.figures.inputs import inputs
+from fedprompt.results.figures.measurements.ablation import SETTINGS, ablation
+from fedprompt.results.figures.measurements.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
+from fedprompt.results.figures.measurements.clients import partition, per_client
+from fedprompt.results.figures.measurements.cost import accuracy_by_bytes
+from fedprompt.results.figures.measurements.weights import soft_weights
 from fedprompt.results.figures.pages import page_of
-from fedprompt.results.figures.pairwise import pairwise
-from fedprompt.results.figures.ranks import critical_difference
 from fedprompt.results.figures.style import SEEN, Plot, styled
-from fedprompt.results.figures.weights import soft_weights
 from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
 from fedprompt.results.records.selection import accuracies

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from fedprompt.results.figures.ablation import SETTINGS
 from fedprompt.results.figures.drawing import FIGURES
+from fedprompt.results.figures.measurements.ablation import SETTINGS
 from fedprompt.results.figures.pages import DEFAULT, STYLES
 from fedprompt.results.figures.style import PLACES, styled
 from fedprompt.results.records.frames import clients, load, rounds

@@ -121,7 +121,7 @@ def _marks(axis: Axes, data: pd.DataFrame, rows: Sequence[Row], looks: Styles) -
     keys = zip(data["method"], data["reference"], data["setting"], strict=True)
     places = pd.Series([lines[method, other] + offsets[setting] for method, other, setting in keys], data.index)
     for (setting, excludes), part in data.groupby(["setting", "excludes_0"], sort=False):
-        look = looks[setting] if excludes else _hollow(looks[setting])
+        look = looks[str(setting)] if excludes else _hollow(looks[str(setting)])
         keywords = {**look.keywords(lines=False), "markersize": 3.5, "markeredgewidth": 0.8}
         lengths = bars(part.assign(mean=part["value"]))
         error_bars(axis, 100 * part["value"], places[part.index], xerr=lengths, **keywords)

@@ -101,7 +101,7 @@ def draw(
     given = inputs(directory, None if run_ids is None else frozenset(run_ids), unreadable, fixed)
     check_known("metric of a figure", [metric], accuracies(given("runs")))
     if reference is not None:
-        check_known("method", [reference], given("runs")["method"])
+        check_known("method", [reference], set(given("runs")["method"]))
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:

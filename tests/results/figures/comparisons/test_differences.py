@@ -126,7 +126,7 @@ def test_a_reference_or_prior_without_effect_and_an_unknown_reference_are_refuse
         draw(six, ["pairwise"], tmp_path / "out", reference="a")
     with pytest.raises(RecordError, match="--prior adds rows to the figure differences, which needs --reference"):
         draw(six, out=tmp_path / "out", prior=True)
-    with pytest.raises(RecordError, match="unknown method 'fedvtp'"):
+    with pytest.raises(RecordError, match=r"unknown method 'fedvtp': available: a, b, c$"):
         draw(six, out=tmp_path / "out", reference="fedvtp")
     assert not (tmp_path / "out").exists()
 

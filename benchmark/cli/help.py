@@ -63,6 +63,7 @@ EXAMPLES = {
     "table": ("bench table runs/first --methods 'fed*' --metric seen.mean,held_out.mean --format latex",),
     "figure": (
         "bench figure runs/first pairwise --methods head,fedvpt,pep-fedpt --format pdf --style icml --columns 1",
+        "bench figure runs/first differences --reference pep-fedpt --prior --methods pep-fedpt,fedvpt,head",
     ),
     "report": ("bench report runs/first --alpha 0.05",),
     "compare": ("bench compare runs/first pep-fedpt fedvpt --metric 'seen.*' --margin 1",),

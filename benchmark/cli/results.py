@@ -117,9 +117,19 @@ def figure(
     style: Annotated[
         str | None, typer.Option(help="widths of neurips, icml, ieee or cvpr (default: 3.4 or 7 inches)")
     ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="draw the figure differences: all methods minus this one, paired by seed")
+    ] = None,
+    prior: Annotated[
+        bool, typer.Option("--prior", help="rows of prior-corrected logits in the figure differences")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Draw the figures of a directory or an export, each with its numbers as csv. Figures without data are skipped.
+
+    With --reference METHOD, the figure differences shows how far the other methods are from this one in each setting:
+    one row per method, one panel each for the mean of seen clients, of held-out clients, and the worst seen client.
+    With --prior, also METHOD+prior minus the reference, and both corrected.
 
     With --style, figures have the width of that style's column (--columns 1) or text (--columns 2): included without
     scaling, their text has 7 points or more.
@@ -137,7 +147,7 @@ def figure(
         str(path)
         for metric in metrics
         for path in drawing.draw(
-            directory, names or None, out, kinds, run_ids, columns, note, unreadable, metric, style
+            directory, names or None, out, kinds, run_ids, columns, note, unreadable, metric, style, reference, prior
         )
     ]
     print(json.dumps(drawn, indent=1) if as_json else "\n".join(drawn))

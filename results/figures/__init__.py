@@ -1,1 +1,1 @@
-"""Figures of data frames, one module per group of figures."""
+"""Figures of data frames: `measurements` and `comparisons`, drawn by `drawing` from `parts`, in the look of `style`."""

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from fedprompt.results.errors import MissingDataError, RecordError, check_known, unknown
-from fedprompt.results.figures.ablation import SETTINGS, ablation
-from fedprompt.results.figures.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
-from fedprompt.results.figures.clients import partition, per_client
-from fedprompt.results.figures.cost import accuracy_by_bytes
+from fedprompt.results.figures.comparisons.differences import differences
+from fedprompt.results.figures.comparisons.pairwise import pairwise
+from fedprompt.results.figures.comparisons.ranks import critical_difference
 from fedprompt.results.figures.inputs import inputs
+from fedprompt.results.figures.measurements.ablation import SETTINGS, ablation
+from fedprompt.results.figures.measurements.accuracy import accuracy_by_alpha, accuracy_over_rounds, seen_and_held_out
+from fedprompt.results.figures.measurements.clients import partition, per_client
+from fedprompt.results.figures.measurements.cost import accuracy_by_bytes
+from fedprompt.results.figures.measurements.weights import soft_weights
 from fedprompt.results.figures.pages import page_of
-from fedprompt.results.figures.pairwise import pairwise
-from fedprompt.results.figures.ranks import critical_difference
 from fedprompt.results.figures.style import SEEN, Plot, styled
-from fedprompt.results.figures.weights import soft_weights
 from fedprompt.results.io import atomic_write, csv, reason
 from fedprompt.results.records import frames as records
 from fedprompt.results.records.selection import accuracies
@@ -28,6 +29,7 @@ __all__ = [
     "accuracy_by_bytes",
     "accuracy_over_rounds",
     "critical_difference",
+    "differences",
     "draw",
     "pairwise",
     "partition",
@@ -46,6 +48,7 @@ _ALL: tuple[Callable[..., Plot], ...] = (
     per_client,
     partition,
     pairwise,
+    differences,
     critical_difference,
     soft_weights,
 )
@@ -64,6 +67,8 @@ def draw(
     unreadable: records.Unreadable | None = None,
     metric: str = SEEN,
     style: str | None = None,
+    reference: str | None = None,
+    prior: bool = False,
 ) -> list[Path]:
     """Draw figures to NAME.FORMAT, with their numbers in NAME.csv, and return the files written.
 
@@ -79,19 +84,24 @@ def draw(
         metric: The accuracy to show. Of another than the default, the files are NAME_METRIC.FORMAT, and figures of
             one accuracy only are omitted.
         style: The publication style whose widths to use, of `pages.STYLES`; default: 3.4 and 7 inches.
+        reference: The method that the figure `differences` compares the others with; without it, that is not drawn.
+        prior: Add rows with prior-corrected logits to `differences`.
 
     Raises:
-        RecordError: A figure, metric, format or style is unknown, a named figure lacks data, a record cannot be read,
-            or a file cannot be written.
+        RecordError: A figure, metric, format, style or reference is unknown, `reference` or `prior` would have no
+            effect, a named figure lacks data, a record cannot be read, or a file cannot be written.
     """
     for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
         for name in wanted:
             if name not in known:
                 raise unknown(kind, name, known)
     page_of(style, columns)  # refuses unknown ones
-    fixed = {"columns": columns, "metric": metric, "style": style}
+    _check_effect(names, reference, prior)
+    fixed = {"columns": columns, "metric": metric, "style": style, "reference": reference, "prior": prior}
     given = inputs(directory, None if run_ids is None else frozenset(run_ids), unreadable, fixed)
     check_known("metric of a figure", [metric], accuracies(given("runs")))
+    if reference is not None:
+        check_known("method", [reference], set(given("runs")["method"]))
     target = Path(directory, "figures") if out is None else Path(out)
     written = []
     for name in FIGURES if names is None else names:
@@ -109,6 +119,17 @@ def draw(
                 f"{target} cannot be written: {reason(error)}; choose another folder with --out"
             ) from error
     return written
+
+
+def _check_effect(names: Sequence[str] | None, reference: str | None, prior: bool) -> None:
+    """Refuses options of the figure `differences` that would have no effect."""
+    if prior and reference is None:
+        raise RecordError("--prior adds rows to the figure differences, which needs --reference METHOD, too")
+    if reference is not None and names is not None and "differences" not in names:
+        raise RecordError(
+            f"--reference {reference} is for the figure differences: add it to {' '.join(names)}, or leave out "
+            "--reference"
+        )
 
 
 def _figure(name: str, metric: str, given: Callable[[str], Any]) -> Plot:

@@ -5,16 +5,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fedprompt.results.statistics import best, convergence, pairs
+from fedprompt.results.statistics import best, convergence, pairs, prior
 from fedprompt.results.statistics.inference import reached
 from fedprompt.results.statistics.trivial import FOOTNOTE
 from fedprompt.results.tables.federation import footnotes
 
 PER_RUN = "per run"
-PRIOR_NOTES = {  # by whether the records have a temperature
-    True: "+prior: logits / T + log of the client's class prior; T per run, fitted on training clients' data",
-    False: "+prior: logits + log of the client's class prior, not calibrated (records of version 0.2)",
-}
 NAMES = {"bottom_decile": "bottom 10%", "upload_mb": "MB up", "download_mb": "MB down", "seconds": "s/run"}
 WORDS = {"-": "-: not run", "failed": "failed: every run failed", "n/a": "n/a: does not apply"}
 SHOWN = 6
@@ -110,9 +106,9 @@ def notes(frame: pd.DataFrame) -> list[str]:
     lines += ["; ".join(meaning for word, meaning in meanings.items() if word in words)] * bool(words & set(WORDS))
     lines += [*frame.attrs.get("exclusions", []), *footnotes(frame), *tuning_notes(frame)]
     corrected = any(metric.startswith(("prior.", "prior_uncalibrated.")) for metric in metrics) or any(
-        name.endswith("+prior") for name in methods(frame)
+        name.endswith(prior.PRIOR) for name in methods(frame)
     )
-    return lines + [PRIOR_NOTES[frame.attrs.get("calibrated", True)]] * corrected
+    return lines + [prior.NOTES[frame.attrs.get("calibrated", True)]] * corrected
 
 
 def _seed_notes(frame: pd.DataFrame, metric: str) -> list[str]:

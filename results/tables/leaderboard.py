@@ -20,6 +20,7 @@ from fedprompt.results.statistics.pairs import (
     lower_is_better,
     paired,
 )
+from fedprompt.results.statistics.prior import calibrated, with_prior
 from fedprompt.results.statistics.summary import finished, ranking
 from fedprompt.results.statistics.trivial import below_majority
 from fedprompt.results.tables.entries import PER_RUN
@@ -106,8 +107,7 @@ def default_metrics(frame: pd.DataFrame) -> list[str]:
 
 def _facts(frame: pd.DataFrame, done: pd.DataFrame) -> dict[str, Any]:
     """What the notes of a table need to know of its runs."""
-    calibrated = "temperature" in done and bool(done["temperature"].notna().any())
-    return {"trials": _trials(frame), "federation": realised(done), "calibrated": calibrated}
+    return {"trials": _trials(frame), "federation": realised(done), "calibrated": calibrated(done)}
 
 
 def _trials(frame: pd.DataFrame) -> dict[str, int]:
@@ -140,15 +140,6 @@ def difference_table(
     table.index.name = "method"
     table.attrs |= _facts(frame, finished(frame)) | {"reference": reference}
     return table
-
-
-def with_prior(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with a second row per run, METHOD+prior: its scores with prior-corrected logits."""
-    corrected = frame.assign(method=frame["method"] + "+prior")
-    for column in frame:
-        if f"prior.{column}" in frame:
-            corrected[column] = frame[f"prior.{column}"]
-    return pd.concat([frame, corrected], ignore_index=True)
 
 
 def by_family(table: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fedprompt.benchmark.cli import results
@@ -105,6 +106,18 @@ def test_figures_are_drawn_in_the_given_folder(bench, directory, tmp_path):
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
     assert {Path(line).name for line in answer.out.splitlines()} == names
     assert (tmp_path / "drawn" / "per_client.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_of_differences_to_a_reference_has_rows_with_the_prior(bench, directory):
+    answer = bench.ok("figure", directory, "differences", "--reference", "head", "--prior", "--out", "drawn")
+    assert {Path(line).name for line in answer.out.splitlines()} == {"differences.png", "differences.csv"}
+    rows = pd.read_csv("drawn/differences.csv")
+    found = set(rows[["method", "reference"]].itertuples(index=False, name=None))
+    one, both = {("fedvpt", "head"), ("fedvpt+prior", "head"), ("head+prior", "head")}, {("fedvpt+prior", "head+prior")}
+    assert found == one | both
+    alone = bench("figure", directory, "accuracy_by_alpha", "--reference", "head", "--out", "drawn")
+    assert alone.code == 2
+    assert "--reference head is for the figure differences" in alone.err
 
 
 def test_report_is_written_to_the_given_file(bench, directory, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from fedprompt.results.figures.ablation import SETTINGS
 from fedprompt.results.figures.drawing import FIGURES
+from fedprompt.results.figures.measurements.ablation import SETTINGS
 from fedprompt.results.figures.pages import DEFAULT, STYLES
 from fedprompt.results.figures.style import PLACES, styled
 from fedprompt.results.records.frames import clients, load, rounds
@@ -19,7 +19,8 @@ NAMES = ["pep-fedpt", "majority", "fedvpt", "pep-fedpt:uniform", "fedvpt+fedprox
 NAMES += [name for name in PLACES if name not in NAMES]
 PAGES = [("icml", 1), ("neurips", 1), ("ieee", 1), ("cvpr", 2)]
 MARKS = {"↓", "↗", "↓↗"}  # belong to their points
-SIX = "critical_difference", "accuracy_over_rounds six", "per_client six", "partition six"  # figures of six settings
+# Figures of six settings.
+SIX = "critical_difference", "accuracy_over_rounds six", "per_client six", "partition six", "differences six"
 SAME = {f"ablation_{option}" for option in SETTINGS} - {"ablation_mixing", "ablation_shared_tokens"}
 DRAWN = [*(name for name in FIGURES if name not in SAME), *SIX[1:]]
 MARGIN = 0.7  # points that boxes may overlap: they contain the room below the line
@@ -47,7 +48,9 @@ def inputs(frames, count, settings):
     )
     skill = dict(zip(names, [0.8, 0.3, *generator.uniform(0.6, 0.9, count)], strict=False))
     seen = runs["method"].map(skill) + generator.normal(0, 0.02, len(runs))
-    runs = runs.assign(run_id=[f"r{i}" for i in range(len(runs))], **{"seen.mean": seen, "held_out.mean": seen - 0.05})
+    scores = {"seen.mean": seen, "held_out.mean": seen - 0.05, "seen.worst": seen - 0.2}
+    corrected = {f"prior.{name}": values + 0.03 for name, values in scores.items()}
+    runs = runs.assign(run_id=[f"r{i}" for i in range(len(runs))], temperature=1.0, **scores, **corrected)
     runs = runs.assign(upload_mb=runs["method"].map({name: 10.0 ** (i % 5 - 2) for i, name in enumerate(names)}))
     runs = runs.assign(convergence_seen_change=np.where(runs["method"] == "fedvpt", 0.05, 0))
     ends = over_rounds["method"].map(skill)
@@ -69,6 +72,8 @@ def inputs(frames, count, settings):
         "swept": lambda option: runs.merge(values, how="cross"),
         "styles": None,
         "metric": "seen.mean",
+        "reference": "pep-fedpt",
+        "prior": True,
     }
 
 

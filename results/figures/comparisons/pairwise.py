@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.pages import page_of
-from fedprompt.results.figures.panels import brief
+from fedprompt.results.figures.parts.panels import brief
 from fedprompt.results.figures.style import CROWD, SEEN, SMALL, Plot, styled
 from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, paired, untestable

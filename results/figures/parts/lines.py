@@ -6,8 +6,8 @@ from textwrap import fill
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fedprompt.results.figures.families import FEW_SETTINGS, Lines, by_family, curve
-from fedprompt.results.figures.panels import legend, panels_by
+from fedprompt.results.figures.parts.families import FEW_SETTINGS, Lines, by_family, curve
+from fedprompt.results.figures.parts.panels import legend, panels_by
 from fedprompt.results.figures.style import CROWD, FAINT, Plot, Style, Styles, highlighted
 
 HEIGHTS = 2.4, 3.3  # of a panel in inches, for few and many methods

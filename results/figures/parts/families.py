@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from fedprompt.results.figures.pages import Page
-from fedprompt.results.figures.panels import brief, wrapped
+from fedprompt.results.figures.parts.panels import brief, wrapped
 from fedprompt.results.figures.style import SMALL, Plot, Style, Styles
 
 FEW_SETTINGS = 2  # per column of a page; more panels side by side would be too narrow

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from fedprompt.results.figures.accuracy import accuracy_by_alpha
-from fedprompt.results.figures.intervals import bars
+from fedprompt.results.figures.measurements.accuracy import accuracy_by_alpha
+from fedprompt.results.figures.parts.intervals import bars
 from fedprompt.results.records.frames import load
 
 

@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
-from fedprompt.results.figures.families import Lines
-from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.pages import page_of
-from fedprompt.results.figures.panels import panels_by, wrapped
+from fedprompt.results.figures.parts.families import Lines
+from fedprompt.results.figures.parts.lines import curves, families
+from fedprompt.results.figures.parts.panels import panels_by, wrapped
 from fedprompt.results.figures.style import ACCURACY, Plot, Styles, assign, styled
 from fedprompt.results.statistics.summary import ranking
 

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
 from fedprompt.results.figures.pages import page_of
-from fedprompt.results.figures.panels import panels, wrapped
+from fedprompt.results.figures.parts.panels import panels, wrapped
 from fedprompt.results.figures.style import SMALL, Plot, styled
 
 NAME = "mix_weights"

@@ -1,7 +1,7 @@
 import pandas as pd
 from matplotlib.text import Text
 
-from fedprompt.results.figures.points import label, points
+from fedprompt.results.figures.parts.points import label, points
 from fedprompt.results.figures.style import Plot, assign
 
 NAMES = [f"m{i:02d}" for i in range(12)]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
-from fedprompt.results.figures.panels import brief
+from fedprompt.results.figures.parts.panels import brief
 from fedprompt.results.figures.style import CROWD, SMALL, Plot, Styles, highlighted
 from fedprompt.results.statistics import convergence
 from fedprompt.results.statistics.convergence import CLIMBING

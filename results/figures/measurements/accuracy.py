@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fedprompt.results.figures.families import Lines
-from fedprompt.results.figures.intervals import bars, error_bars, note
-from fedprompt.results.figures.lines import curves, families
 from fedprompt.results.figures.pages import Page, page_of
-from fedprompt.results.figures.panels import brief, legend, panels_by
-from fedprompt.results.figures.points import arrows, footnote, label, points
+from fedprompt.results.figures.parts.families import Lines
+from fedprompt.results.figures.parts.intervals import bars, error_bars, note
+from fedprompt.results.figures.parts.lines import curves, families
+from fedprompt.results.figures.parts.panels import brief, legend, panels_by
+from fedprompt.results.figures.parts.points import arrows, footnote, label, points
 from fedprompt.results.figures.style import (
     ACCURACY,
     CROWD,

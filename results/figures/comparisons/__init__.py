@@ -1,0 +1,1 @@
+"""Figures of paired comparisons of methods."""

@@ -1,0 +1,1 @@
+"""Figures of what runs measured: accuracy, traffic, clients, soft weights."""

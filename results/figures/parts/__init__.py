@@ -1,0 +1,1 @@
+"""What several figures share: panels, legends, intervals, lines and labelled points."""

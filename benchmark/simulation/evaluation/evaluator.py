@@ -95,7 +95,9 @@ class Evaluator:
         """What clients train before their personalised score; None where there is nothing to train."""
         epochs, method = self.context.settings.personal_epochs, self.context.method
         names = method.adapted or tuple(state.initial_local) or tuple(state.server.shared)
-        return Phase(names, epochs) if names and epochs else None
+        training = [phase for phase in method.phases() if phase.trains is None or set(phase.trains) & set(names)]
+        limits = [phase.max_lr for phase in training if phase.max_lr is not None]
+        return Phase(names, epochs, max_lr=min(limits, default=None)) if names and epochs else None
 
     def training(self, state: FederationState) -> list[tuple[Phase, np.ndarray]]:
         """All training before scores in the whole run: each phase with the clients that train it."""

@@ -137,6 +137,23 @@ def test_a_personalised_score_starts_from_a_clients_own_tensors_or_from_the_rule
         np.testing.assert_allclose(states[k]["w"].numpy(), personal_end(start, client.train, 1), rtol=1e-5)
 
 
+class Bounded(Pull):
+    """Pull with a bound on the learning rate of the tensor that trains."""
+
+    def phases(self):
+        return (Phase(("w",), max_lr=0.05),)
+
+
+def test_the_training_before_a_personalised_score_has_the_bound_of_the_phase_that_trains_the_same_tensors(monkeypatch):
+    federation = three_clients()
+    run = simulate(Bounded(), federation, rounds=1, personal_epochs=2)
+    states = personal_states(run, monkeypatch)
+    for k, client in enumerate(federation.clients):
+        start = np.asarray(run.state.server["w"], dtype=float)
+        expected = pulled(start, client.train, replace(ONE_STEP, epochs=2, lr=0.05))[0]
+        np.testing.assert_allclose(states[k]["w"].numpy(), expected, rtol=1e-5)
+
+
 def test_a_method_with_nothing_to_train_has_its_plain_score_as_personalised_score():
     outcome = toy.simulator("fed3r").run()
     assert outcome.metrics["personalised"] == outcome.metrics["seen"]

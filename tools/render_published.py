@@ -138,11 +138,12 @@ class Numbers:
         return "\n".join(lines)
 
     def distances(self, folder: str, number: int) -> pd.DataFrame:
-        """How far the methods are from their score after more than `number` rounds, in points.
+        """How far the methods of this folder are from their score after more than `number` rounds, in points.
 
+        The longer runs, and more evaluations of the short ones, are in the folder `folder` of this folder.
         Columns: alpha, method, score, final, distance, one_round and seeds, as `convergence.distances` defines them.
         """
-        found = convergence.distances(rounds(self.folder / folder), number)
+        found = convergence.distances(pd.concat([rounds(self.folder), rounds(self.folder / folder)]), number)
         numbers = ["score", "final", "distance", "one_round"]
         return found.assign(**{name: 100 * found[name] for name in numbers})
 

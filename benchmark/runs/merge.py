@@ -39,7 +39,9 @@ def merge(places: Sequence[Path], out: Path) -> tuple[int, int]:
         raise ConfigError(f"--out {out} is an exported folder: choose another directory, and name {out} as a source.")
     target, sources = Store(out), [source(place) for place in places]
     present = Directory(out)
-    existing: dict[str, tuple[Source, Entry]] = {e.run_id: (present, e) for e in target.entries()} if out.is_dir() else {}
+    existing: dict[str, tuple[Source, Entry]] = (
+        {e.run_id: (present, e) for e in target.entries()} if out.is_dir() else {}
+    )
     chosen: dict[str, tuple[Source, Entry]] = {}
     skipped = 0
     for each in sources:

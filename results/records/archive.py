@@ -1,4 +1,4 @@
-"""records.jsonl.xz of an exported folder: the records themselves, from which `bench merge` rebuilds directories of runs.
+"""records.jsonl.xz of an exported folder: the records themselves, which `bench merge` makes a directory of runs of.
 
 It has one line of JSON per run, in the order of runs.parquet, with
 
@@ -125,7 +125,8 @@ def _archived(line: bytes, place: str) -> Archived:
         raise RecordError(f"{place} is not valid JSON ({error}): {REMEDY}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{place} is not a mapping: {REMEDY}")
-    result, own_settings = content.get("result"), content.get("own_settings")
+    result: Any = content.get("result")
+    own_settings: Any = content.get("own_settings")
     files.check_record(result, result.get("run_id") if isinstance(result, dict) else "", place, REMEDY)
     if not files.has_options_and_trials(own_settings):
         raise RecordError(f"{place} has something other than options and trials in own_settings: {REMEDY}")

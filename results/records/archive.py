@@ -127,7 +127,8 @@ def _archived(line: bytes, place: str) -> Archived:
         raise RecordError(f"{place} is not a mapping: {REMEDY}")
     result: Any = content.get("result")
     own_settings: Any = content.get("own_settings")
-    files.check_record(result, result.get("run_id") if isinstance(result, dict) else "", place, REMEDY)
+    run_id: Any = result.get("run_id") if isinstance(result, dict) else None
+    files.check_record(result, run_id, place, REMEDY)
     if not files.has_options_and_trials(own_settings):
         raise RecordError(f"{place} has something other than options and trials in own_settings: {REMEDY}")
     return Archived(result, own_settings, _schemas(content.get("columns"), place))

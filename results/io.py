@@ -65,15 +65,22 @@ def read_json(path: Path) -> Any:
         ValueError: It is not JSON, or larger or nested deeper than the limits.
         OSError: It cannot be read.
     """
-    text = read_bounded(path, MAX_JSON_BYTES).decode()
+    return parse_json(read_bounded(path, MAX_JSON_BYTES))
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError if it is not JSON, or larger or nested deeper than the limits."""
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"it has {len(content):,} bytes, at most {MAX_JSON_BYTES:,} are read")
+    text = content.decode()
     try:
-        content = json.loads(text)
+        value = json.loads(text)
     except RecursionError as error:
         raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep") from error
     # Only a text with so many brackets can be too deep. Most records have fewer, which spares a pass over them.
-    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_deeper(content, MAX_JSON_DEPTH):
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_deeper(value, MAX_JSON_DEPTH):
         raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
-    return content
+    return value
 
 
 def _is_deeper(content: Any, levels: int) -> bool:

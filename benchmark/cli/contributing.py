@@ -60,8 +60,8 @@ def submit(
 ) -> int:
     """Make a folder of records, with a checklist, for a pull request into results/published.
 
-    It holds the exported tables, table.md, table.csv, croissant.json, and a README with the facts that the records
-    state. Exits with 1 if a repeated run has other numbers.
+    It holds the exported tables and records, table.md, table.csv, croissant.json, and a README with the facts that the
+    records state. Exits with 1 if a repeated run has other numbers.
     """
     import numpy as np
 

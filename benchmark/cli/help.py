@@ -69,6 +69,7 @@ EXAMPLES = {
     "compare": ("bench compare runs/first pep-fedpt fedvpt --metric 'seen.*' --margin 1",),
     "verify": ("bench verify runs/first --datasets cifar100",),
     "export": ("bench export runs/first exported", "bench export runs/first runs.csv --metric seen.mean,upload_mb"),
+    "merge": ("bench merge runs/first runs/second --out runs/all", "bench merge exported --out runs/continued"),
     "prune": ("bench prune runs/first --unfinished", "bench prune runs/first --outside --preset quick --yes"),
     "list": ("bench list methods", "bench list methods pep-fedpt", "bench list methods --long", "bench list metrics"),
 }

@@ -28,7 +28,12 @@ def export(
         str | None, typer.Option(help="rows of a FILE, one per run, round or client: runs, rounds, clients [runs]")
     ] = None,
 ) -> int:
-    """Export the records of a directory: one tidy file, or a folder of all three tables and a list of their columns."""
+    """Export the records of a directory: one tidy file, or a folder of all three tables and the records themselves.
+
+    A folder also lists the columns, and `bench merge` makes a directory of runs of it again. --metric leaves metrics
+    out of the rows of runs; the records of the chosen runs stay whole. A folder has no logs, kept models or names of
+    hosts, but the paths in the options of the runs.
+    """
     from fedprompt.results.records.export import export as write
     from fedprompt.results.records.export import export_folder
 
@@ -45,10 +50,16 @@ def export(
 
 
 def merge(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="directories of runs")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="directories of runs, or exported folders")
+    ],
     out: Annotated[Path, typer.Option(help="target directory; it may contain runs")],
 ) -> None:
-    """Copy the runs of several directories into one. Identical runs are copied once, conflicting ones refused."""
+    """Copy the runs of several directories into one. Identical runs are copied once, conflicting ones refused.
+
+    From a folder of `bench export DIR FOLDER`, the runs are rebuilt without logs and kept models; a sweep into --out
+    then computes only what is missing.
+    """
     from fedprompt.benchmark.runs.merge import merge as copy
 
     copied, present = copy(directories, out)

@@ -41,6 +41,25 @@ class Entry:
     status: str
     result: dict[str, Any]
 
+    @classmethod
+    def checked(cls, run_id: str, result: Any, place: str, remedy: str) -> "Entry":
+        """The run whose record was read from `place`. Raises `ConfigError` for a record that is invalid."""
+        record_format = result.get("format") if isinstance(result, dict) else None
+        if record_format != RECORD_FORMAT:
+            raise ConfigError(
+                f"{place} has record format {record_format}; this version writes {RECORD_FORMAT}: "
+                "upgrade the harness, or choose another directory with --out."
+            )
+        status = result.get("status")
+        if status not in ("done", "failed"):
+            raise ConfigError(f"{place} has no valid status; {remedy}.")
+        fault = contradiction(result, run_id)
+        if not fault and "data_identity" not in result["config"]:
+            fault = "has an incomplete configuration"
+        if fault:
+            raise ConfigError(f"{place} was changed: it {fault}; {remedy}.")
+        return cls(run_id, status, result)
+
     def lacks_model(self, keep: str | None, directory: Path) -> bool:
         """Whether this finished run in `directory` has not kept what `keep` asks for (`server`, `all`, None)."""
         if keep is None or self.status != "done":
@@ -136,21 +155,7 @@ class Store:
             raise ConfigError(f"{path} cannot be read: {reason(error)}; try again later.") from error
         except ValueError as error:
             raise ConfigError(f"{path} cannot be read ({error}); delete its directory to run it again.") from error
-        record_format = result.get("format") if isinstance(result, dict) else None
-        if record_format != RECORD_FORMAT:
-            raise ConfigError(
-                f"{path} has record format {record_format}; this version writes {RECORD_FORMAT}: "
-                "upgrade the harness, or choose another directory with --out."
-            )
-        status = result.get("status")
-        if status not in ("done", "failed"):
-            raise ConfigError(f"{path} has no valid status; delete its directory to run it again.")
-        fault = contradiction(result, run_id)
-        if not fault and "data_identity" not in result["config"]:
-            fault = "has an incomplete configuration"
-        if fault:
-            raise ConfigError(f"{path} was changed: it {fault}; delete its directory to run it again.")
-        return Entry(run_id, status, result)
+        return Entry.checked(run_id, result, str(path), "delete its directory to run it again")
 
     def entries(
         self,

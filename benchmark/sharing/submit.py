@@ -57,7 +57,8 @@ def submit(
     check_target(target)
     if exported_file(directory, "runs"):
         raise ConfigError(
-            f"{directory} has tables but no records: name the directory of runs that it was exported from."
+            f"{directory} is an exported folder: name the directory of runs, or the one that `bench merge {directory} "
+            "--out DIR` makes of it."
         )
     read = Runs(directory)
     found = facts(read)

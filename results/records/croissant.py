@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedprompt.results.records import archive
 from fedprompt.results.records.dictionary import describe
 from fedprompt.results.records.files import KEYS
 
@@ -52,7 +53,8 @@ def metadata(
     """The content of croissant.json.
 
     Args:
-        folder: The folder of the files NAME.parquet, which are read for their checksums.
+        folder: The folder of the files NAME.parquet, which are read for their checksums, and of the records, if it has
+            them: exports of earlier versions have none.
         tables: The content of the files by name (runs, rounds, clients).
         published: The date of publication; default: today.
         terms: `license` and `creator`, which the format requires and only the authors of the runs can give; see
@@ -77,7 +79,10 @@ def metadata(
         "datePublished": (published or datetime.date.today()).isoformat(),
         **(terms or {}),
         "keywords": ["federated learning", "prompt tuning", "vision transformers", "benchmark"],
-        "distribution": [_file(folder / f"{name}.parquet") for name in tables],
+        "distribution": [
+            *(_file(folder / f"{name}.parquet", "application/x-parquet") for name in tables),
+            *([_file(folder / archive.FILE, "application/x-xz")] if (folder / archive.FILE).is_file() else []),
+        ],
         "recordSet": [_record_set(name, frame) for name, frame in tables.items()],
     }
 
@@ -92,7 +97,7 @@ def as_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _file(path: Path) -> dict[str, Any]:
+def _file(path: Path, encoding: str) -> dict[str, Any]:
     content = path.read_bytes()
     return {
         "@type": "cr:FileObject",
@@ -100,7 +105,7 @@ def _file(path: Path) -> dict[str, Any]:
         "name": path.name,
         "contentUrl": path.name,
         "contentSize": f"{len(content)} B",
-        "encodingFormat": "application/x-parquet",
+        "encodingFormat": encoding,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
 

@@ -179,4 +179,5 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
         for column, kind in frame.dtypes.items():
             name = str(column).replace("`", "'").replace("|", "\\|")  # it stays within its code and its cell
             lines.append(f"| `{name}` | {kind} | {describe(name, table) or 'not described'} |")
+    lines += ["", "## records.jsonl.xz", "", "The whole records, one run per line, for `bench merge`."]
     return "\n".join(lines) + "\n"

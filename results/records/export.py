@@ -12,7 +12,7 @@ import pandas as pd
 
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, csv, reason
-from fedprompt.results.records import croissant, files
+from fedprompt.results.records import archive, croissant, files
 from fedprompt.results.records.dictionary import markdown
 from fedprompt.results.records.frames import Runs, Unreadable
 from fedprompt.results.records.selection import ALL, Selection, metrics
@@ -47,22 +47,26 @@ def export(
 def export_folder(
     directory: str | Path, folder: str | Path, unreadable: Unreadable | None = None, selection: Selection = ALL
 ) -> dict[str, int]:
-    """Writes runs.parquet, rounds.parquet, clients.parquet, columns.md and croissant.json; returns the numbers of rows.
+    """Writes the tables of runs, rounds and clients, and the records; returns the numbers of rows.
 
-    `columns.md` describes every column, and `croissant.json` the tables as MLCommons Croissant metadata, without the
-    licence and the authors, which only you can add. `load`, `rounds` and `clients` read the folder in place of the
-    directory. Raises RecordError for a folder that contains runs, one that cannot be written, and unreadable records.
+    `records.jsonl.xz` has the whole records of the chosen runs, whatever metrics are chosen: `bench merge` makes a
+    directory of runs of it again. `columns.md` describes every column, and `croissant.json` the files as MLCommons
+    Croissant metadata, without the licence and the authors, which only you can add. `load`, `rounds` and `clients` read
+    the folder in place of the directory. Raises RecordError for a folder that contains runs, one that cannot be
+    written, and unreadable records.
     """
     target, read = Path(folder), Runs(directory, selection.run_ids(directory, unreadable), unreadable)
     if any(target.glob("*/result.json")):
         raise RecordError(f"{target} contains the records of runs: export into another folder")
     tables = {what: _chosen(rows(read), what, selection) for what, rows in ROWS.items()}
+    records = archive.pack(read, tables)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(f"{target} cannot be created: {reason(error)}") from error
     for what, frame in tables.items():
         _write(target / f"{what}.parquet", partial(frame.to_parquet, index=False))
+    _write(target / archive.FILE, records)
     _write(target / "columns.md", markdown(tables))
     _write(target / "croissant.json", croissant.as_text(croissant.metadata(target, tables)))
     return {what: len(frame) for what, frame in tables.items()}
@@ -84,7 +88,7 @@ def _chosen(frame: pd.DataFrame, what: str, selection: Selection) -> pd.DataFram
     return frame.drop(columns=[name for name in metrics(frame, valued=False) if name not in kept])
 
 
-def _write(path: Path, content: str | Callable[[Path], object]) -> None:
+def _write(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
     try:
         atomic_write(path, content)
     except OSError as error:

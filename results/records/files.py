@@ -63,20 +63,30 @@ def read_record(path: Path) -> dict[str, Any]:
 
     Raises RecordError if it is unreadable, of a newer format, incomplete or was changed.
     """
-    record = _read_json(path, _REMEDY)
+    return dict(safe_texts(stored_record(path)))
+
+
+def stored_record(path: Path) -> dict[str, Any]:
+    """A run's result.json as it is on disk. Raises RecordError as `read_record` does."""
+    record: dict[str, Any] = _read_json(path, _REMEDY)
+    check_record(record, path.parent.name, str(path), _REMEDY)
+    return record
+
+
+def check_record(record: Any, run_id: str, place: str, remedy: str) -> None:
+    """Raises RecordError if the record at `place` is not one of this run, of a newer format, incomplete or changed."""
     number = record.get("format") if isinstance(record, dict) else None
     if not isinstance(number, int):
-        raise RecordError(f"{path} states no record format: {_REMEDY}")
+        raise RecordError(f"{place} states no record format: {remedy}")
     if number > FORMAT:
         raise RecordError(
-            f"{path} has record format {number}; this version reads up to {FORMAT}: "
+            f"{place} has record format {number}; this version reads up to {FORMAT}: "
             "upgrade the harness or use another directory"
         )
     if missing := [key for key in REQUIRED if record.get(key) is None]:
-        raise RecordError(f"{path} lacks {', '.join(missing)}: {_REMEDY}")
-    if fault := contradiction(record, path.parent.name):
-        raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
-    return dict(safe_texts(record))
+        raise RecordError(f"{place} lacks {', '.join(missing)}: {remedy}")
+    if fault := contradiction(record, run_id):
+        raise RecordError(f"{place} was changed: it {fault}; {remedy}")
 
 
 def own_settings(directory: Path) -> dict[str, Any]:
@@ -87,12 +97,13 @@ def own_settings(directory: Path) -> dict[str, Any]:
     """
     path, remedy = directory / OWN_SETTINGS, "delete it and run the sweep again"
     content = _read_json(path, remedy) if path.exists() else {}
-    if not isinstance(content, dict) or not all(_has_options_and_trials(value) for value in content.values()):
+    if not isinstance(content, dict) or not all(has_options_and_trials(value) for value in content.values()):
         raise RecordError(f"{path} contains something other than options and trials per run: {remedy}")
     return content
 
 
-def _has_options_and_trials(value: Any) -> bool:
+def has_options_and_trials(value: Any) -> bool:
+    """Whether this is what own_settings.json may have for one run."""
     if not isinstance(value, dict):
         return False
     options, trials = value.get("options", []), value.get("trials")
@@ -113,11 +124,11 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A run's parquet file: all columns, or those of `columns` that it has. Raises RecordError if unreadable."""
     try:
         file = parquet.ParquetFile(pa.BufferReader(path.read_bytes()))  # opening by path takes longer than reading
-        if fault := _wrong_column(file.schema_arrow.remove_metadata(), _COLUMNS.get(path.name, ())):
+        if fault := wrong_column(file.schema_arrow.remove_metadata(), path.name):
             raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
         # One thread: for the small files of thousands of runs, distributing the work costs more than reading.
         table = file.read(columns, use_threads=False)
-        if infinite := _infinite_column(table):
+        if infinite := infinite_column(table):
             raise RecordError(f"{path} was changed: it contains infinity in the column {infinite}; {_REMEDY}")
         return table
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -128,9 +139,9 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 @lru_cache(maxsize=100)  # thousands of files have a few schemas
-def _wrong_column(schema: pa.Schema, required: Sequence[str]) -> str | None:
-    """What distinguishes the columns from those that a run writes, as part of a sentence; None if nothing does."""
-    if missing := [name for name in required if name not in schema.names]:
+def wrong_column(schema: pa.Schema, file: str) -> str | None:
+    """What distinguishes the columns from those of a run's `file`, as part of a sentence; None if nothing does."""
+    if missing := [name for name in _COLUMNS.get(file, ()) if name not in schema.names]:
         return f"has no column {missing[0]}"
     for field in schema:
         if field.name in RUN_COLUMNS:
@@ -143,7 +154,7 @@ def _wrong_column(schema: pa.Schema, required: Sequence[str]) -> str | None:
     return None
 
 
-def _infinite_column(table: pa.Table) -> str | None:
+def infinite_column(table: pa.Table) -> str | None:
     """The first score or count that is infinite. Diagnostics of a method, `train_NAME` and `test_NAME`, may be."""
     for name in table.column_names:
         scored = pa.types.is_floating(table[name].type) and not name.startswith(("train_", "test_"))
@@ -176,7 +187,7 @@ _COLUMN_KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
 
 def exported_file(source: Path, what: str) -> Path | None:
     """The file of `what` (a key of KEYS) if `source` is a file or a folder of `bench export`, else None."""
-    if source.suffix in EXPORT_SUFFIXES:
+    if source.suffix in EXPORT_SUFFIXES and not source.is_dir():
         return source
     if (source / "runs.parquet").is_file() and not any(source.glob("*/result.json")):
         return source / f"{what}.parquet"

@@ -76,7 +76,7 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
     if "data_identity" in config and "dataset" not in config:
         return "contains a configuration without a data set"
     if "data_identity" in config and run_id(config, record.get("format", 0)) != folder:
-        return "contains a configuration whose run id is not the name of its directory"
+        return "contains a configuration with another run id"
     return None
 
 

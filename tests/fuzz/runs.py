@@ -1,6 +1,7 @@
 """Readers of directories of runs: records, their tables, locks, checkpoints, and commands that read them."""
 
 import json
+import lzma
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from fedprompt.benchmark.runs.status import directory_status
 from fedprompt.benchmark.runs.store import CHECKPOINT, Entry, Store
 from fedprompt.benchmark.scheduling.order import longest_first
 from fedprompt.benchmark.scheduling.progress import line
+from fedprompt.results.records import archive
 from fedprompt.results.records import frames as records
 from fedprompt.results.records.export import export_folder
 from fedprompt.results.records.export import runs as exported
@@ -41,6 +43,7 @@ PROGRESS = {
     "running": [{"run_id": "r000", "name": "head", "round": 1, "rounds": 8, "worker": "host:1"}],
 }
 ROUNDS = pd.DataFrame({"round": [0, 1], "train_loss": [2.0, 1.0], "seen_mean": [0.1, 0.5], "seconds": [0.0, 1.0]})
+LOCK = ".own_settings.json.lock"
 VALUES = st.sampled_from(
     [float("inf"), float("nan"), 1e308, -1, 2**63 - 1, "x", "", None, True, [1], [[1]], {"a": 1}, b"x", ["x"], []]
 )
@@ -119,6 +122,43 @@ def directories_are_merged_or_rejected(data: st.DataObject) -> None:
                 (place / "rounds.parquet").mkdir()
         tolerant(lambda: merge(sources, Path(folder) / "out"))
         assert {path.name for path in Path(folder).iterdir()} <= {"a", "b", "out"}
+
+
+def exported_records_are_merged_or_rejected(data: st.DataObject) -> None:
+    """The records of an exported folder are changed, repacked or damaged; so may be one of its tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        exported_folder = Path(folder) / "exported"
+        for name, content in _exported_files().items():
+            exported_folder.mkdir(exist_ok=True)
+            (exported_folder / name).write_bytes(content)
+        path = exported_folder / archive.FILE
+        line = lzma.decompress(path.read_bytes())
+        if data.draw(st.booleans()):
+            path.write_bytes(data.draw(damaged(path.read_bytes())))
+        else:
+            again = [json_file(data, json.loads(line)) for _ in range(data.draw(st.integers(1, 2)))]
+            path.write_bytes(lzma.compress(b"\n".join(again)))
+        if data.draw(st.integers(0, 3)) == 0:
+            what = data.draw(st.sampled_from(["runs", *archive.TABLES]))
+            table = pd.read_parquet(exported_folder / f"{what}.parquet")
+            parquet_file(data, table, exported_folder / f"{what}.parquet")
+        tolerant(lambda: merge([exported_folder], Path(folder) / "out"))
+        assert {path.name for path in Path(folder).iterdir()} <= {"exported", "out"}
+        if (out := Path(folder) / "out").exists():
+            assert {path.name for path in out.iterdir()} <= {config().run_id, "own_settings.json", LOCK}
+            records.Runs(out).rounds()
+
+
+@cache
+def _exported_files() -> dict[str, bytes]:
+    """The files of an exported folder of one run."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "runs")
+        store.prepare()
+        store.write(execute(config()))
+        store.add_method_overrides({config().run_id: {"trials": 4}})
+        export_folder(store.directory, Path(folder) / "exported")
+        return {path.name: path.read_bytes() for path in (Path(folder) / "exported").iterdir()}
 
 
 def live_files_are_read_or_left_out(data: st.DataObject) -> None:
@@ -206,6 +246,7 @@ PROPERTIES = (
     stored_configuration_is_accepted_or_rejected,
     failed_run_is_retried_or_rejected,
     directories_are_merged_or_rejected,
+    exported_records_are_merged_or_rejected,
     live_files_are_read_or_left_out,
     report_is_written_or_the_run_left_out,
     exported_table_is_read_or_rejected,

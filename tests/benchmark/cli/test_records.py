@@ -85,11 +85,6 @@ def test_merge_accepts_a_record_of_an_earlier_version_that_scored_fewer_groups(b
     assert "already present" in bench.ok("merge", runs, other, "--out", "all").err
 
 
-def test_merge_refuses_exported_folders_which_have_no_records(bench, runs):
-    bench.ok("export", runs, "exported")
-    refused(bench("merge", runs, "exported", "--out", "all"), "exported has tables but no records")
-
-
 def test_merge_refuses_links(bench, runs, tmp_path):
     (tmp_path / "secret").write_text("not of this directory")
     log = runs / config().run_id / "log.txt"

@@ -12,7 +12,7 @@ from fedprompt.results import load
 from tests.benchmark.conftest import config, refused
 from tests.results.records.test_croissant import faults
 
-FILES = {"README.md", "table.md", "table.csv", "columns.md", "croissant.json"}
+FILES = {"README.md", "table.md", "table.csv", "columns.md", "croissant.json", "records.jsonl.xz"}
 FILES |= {f"{name}.parquet" for name in ("runs", "rounds", "clients")}
 
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_submitted_is_refused_in_one_line_and_leaves_nothing(benc
     nothing_new([runs, "--name", "../x"], "--name ../x: use letters")
     nothing_new([runs, "--out", "runs"], "runs exists and is not empty")
     bench.ok("export", runs, "exported")
-    nothing_new(["exported", "--out", "x"], "exported has tables but no records")
+    nothing_new(["exported", "--out", "x"], "exported is an exported folder: name the directory of runs")
     (failed,) = (entry.run_id for entry in Store(runs).entries() if entry.status == "failed")
     (tmp_path / "only").mkdir()
     shutil.copytree(runs / failed, tmp_path / "only" / failed)

@@ -75,6 +75,16 @@ def test_it_describes_types_keys_and_references(folder):
     assert "; seeds 0, 1." in content["description"]
 
 
+def test_it_lists_the_records_where_a_folder_has_them(folder):
+    files = {file["@id"]: file for file in json.loads((folder / "croissant.json").read_text())["distribution"]}
+    assert list(files) == ["runs.parquet", "rounds.parquet", "clients.parquet", "records.jsonl.xz"]
+    assert files["records.jsonl.xz"]["encodingFormat"] == "application/x-xz"
+    assert files["runs.parquet"]["encodingFormat"] == "application/x-parquet"
+    (folder / "records.jsonl.xz").unlink()
+    tables = {"runs": pd.read_parquet(folder / "runs.parquet")}
+    assert [file["@id"] for file in croissant.metadata(folder, tables)["distribution"]] == ["runs.parquet"]
+
+
 def test_the_date_is_that_of_the_publication(folder):
     tables = {"runs": pd.read_parquet(folder / "runs.parquet")}
     assert croissant.metadata(folder, tables, datetime.date(2026, 1, 2))["datePublished"] == "2026-01-02"

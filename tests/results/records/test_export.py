@@ -73,7 +73,8 @@ def test_a_folder_gets_all_three_tables_and_a_description_of_their_columns(write
     folder = tmp_path / "new" / "exported"
     assert export_folder(runs, folder) == {"runs": 2, "rounds": 3, "clients": 4}
     assert sorted(path.name for path in folder.iterdir()) == [
-        "clients.parquet", "columns.md", "croissant.json", "rounds.parquet", "runs.parquet",
+        "clients.parquet", "columns.md", "croissant.json", "records.jsonl.xz", "rounds.parquet",
+        "runs.parquet",
     ]  # fmt: skip
     names = {"run_id", "method", "dataset", "partition", "alpha", "setting", "seed"}
     for what in ("rounds", "clients"):

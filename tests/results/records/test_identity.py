@@ -26,7 +26,7 @@ def record(tmp_path):
         ({"run_id": "0" * 16}, "has run id '0000000000000000', but its directory is"),
         ({"method": "pep-fedpt"}, "has method 'pep-fedpt', but its configuration has 'head'"),
         ({"seed": 7}, "has seed '7'"),
-        ({"config": {"lr": 1.0}}, "a configuration whose run id is not the name of its directory"),
+        ({"config": {"lr": 1.0}}, "a configuration with another run id"),
         ({"config": None}, "configuration"),
         ({"config": {"dataset": ...}}, "contains a configuration without a data set"),
         ({"partition": []}, "contains something other than text in partition"),

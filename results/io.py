@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,11 @@ def read_json(path: Path) -> Any:
         ValueError: It is not JSON, or larger or nested deeper than the limits.
         OSError: It cannot be read.
     """
-    text = read_bounded(path, MAX_JSON_BYTES).decode()
+    return parsed_json(read_bounded(path, MAX_JSON_BYTES).decode())
+
+
+def parsed_json(text: str) -> Any:
+    """The content of a JSON text. Raises ValueError if it is not JSON, or nested deeper than the limit."""
     try:
         content = json.loads(text)
     except RecursionError as error:
@@ -77,12 +82,12 @@ def read_json(path: Path) -> Any:
 
 
 def _is_deeper(content: Any, levels: int) -> bool:
-    containers = [content]
+    values = [content]
     for _ in range(levels + 1):
-        containers = [value for value in containers if isinstance(value, dict | list)]
+        containers = [value.values() if type(value) is dict else value for value in values if type(value) in (dict, list)]
         if not containers:
             return False
-        containers = [inner for value in containers for inner in (value.values() if isinstance(value, dict) else value)]
+        values = list(chain.from_iterable(containers))
     return True
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from fedprompt.results.statistics.threads import one_thread
+
 LEVEL = 0.95
 DRAWS = 5_000
 ENUMERATED = 14  # the most pairs for which all sign flips are enumerated: 16,384
@@ -68,9 +70,10 @@ def bootstrap_bounds(strata: Sequence[Floats], seed: int) -> tuple[Floats, Float
     weights, values = 1 / (np.repeat(sizes, sizes) * len(sizes)), np.concatenate(strata, axis=1)
     places = _tails(sum(sizes), sum(sizes) - len(sizes)) * (DRAWS - 1)
     bounds = []
-    for rows in np.array_split(values * weights, 1 + len(values) // 250):
-        parts = ((part.astype(float) @ rows.T).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
-        bounds.append(_order_statistics(np.concatenate(list(parts), axis=1), counts, places))
+    with one_thread():
+        for rows in np.array_split(values * weights, 1 + len(values) // 250):
+            parts = ((part.astype(float) @ rows.T).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
+            bounds.append(_order_statistics(np.concatenate(list(parts), axis=1), counts, places))
     low, high = np.concatenate(bounds, axis=1)
     return low, high
 

@@ -58,8 +58,8 @@ def leaderboard(
     seed = int(deepcopy(generator).integers(2**63)) if intervals else None
     done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
-    marked = {metric: _marks(frame, metric, generator) for metric in metrics}
-    scores = frame[["method", "setting", "status", *metrics]]  # few columns: selecting rows of all takes longer
+    scores = frame[["method", "setting", "seed", "status", *metrics]]  # few columns: selecting rows of all takes longer
+    marked = {metric: _marks(scores, metric, generator) for metric in metrics}
     for setting in settings:
         rows = scores[scores["setting"] == setting]
         for metric in metrics:

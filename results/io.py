@@ -84,7 +84,9 @@ def parsed_json(text: str) -> Any:
 def _is_deeper(content: Any, levels: int) -> bool:
     values = [content]
     for _ in range(levels + 1):
-        containers = [value.values() if type(value) is dict else value for value in values if type(value) in (dict, list)]
+        containers = [
+            value.values() if type(value) is dict else value for value in values if type(value) in (dict, list)
+        ]
         if not containers:
             return False
         values = list(chain.from_iterable(containers))

@@ -86,7 +86,8 @@ def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.u
     """
     generator, drawn = np.random.default_rng(seed), []
     for size in sizes:
-        places = generator.integers(size, size=(DRAWS, size)) + size * np.arange(DRAWS)[:, None]
+        places = generator.integers(size, size=(DRAWS, size))
+        places += size * np.arange(DRAWS)[:, None]
         counted = np.bincount(places.ravel(), minlength=DRAWS * size).reshape(DRAWS, size)
         drawn.append(counted.astype(np.min_scalar_type(counted.max())))
     resamples = np.concatenate(drawn, axis=1)
@@ -207,7 +208,7 @@ def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDA
     """Indices [DRAWS, n] drawn with replacement within each stratum."""
     drawn, filled = np.empty((DRAWS, len(groups)), np.min_scalar_type(len(groups))), 0
     for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+        members = np.flatnonzero(groups == group).astype(drawn.dtype)
         ended = filled + len(members)
         drawn[:, filled:ended] = members[generator.integers(len(members), size=(DRAWS, len(members)))]
         filled = ended

@@ -90,7 +90,9 @@ def differences(
     return with_tests(frame, seed_shares(gaps).to_numpy(dtype=float), generator, lower_is_better(metric))
 
 
-def overall_difference(table: pd.DataFrame, method: str, reference: str, generator: np.random.Generator) -> dict[str, Any]:
+def overall_difference(
+    table: pd.DataFrame, method: str, reference: str, generator: np.random.Generator
+) -> dict[str, Any]:
     """The mean paired difference of two methods of a table of `paired` over all settings.
 
     These are value, low, high, n and seeds of the row "all settings" of `differences` with an equal generator.

@@ -49,5 +49,6 @@ def too_large(method: str, error: BaseException) -> ConfigError:
     size = requested(error)
     numbers = f" (one tensor of {size}, and {free_memory() / 1e9:,.1f} GB are free)" if size else ""
     return ConfigError(
-        f"{method} needs more memory than this machine has{numbers}; lower its hyperparameters, or use a smaller backbone."
+        f"{method} needs more memory than this machine has{numbers}; "
+        "lower its hyperparameters, or use a smaller backbone."
     )

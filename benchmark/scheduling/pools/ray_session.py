@@ -40,7 +40,8 @@ END_TIMEOUT = 3.0  # seconds to wait for the end of the processes of a session; 
 def check_open_files(workers: int) -> None:
     """Raises `ConfigError` if Ray's servers on this machine may open too few files for so many runs at a time.
 
-    They would hang, or end with messages of C++. Ray raises the soft limit to the hard one by itself.
+    With a limit of 30, Ray waits for half a minute, and then names another cause. It raises the soft limit to the hard
+    one by itself.
     """
     import resource
 

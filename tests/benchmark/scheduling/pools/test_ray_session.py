@@ -152,10 +152,8 @@ def test_a_killed_driver_leaves_no_process_and_no_folder(tmp_path):
     ("limit", "refused"), [(30, True), (143, True), (144, False), (4096, False), (resource.RLIM_INFINITY, False)]
 )
 def test_ray_does_not_start_with_too_few_open_files(limit, refused, monkeypatch):
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
-    expected = pytest.raises(
-        ConfigError, match=f"144 open files per process for 2 runs .* is {limit}.\n.*ulimit -n 4096"
-    )
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    expected = pytest.raises(ConfigError, match=f"144 open files .* is {limit}.\n.*ulimit -n 4096")
     with expected if refused else nullcontext():
         ray_session.check_open_files(2)
 

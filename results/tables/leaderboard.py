@@ -21,7 +21,7 @@ from fedprompt.results.statistics.pairs import (
     paired,
 )
 from fedprompt.results.statistics.summary import finished, ranking
-from fedprompt.results.statistics.trivial import below_majority
+from fedprompt.results.statistics.trivial import MAJORITY, ROUNDING
 from fedprompt.results.tables.entries import PER_RUN
 from fedprompt.results.tables.exclusions import exclusions
 from fedprompt.results.tables.federation import realised
@@ -196,8 +196,7 @@ def _summary(frame: pd.DataFrame, metric: str, seed: int | None) -> dict[str, pd
 def _below_majority(means: "pd.Series[float]", metric: str) -> dict[str, pd.Series]:
     if means.empty or not is_accuracy(metric) or lower_is_better(metric):
         return {}
-    column = means.rename_axis("method").reset_index(name="mean").assign(setting="")
-    return {"below_majority": below_majority(column).set_axis(means.index)}
+    return {"below_majority": means < means.get(MAJORITY, np.nan) - ROUNDING}
 
 
 def _marks(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -> dict[str, dict[str, pd.Series]]:

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +85,14 @@ def parse_json(content: bytes) -> Any:
 
 
 def _is_deeper(content: Any, levels: int) -> bool:
-    containers = [content]
+    values = [content]
     for _ in range(levels + 1):
-        containers = [value for value in containers if isinstance(value, dict | list)]
+        containers = [
+            value.values() if type(value) is dict else value for value in values if type(value) in (dict, list)
+        ]
         if not containers:
             return False
-        containers = [inner for value in containers for inner in (value.values() if isinstance(value, dict) else value)]
+        values = list(chain.from_iterable(containers))
     return True
 
 

@@ -17,6 +17,7 @@ _INVISIBLE = r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"  # they reord
 _SURROGATES = r"\ud800-\udfff"  # what is left of bytes that are not UTF-8; no encoding has them
 _UNSAFE = re.compile(f"[{_CONTROLS}{_INVISIBLE}{_SURROGATES}]")
 _UNSAFE_IN_A_LINE = re.compile(rf"[\t\n{_CONTROLS}{_INVISIBLE}{_SURROGATES}]")
+_LONG = re.compile(f'"[^"]{{{MAX_MESSAGE + 1}}}')
 _FORMULA = re.compile(r"\s*[=+\-@]")
 
 
@@ -48,6 +49,15 @@ def safe_texts(value: Any) -> Any:
     if isinstance(value, list):
         return [inner if type(inner) in _NUMBERS else safe_texts(inner) for inner in value]
     return value
+
+
+def has_safe_texts(json_text: str) -> bool:
+    """Whether `safe_texts` changes nothing in this JSON, as all its texts are printable ASCII and short.
+
+    May be false for others, too. Most records are so, and this is faster than to look at each of their texts.
+    """
+    plain = json_text.isascii() and "\\" not in json_text and "\x7f" not in json_text  # no other control characters
+    return plain and not _LONG.search(json_text)
 
 
 @lru_cache(maxsize=10_000)

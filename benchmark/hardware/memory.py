@@ -1,5 +1,6 @@
 """Memory: saved activations of a training step, the budget of one pass, peak use, out-of-memory errors."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +13,9 @@ PROC, CGROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")
 BUDGET_SHARE = 0.6
 """Share of the free memory for the clients of one pass; the rest is a reserve for what varies."""
 
+HOST_MEMORY = "can't allocate memory"  # torch on a CPU
 OUT_OF_MEMORY = (
-    "can't allocate memory",  # torch on a CPU
+    HOST_MEMORY,
     "CUDA error: out of memory",  # CUDA itself: pinned memory, modules, other processes on the GPU
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -107,3 +109,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def is_out_of_host_memory(error: BaseException) -> bool:
+    """Returns whether the error means that this machine has no memory left; that of a GPU may be free again later."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and HOST_MEMORY in str(error))
+
+
+def requested(error: BaseException) -> str:
+    """Returns the size of the tensor or array that did not fit, such as `384.0 GB`, or "" if the error has none."""
+    if found := re.search(r"allocate (\d+) bytes", str(error)):  # torch
+        return f"{int(found[1]) / 1e9:,.1f} GB"
+    found = re.search(r"allocate ([\d.]+ [KMGTPE]?i?B)", str(error))  # NumPy
+    return found[1] if found else ""

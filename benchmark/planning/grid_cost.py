@@ -5,11 +5,11 @@ from statistics import fmean
 from typing import Any
 
 from fedprompt.benchmark.config.run_config import RunConfig, workload_key
-from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.hardware.devices import processors
 from fedprompt.benchmark.hardware.memory import is_out_of_memory
 from fedprompt.benchmark.planning import estimate as estimates
 from fedprompt.benchmark.planning.estimate import Estimate
+from fedprompt.benchmark.runs.failures import too_large
 from fedprompt.benchmark.runs.store import Entry
 from fedprompt.benchmark.scheduling.order import seconds_of
 
@@ -63,10 +63,7 @@ def _estimate(config: RunConfig) -> Estimate:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ConfigError(
-            f"{config.method} needs more memory than this machine has; lower its hyperparameters, or use a smaller "
-            "backbone."
-        ) from error
+        raise too_large(config.method, error) from error
 
 
 def _measured_seconds(finished: Iterable[Entry]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 import errno
 
-from fedprompt.benchmark.hardware.memory import is_out_of_memory
+from fedprompt.benchmark.errors import ConfigError
+from fedprompt.benchmark.hardware.memory import free_memory, is_out_of_memory, requested
 from fedprompt.data.errors import DataError
 
 EXCEPTION = "exception"
@@ -41,3 +42,13 @@ def kind(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
     return NO_DATA if isinstance(error, DataError) else EXCEPTION
+
+
+def too_large(method: str, error: BaseException) -> ConfigError:
+    """The refusal of a method whose tensors do not fit into memory; `error` is what its first tensors raised."""
+    size = requested(error)
+    numbers = f" (one tensor of {size}, and {free_memory() / 1e9:,.1f} GB are free)" if size else ""
+    return ConfigError(
+        f"{method} needs more memory than this machine has{numbers}; "
+        "lower its hyperparameters, or use a smaller backbone."
+    )

@@ -13,6 +13,7 @@ from fedprompt.benchmark.backbone import activations
 from fedprompt.benchmark.config.run_config import RunConfig
 from fedprompt.benchmark.errors import ConfigError, Terminated
 from fedprompt.benchmark.hardware.devices import processors
+from fedprompt.benchmark.hardware.memory import is_out_of_host_memory
 from fedprompt.benchmark.runs import failures
 from fedprompt.benchmark.runs.checkpoint_files import CheckpointFiles
 from fedprompt.benchmark.runs.driver_status import DriverStatus
@@ -63,8 +64,8 @@ def preflight(configs: Sequence[RunConfig]) -> None:
     """Sets up each distinct run without training it, so that errors of the user show before anything runs.
 
     Raises:
-        ConfigError, DataError, MethodError: The first of these errors. What else a method raises, or `sys.exit` in it,
-            is left to its run, which fails with it.
+        ConfigError, DataError, MethodError: The first of these errors, or a method does not fit into the memory of this
+            machine. What else a method raises, or `sys.exit` in it, is left to its run, which fails with it.
     """
     activations.prepare_cache()
     distinct = {(c.method, c.dataset, c.alpha): c for c in configs}  # an error does not depend on the seed
@@ -74,6 +75,8 @@ def preflight(configs: Sequence[RunConfig]) -> None:
         except (ConfigError, DataError, MethodError, KeyboardInterrupt):
             raise
         except BaseException as error:  # a method may raise anything, or call sys.exit
+            if is_out_of_host_memory(error):
+                raise failures.too_large(config.method, error) from error
             log.debug("%s will fail: %r", config.method, error)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
 from fedprompt.results.errors import RecordError
-from fedprompt.results.io import read_json, reason
+from fedprompt.results.io import MAX_JSON_BYTES, parse_json, read_bounded, reason
 from fedprompt.results.records.identity import contradiction
-from fedprompt.results.text import safe_texts
+from fedprompt.results.text import has_safe_texts, safe_texts
 
 FORMAT = 1
 OWN_SETTINGS = "own_settings.json"  # per run: the options chosen for its method alone, and the number of trials
@@ -63,14 +63,20 @@ def read_record(path: Path) -> dict[str, Any]:
 
     Raises RecordError if it is unreadable, of a newer format, incomplete or was changed.
     """
-    return dict(safe_texts(stored_record(path)))
+    record, text = _checked(path)
+    return dict(record if has_safe_texts(text) else safe_texts(record))
 
 
 def stored_record(path: Path) -> dict[str, Any]:
     """A run's result.json as it is on disk. Raises RecordError as `read_record` does."""
-    record: dict[str, Any] = _read_json(path, _REMEDY)
+    return _checked(path)[0]
+
+
+def _checked(path: Path) -> tuple[dict[str, Any], str]:
+    """A run's result.json as it is on disk, and its text."""
+    record, text = _read_json(path, _REMEDY)
     check_record(record, path.parent.name, str(path), _REMEDY)
-    return record
+    return record, text
 
 
 def check_record(record: Any, run_id: str, place: str, remedy: str) -> None:
@@ -96,7 +102,7 @@ def own_settings(directory: Path) -> dict[str, Any]:
     Raises RecordError if the file is unreadable or has another structure.
     """
     path, remedy = directory / OWN_SETTINGS, "delete it and run the sweep again"
-    content = _read_json(path, remedy) if path.exists() else {}
+    content = _read_json(path, remedy)[0] if path.exists() else {}
     if not isinstance(content, dict) or not all(has_options_and_trials(value) for value in content.values()):
         raise RecordError(f"{path} contains something other than options and trials per run: {remedy}")
     return content
@@ -111,9 +117,11 @@ def has_options_and_trials(value: Any) -> bool:
     return named and (trials is None or (isinstance(trials, int) and 0 <= trials < 2**31))
 
 
-def _read_json(path: Path, remedy: str) -> Any:
+def _read_json(path: Path, remedy: str) -> tuple[Any, str]:
+    """The content of a JSON file, and its text."""
     try:
-        return read_json(path)
+        content = read_bounded(path, MAX_JSON_BYTES)
+        return parse_json(content), content.decode()
     except OSError as error:
         raise RecordError(f"{path} cannot be read ({reason(error)}): try again later") from error
     except ValueError as error:
@@ -156,9 +164,9 @@ def wrong_column(schema: pa.Schema, file: str) -> str | None:
 
 def infinite_column(table: pa.Table) -> str | None:
     """The first score or count that is infinite. Diagnostics of a method, `train_NAME` and `test_NAME`, may be."""
-    for name in table.column_names:
-        scored = pa.types.is_floating(table[name].type) and not name.startswith(("train_", "test_"))
-        if scored and compute.any(compute.is_inf(table[name])).as_py():
+    for name, column in zip(table.column_names, table.itercolumns(), strict=True):
+        scored = pa.types.is_floating(column.type) and not name.startswith(("train_", "test_"))
+        if scored and np.isinf(column.to_numpy()).any():
             return name
     return None
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fedprompt.results.errors import MissingDataError, RecordError
 from fedprompt.results.records import files, models
 from fedprompt.results.records.labels import Label, as_text, flat, label
-from fedprompt.results.records.rows import row
+from fedprompt.results.records.rows import Columns, Shared, row
 
 Unreadable = Callable[[Exception], object]  # receives the error of each record that is left out
 
@@ -60,7 +60,7 @@ class Runs:
         self, directory: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None
     ) -> None:
         self.directory, self.unreadable = Path(directory), unreadable
-        folders, rows, texts = list[Path](), list[dict[str, Any]](), dict[str, str]()
+        folders, rows, shared = list[Path](), Columns(), Shared()
         self._read, self._options = list[dict[str, Any]](), list[dict[str, str]]()
         chosen, own_settings = files.run_folders(self.directory, run_ids), files.own_settings(self.directory)
         for folder in chosen:
@@ -72,12 +72,14 @@ class Runs:
             record["own_settings"] = own_settings.get(record["run_id"], {})
             folders.append(folder)
             rows.append(row(record))
-            options = flat(record["config"])
-            self._options.append({texts.setdefault(k, k): texts.setdefault(v, v) for k, v in options.items()})
-            self._read.append({key: record[key] for key in KEPT if key in record})
-        if not rows:
+            self._options.append(shared.texts(flat(record["config"])))
+            kept = {key: record[key] for key in KEPT if key in record} | {"config": shared.texts(record["config"])}
+            if "environment" in kept:
+                kept["environment"] = shared.environment(kept["environment"])
+            self._read.append(kept)
+        if not folders:
             raise RecordError(f"{self.directory} contains no run that can be read")
-        self._rows = pd.DataFrame(rows)
+        self._rows = pd.DataFrame(rows.values)
         self.frame, order = self._labelled()
         self.folders, self.records = [folders[row] for row in order], [self._read[row] for row in order]
 

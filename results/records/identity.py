@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from types import NoneType
 from typing import Any
 
@@ -42,6 +43,7 @@ NUMBERS: dict[str, tuple[type, ...]] = {
     ),
 }
 """Numeric parts of a record, each with the types of its nested containers, outermost first."""
+_NUMBERS = frozenset({float, int, bool, NoneType})
 
 
 def run_id(config: Mapping[str, Any], record_format: int) -> str:
@@ -99,17 +101,12 @@ def _wrong_type(record: Mapping[str, Any]) -> str | None:
 
 def _is_numeric(value: Any, containers: tuple[type, ...]) -> bool:
     """Whether `containers`, nested in this order, contain only numbers and None."""
-    if value is None:
-        return True
-    if not containers:
-        return math.isfinite(value) or math.isnan(value) if isinstance(value, float) else _is_int64(value)
-    if not isinstance(value, dict | list) or not isinstance(value, containers[0]):
+    found = [value]
+    for kind in containers:
+        if not {kind, NoneType}.issuperset(map(type, found)):
+            return False
+        present: Iterable[Any] = filter(None, found)
+        found = list(chain.from_iterable(map(dict.values, present) if kind is dict else present))
+    if not _NUMBERS.issuperset(map(type, found)) or math.inf in found or -math.inf in found:
         return False
-    inside, rest = list(value.values()) if isinstance(value, dict) else value, containers[1:]
-    if not rest and set(map(type, inside)) <= {float, NoneType}:  # most of the numbers
-        return math.inf not in inside and -math.inf not in inside
-    return all(_is_numeric(inner, rest) for inner in inside)
-
-
-def _is_int64(value: Any) -> bool:
-    return isinstance(value, int) and abs(value) < 2**63
+    return all(abs(number) < 2**63 for number in found if type(number) is int)

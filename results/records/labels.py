@@ -39,8 +39,7 @@ def label(
     """
     options = options or [flat(record.get("config") or {}) for record in records]
     earlier = flat(LATER_OPTIONS)
-    options = [{**earlier, **values} for values in options]
-    options = [{**values, CONTINUED: "yes" if values["from_run"] else ""} for values in options]
+    options = [{**earlier, **values, CONTINUED: "yes" if values.get("from_run") else ""} for values in options]
     if without is not None:
         records = [{**record, "method": re.sub(r":[^+]*", "", record["method"])} for record in records]
         return _label(records, options, PLACEMENT, without)

@@ -1,7 +1,7 @@
 """One record -> one row of numbers. What a record adds to those listed here gets columns of its own."""
 
-import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from fedprompt.methods.uploads import BY_NAME, kinds
@@ -27,6 +27,44 @@ NOT_NUMBERS = {
 }
 
 
+class Columns:
+    """Rows that become the columns of a frame: thousands of dictionaries with hundreds of names would fill the memory.
+
+    `values` has one list per name. A row without a name that others have has NaN there.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Any]] = {}
+        self._length = 0
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds a row."""
+        for name in self.values.keys() - row.keys():
+            self.values[name].append(float("nan"))
+        for name, value in row.items():
+            if name not in self.values:
+                self.values[name] = [float("nan")] * self._length
+            self.values[name].append(value)
+        self._length += 1
+
+
+class Shared:
+    """One object for all equal texts and environments of thousands of records, which would fill the memory."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._environments: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    def texts(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options, with shared texts."""
+        share = self._texts.setdefault
+        return {share(k, k): share(v, v) if type(v) is str else v for k, v in options.items()}
+
+    def environment(self, environment: dict[str, str]) -> dict[str, str]:
+        """The first of all equal environments."""
+        return self._environments.setdefault(tuple(environment.items()), environment)
+
+
 def row(record: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a record in `load`: names, scores, costs, then all other numbers of the record.
 
@@ -49,8 +87,7 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
         "trials": _number(record["own_settings"].get("trials")),
         "uploads": _uploads(record),
     }
-    columns |= {name: value for name, value in _others(record) if name not in columns}
-    return {sys.intern(name): value for name, value in columns.items()}  # thousands of rows share their names
+    return columns | {name: value for name, value in _others(record) if name not in columns}
 
 
 def _uploads(record: Mapping[str, Any]) -> str:
@@ -68,7 +105,7 @@ def _scores(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         prefix = f"{key.removeprefix('metrics_')}." if key != "metrics" else ""
         for split, measured in (record[key] or {}).items():
             for name, value in (measured or {}).items():
-                yield f"{prefix}{split}.{name}", _number(value)
+                yield _joined(prefix, split, ".", name), _number(value)
 
 
 def _others(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -76,11 +113,19 @@ def _others(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key, value in record.items():
         if key in NOT_NUMBERS or key.startswith("metrics"):
             continue
-        if _is_number(value):
+        if isinstance(value, dict):
+            renamed = RENAMED.get(key, ())
+            for name, number in value.items():
+                if _is_number(number) and name not in renamed:
+                    yield _joined(key, "_", name), float(number)
+        elif _is_number(value):
             yield key, float(value)
-        elif isinstance(value, dict):
-            inner = ((name, number) for name, number in value.items() if name not in RENAMED.get(key, ()))
-            yield from ((f"{key}_{name}", float(number)) for name, number in inner if _is_number(number))
+
+
+@lru_cache(maxsize=10_000)
+def _joined(*parts: str) -> str:
+    """The name of a column; thousands of rows share their names."""
+    return "".join(parts)
 
 
 def _is_number(value: Any) -> bool:

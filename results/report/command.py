@@ -1,8 +1,10 @@
 """The command line that repeats a run."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -38,8 +40,13 @@ def command(config: Mapping[str, Any]) -> str:
             words += ["--set", f"{owner}.{field}={_text(value)}"]
     for plugin in config.get("plugins") or ():
         words += ["--plugin", str(plugin)]
-    return shlex.join(words)
+    return " ".join(map(_quoted, words))
+
+
+_quoted = lru_cache(maxsize=10_000)(shlex.quote)  # thousands of runs share most words
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    return repr(value) if type(value) is float and math.isfinite(value) else json.dumps(value)

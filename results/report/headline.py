@@ -5,7 +5,7 @@ import pandas as pd
 
 from fedprompt.results.figures.style import SOUGHT
 from fedprompt.results.statistics.best import all_pairs
-from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, differences, paired, untestable
+from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, overall_difference, paired, untestable
 from fedprompt.results.statistics.summary import finished, ranking
 
 SEEN, CORRECTED = "seen.mean", "prior.seen.mean"
@@ -42,14 +42,15 @@ def _lead(done: pd.DataFrame, metric: str, order: list[str]) -> str:
     if len(order) < 2:
         return ""
     first, second = order[:2]
-    gap = differences(done, metric, second, np.random.default_rng(0), [first]).iloc[-1]
+    table = paired(done, metric)
+    gap = overall_difference(table, first, second, np.random.default_rng(0))
     lead = f"It leads {second} by {100 * gap['value']:.1f} points"
     if not pd.isna(gap["low"]):
         lead += f" (interval {100 * gap['low']:.1f} to {100 * gap['high']:.1f})"
-    if why := untestable(int(gap["seeds"])):
+    if why := untestable(gap["seeds"]):
         return f"{lead}; {why}."
     # All pairs: the best method was selected, so tests against it alone would call too much significant.
-    rows = all_pairs(paired(done, metric), np.random.default_rng(0))
+    rows = all_pairs(table, np.random.default_rng(0))
     overall = rows[(rows["setting"] == ALL_SETTINGS) & ((rows["method"] == first) | (rows["other"] == first))]
     p = overall.set_index(overall["method"].where(overall["method"] != first, overall["other"]))["p_adjusted"]
     corrected = f"p = {p[second]:.2g} by max-T over {counted(len(rows), 'comparison')} of all methods"

@@ -70,7 +70,7 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
     source = open_runs(directory, selection.run_ids(directory, unreadable), unreadable)
     runs = source.frame
     done = finished(runs)
-    table = leaderboard(runs, metrics, overall=True)
+    table, sentences = leaderboard(runs, metrics, overall=True), headline(runs)
     methods, settings = [str(name) for name in table.index], list(dict.fromkeys(runs["setting"]))
     columns = [*settings, ALL_SETTINGS if len(settings) > 1 else settings[0]]  # of one setting the mean is its own
     shown = blocks(table)
@@ -97,7 +97,7 @@ def build(directory: str | Path, unreadable: records.Unreadable | None = None, s
     return environment.get_template("page.html.j2").render(
         name=name,
         protocol=protocol(source.records),
-        sentences=headline(runs),
+        sentences=sentences,
         notes=notes,
         footnote=_footnote(boards),
         finished=len(done),

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from fedprompt.results.statistics.threads import one_thread
+
 LEVEL = 0.95
 DRAWS = 5_000
 ENUMERATED = 14  # the most pairs for which all sign flips are enumerated: 16,384
@@ -68,9 +70,10 @@ def bootstrap_bounds(strata: Sequence[Floats], seed: int) -> tuple[Floats, Float
     weights, values = 1 / (np.repeat(sizes, sizes) * len(sizes)), np.concatenate(strata, axis=1)
     places = _tails(sum(sizes), sum(sizes) - len(sizes)) * (DRAWS - 1)
     bounds = []
-    for rows in np.array_split(values * weights, 1 + len(values) // 250):
-        parts = ((part.astype(float) @ rows.T).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
-        bounds.append(_order_statistics(np.concatenate(list(parts), axis=1), counts, places))
+    with one_thread():
+        for rows in np.array_split(values * weights, 1 + len(values) // 250):
+            parts = ((part.astype(float) @ rows.T).T for part in np.array_split(distinct, 1 + distinct.size // CHUNK))
+            bounds.append(_order_statistics(np.concatenate(list(parts), axis=1), counts, places))
     low, high = np.concatenate(bounds, axis=1)
     return low, high
 
@@ -83,7 +86,8 @@ def _distinct_resamples(sizes: tuple[int, ...], seed: int) -> tuple[NDArray[np.u
     """
     generator, drawn = np.random.default_rng(seed), []
     for size in sizes:
-        places = generator.integers(size, size=(DRAWS, size)) + size * np.arange(DRAWS)[:, None]
+        places = generator.integers(size, size=(DRAWS, size))
+        places += size * np.arange(DRAWS)[:, None]
         counted = np.bincount(places.ravel(), minlength=DRAWS * size).reshape(DRAWS, size)
         drawn.append(counted.astype(np.min_scalar_type(counted.max())))
     resamples = np.concatenate(drawn, axis=1)
@@ -204,7 +208,7 @@ def _resampled(groups: NDArray[np.int64], generator: np.random.Generator) -> NDA
     """Indices [DRAWS, n] drawn with replacement within each stratum."""
     drawn, filled = np.empty((DRAWS, len(groups)), np.min_scalar_type(len(groups))), 0
     for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+        members = np.flatnonzero(groups == group).astype(drawn.dtype)
         ended = filled + len(members)
         drawn[:, filled:ended] = members[generator.integers(len(members), size=(DRAWS, len(members)))]
         filled = ended

@@ -1,9 +1,12 @@
 """Tests of many comparisons at once: Westfall and Young's step-down max-T, by sign flips that all of them share."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedprompt.results.statistics.inference import ENUMERATED, all_signs
+from fedprompt.results.statistics.threads import one_thread
 
 Floats = NDArray[np.float64]
 FLIPS = 10_000  # drawn where there are too many to enumerate
@@ -40,19 +43,28 @@ def max_t(differences: ArrayLike, generator: np.random.Generator) -> Floats:
     observed = np.abs(scaled.sum(axis=0))
     ascending = np.argsort(observed, kind="stable")
     ascending = ascending[tested[ascending]]
-    bounds, signs = observed[ascending] - ROUNDING, _signs(len(given), generator)
-    reached = np.zeros(len(ascending))
-    for part in np.array_split(signs, -(-signs.shape[0] * len(ascending) // CHUNK)):
+    bounds, scaled = observed[ascending] - ROUNDING, scaled[:, ascending]
+    reached, flips = np.zeros(len(ascending)), 0
+    for part in _signs(len(given), generator, most=max(1, CHUNK // max(scaled.shape))):
         # Step down: each comparison competes with those of a smaller statistic only.
-        largest = np.maximum.accumulate(np.abs(part @ scaled[:, ascending]), axis=1)
+        with one_thread():
+            products = part @ scaled
+        largest = np.maximum.accumulate(np.abs(products), axis=1)
         reached += (largest >= bounds).sum(axis=0)
-    adjusted[ascending] = np.maximum.accumulate(reached[::-1] / len(signs))[::-1]
+        flips += len(part)
+    adjusted[ascending] = np.maximum.accumulate(reached[::-1] / flips)[::-1]
     return adjusted
 
 
-def _signs(units: int, generator: np.random.Generator) -> Floats:
-    """Sign flips [flips, units], the first of which changes nothing. A flip and its mirror have the same statistic."""
+def _signs(units: int, generator: np.random.Generator, most: int) -> Iterator[Floats]:
+    """Sign flips in parts [flips, units] of at most `most`, the very first of which changes nothing.
+
+    A flip and its mirror have the same statistic: half of all are enough.
+    """
     if units <= ENUMERATED:
-        return all_signs(units)[: 2 ** (units - 1)]
-    drawn = generator.choice([-1.0, 1.0], size=(FLIPS, units))
-    return np.vstack([np.ones(units), drawn])
+        signs = all_signs(units)[: 2 ** (units - 1)]
+        yield from np.array_split(signs, -(-len(signs) // most))
+        return
+    yield np.ones((1, units))
+    for start in range(0, FLIPS, most):
+        yield generator.choice([-1.0, 1.0], size=(min(most, FLIPS - start), units))

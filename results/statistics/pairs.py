@@ -90,6 +90,18 @@ def differences(
     return with_tests(frame, seed_shares(gaps).to_numpy(dtype=float), generator, lower_is_better(metric))
 
 
+def overall_difference(
+    table: pd.DataFrame, method: str, reference: str, generator: np.random.Generator
+) -> dict[str, Any]:
+    """The mean paired difference of two methods of a table of `paired` over all settings.
+
+    These are value, low, high, n and seeds of the row "all settings" of `differences` with an equal generator.
+    """
+    gaps = (table[method] - table[reference]).dropna()
+    seeds = gaps.index.get_level_values("seed").nunique()
+    return bootstrapped(gaps, np.random.default_rng(int(generator.integers(2**63)))) | {"seeds": seeds}
+
+
 def bootstrapped(gaps: "pd.Series[float]", generator: np.random.Generator) -> dict[str, Any]:
     """The mean of paired differences, its interval and the number of pairs; all settings have equal weight."""
     estimate = stats.bootstrap_mean(gaps, generator, gaps.index.get_level_values("setting"))

@@ -22,7 +22,7 @@ from fedprompt.results.statistics.pairs import (
 )
 from fedprompt.results.statistics.prior import calibrated, with_prior
 from fedprompt.results.statistics.summary import finished, ranking
-from fedprompt.results.statistics.trivial import below_majority
+from fedprompt.results.statistics.trivial import MAJORITY, ROUNDING
 from fedprompt.results.tables.entries import PER_RUN
 from fedprompt.results.tables.exclusions import exclusions
 from fedprompt.results.tables.federation import realised
@@ -59,8 +59,8 @@ def leaderboard(
     seed = int(deepcopy(generator).integers(2**63)) if intervals else None
     done, settings = frame[frame["status"] == "done"], list(frame["setting"].unique())
     columns: dict[tuple[str, str, str], pd.Series] = {}
-    marked = {metric: _marks(frame, metric, generator) for metric in metrics}
-    scores = frame[["method", "setting", "status", *metrics]]  # few columns: selecting rows of all takes longer
+    scores = frame[["method", "setting", "seed", "status", *metrics]]  # few columns: selecting rows of all takes longer
+    marked = {metric: _marks(scores, metric, generator) for metric in metrics}
     for setting in settings:
         rows = scores[scores["setting"] == setting]
         for metric in metrics:
@@ -187,8 +187,7 @@ def _summary(frame: pd.DataFrame, metric: str, seed: int | None) -> dict[str, pd
 def _below_majority(means: "pd.Series[float]", metric: str) -> dict[str, pd.Series]:
     if means.empty or not is_accuracy(metric) or lower_is_better(metric):
         return {}
-    column = means.rename_axis("method").reset_index(name="mean").assign(setting="")
-    return {"below_majority": below_majority(column).set_axis(means.index)}
+    return {"below_majority": means < means.get(MAJORITY, np.nan) - ROUNDING}
 
 
 def _marks(frame: pd.DataFrame, metric: str, generator: np.random.Generator) -> dict[str, dict[str, pd.Series]]:

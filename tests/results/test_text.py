@@ -1,8 +1,9 @@
+import json
 import math
 
 import pytest
 
-from fedprompt.results.text import bounded, escaped, for_spreadsheet, one_line, safe_texts
+from fedprompt.results.text import MAX_MESSAGE, bounded, escaped, for_spreadsheet, has_safe_texts, one_line, safe_texts
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,24 @@ def test_numbers_and_other_text_stay_as_they_are(cell):
 
 def test_a_missing_number_stays_missing():
     assert math.isnan(for_spreadsheet(math.nan))
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("fedvpt", True),
+        ("x" * MAX_MESSAGE, True),
+        ("x" * (MAX_MESSAGE + 1), False),
+        ("naïve", False),
+        ("a\x1b", False),
+        ("a\x7f", False),
+        ("a\nb", False),
+        ("\udcff", False),
+        ('a"b', False),
+    ],
+)
+def test_a_json_text_is_called_safe_only_if_nothing_in_it_would_change(text, safe):
+    for ensure_ascii in (True, False):
+        written = json.dumps({"a": [1, {"b": text}], text: 2.5}, indent=1, ensure_ascii=ensure_ascii)
+        assert has_safe_texts(written) is safe
+        assert not safe or safe_texts(json.loads(written)) == json.loads(written)

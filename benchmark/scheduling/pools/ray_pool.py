@@ -22,7 +22,7 @@ from fedprompt.benchmark.runs.checkpointer import Checkpoints
 from fedprompt.benchmark.runs.worker import RunResult, RunTask
 from fedprompt.benchmark.scheduling import cluster, nodes
 from fedprompt.benchmark.scheduling.options import SweepOptions
-from fedprompt.benchmark.scheduling.pools.ray_session import RaySession
+from fedprompt.benchmark.scheduling.pools.ray_session import RaySession, check_open_files
 from fedprompt.benchmark.scheduling.pools.ray_thread import RayThread
 from fedprompt.benchmark.scheduling.pools.worker_pool import POLL_EVERY, WorkerPool
 from fedprompt.benchmark.scheduling.pools.worker_run import run_captured, worker_name
@@ -60,6 +60,8 @@ class RayPool(WorkerPool):
         self.capacity_checked = self.polled = float("-inf")
 
     def __enter__(self) -> "RayPool":
+        if not self.options.address:
+            check_open_files(self.workers)
         self.thread = RayThread()
         with contextlib.ExitStack() as stack:
             if self.options.address:

@@ -32,7 +32,25 @@ LONGEST_PATH = 16
 """Characters of a temporary directory in which Ray's sockets have valid paths: of at most 103, this adds 86."""
 SERVERS = ("gcs_server", "raylet")
 """The processes without which no run can continue."""
+OPEN_FILES, OPEN_FILES_PER_RUN = 128, 8
+"""The limit of open files that Ray's servers need; with two runs at a time, one had 68 files open."""
 END_TIMEOUT = 3.0  # seconds to wait for the end of the processes of a session; it comes in any case
+
+
+def check_open_files(workers: int) -> None:
+    """Raises `ConfigError` if Ray's servers on this machine may open too few files for so many runs at a time.
+
+    With a limit of 30, Ray waits for half a minute, and then names another cause. It raises the soft limit to the hard
+    one by itself.
+    """
+    import resource
+
+    needed, limit = OPEN_FILES + OPEN_FILES_PER_RUN * workers, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise ConfigError(
+            f"Ray needs {needed} open files per process for {workers} runs at a time; the limit is {limit}.\n"
+            "Raise it with `ulimit -n 4096`, or use `--local`, which runs the same sweep without Ray."
+        )
 
 
 class RaySession:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -133,9 +134,18 @@ def test_a_pilot_proposes_rounds_and_leaves_no_runs(bench, small_data, tmp_path)
     assert not list(tmp_path.glob("runs*"))
 
 
-def test_a_method_that_does_not_fit_into_memory_is_refused_in_one_line(bench):
-    answer = bench("plan", "--methods", "fedvpt:tokens=1000000000000", "--seeds", "0", "--precision", "fp32")
-    expected = "error: fedvpt:tokens=1000000000000 needs more memory than this machine has; lower its hyperparameters"
+@pytest.mark.parametrize("command", ["plan", "run", "sweep"])
+def test_a_method_that_does_not_fit_into_memory_is_refused_in_one_line_before_anything_starts(bench, tmp_path, command):
+    out = tmp_path / "runs"
+    words = ("--methods", "fedvpt:tokens=1000000000000" if command == "run" else "head,fedvpt:tokens=1000000000000")
+    answer = bench(command, *words, "--seeds", "0", "--precision", "fp32", "--out", out)
+    found = re.fullmatch(
+        r"error: fedvpt:tokens=1000000000000 needs more memory than this machine has \(one tensor of 384,000.0 GB, and "
+        r"([\d,.]+) GB are free\); lower its hyperparameters, or use a smaller backbone.",
+        answer.err.splitlines()[-1],
+    )
     assert answer.code == 2
-    assert answer.err.splitlines()[-1].startswith(expected)
+    assert found, answer.err
+    assert 0 < float(found[1].replace(",", "")) < 384_000
     assert "Traceback" not in answer.err
+    assert not out.exists()

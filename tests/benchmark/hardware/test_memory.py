@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -10,8 +11,10 @@ from fedprompt.benchmark.hardware.memory import (
     BUDGET_SHARE,
     SavedActivations,
     free_memory,
+    is_out_of_host_memory,
     is_out_of_memory,
     memory_budget,
+    requested,
 )
 from tests import toy
 
@@ -85,6 +88,22 @@ def test_the_error_that_torch_raises_on_this_machine_is_recognised():
     with pytest.raises((RuntimeError, MemoryError)) as raised:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)
+    assert is_out_of_host_memory(raised.value)
+    assert requested(raised.value) == "1,152,921,504.6 GB"
+
+
+def test_the_error_of_numpy_says_what_it_requested():
+    with pytest.raises(MemoryError) as raised:
+        np.empty(2**60, dtype=np.uint8)
+    assert requested(raised.value) == "1.00 EiB"
+    assert requested(MemoryError()) == ""
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUDA error: out of memory"), ValueError()]
+)
+def test_memory_of_a_gpu_is_not_that_of_the_machine(error):
+    assert not is_out_of_host_memory(error)
 
 
 def test_memory_in_torchs_cache_counts_as_free_on_a_gpu(monkeypatch):

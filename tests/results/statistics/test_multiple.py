@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -79,3 +80,15 @@ def test_families_without_an_effect_have_a_false_positive_in_5_percent_of_draws(
     families = generator.normal(size=(1_000, 8, 1)) + generator.normal(size=(1_000, 8, 6))
     rate = np.mean([max_t(gaps, generator).min() <= 0.05 for gaps in families])
     assert rate == pytest.approx(6 / 128, abs=3 * (0.05 * 0.95 / 1_000) ** 0.5)  # 128 distinct flips: p <= 6 / 128
+
+
+def test_drawn_flips_need_little_memory_and_are_those_of_a_single_draw(generator, monkeypatch):
+    gaps = generator.normal(0.1, 1, (300, 2))
+    monkeypatch.setattr(multiple, "CHUNK", 10**9)
+    whole = max_t(gaps, np.random.default_rng(0))
+    monkeypatch.undo()
+    tracemalloc.start()
+    assert max_t(gaps, np.random.default_rng(0)).tolist() == whole.tolist()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * multiple.FLIPS * len(gaps) * 8  # a draw of all needs three such arrays

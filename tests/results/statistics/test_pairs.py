@@ -151,3 +151,17 @@ def test_an_unknown_reference_or_metric_gets_a_suggestion(two_settings, generato
         pairs.differences(two_settings, "seen.mean", "goood", generator)
     with pytest.raises(RecordError, match=r"unknown metric 'seen.men': did you mean 'seen.mean'\?"):
         pairs.paired(two_settings, "seen.men")
+
+
+def test_the_difference_of_two_methods_over_all_settings_is_the_last_row_of_all_differences(generator):
+    rows = [
+        (method, setting, seed, generator.normal())
+        for method in "ab"
+        for setting in ("y", "x")
+        for seed in range(7)
+        if (method, setting, seed) != ("b", "x", 6)
+    ]
+    runs = pd.DataFrame(rows, columns=["method", "setting", "seed", "seen.mean"]).assign(status="done")
+    expected = pairs.differences(runs, "seen.mean", "b", np.random.default_rng(3)).iloc[-1]
+    found = pairs.overall_difference(pairs.paired(runs, "seen.mean"), "a", "b", np.random.default_rng(3))
+    assert found == expected[list(found)].to_dict()

@@ -1,6 +1,11 @@
 import re
+import resource
+import shlex
 import signal
 import stat
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -10,7 +15,7 @@ from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.driver_status import active_drivers
 from fedprompt.benchmark.scheduling.pools import ray_session, session_end
 from tests.benchmark.scheduling.pools import intruder
-from tests.chaos.processes import descendants, gone, kill, start, until
+from tests.chaos.processes import ROOT, descendants, gone, kill, start, until
 
 LONG = ("sweep", "--methods", "head", "--seeds", "0,1", "--rounds", 100000, "--eval-every", 100000, "--workers", 2)
 RESUME = "run the same command again to resume"
@@ -141,6 +146,28 @@ def test_a_killed_driver_leaves_no_process_and_no_folder(tmp_path):
     process.communicate(timeout=10)
     gone(below, 10)
     until(lambda: not session.exists(), 10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"), [(30, True), (143, True), (144, False), (4096, False), (resource.RLIM_INFINITY, False)]
+)
+def test_ray_does_not_start_with_too_few_open_files(limit, refused, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    expected = pytest.raises(ConfigError, match=f"144 open files .* is {limit}.\n.*ulimit -n 4096")
+    with expected if refused else nullcontext():
+        ray_session.check_open_files(2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [30, 64, 128])
+def test_a_sweep_on_ray_with_too_few_open_files_is_refused_in_two_lines(limit, tmp_path):
+    command = f"ulimit -n {limit}; exec {shlex.quote(sys.executable)} -m fedprompt.benchmark sweep --methods head"
+    words = ["bash", "-c", f"{command} --seeds 0,1 --workers 2 --out {shlex.quote(str(tmp_path))}"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    error = f"error: Ray needs 144 open files per process for 2 runs at a time; the limit is {limit}."
+    assert done.stderr.splitlines()[-2] == error
+    assert not {*tmp_path.iterdir()}
 
 
 def test_a_ray_that_does_not_start_names_the_way_without_it(monkeypatch):

@@ -82,6 +82,7 @@ def build(plan: Plan, clients: int, seed: int, threads: int, folder: Path) -> Pa
 def _our_options(plan: Plan, clients: int, seed: int, data: Path) -> dict[str, Any]:
     same = ("backbone", "checkpoint", "image_size", "rounds", "epochs", "batch_size", "lr", "momentum", "weight_decay")
     return {name: getattr(plan, name) for name in same} | {
+        "lr_schedule": "constant",
         "optimizer": "sgd",  # what the other frameworks' clients are given
         "standardize": "none",
         "precision": "fp32",

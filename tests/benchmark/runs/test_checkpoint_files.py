@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_logged_and_renamed(spoil, reason, run, store, c
 
 
 def test_the_checkpoint_of_another_run_is_renamed(run, run_of, store, caplog):
-    other = run_of(lr=0.1)
+    other = run_of(lr=0.02)
     cut(run, store, (1,))
     shutil.copytree(store.directory / run.run_id, store.directory / other.run_id)
     assert CheckpointFiles(store).load(other.run_id) is None

@@ -181,7 +181,7 @@ def test_cohorts_and_batch_orders_of_real_runs_do_not_depend_on_the_method():
         ("momentum", 0.25, lambda run: run.context.settings.training.momentum),
         ("weight_decay", 0.375, lambda run: run.context.settings.training.weight_decay),
         ("clip_norm", 2.5, lambda run: run.context.settings.training.clip_norm),
-        ("lr_schedule", "cosine", lambda run: run.context.settings.training.lr_schedule),
+        ("lr_schedule", "constant", lambda run: run.context.settings.training.lr_schedule),
         ("rounds", 7, lambda run: run.context.settings.rounds),
         ("participation", 0.5, lambda run: run.context.settings.participation),
         ("eval_every", 6, lambda run: run.context.settings.eval_every),

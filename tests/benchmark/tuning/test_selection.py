@@ -93,7 +93,7 @@ def test_preset_is_a_grid_with_the_choice_of_each_method(tmp_path):
     assert (found.rounds, found.alpha, found.methods) == (3, (0.1, 1.0), ("head", "fedvpt", "local"))
     assert (found.validation, found.seeds) == (0.0, (0, 1, 2))  # a sweep trains on every sample, with seeds of its own
     runs = {run.method: run for run in found.grid()}
-    assert (runs["head"].lr, runs["fedvpt"].lr, runs["local"].lr) == (0.2, 0.2, 0.05)
+    assert (runs["head"].lr, runs["fedvpt"].lr, runs["local"].lr) == (0.2, 0.2, 0.1)
     assert runs["fedvpt"].settings["fedvpt"]["tokens"] == 2
     assert found.per_method["head"].trials == 2
     assert "local" not in found.per_method

@@ -160,6 +160,8 @@ class RayPool(WorkerPool):
         """Asks all runs for a checkpoint; returns those that end meanwhile, except those whose worker dies."""
         import ray
 
+        if not self.running:  # as while Ray starts again, when no actor could be asked
+            return []
         deadline, results = time.monotonic() + seconds, list[RunResult]()
         self.saved.clear()
         self.progress_actor.end.remote()

@@ -56,7 +56,7 @@ def ended(process, code, below, session, messages=1):
     assert process.returncode == code, err
     assert out == ""
     assert err.count(RESUME) <= messages
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     assert not re.search(r"\.cc:\d|\*\*\* SIG", err), err  # of Ray's C++ code
     gone(below, 10)
     until(lambda: not session.exists(), 10)

@@ -39,7 +39,7 @@ class PFedMe(PersonalModel, FedVPT):
         "place of 87.8 % with the bound (embedded default, alpha 0.5, seed 0); the official code has another rate",
         "theta starts a round at the client's last theta; the official code starts at w (an exact solution would not "
         "depend on the start)",
-        "eta is 0.05, the default learning rate of a run; the official code uses a lower one over more rounds",
+        "eta is 0.05, whatever the learning rate of the run; the official code uses a lower one over more rounds",
         "paper and official code (CharlieDinh/pFedMe FLAlgorithms/servers/serverpFedMe.py) train theta of all clients "
         "in every round and average the cohort; here the cohort trains, and all seen clients take K steps per batch "
         "for --personal-epochs before they are scored: without these, theta is stale and scores 76.9 in place of "

@@ -91,10 +91,7 @@ def draw(
         RecordError: A figure, metric, format, style or reference is unknown, `reference` or `prior` would have no
             effect, a named figure lacks data, a record cannot be read, or a file cannot be written.
     """
-    for kind, wanted, known in (("figure", names or (), FIGURES), ("figure format", formats, FORMATS)):
-        for name in wanted:
-            if name not in known:
-                raise unknown(kind, name, known)
+    _check_names(names or (), formats)
     page_of(style, columns)  # refuses unknown ones
     _check_effect(names, reference, prior)
     fixed = {"columns": columns, "metric": metric, "style": style, "reference": reference, "prior": prior}
@@ -119,6 +116,14 @@ def draw(
                 f"{target} cannot be written: {reason(error)}; choose another folder with --out"
             ) from error
     return written
+
+
+def _check_names(names: Sequence[str], formats: Sequence[str]) -> None:
+    """Refuses unknown figures and formats."""
+    for kind, wanted, known in (("figure", names, FIGURES), ("figure format", formats, FORMATS)):
+        for name in wanted:
+            if name not in known:
+                raise unknown(kind, name, known)
 
 
 def _check_effect(names: Sequence[str] | None, reference: str | None, prior: bool) -> None:

@@ -30,8 +30,8 @@ def distances(rounds: pd.DataFrame, number: int, metric: str = "seen_mean") -> p
 
     Returns:
         One row per alpha and method that has both: `score` of the short runs and `final` of the long ones (means over
-        the seeds that both have), `distance` = final - score, `one_round`, the absolute change of the mean by the last
-        round of the short runs, and `seeds`, their number.
+        the seeds that both have), `distance` = final - score, `one_round`, the absolute mean change by the last round
+        of the short runs that were evaluated before it, and `seeds`, their number.
     """
     keys = ["alpha", "method"]
     last = rounds.groupby("run_id")["round"].transform("max")
@@ -41,7 +41,7 @@ def distances(rounds: pd.DataFrame, number: int, metric: str = "seen_mean") -> p
     wide = scored.pivot_table(metric, [*keys, "seed"], "name")
     wide = wide.reindex(columns=["before", "score", "final"]).dropna(subset=["score", "final"])
     means = wide.groupby(keys).mean()
-    change = (means["score"] - means["before"]).abs()
+    change = (wide["score"] - wide["before"]).groupby(keys).mean().abs()  # of the seeds that have both
     found = means[["score", "final"]].assign(distance=means["final"] - means["score"], one_round=change)
     return found.assign(seeds=wide.groupby(keys).size()).reset_index()
 

@@ -70,3 +70,17 @@ def test_alphas_are_kept_apart():
     found = distances(rounds, 3)
     assert found["alpha"].tolist() == [0.05, 0.5]
     assert found["distance"].tolist() == pytest.approx([0.1, 0.4])
+
+
+def test_the_change_by_one_round_is_that_of_the_seeds_evaluated_before_it():
+    rounds = pd.concat(
+        [
+            run("head", 0, {2: 0.5, 3: 0.6}),
+            run("head", 1, {3: 0.9}),
+            run("head", 0, {12: 0.6}),
+            run("head", 1, {12: 0.9}),
+        ]
+    )
+    (found,) = distances(rounds, 3).to_dict("records")
+    assert found["one_round"] == pytest.approx(0.1)  # not (0.6 + 0.9) / 2 - 0.5
+    assert found["seeds"] == 2

@@ -1,6 +1,7 @@
 """Reports in a headless browser; these tests are skipped without Chromium."""
 
 import shutil
+import time
 
 import pytest
 
@@ -46,6 +47,22 @@ def report(tmp_path_factory):
                 (run / "log.txt").write_text(f"{method} started")
     write("local", error="out of <i>memory</i>")
     return write_report(folder / "runs")
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    """Waits for a condition on the page.
+
+    `page.wait_for_function` does not fit: where its first try fails, it calls `eval`, which the report forbids.
+    """
+
+    def wait(page, condition, seconds=30):
+        end = time.monotonic() + seconds
+        while not page.evaluate(condition):
+            assert time.monotonic() < end, f"not true within {seconds} s: {condition}"
+            page.wait_for_timeout(20)
+
+    return wait
 
 
 @pytest.fixture

@@ -3,15 +3,23 @@
 import csv
 import io
 
+import pytest
+
 from fedprompt.results.report import write as write_report
 
 
-def copied(page, what, kind):
-    block = page.locator(f"[data-export={what}]")
-    block.get_by_role("combobox").select_option(kind)
-    block.get_by_role("button", name="Copy").click()
-    page.wait_for_function("document.getElementById('said').textContent.startsWith('Copied')")
-    return page.evaluate("window.copied")
+@pytest.fixture(scope="module")
+def copied(wait_until):
+    """Presses Copy and returns what the clipboard was given."""
+
+    def copy(page, what, kind):
+        block = page.locator(f"[data-export={what}]")
+        block.get_by_role("combobox").select_option(kind)
+        block.get_by_role("button", name="Copy").click()
+        wait_until(page, "document.getElementById('said').textContent.startsWith('Copied')")
+        return page.evaluate("window.copied")
+
+    return copy
 
 
 def only_two(page):
@@ -22,7 +30,7 @@ def only_two(page):
         page.get_by_role("checkbox", name=name, exact=True).uncheck()
 
 
-def test_csv_has_the_rows_order_and_columns_shown(page):
+def test_csv_has_the_rows_order_and_columns_shown(page, copied):
     only_two(page)
     rows = list(csv.reader(io.StringIO(copied(page, "board", "csv"))))
     setting = "digits dirichlet(0.5)"
@@ -35,7 +43,7 @@ def test_csv_has_the_rows_order_and_columns_shown(page):
     assert rows[1][8] == "2.50"
 
 
-def test_markdown_and_latex_have_what_is_shown(page):
+def test_markdown_and_latex_have_what_is_shown(page, copied):
     only_two(page)
     page.locator("#metric").select_option("held-out clients, mean")
     lines = copied(page, "board", "md").splitlines()
@@ -49,14 +57,14 @@ def test_markdown_and_latex_have_what_is_shown(page):
     assert r"; 2 of 4 methods" in text
 
 
-def test_markup_of_names_is_escaped(page):
+def test_markup_of_names_is_escaped(page, copied):
     text = copied(page, "board", "md")
     assert "| &lt;b onmouseover=alert(1)&gt; |" in text
     assert "| local |" in text
     assert r"\textless{}b onmouseover=alert(1)\textgreater{} &" in copied(page, "board", "tex")
 
 
-def test_a_spreadsheet_executes_no_cell(opened, write, runs, wide):
+def test_a_spreadsheet_executes_no_cell(opened, write, runs, wide, copied):
     for name in ("=1+1", "+a", "-b", "@c", ' "quoted", too', "d"):
         write(name)
     write("d", error="stopped", alpha=0.5)
@@ -66,7 +74,7 @@ def test_a_spreadsheet_executes_no_cell(opened, write, runs, wide):
     assert "-" not in {cell for row in rows for cell in row}  # no value is an empty cell
 
 
-def test_negative_numbers_stay_numbers_in_csv(page):
+def test_negative_numbers_stay_numbers_in_csv(page, copied):
     page.get_by_label("First method").select_option("fedvpt")
     page.get_by_label("Second method").select_option("pep-fedpt")
     rows = list(csv.DictReader(io.StringIO(copied(page, "pair", "csv"))))
@@ -76,7 +84,7 @@ def test_negative_numbers_stay_numbers_in_csv(page):
     assert "| -10.0 [-10.0, -10.0] |" in copied(page, "pair", "md")
 
 
-def test_numbers_of_charts_are_copied_as_shown(page):
+def test_numbers_of_charts_are_copied_as_shown(page, copied):
     page.get_by_label("filter method").fill("pep-fedpt")
     page.locator("[data-numbers=curves] summary").click()
     assert copied(page, "curves", "csv") == "method,0,2\r\npep-fedpt,10,60\r\n"

@@ -27,7 +27,7 @@ def test_a_link_shows_the_same_view(page, opened, report, methods, wide):
     assert other.url == page.url
 
 
-def test_back_and_forward_move_between_views(page, methods):
+def test_back_and_forward_move_between_views(page, methods, wait_until):
     page.get_by_label("filter method").press_sequentially("vpt")  # one step, not three
     page.locator("#board tbody tr", has_text="fedvpt").locator(".open").first.click()
     page.go_back()
@@ -41,27 +41,27 @@ def test_back_and_forward_move_between_views(page, methods):
     page.go_forward()
     assert page.locator("#detail").is_visible()
     page.keyboard.press("Escape")
-    page.wait_for_function("!location.hash.includes('runs=')")
+    wait_until(page, "!location.hash.includes('runs=')")
 
 
-def test_a_broken_link_is_ignored_with_a_notice(opened, report, methods, wide):
+def test_a_broken_link_is_ignored_with_a_notice(opened, report, methods, wide, wait_until):
     page = opened(report, wide, "#hide=x&%E0%A4%A&=")
     for fragment in ("metric=unknown", "nonsense", "runs=a&of=b", "filter+x=1"):
         assert "It is ignored." in page.locator("#notice").inner_text()
         assert len(methods(page)) == 4
         page.evaluate(f"location.hash = '{fragment}'")
         name = fragment.split("=")[-1] if fragment != "filter+x=1" else "x"
-        page.wait_for_function(f"document.getElementById('notice').textContent.includes('{name}')")
+        wait_until(page, f"document.getElementById('notice').textContent.includes('{name}')")
     page.get_by_label("filter method").fill("pep")
     assert methods(page) == ["pep-fedpt"]
 
 
-def test_the_link_to_the_leaderboard_keeps_the_view(page, methods):
+def test_the_link_to_the_leaderboard_keeps_the_view(page, methods, wait_until):
     page.get_by_label("filter method").fill("pep")
     before = page.url
     page.locator(".skip").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("location.hash !== '#leaderboard'")
+    wait_until(page, "location.hash !== '#leaderboard'")
     assert page.url == before
     assert methods(page) == ["pep-fedpt"]
     assert not page.locator("#notice").is_visible()

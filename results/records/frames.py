@@ -1,6 +1,7 @@
 """Records on disk -> tidy data frames."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ KEPT = (
     *("error", "environment", "deviations", "by_class"),
 )
 """What is kept of a record besides its row: names, options, what the report shows, and tables by class."""
+
+
+READERS = 4  # threads that read the files of runs
 
 
 class RunFrame(pd.DataFrame):
@@ -123,19 +127,31 @@ class Runs:
         columns: Sequence[str] | None = None,
         names: Sequence[str] = files.RUN_COLUMNS,
     ) -> pd.DataFrame:
-        tables, readable = list[pa.Table](), list[bool]()
-        for place in runs.index:
-            try:
-                tables.append(files.read_parquet(self.folders[place] / file, columns))
-            except RecordError as error:
-                self._leave_out(error)
-            readable.append(len(tables) > sum(readable))
-        runs = runs[readable]
-        if runs.empty:
+        tables = self._tables(file, list(runs.index), columns)
+        if not tables:
             raise RecordError(f"{self.directory}: no {file} can be read")
-        rows = pa.concat_tables(tables, promote_options="permissive").to_pandas().reset_index(drop=True)
-        repeated = runs[list(names)].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables])]
+        runs, rows = runs.loc[list(tables)], _concatenated(tables).to_pandas().reset_index(drop=True)
+        repeated = runs[list(names)].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables.values()])]
         return pd.concat([repeated.reset_index(drop=True), rows], axis=1)
+
+    def _tables(self, file: str, rows: Sequence[int], columns: Sequence[str] | None) -> dict[int, pa.Table]:
+        """The tables of `file` that can be read, by row of `frame`."""
+
+        def read(row: int) -> pa.Table | RecordError:
+            try:
+                return files.read_unchecked(self.folders[row] / file, columns)
+            except RecordError as error:
+                return error
+
+        with ThreadPoolExecutor(READERS) as readers:
+            found = dict(zip(rows, readers.map(read, rows), strict=True))
+        tables = {row: table for row, table in found.items() if not isinstance(table, RecordError)}
+        if tables and files.infinite_column(_concatenated(tables)):
+            found |= {row: files.infinity(table, self.folders[row] / file) or table for row, table in tables.items()}
+        for error in found.values():
+            if isinstance(error, RecordError):
+                self._leave_out(error)
+        return {row: table for row, table in found.items() if not isinstance(table, RecordError)}
 
     def swept(self, option: str) -> pd.DataFrame:
         """See the function `swept`."""
@@ -153,6 +169,11 @@ class Runs:
                 run = {str(key): value for key, value in self.frame.iloc[place].to_dict().items()}
                 tables.setdefault(name, []).append({**run, "values": values})
         return tables
+
+
+def _concatenated(tables: Mapping[int, pa.Table]) -> pa.Table:
+    """One table of all rows; a column that some lack is null there."""
+    return pa.concat_tables(list(tables.values()), promote_options="permissive")
 
 
 def load(source: str | Path, run_ids: Iterable[str] | None = None, unreadable: Unreadable | None = None) -> RunFrame:

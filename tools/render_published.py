@@ -5,8 +5,8 @@
 It also writes `croissant.json`, the metadata of the folder's parquet files; the date of publication stays as it is.
 
 Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a
-template `n` is the folder's `Numbers` and `registered` what this version has: accuracies are in percent, differences in
-points. The filters `one`, `whole`, `signed` and `interval` write numbers.
+template `n` is the folder's `Numbers`, `published(NAME)` those of another folder, and `registered` what this version has:
+accuracies are in percent, differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
 """
 
 import datetime
@@ -240,7 +240,8 @@ def render(folder: Path, template: Path | None = None) -> str:
         "interval": lambda difference: f"{difference.low:.1f} to {difference.high:.1f}",
     }
     try:
-        return wrapped(environment.get_template(template.name).render(n=Numbers(folder), registered=Registered()))
+        values = {"n": Numbers(folder), "published": lambda name: Numbers(PUBLISHED / name), "registered": Registered()}
+        return wrapped(environment.get_template(template.name).render(values))
     except TemplateError as error:
         raise RecordError(f"{template}: {error}") from error
 

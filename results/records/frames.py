@@ -1,7 +1,6 @@
 """Records on disk -> tidy data frames."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,6 @@ KEPT = (
     *("error", "environment", "deviations", "by_class"),
 )
 """What is kept of a record besides its row: names, options, what the report shows, and tables by class."""
-
-
-READERS = 4  # threads that read the files of runs
 
 
 class RunFrame(pd.DataFrame):
@@ -136,22 +132,18 @@ class Runs:
 
     def _tables(self, file: str, rows: Sequence[int], columns: Sequence[str] | None) -> dict[int, pa.Table]:
         """The tables of `file` that can be read, by row of `frame`."""
-
-        def read(row: int) -> pa.Table | RecordError:
+        tables = dict[int, pa.Table]()
+        for row in rows:
             try:
-                return files.read_unchecked(self.folders[row] / file, columns)
+                tables[row] = files.read_unchecked(self.folders[row] / file, columns)
             except RecordError as error:
-                return error
-
-        with ThreadPoolExecutor(READERS) as readers:
-            found = dict(zip(rows, readers.map(read, rows), strict=True))
-        tables = {row: table for row, table in found.items() if not isinstance(table, RecordError)}
-        if tables and files.infinite_column(_concatenated(tables)):
-            found |= {row: files.infinity(table, self.folders[row] / file) or table for row, table in tables.items()}
-        for error in found.values():
-            if isinstance(error, RecordError):
                 self._leave_out(error)
-        return {row: table for row, table in found.items() if not isinstance(table, RecordError)}
+        if tables and files.infinite_column(_concatenated(tables)):
+            for row, table in list(tables.items()):
+                if error := files.infinity(table, self.folders[row] / file):
+                    self._leave_out(error)
+                    del tables[row]
+        return tables
 
     def swept(self, option: str) -> pd.DataFrame:
         """See the function `swept`."""

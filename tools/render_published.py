@@ -5,8 +5,8 @@
 It also writes `croissant.json`, the metadata of the folder's parquet files; the date of publication stays as it is.
 
 Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a
-template `n` is the folder's `Numbers`, `published(NAME)` those of another folder, and `registered` what this version has:
-accuracies are in percent, differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
+template `n` is the folder's `Numbers`, `published(NAME)` those of another folder, and `registered` what this version
+has: accuracies are in percent, differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
 """
 
 import datetime

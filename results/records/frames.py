@@ -127,22 +127,23 @@ class Runs:
         if not tables:
             raise RecordError(f"{self.directory}: no {file} can be read")
         runs, rows = runs.loc[list(tables)], _concatenated(tables).to_pandas().reset_index(drop=True)
-        repeated = runs[list(names)].iloc[np.repeat(np.arange(len(runs)), [table.num_rows for table in tables.values()])]
+        counts = [table.num_rows for table in tables.values()]
+        repeated = runs[list(names)].iloc[np.repeat(np.arange(len(runs)), counts)]
         return pd.concat([repeated.reset_index(drop=True), rows], axis=1)
 
-    def _tables(self, file: str, rows: Sequence[int], columns: Sequence[str] | None) -> dict[int, pa.Table]:
+    def _tables(self, file: str, places: Sequence[int], columns: Sequence[str] | None) -> dict[int, pa.Table]:
         """The tables of `file` that can be read, by row of `frame`."""
         tables = dict[int, pa.Table]()
-        for row in rows:
+        for place in places:
             try:
-                tables[row] = files.read_unchecked(self.folders[row] / file, columns)
+                tables[place] = files.read_unchecked(self.folders[place] / file, columns)
             except RecordError as error:
                 self._leave_out(error)
         if tables and files.infinite_column(_concatenated(tables)):
-            for row, table in list(tables.items()):
-                if error := files.infinity(table, self.folders[row] / file):
+            for place, table in list(tables.items()):
+                if error := files.infinity(table, self.folders[place] / file):
                     self._leave_out(error)
-                    del tables[row]
+                    del tables[place]
         return tables
 
     def swept(self, option: str) -> pd.DataFrame:

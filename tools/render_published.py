@@ -6,7 +6,7 @@ It also writes `croissant.json`, the metadata of the folder's parquet files; the
 
 Without names, all folders with a template, and the project's README, which has the numbers of `embedded-default`. In a
 template `n` is the folder's `Numbers`, `published(NAME)` those of another folder, and `registered` what this version
-has: accuracies are in percent, differences in points. The filters `one`, `whole`, `signed` and `interval` write numbers.
+has: accuracies are in percent, differences in points. The filters `one`, `whole`, `signed`, `interval` write numbers.
 """
 
 import datetime

@@ -228,7 +228,7 @@ def render(folder: Path, template: Path | None = None) -> str:
     """
     template = template or folder / TEMPLATE
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=FileSystemLoader([template.parent, PUBLISHED]),  # PUBLISHED has the macros that studies share
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,

@@ -51,6 +51,7 @@ class RunOptions(TypedDict, total=False):
     head_init: Literal["random", "zero", "ncm", "ridge"]
     standardize: Literal["none", "features", "whiten"]
     personal_epochs: int
+    personal_lr_factor: float
     prior_smoothing: float
     eval_every: int | None
     eval_at: Sequence[int] | str | None

@@ -28,7 +28,8 @@ GROUPS = {
             "weight_decay",
             "clip_norm",
         ),
-        *("head_init", "standardize", "personal_epochs", "prior_smoothing", "eval_every", "eval_at", "set", "plugin"),
+        *("head_init", "standardize", "personal_epochs", "personal_lr_factor", "prior_smoothing"),
+        *("eval_every", "eval_at", "set", "plugin"),
     ),
     "Backbone": ("backbone", "checkpoint", "image_size", "patch_size", "normalize"),
     "Execution": (

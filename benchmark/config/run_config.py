@@ -75,6 +75,12 @@ class RunSettings(LocalTrainingOptions, PartitionOptions):
             ge=0, le=10_000, description="local epochs on a client's own data before its personalised score; 0: none"
         ),
     ] = 1
+    personal_lr_factor: Annotated[
+        float,
+        Field(
+            gt=0, le=1000, description="factor on the learning rates before the personalised score, 1: those of round 1"
+        ),
+    ] = 1.0
     min_test: Annotated[
         int, Field(ge=1, le=MAX_COUNT, description="test samples that a client needs to count for the worst client")
     ] = 10

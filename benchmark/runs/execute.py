@@ -157,6 +157,7 @@ def assemble(
         eval_at=config.eval_at,
         training=training,
         personal_epochs=config.personal_epochs,
+        personal_lr_factor=config.personal_lr_factor,
         min_test=config.min_test,
         prior_smoothing=config.prior_smoothing,
         standardize=config.standardize,

@@ -31,6 +31,7 @@ class RoundSettings:
         training: Local training, unless a phase of the method overrides it.
         personal_epochs: Local epochs on a client's own data before its personalised score after the last round, and of
             a method's own fine-tuning where it names no number; 0: no personalised score and no such fine-tuning.
+        personal_lr_factor: Multiplies the learning rates before a personalised score.
         min_test: Test samples that a client needs to count for the worst client and the lowest tenth.
         prior_smoothing: Samples of each class added to a client's class counts for the prior correction.
         standardize: Standardisation of the final features, `none`, `features` or `whiten`.
@@ -47,6 +48,7 @@ class RoundSettings:
     standardize: str = "none"
     head_init: str = "random"
     eval_at: tuple[int, ...] | None = None
+    personal_lr_factor: float = 1.0
 
     @property
     def prepares(self) -> bool:

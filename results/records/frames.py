@@ -141,8 +141,8 @@ class Runs:
                 self._leave_out(error)
         if tables and files.infinite_column(_concatenated(tables)):
             for place, table in list(tables.items()):
-                if error := files.infinity(table, self.folders[place] / file):
-                    self._leave_out(error)
+                if infinite := files.infinity(table, self.folders[place] / file):
+                    self._leave_out(infinite)
                     del tables[place]
         return tables
 

@@ -18,6 +18,7 @@ LATER_OPTIONS = {
     "head_init": "random",
     "eval_at": None,
     "lr_schedule": "constant",
+    "personal_lr_factor": 1.0,
     **dict.fromkeys(("from_run", "from_hash", "from_model")),
 }
 """Options that were added later, with the values that earlier runs have without naming them; with such a value a run

@@ -235,12 +235,12 @@ class Evaluator:
 
     def _personalised(self, state: FederationState, scored: Scored, outcome: Outcome) -> np.ndarray:
         """Scores every client after training on its own data, from its current state; returns the accuracies."""
-        phase, parts = self.personal_phase(state), []
-        if not self.context.settings.personal_epochs:
+        phase, parts, settings = self.personal_phase(state), [], self.context.settings
+        if not settings.personal_epochs:
             return np.full(len(scored.clients), np.nan)
         with outcome.counted(self.context.vit, "personal"):
             for group in _in_groups(scored.clients):
-                tasks, images = self.tuned(self.tasks(state, group), phase)
+                tasks, images = self.tuned(self.tasks(state, group), phase, settings.personal_lr_factor)
                 outcome.images["personal"] += images
                 parts.append(self._predict(self._with_own_data(tasks, held_out=True)))
         scores = joined(parts)
@@ -272,17 +272,20 @@ class Evaluator:
         """The tasks with datastores where the method has them; held-out clients have one only if `held_out`."""
         return with_datastore(self.context, tasks, held_out) if has_datastore(self.context.method) else tasks
 
-    def tuned(self, tasks: list[ScoringTask], phase: Phase | None) -> tuple[list[ScoringTask], int]:
+    def tuned(
+        self, tasks: list[ScoringTask], phase: Phase | None, lr_factor: float = 1.0
+    ) -> tuple[list[ScoringTask], int]:
         """The tasks after every client trained a phase on its own data, and the images that this took.
 
-        Nothing of it reaches the server.
+        `lr_factor` multiplies the learning rates of the first round. Nothing of it reaches the server.
         """
         if phase is None or not tasks:
             return tasks, 0
         context = self.context
         recipe = Recipe(context.recipe.name, context.method, context.recipe.loss_plugins)  # optimisers: in rounds only
-        training = self._training_tasks(tasks)
-        updates = self.executor.train(recipe, context.vit, context.train, training, context.settings.training, (phase,))
+        training = replace(context.settings.training, lr_factor=lr_factor)
+        clients = self._training_tasks(tasks)
+        updates = self.executor.train(recipe, context.vit, context.train, clients, training, (phase,))
         tuned = []
         for task, update in zip(tasks, updates, strict=True):
             shared = context.class_rows.scatter(update.shared, context.class_ids(update.classes), task.state.shared)

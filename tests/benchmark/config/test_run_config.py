@@ -15,7 +15,7 @@ from tests.benchmark.conftest import config, configs
 
 RESULTS = Path(__file__).parents[3] / "results" / "published"
 LATER = {"samples_per_client": 30, "optimizer": "adam", "standardize": "whiten", "head_init": "ncm", "eval_at": (1,)}
-LATER |= {"lr_schedule": "cosine"}
+LATER |= {"lr_schedule": "cosine", "personal_lr_factor": 0.3}
 """Options that older records do not have, with values other than those that their runs had."""
 EARLIER = {"rounds": 8, "eval_every": 4, "batch_size": 16, "standardize": "none", "precision": "fp32"}
 EARLIER |= {"lr": 0.05, "lr_schedule": "constant"}
@@ -24,8 +24,9 @@ CHANGES: list[dict[str, Any]] = [
     {"lr": 0.0123}, {"rounds": 77}, {"epochs": 5}, {"batch_size": 7}, {"momentum": 0.123}, {"weight_decay": 0.0123},
     {"participation": 1.0}, {"eval_every": 77}, {"clients": 11}, {"held_out": 3}, {"partition": "iid"},
     {"alpha": (0.1,)}, {"seeds": (1,)}, {"methods": ("fedvpt",)}, {"methods": ("head+fedprox",)}, {"image_size": 64},
-    {"methods": ("head+la",)}, {"checkpoint": "random"}, {"samples_per_client": 30}, {"optimizer": "adam"},
-    {"optimizer": "adamw"}, {"lr_schedule": "constant"},
+    {"methods": ("head+la",)}, {"checkpoint": "random"}, {"personal_lr_factor": 0.3},
+    {"samples_per_client": 30}, {"optimizer": "adam"},
+    {"optimizer": "adamw"}, {"lr_schedule": "constant"}, {"personal_lr_factor": 0.3},
 ]  # fmt: skip
 
 

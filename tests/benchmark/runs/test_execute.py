@@ -186,6 +186,7 @@ def test_cohorts_and_batch_orders_of_real_runs_do_not_depend_on_the_method():
         ("participation", 0.5, lambda run: run.context.settings.participation),
         ("eval_every", 6, lambda run: run.context.settings.eval_every),
         ("personal_epochs", 4, lambda run: run.context.settings.personal_epochs),
+        ("personal_lr_factor", 0.5, lambda run: run.context.settings.personal_lr_factor),
         ("min_test", 3, lambda run: run.context.settings.min_test),
         ("prior_smoothing", 0.5, lambda run: run.context.settings.prior_smoothing),
         ("normalize", "none", lambda run: {"none": "none"}[mean_and_std(run)]),

@@ -70,10 +70,11 @@ def simulate(
     seed=0,
     executor="auto",
     personal_epochs=1,
+    **settings,
 ):
     data, streams = (toy.train_samples(), toy.test_samples()), RandomStreams("toy", "toy", seed)
-    settings = RoundSettings(rounds, participation, eval_every, training, personal_epochs, min_test=1)
-    return Simulator(Recipe("toy", method), toy.vit(), *data, federation, streams, settings, Executor(executor))
+    chosen = RoundSettings(rounds, participation, eval_every, training, personal_epochs, min_test=1, **settings)
+    return Simulator(Recipe("toy", method), toy.vit(), *data, federation, streams, chosen, Executor(executor))
 
 
 def pulled(w, rows, training=ONE_STEP):

@@ -49,8 +49,8 @@ def test_the_command_of_a_run_with_one_held_out_client_is_accepted():
 
 def test_the_command_of_an_older_run_names_what_was_the_default_then():
     line = command({"method": "a", "lr": 0.1})
-    earlier = "--head-init random --lr 0.1 --lr-schedule constant --optimizer sgd --standardize none"
-    assert line == f"bench run --method a {earlier}"
+    earlier = "--head-init random --lr 0.1 --lr-schedule constant --optimizer sgd --personal-lr-factor 1.0"
+    assert line == f"bench run --method a {earlier} --standardize none"
     assert "--head-init zero" in command({"method": "a", "head_init": "zero"})
 
 

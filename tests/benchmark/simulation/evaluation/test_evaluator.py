@@ -154,6 +154,16 @@ def test_the_training_before_a_personalised_score_has_the_bound_of_the_phase_tha
         np.testing.assert_allclose(states[k]["w"].numpy(), expected, rtol=1e-5)
 
 
+def test_the_learning_rates_before_a_personalised_score_are_multiplied_by_the_factor_bounds_included(monkeypatch):
+    federation = three_clients()
+    run = simulate(Bounded(), federation, rounds=1, personal_epochs=2, personal_lr_factor=0.5)
+    states = personal_states(run, monkeypatch)
+    for k, client in enumerate(federation.clients):
+        start = np.asarray(run.state.server["w"], dtype=float)
+        expected = pulled(start, client.train, replace(ONE_STEP, epochs=2, lr=0.025))[0]
+        np.testing.assert_allclose(states[k]["w"].numpy(), expected, rtol=1e-5)
+
+
 def test_a_method_with_nothing_to_train_has_its_plain_score_as_personalised_score():
     outcome = toy.simulator("fed3r").run()
     assert outcome.metrics["personalised"] == outcome.metrics["seen"]
@@ -175,12 +185,13 @@ class Tuned(Pull):
         return Phase()
 
 
-def test_a_methods_own_fine_tuning_takes_the_personal_epochs_and_excludes_held_out_clients(monkeypatch):
+def test_a_methods_own_fine_tuning_takes_the_personal_epochs_without_their_factor_or_held_out_clients(monkeypatch):
     federation = three_clients()
     clients = (*federation.clients[:2], replace(federation.clients[2], held_out=True))
     states, real = [], evaluator.score
     monkeypatch.setattr(evaluator, "score", lambda *a: (states.append({t.client: t.state for t in a[3]}), real(*a))[1])
-    run = simulate(Tuned(), replace(federation, clients=clients), rounds=1, eval_every=5, personal_epochs=2)
+    settings = {"rounds": 1, "eval_every": 5, "personal_epochs": 2, "personal_lr_factor": 0.5}
+    run = simulate(Tuned(), replace(federation, clients=clients), **settings)
     outcome, server = run.run(), run.state.server["w"]
     first = states[0]
     for k in (0, 1):

@@ -18,7 +18,7 @@ def test_every_published_folder_has_a_table_of_all_its_methods():
         assert link.startswith(f"[`{folder.name}`](published/{folder.name}/README.md): {len(runs)} runs")
         rows = [line.split(" | ")[0].removeprefix("| ") for line in part.splitlines() if line.startswith("| ")]
         assert set(rows[2:]) == set(runs["method"])
-        assert ("version 0.2" in part) == (folder.name != "embedded-default")
+        assert ("version 0.2" in part) == (folder.name == "tuned")
 
 
 def test_notes_are_the_quote_above_the_first_section_without_its_links():

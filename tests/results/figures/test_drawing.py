@@ -284,7 +284,7 @@ def test_each_record_is_read_once_and_class_counts_once_per_setting(write, runs,
     for seed in range(3):
         write("fedvpt", seed=seed)
     read = []
-    for name in ("read_record", "read_parquet"):
+    for name in ("read_record", "read_unchecked"):
         real = getattr(files, name)
         spy = lambda path, *rest, real=real: read.append((path.name, *rest)) or real(path, *rest)  # noqa: E731
         monkeypatch.setattr(files, name, spy)

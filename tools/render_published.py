@@ -234,10 +234,10 @@ def render(folder: Path, template: Path | None = None) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "one": lambda value: f"{value:.1f}",
-        "whole": lambda value: f"{value:.0f}",
-        "signed": lambda value: f"{value:+.1f}",
-        "interval": lambda difference: f"{difference.low:.1f} to {difference.high:.1f}",
+        "one": lambda value: f"{value:z.1f}",  # z: 0.0 in place of -0.0
+        "whole": lambda value: f"{value:z.0f}",
+        "signed": lambda value: f"{value:+z.1f}",
+        "interval": lambda difference: f"{difference.low:z.1f} to {difference.high:z.1f}",
     }
     try:
         values = {"n": Numbers(folder), "published": lambda name: Numbers(PUBLISHED / name), "registered": Registered()}

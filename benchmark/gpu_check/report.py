@@ -53,7 +53,7 @@ def draw(checks: Mapping[str, Any], path: Path) -> bool:
 
 
 def _panel(axis: Any, speed: Mapping[str, Any]) -> None:
-    from fedprompt.results.figures.style import COLOURS, MARKERS
+    from fedprompt.results.figures.method_styles import COLOURS, MARKERS
 
     batches = sorted(int(batch) for batch in speed["bare"])
     axis.plot(batches, [speed["bare"][str(b)] for b in batches], color="grey", linestyle=":", label="bare loop")

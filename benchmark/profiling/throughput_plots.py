@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from fedprompt.benchmark.profiling.throughput import Throughput
 from fedprompt.data.files.atomic import atomic_write
-from fedprompt.results.figures.style import COLOURS, MARKERS, styled
+from fedprompt.results.figures.method_styles import COLOURS, MARKERS
+from fedprompt.results.figures.style import styled
 
 
 def table(result: Throughput) -> str:

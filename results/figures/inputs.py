@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fedprompt.results.errors import MissingDataError, RecordError
-from fedprompt.results.figures.style import assign
+from fedprompt.results.figures.method_styles import assign
 from fedprompt.results.records.exported import open_runs
 from fedprompt.results.records.frames import Unreadable
 
@@ -54,3 +54,11 @@ def _read(read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         return read()
     except RecordError as error:
         raise MissingDataError(str(error)) from error
+
+
+def families(rows: pd.DataFrame) -> dict[str, str]:
+    """The family of every method; empty without a column `family`."""
+    if "family" not in rows:
+        return {}
+    first = rows.drop_duplicates("method")
+    return dict(zip(first["method"], first["family"], strict=True))

@@ -1,6 +1,6 @@
 """The looks of methods as names of Plotly, so that a report shows a method as figures do."""
 
-from fedprompt.results.figures.style import LINES, MARKERS, Style
+from fedprompt.results.figures.method_styles import LINES, MARKERS, Style
 
 SYMBOLS = dict(
     zip(

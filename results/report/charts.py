@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from matplotlib.colors import to_hex, to_rgb
 from numpy.typing import NDArray
 
+from fedprompt.results.figures.method_styles import Style, Styles, blended
 from fedprompt.results.figures.plotly_style import plotly_dash, plotly_symbol
-from fedprompt.results.figures.style import Style, Styles
 from fedprompt.results.report.metrics import METRICS, ROUND_COLUMNS, Source
 
 MAX_POINTS = 60  # per curve
@@ -49,8 +48,7 @@ def template(methods: Sequence[str], styles: Styles, dark: bool = False) -> dict
 
 
 def _look(style: Style, dark: bool, paper: str) -> dict[str, Any]:
-    red, green, blue = ((part + 1) / 2 if dark else part for part in to_rgb(style.colour))
-    colour = to_hex((red, green, blue))
+    colour = blended(style.colour, "#ffffff", 0.5 if dark else 0)
     symbol = plotly_symbol(style)
     dotted = symbol.endswith("-dot") and "open" not in symbol  # the dot of a full marker
     outline = {"color": paper if dotted else colour, "width": 2 if "open" in symbol else 1}

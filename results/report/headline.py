@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fedprompt.results.figures.style import SOUGHT
+from fedprompt.results.figures.method_styles import SOUGHT
 from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, overall_difference, paired, untestable
 from fedprompt.results.statistics.summary import finished, ranking

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from fedprompt.results.errors import RecordError
-from fedprompt.results.figures.parts.lines import families
-from fedprompt.results.figures.style import BEST, CROWD, SOUGHT, assign
+from fedprompt.results.figures.inputs import families
+from fedprompt.results.figures.method_styles import BEST, CROWD, SOUGHT, assign
 from fedprompt.results.io import atomic_write, reason
 from fedprompt.results.records import frames as records
 from fedprompt.results.records.exported import open_runs

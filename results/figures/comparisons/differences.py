@@ -10,10 +10,11 @@ from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.ticker import MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
+from fedprompt.results.figures.method_styles import COLOURS, CROWD, LINES, MARKERS, Style, Styles
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.parts.intervals import bars, error_bars, note
 from fedprompt.results.figures.parts.panels import brief, legend, panels
-from fedprompt.results.figures.style import COLOURS, CROWD, LINES, MARKERS, SEEN, Plot, Style, Styles, styled
+from fedprompt.results.figures.style import SEEN, Plot, styled
 from fedprompt.results.statistics import inference, pairs
 from fedprompt.results.statistics.prior import NOTES, PRIOR, calibrated
 from fedprompt.results.statistics.reference import to_reference

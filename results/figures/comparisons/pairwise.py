@@ -9,9 +9,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from fedprompt.results.errors import MissingDataError
+from fedprompt.results.figures.method_styles import CROWD
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.parts.panels import brief
-from fedprompt.results.figures.style import CROWD, SEEN, SMALL, Plot, styled
+from fedprompt.results.figures.style import SEEN, SMALL, Plot, styled
 from fedprompt.results.statistics.best import all_pairs
 from fedprompt.results.statistics.pairs import ALL_SETTINGS, ALPHA, counted, paired, untestable
 from fedprompt.results.statistics.summary import finished, ranking

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
+from fedprompt.results.figures.method_styles import Styles, assign, highlighted
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.parts.panels import brief
-from fedprompt.results.figures.style import SEEN, SMALL, Plot, Styles, assign, highlighted, styled
+from fedprompt.results.figures.style import SEEN, SMALL, Plot, styled
 from fedprompt.results.statistics.pairs import ALPHA, counted, untestable
 from fedprompt.results.statistics.ranks import Ranking, rank
 from fedprompt.results.statistics.summary import finished

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from fedprompt.results.errors import MissingDataError
+from fedprompt.results.figures.method_styles import Styles, assign
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.parts.intervals import bars, error_bars, note
 from fedprompt.results.figures.parts.panels import legend, panels_by
-from fedprompt.results.figures.style import SEEN, Plot, Styles, assign, axis_label, styled
+from fedprompt.results.figures.style import SEEN, Plot, axis_label, styled
 from fedprompt.results.statistics.summary import finished, ranking, with_intervals
 
 # Options of a method or a run, with the labels of their axes.

@@ -7,24 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from fedprompt.results.figures.inputs import families
+from fedprompt.results.figures.method_styles import CROWD, Styles, assign, highlighted
 from fedprompt.results.figures.pages import Page, page_of
 from fedprompt.results.figures.parts.families import Lines
 from fedprompt.results.figures.parts.intervals import bars, error_bars, note
-from fedprompt.results.figures.parts.lines import curves, families
+from fedprompt.results.figures.parts.lines import curves
 from fedprompt.results.figures.parts.panels import brief, legend, panels_by
 from fedprompt.results.figures.parts.points import arrows, footnote, label, points
-from fedprompt.results.figures.style import (
-    ACCURACY,
-    CROWD,
-    SEEN,
-    SMALL,
-    Plot,
-    Styles,
-    assign,
-    axis_label,
-    highlighted,
-    styled,
-)
+from fedprompt.results.figures.style import ACCURACY, SEEN, SMALL, Plot, axis_label, styled
 from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking, with_intervals
 from fedprompt.results.statistics.trivial import FOOTNOTE, below_majority

@@ -9,11 +9,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fedprompt.results.errors import MissingDataError
+from fedprompt.results.figures.inputs import families
+from fedprompt.results.figures.method_styles import Styles, assign
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.parts.families import Lines
-from fedprompt.results.figures.parts.lines import curves, families
+from fedprompt.results.figures.parts.lines import curves
 from fedprompt.results.figures.parts.panels import panels_by, wrapped
-from fedprompt.results.figures.style import ACCURACY, Plot, Styles, assign, styled
+from fedprompt.results.figures.style import ACCURACY, Plot, styled
 from fedprompt.results.statistics.summary import ranking
 
 # From light blue, apart from the white of none, to dark blue: in grey, more samples are darker as well.

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from fedprompt.results.figures.method_styles import CROWD, Styles, assign
 from fedprompt.results.figures.pages import page_of
 from fedprompt.results.figures.parts.panels import legend, panels_by
 from fedprompt.results.figures.parts.points import footnote, label, points
-from fedprompt.results.figures.style import CROWD, SEEN, Plot, Styles, assign, axis_label, styled
+from fedprompt.results.figures.style import SEEN, Plot, axis_label, styled
 from fedprompt.results.statistics.convergence import with_climbing
 from fedprompt.results.statistics.summary import finished, over_seeds, ranking
 from fedprompt.results.statistics.trivial import below_majority

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from fedprompt.results.figures.method_styles import Style, Styles
 from fedprompt.results.figures.pages import Page
 from fedprompt.results.figures.parts.panels import brief, wrapped
-from fedprompt.results.figures.style import SMALL, Plot, Style, Styles
+from fedprompt.results.figures.style import SMALL, Plot
 
 FEW_SETTINGS = 2  # per column of a page; more panels side by side would be too narrow
 MAX_COLOURED = 8  # methods per panel

@@ -6,19 +6,12 @@ from textwrap import fill
 import pandas as pd
 from matplotlib.axes import Axes
 
+from fedprompt.results.figures.method_styles import CROWD, FAINT, Style, Styles, highlighted
 from fedprompt.results.figures.parts.families import FEW_SETTINGS, Lines, by_family, curve
 from fedprompt.results.figures.parts.panels import legend, panels_by
-from fedprompt.results.figures.style import CROWD, FAINT, Plot, Style, Styles, highlighted
+from fedprompt.results.figures.style import Plot
 
 HEIGHTS = 2.4, 3.3  # of a panel in inches, for few and many methods
-
-
-def families(rows: pd.DataFrame) -> dict[str, str]:
-    """The family of every method; empty without a column `family`."""
-    if "family" not in rows:
-        return {}
-    first = rows.drop_duplicates("method")
-    return dict(zip(first["method"], first["family"], strict=True))
 
 
 def curves(lines: Lines, note: str = "") -> tuple[Plot, list[Axes]]:

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from fedprompt.results.figures.method_styles import Styles
 from fedprompt.results.figures.pages import Page
-from fedprompt.results.figures.style import Plot, Styles
+from fedprompt.results.figures.style import Plot
 
 LETTERS = 16  # per inch, at the size of labels and titles
 WORD = 16  # characters of a line that a narrow panel may have, such as `dirichlet(0.05)`

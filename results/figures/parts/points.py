@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
+from fedprompt.results.figures.method_styles import CROWD, Styles, highlighted
 from fedprompt.results.figures.parts.panels import brief
-from fedprompt.results.figures.style import CROWD, SMALL, Plot, Styles, highlighted
+from fedprompt.results.figures.style import SMALL, Plot
 from fedprompt.results.statistics import convergence
 from fedprompt.results.statistics.convergence import CLIMBING
 from fedprompt.results.statistics.trivial import BELOW, FOOTNOTE

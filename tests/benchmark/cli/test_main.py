@@ -49,6 +49,14 @@ def python(*words, **options):
     )
 
 
+def test_a_report_needs_neither_a_plotting_library_nor_torch(tmp_path):
+    words = ["report", "results/published/cifar10-vit-tiny", "--out", str(tmp_path / "report.html")]
+    answer = python("-c", LOADED.format(words=words, heavy={"torch", "ray", "matplotlib"}))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.strip() == ""
+    assert (tmp_path / "report.html").is_file()
+
+
 @pytest.mark.parametrize(
     "words", [["--help"], ["--version"], ["list", "methods"], ["list", "datasets", "--json"], ["sweep", "--help"]]
 )

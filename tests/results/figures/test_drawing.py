@@ -20,8 +20,8 @@ from fedprompt.results.figures.drawing import (
     seen_and_held_out,
     soft_weights,
 )
+from fedprompt.results.figures.method_styles import assign
 from fedprompt.results.figures.pages import DEFAULT, STYLES
-from fedprompt.results.figures.style import assign
 from fedprompt.results.records import files
 from fedprompt.results.records.frames import clients, load, rounds, swept, tables
 

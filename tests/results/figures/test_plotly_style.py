@@ -1,8 +1,8 @@
 import plotly.graph_objects as go
 import pytest
 
+from fedprompt.results.figures.method_styles import COLOURS, LINES, MARKERS, PLACES, Style, assign
 from fedprompt.results.figures.plotly_style import plotly_dash, plotly_symbol
-from fedprompt.results.figures.style import COLOURS, LINES, MARKERS, PLACES, Style, assign
 
 STYLES = [Style(COLOURS[0], marker, line) for marker in MARKERS for line in LINES]
 

@@ -10,8 +10,9 @@ from matplotlib.transforms import Bbox
 
 from fedprompt.results.figures.drawing import FIGURES
 from fedprompt.results.figures.measurements.ablation import SETTINGS
+from fedprompt.results.figures.method_styles import PLACES
 from fedprompt.results.figures.pages import DEFAULT, STYLES
-from fedprompt.results.figures.style import PLACES, styled
+from fedprompt.results.figures.style import styled
 from fedprompt.results.records.frames import clients, load, rounds
 from tests.results.conftest import writer
 

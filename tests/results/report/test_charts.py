@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedprompt.results.figures.method_styles import PLACES, assign
 from fedprompt.results.figures.plotly_style import plotly_dash, plotly_symbol
-from fedprompt.results.figures.style import PLACES, assign
 from fedprompt.results.records.frames import clients, load, rounds
 from fedprompt.results.report import charts
 

@@ -1,8 +1,8 @@
 import pytest
 
 from fedprompt.results.figures.drawing import accuracy_over_rounds, per_client
+from fedprompt.results.figures.inputs import families
 from fedprompt.results.figures.parts.families import MAX_COLOURED, grouped
-from fedprompt.results.figures.parts.lines import families
 from fedprompt.results.records.frames import clients, rounds
 
 NAMES = [f"m{i:02d}" for i in range(12)]

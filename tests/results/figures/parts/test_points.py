@@ -1,8 +1,9 @@
 import pandas as pd
 from matplotlib.text import Text
 
+from fedprompt.results.figures.method_styles import assign
 from fedprompt.results.figures.parts.points import label, points
-from fedprompt.results.figures.style import Plot, assign
+from fedprompt.results.figures.style import Plot
 
 NAMES = [f"m{i:02d}" for i in range(12)]
 

@@ -25,6 +25,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from fedprompt.data import registry as datasets
 from fedprompt.methods import registry
 from fedprompt.results import clients, load, rounds
+from fedprompt.results.claims import verification
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, read_json
 from fedprompt.results.records import croissant
@@ -54,13 +55,24 @@ class Numbers:
     for an unknown method, metric, alpha or seed, and if no finished run is left.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, runs: pd.DataFrame | None = None) -> None:
         self.folder = folder
-        self.runs = load(folder / "runs.parquet")
+        self.runs = load(folder / "runs.parquet") if runs is None else runs
         self._all = with_prior(self.runs)
         self.methods = sorted(set(self.runs["method"]))
         self.alphas = sorted(set(self.runs["alpha"].dropna()))
         self.seeds = sorted(set(self.runs["seed"]))
+
+    def where(self, column: str, value: str) -> "Numbers":
+        """The numbers of the runs with this value, as text, in a column of runs.parquet."""
+        check_known("column", [column], set(self.runs))
+        values = self.runs[column].dropna().astype(str)
+        check_known(column, [value], sorted(set(values)))
+        return Numbers(self.folder, self.runs.loc[values.index[values == value]])
+
+    def part(self, name: str) -> "Numbers":
+        """The numbers of the runs in a folder of this folder."""
+        return Numbers(self.folder / name)
 
     @cached_property
     def _clients(self) -> pd.DataFrame:
@@ -108,6 +120,15 @@ class Numbers:
         row = whole.iloc[0]
         value, low, high = (_scale(metric) * row[name] for name in ("value", "low", "high"))
         return Difference(value, low, high, row["p"], row["n"])
+
+    def differences(self, reference: str, metric: str = "seen.mean") -> dict[str, Difference]:
+        """All other methods minus the reference, over all settings, the largest difference first."""
+        found = {name: self.difference(name, reference, metric) for name in self.methods if name != reference}
+        return dict(sorted(found.items(), key=lambda item: -item[1].value))
+
+    def verdicts(self) -> list[verification.Finding]:
+        """What `bench verify` finds for every claim of a paper."""
+        return verification.verify(self.runs, verification.read(), np.random.default_rng(0))
 
     def against(self, reference: str, metric: str = "seen.mean") -> "pd.Series[float]":
         """The p of all methods minus the reference over all settings, adjusted as `bench table --reference` does."""

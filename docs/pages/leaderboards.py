@@ -9,6 +9,7 @@ from fedprompt.results.records.frames import load
 from fedprompt.results.tables.leaderboard import leaderboard, render
 
 METRICS = ("seen.mean", "held_out.mean")
+CHOICE = ("validation.mean",)  # of runs that keep validation samples: they serve a choice, not a report
 PLACE = "leaderboards.md"
 
 
@@ -18,7 +19,8 @@ def page(root: Path) -> Page:
     introduction = (
         "One table per published folder, rendered from its records: mean accuracy of seen and of held-out clients in "
         "percent, over seeds. Tables of different folders are not comparable: data, backbone, rounds and the version "
-        "of the scores differ. `bench submit` makes such a folder of your runs, for a pull request."
+        "of the scores differ. Runs that keep validation samples are ranked by these. "
+        "`bench submit` makes such a folder of your runs, for a pull request."
     )
     return Page(PLACE, "Leaderboards", sections("# Leaderboards", introduction, *map(_board, folders)))
 
@@ -28,8 +30,9 @@ def _board(folder: Path) -> str:
     data, backbones = _names(runs["dataset"]), _names(runs["backbone"])
     title = f"## {escape(data)} with {escape(backbones)} ({escape(folder.name)})"
     link = f"[`{folder.name}`](published/{folder.name}/README.md): {len(runs)} runs, seeds {_names(runs['seed'])}"
+    metrics = CHOICE if (runs["config.validation"] > 0).any() else METRICS
     readme = (folder / "README.md").read_text(encoding="utf-8")
-    return sections(title, link, notes(readme), render(leaderboard(runs, METRICS, intervals=False), "md"))
+    return sections(title, link, notes(readme), render(leaderboard(runs, metrics, intervals=False), "md"))
 
 
 def notes(readme: str) -> str:

@@ -1,1 +1,4 @@
-"""Figures of data frames: `measurements` and `comparisons`, drawn by `drawing` from `parts`, in the look of `style` and `method_styles`."""
+"""Figures of data frames: `measurements` and `comparisons`, drawn by `drawing` from `parts`.
+
+Their look is in `style` and, per method, in `method_styles`.
+"""

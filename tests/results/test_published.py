@@ -71,6 +71,16 @@ def test_differences_are_paired_by_setting_and_seed(n):
     assert n.share("a", "b", alpha=0.05) == pytest.approx(75)
 
 
+def test_differences_to_a_reference_have_the_largest_first(n, folder, write, runs):
+    write(method="c", alpha=5.0, seed=0, seen=0.9)
+    export_folder(runs, folder)
+    assert {name: round(found.value, 6) for name, found in Numbers(folder).differences("b").items()} == {
+        "c": 30,
+        "a": 12.5,
+    }
+    assert list(Numbers(folder).differences("b")) == ["c", "a"]
+
+
 def test_a_corrected_method_has_the_scores_of_prior_corrected_logits(n):
     assert n.mean("a+prior", alpha=5) == pytest.approx(90)
     assert n.difference("a+prior", "a", alpha=5).value == pytest.approx(10)
@@ -104,6 +114,19 @@ def test_a_mean_of_clients_is_that_of_the_seen_ones_in_percent(n):
     assert n.client_mean("a", "accuracy", 5) == pytest.approx(100 * np.nanmean(seen))
 
 
+def test_numbers_of_a_part_are_those_of_the_runs_with_a_value(n):
+    assert n.where("alpha", "0.05").mean("a") == pytest.approx(60)
+    assert n.where("alpha", "0.05").where("seed", "1").mean("a") == pytest.approx(70)
+    assert n.where("alpha", "5.0").difference("a", "b").value == pytest.approx(20)
+
+
+def test_a_folder_of_the_folder_has_numbers_of_its_own(folder, n, write, runs):
+    write(method="c", alpha=5.0, seed=0, seen=0.3)
+    export_folder(runs, folder / "longer")
+    assert n.part("longer").methods == ["a", "b", "c"]
+    assert n.methods == ["a", "b"]
+
+
 def test_p_against_a_reference_is_that_of_the_mean_over_settings(write, runs, tmp_path):
     for seed in range(6):
         write(method="a", alpha=0.05, seed=seed, seen=0.5 + 0.01 * seed)
@@ -124,6 +147,8 @@ def test_rows_of_rounds_and_clients_are_those_of_the_selected_runs(n):
         (lambda n: n.mean("c"), "unknown method 'c': available: a, a\\+prior, b, b\\+prior"),
         (lambda n: n.mean("a", "seen.men"), "unknown metric 'seen.men': did you mean 'seen.mean'"),
         (lambda n: n.difference("a", "b", alpha=0.5), "a has no runs with alpha 0.5: available: 0.05, 5.0"),
+        (lambda n: n.where("alpa", "5"), "unknown column 'alpa': did you mean 'alpha'"),
+        (lambda n: n.where("alpha", "5"), "unknown alpha '5': .*5.0"),
         (lambda n: n.per_client("a", alpha=5, seed=1), "a has no runs with seed 1: available: 0"),
         (lambda n: n.table(["seen.mean"], ["a", "c"], [0.05]), "unknown method 'c'"),
         (lambda n: n.share("a", "b", "held_out_adapted.mean"), "a and b share no setting and seed with a value of"),

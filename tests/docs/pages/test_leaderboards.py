@@ -18,6 +18,8 @@ def test_every_published_folder_has_a_table_of_all_its_methods():
         assert link.startswith(f"[`{folder.name}`](published/{folder.name}/README.md): {len(runs)} runs")
         rows = [line.split(" | ")[0].removeprefix("| ") for line in part.splitlines() if line.startswith("| ")]
         assert set(rows[2:]) == set(runs["method"])
+        choice = bool((runs["config.validation"] > 0).any())
+        assert (": validation |" in part, ": held-out |" in part) == (choice, not choice)
         assert ("version 0.2" in part) == (folder.name == "tuned")
 
 

@@ -7,6 +7,7 @@ import pytest
 from fedprompt.benchmark.errors import ConfigError
 from fedprompt.benchmark.runs.reproduce import TOLERANCE, config_of
 from fedprompt.benchmark.sharing.exported_run import ExportedRun
+from fedprompt.data.datasets.prepare import prepare
 from fedprompt.results import load
 from tools.render_published import PUBLISHED
 
@@ -18,14 +19,18 @@ NAMES = {
     "vit_tiny.safetensors": "vit_tiny_patch16_224.in21k_in1k_tinyimagenet.backbone.fp16.safetensors",
 }
 """The names of data and weights in the records of studies, and in the folder of real data."""
+ARCHIVES = {"pacs": "PACS.subset-60.zip"}
 
 
 @pytest.fixture
-def real_data(tmp_path, monkeypatch):
+def real_data(folder, tmp_path, monkeypatch):
     """A working directory with data and weights of the studies, where they are present."""
     for name, file in NAMES.items():
         if (SHARED / file).is_file():
             (tmp_path / name).symlink_to((SHARED / file).resolve())
+    for name, file in ARCHIVES.items():
+        if folder.name.startswith(name) and (SHARED / file).is_file():
+            prepare(name, tmp_path / "data", [SHARED / file])
     monkeypatch.chdir(tmp_path)
 
 

@@ -68,8 +68,9 @@ def panels_by(
 
 
 def wrapped(name: str, room: int) -> str:
-    """The name in lines of at most `room` characters, or `WORD` if that is more."""
-    return fill(name, max(room, WORD), break_on_hyphens=False)
+    """The name in lines of at most `room` characters, or `WORD` if that is more; only longer words are split."""
+    room = max(room, WORD)
+    return fill(name, room, break_on_hyphens=any(len(word) > room for word in name.split()))
 
 
 def brief(name: str, most: int = 26) -> str:

@@ -43,6 +43,10 @@ class Samples:
         ConfigError: `normalize` is unknown.
     """
 
+    caching = True
+    own: Array | None = None  # the sorted rows that the caches are limited to; None: the whole split
+    places: Tensor | None = None  # the place of each row of the split in `own`, or -1
+
     def __init__(
         self,
         images: np.ndarray | ImageFiles,
@@ -60,16 +64,27 @@ class Samples:
         self.cache_key = None if None in (identity, vit.identity) else facts | {"kernels": kernels(vit.device)}
         self._mean = torch.tensor(mean, device=vit.device).view(3, 1, 1) * 255
         self._std = torch.tensor(std, device=vit.device).view(3, 1, 1) * 255
-        self.caching = True
         self._cached: dict[tuple[str, int], Tensor] = {}
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def expect(self, rows: int) -> None:
-        """Announces how many rows a run reads in total. Below half of the split, activations are not cached."""
-        self.caching = 2 * rows >= len(self)
+    def expect(self, reads: int, rows: Array) -> None:
+        """Announces how many rows a run reads in total, and which rows these are.
+
+        If it reads half as many as the split has, activations are cached for the whole split; else for its own rows, if
+        it reads as many as these are. Other runs share both. Fewer reads are not worth a cache.
+        """
+        whole, rows = 2 * reads >= len(self), np.unique(rows)
+        self.caching = whole or reads >= len(rows)
+        own = rows if self.caching and not whole else None
+        if own is self.own or (own is not None and self.own is not None and np.array_equal(own, self.own)):
+            return
+        self.own, self.places, self._cached = own, None, {}
+        if own is not None:
+            self.places = torch.full((len(self),), -1)
+            self.places[torch.from_numpy(own)] = torch.arange(len(own))
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Returns normalised images [B, 3, S, S] on the backbone's device."""
@@ -78,26 +93,39 @@ class Samples:
 
     @torch.no_grad()
     def tokens(self, rows: Tensor, layer: int = 1) -> Tensor:
-        """Returns tokens [B, T, D] entering `layer` without prompts; cached for the whole split where they fit."""
-        return self._activations(("tokens", layer), (len(self), self.vit.tokens, self.vit.dim), rows)
+        """Returns tokens [B, T, D] entering `layer` without prompts; cached where they fit."""
+        return self._activations(("tokens", layer), (self.vit.tokens, self.vit.dim), rows)
 
     @torch.no_grad()
     def features(self, rows: Tensor, layer: int | None = None) -> Tensor:
         """Returns the cls feature [B, D] without prompts, or the cls token entering `layer`; cached likewise."""
-        return self._activations(("cls", layer or self.vit.depth + 1), (len(self), self.vit.dim), rows)
+        return self._activations(("cls", layer or self.vit.depth + 1), (self.vit.dim,), rows)
 
-    def _activations(self, kind: tuple[str, int], shape: tuple[int, ...], rows: Tensor) -> Tensor:
-        if not (self.caching and activations.fits(shape)):
+    def _activations(self, kind: tuple[str, int], each: tuple[int, ...], rows: Tensor) -> Tensor:
+        shape = (len(self) if self.own is None else len(self.own), *each)
+        places = self._places(rows)
+        if places is None or not (self.caching and activations.fits(shape)):
             return self._compute(kind, rows)
-        return self._take(self._whole_split(kind, shape), rows)
+        return self._take(self._stored(kind, shape), places)
 
-    def _whole_split(self, kind: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
-        """Returns activations of all rows; the first call per machine computes them."""
+    def _places(self, rows: Tensor) -> Tensor | None:
+        """Where the caches have these rows; None if some were not announced."""
+        if self.places is None:
+            return rows
+        places = self.places[rows.cpu()]
+        return None if (places < 0).any() else places
+
+    def _stored(self, kind: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
+        """Returns activations of all cached rows; the first call per machine computes them."""
         with self._lock:
             if kind not in self._cached:
-                identity = json.dumps([self.cache_key, *kind], sort_keys=True) if self.cache_key else None
+                own = None if self.own is None else torch.from_numpy(self.own)
+                part = [] if self.own is None else [hashlib.sha256(self.own.tobytes()).hexdigest()]
+                identity = json.dumps([self.cache_key, *kind, *part], sort_keys=True) if self.cache_key else None
                 threads = processors() if self.vit.device.type == "cpu" else 1
-                values = activations.load_or_compute(identity, shape, lambda rows: self._compute(kind, rows), threads)
+                values = activations.load_or_compute(
+                    identity, shape, lambda places: self._compute(kind, places if own is None else own[places]), threads
+                )
                 self._cached[kind] = self._place(values)
             return self._cached[kind]
 
@@ -106,12 +134,20 @@ class Samples:
         what, layer = kind
         if kind == ("tokens", 1):
             return self.vit.tokens_of(self.pixels(rows))
-        cached = self._cached.get(("tokens", 1)) if self.caching else None  # not worth caching for this alone
-        x = self._compute(("tokens", 1), rows) if cached is None else self._take(cached, rows)
+        x = self._cached_tokens(rows)
+        if x is None:
+            x = self._compute(("tokens", 1), rows)
         if what == "cls" and layer > self.vit.depth:
             return self.vit.run_outputs(x, 1)[:, 0]
         x = self.vit.run_layers(x, 1, layer - 1)
         return x if what == "tokens" else x[:, 0]
+
+    def _cached_tokens(self, rows: Tensor) -> Tensor | None:
+        """The tokens entering layer 1 if they are cached already: a later layer alone is not worth caching them."""
+        places = self._places(rows)
+        if places is None or not self.caching or ("tokens", 1) not in self._cached:
+            return None
+        return self._take(self._cached["tokens", 1], places)
 
     def _place(self, values: Tensor) -> Tensor:
         """Moves an array to the backbone's GPU unless it takes more than its share of the free memory."""

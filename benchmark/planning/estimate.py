@@ -189,8 +189,9 @@ def resident_mb() -> float:
 
 
 def _setup_seconds(part: BlankSamples, images: int) -> float:
-    """Seconds of the frozen pass over a whole split, from a pass over `images` images."""
-    return _timed(lambda: part.pass_once(images)) * len(part.labels) / images / processors()
+    """Seconds of the frozen pass over all cached rows, from a pass over `images` images."""
+    rows = len(part) if part.own is None else len(part.own)
+    return _timed(lambda: part.pass_once(images)) * rows / images / processors()
 
 
 def _timed(call: Callable[[], object]) -> float:

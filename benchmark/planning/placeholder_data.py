@@ -80,15 +80,15 @@ class BlankSamples(Samples):
         self.image_bytes = len(self.labels) * 3 * vit.image_size**2
         self.mapped = dataset.identity == ABSENT and dataset.name not in IN_MEMORY
         self.mapped |= isinstance(getattr(dataset, f"{part}_x"), ImageFiles) or self.image_bytes > MAX_IN_MEMORY
-        self.caching, self._cached = True, {}
+        self._cached = {}
         self._lock = threading.RLock()
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Returns black images [B, 3, S, S]."""
         return torch.zeros(len(rows), 3, self.vit.image_size, self.vit.image_size, device=self.vit.device)
 
-    def _whole_split(self, what: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
-        """The activations of one image, expanded to all rows."""
+    def _stored(self, what: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
+        """The activations of one image, expanded to all cached rows."""
         with self._lock:
             if what not in self._cached:
                 self._cached[what] = self._compute(what, torch.zeros(1, dtype=torch.int64)).expand(shape)

@@ -145,12 +145,14 @@ class Simulator:
         reads += int(sizes[context.federation.seen].sum()) * once
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
         reads += self.evaluator.training_reads(self.state)
-        tests = len(settings.evaluated) * sum(len(client.test) for client in clients)
+        trained = np.concatenate([np.concatenate([client.train, client.validation]) for client in clients])
+        tested = np.concatenate([client.test for client in clients])
+        tests = len(settings.evaluated) * len(tested)
         if context.test is context.train:
-            context.train.expect(reads + tests)
+            context.train.expect(reads + tests, np.concatenate([trained, tested]))
         else:
-            context.train.expect(reads)
-            context.test.expect(tests)
+            context.train.expect(reads, trained)
+            context.test.expect(tests, tested)
 
     def make_tasks(self, clients: Sequence[int] | np.ndarray, number: int) -> list[ClientTask]:
         """The local training of the clients of a round, from the current state; counts what they receive."""

@@ -89,6 +89,54 @@ def test_features_are_cached_even_where_tokens_do_not_fit(monkeypatch):
     assert sum(seen) == 10
 
 
+@pytest.mark.parametrize(
+    ("reads", "seen"),
+    [
+        (5, [10]),  # half of the split: all of it
+        (3, [3]),  # as many as the three rows: these
+        (2, [2, 1]),  # fewer: nothing is kept
+    ],
+)
+def test_a_run_that_reads_few_rows_of_a_split_computes_these_only_and_once(reads, seen, monkeypatch):
+    split, passes = counted(monkeypatch, 10 * 24 * 4)
+    split.expect(reads, np.array([7, 2, 5, 2]))
+    with torch.no_grad():
+        expected = split.vit.encode(split.vit.tokens_of(split.pixels(torch.tensor([5, 2]))))
+    passes.clear()
+    torch.testing.assert_close(split.features(torch.tensor([5, 2])), expected)
+    split.features(torch.tensor([7]))
+    assert passes == seen
+
+
+def test_rows_that_were_not_announced_are_computed_on_request(monkeypatch):
+    split, passes = counted(monkeypatch, 10 * 24 * 4)
+    split.expect(4, np.array([7, 2, 5]))
+    both = split.features(torch.tensor([2, 9]))
+    assert passes == [2]
+    assert not torch.equal(both[0], both[1])
+    torch.testing.assert_close(split.features(torch.tensor([2])), both[:1])
+
+
+def test_the_rows_of_the_next_run_replace_those_of_the_last(monkeypatch):
+    split, passes = counted(monkeypatch, 10 * 24 * 4)
+    for rows in ([7, 2, 5], [5, 7, 2], [2, 3]):
+        split.expect(4, np.array(rows))
+        split.features(torch.tensor(rows[:1]))
+    assert passes == [3, 2]  # the same rows in another order are the same rows
+    split.expect(10, np.array([2, 3]))
+    assert len(split.features(torch.arange(10))) == 10
+    assert passes == [3, 2, 10]
+
+
+def test_cached_tokens_of_announced_rows_serve_features(monkeypatch):
+    split, passes = counted(monkeypatch, 10 * 17 * 24 * 4)
+    split.expect(4, np.array([7, 2, 5]))
+    split.tokens(torch.tensor([7]))
+    feature = split.features(torch.tensor([5]))
+    assert passes == [3]
+    torch.testing.assert_close(feature, split.vit.encode(split.vit.tokens_of(split.pixels(torch.tensor([5])))))
+
+
 def test_frozen_activations_have_no_gradient():
     split = samples(noise(2, 16, 16))
     rows = torch.tensor([0, 1])

@@ -111,9 +111,25 @@ def test_a_run_announces_the_number_of_training_reads_up_to_the_size_of_the_spli
     """The samples use the number to decide what to cache, for which more reads than rows make no difference."""
     simulator = toy.simulator(name, of=toy.unequal(), participation=2 / 3)
     announced: list[int] = []
-    monkeypatch.setattr(simulator.context.train, "expect", announced.append)
+    monkeypatch.setattr(simulator.context.train, "expect", lambda reads, _: announced.append(reads))
     trained = sum(simulator.run().images.values())
     calibrated = sum(len(simulator.context.federation.clients[k].train) for k in simulator.context.sampled(2))
     reads, rows = trained + calibrated, len(simulator.context.train)
     assert announced[0] <= reads
     assert min(announced[0], rows) == min(reads, rows)
+
+
+def test_a_run_announces_the_rows_of_all_its_clients(monkeypatch):
+    """Samples for validation are rows of the training split, too."""
+    federation = toy.unequal()
+    client = federation.clients[0]
+    clients = (replace(client, train=client.train[:-2], validation=client.train[-2:]), *federation.clients[1:])
+    simulator = toy.simulator("head", of=replace(federation, clients=clients))
+    announced = {}
+    for part in ("train", "test"):
+        samples = getattr(simulator.context, part)
+        monkeypatch.setattr(samples, "expect", lambda _, rows, part=part: announced.update({part: sorted(rows)}))
+    simulator.run()
+    assert set(announced) == {"train", "test"}
+    for part, found in announced.items():
+        assert found == sorted(row for client in federation.clients for row in getattr(client, part))

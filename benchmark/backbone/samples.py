@@ -44,8 +44,7 @@ class Samples:
     """
 
     caching = True
-    own: Array | None = None  # the sorted rows that the caches are limited to; None: the whole split
-    places: Tensor | None = None  # the place of each row of the split in `own`, or -1
+    own: Tensor | None = None  # the sorted rows that the caches are limited to; None: the whole split
 
     def __init__(
         self,
@@ -76,15 +75,12 @@ class Samples:
         If it reads half as many as the split has, activations are cached for the whole split; else for its own rows, if
         it reads as many as these are. Other runs share both. Fewer reads are not worth a cache.
         """
-        whole, rows = 2 * reads >= len(self), np.unique(rows)
-        self.caching = whole or reads >= len(rows)
-        own = rows if self.caching and not whole else None
-        if own is self.own or (own is not None and self.own is not None and np.array_equal(own, self.own)):
+        whole, distinct = 2 * reads >= len(self), torch.from_numpy(np.unique(rows))
+        self.caching = whole or reads >= len(distinct)
+        own = distinct if self.caching and not whole else None
+        if own is self.own or (own is not None and self.own is not None and torch.equal(own, self.own)):
             return
-        self.own, self.places, self._cached = own, None, {}
-        if own is not None:
-            self.places = torch.full((len(self),), -1)
-            self.places[torch.from_numpy(own)] = torch.arange(len(own))
+        self.own, self._cached = own, {}
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Returns normalised images [B, 3, S, S] on the backbone's device."""
@@ -110,17 +106,18 @@ class Samples:
 
     def _places(self, rows: Tensor) -> Tensor | None:
         """Where the caches have these rows; None if some were not announced."""
-        if self.places is None:
+        if self.own is None:
             return rows
-        places = self.places[rows.cpu()]
-        return None if (places < 0).any() else places
+        wanted = rows.cpu()
+        places = torch.searchsorted(self.own, wanted).clamp_max(len(self.own) - 1)
+        return places if torch.equal(self.own[places], wanted) else None
 
     def _stored(self, kind: tuple[str, int], shape: tuple[int, ...]) -> Tensor:
         """Returns activations of all cached rows; the first call per machine computes them."""
         with self._lock:
             if kind not in self._cached:
-                own = None if self.own is None else torch.from_numpy(self.own)
-                part = [] if self.own is None else [hashlib.sha256(self.own.tobytes()).hexdigest()]
+                own = self.own
+                part = [] if own is None else [hashlib.sha256(own.numpy().tobytes()).hexdigest()]
                 identity = json.dumps([self.cache_key, *kind, *part], sort_keys=True) if self.cache_key else None
                 threads = processors() if self.vit.device.type == "cpu" else 1
                 values = activations.load_or_compute(

@@ -29,7 +29,7 @@ from fedprompt.results.claims import verification
 from fedprompt.results.errors import RecordError, check_known
 from fedprompt.results.io import atomic_write, read_json
 from fedprompt.results.records import croissant
-from fedprompt.results.statistics import convergence, pairs, summary
+from fedprompt.results.statistics import convergence, inference, pairs, summary
 from fedprompt.results.tables.leaderboard import with_prior
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published"
@@ -62,6 +62,11 @@ class Numbers:
         self.methods = sorted(set(self.runs["method"]))
         self.alphas = sorted(set(self.runs["alpha"].dropna()))
         self.seeds = sorted(set(self.runs["seed"]))
+
+    @property
+    def coverage(self) -> str:
+        """The highest coverage, in percent, of an interval over the folder's seeds."""
+        return f"{100 * inference.reached(len(self.seeds)):.3g}"
 
     def where(self, column: str, value: str) -> "Numbers":
         """The numbers of the runs with this value, as text, in a column of runs.parquet."""

@@ -120,6 +120,10 @@ def test_numbers_of_a_part_are_those_of_the_runs_with_a_value(n):
     assert n.where("alpha", "5.0").difference("a", "b").value == pytest.approx(20)
 
 
+def test_coverage_of_two_seeds_is_one_half(n):
+    assert n.coverage == "50"  # both values are on one side of 0 in half of all sign patterns
+
+
 def test_a_folder_of_the_folder_has_numbers_of_its_own(folder, n, write, runs):
     write(method="c", alpha=5.0, seed=0, seen=0.3)
     export_folder(runs, folder / "longer")

@@ -152,7 +152,7 @@ def source(name: str, root: Path | None = None) -> Source:
         known_prefix, _, word = known.partition(":")
         if known_prefix == prefix:
             if word and not argument:
-                raise DataError(f"data set {name!r} needs a {word.lower()}: write {known}")
+                raise DataError(f"data set {name!r} needs more than its name: write {known}")
             if argument and not word:
                 raise DataError(f"data set {name!r}: {known} takes no argument; write {known}")
             return _sources[known](name, root)

@@ -51,7 +51,7 @@ def test_a_name_is_registered_once():
     ("name", "message"),
     [
         ("digts", "unknown data set 'digts'; did you mean 'digits'? available: cifar10, "),
-        ("npz", "data set 'npz' needs a file: write npz:FILE"),
+        ("npz", "data set 'npz' needs more than its name: write npz:FILE"),
         ("digits:8", "data set 'digits:8': digits takes no argument; write digits"),
     ],
 )

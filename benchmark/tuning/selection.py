@@ -1,5 +1,6 @@
 """Selects hyperparameters per method by accuracy on the clients' validation samples; writes them as a preset."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from fedprompt.benchmark.config.local_optimizer import local_training
@@ -22,6 +22,7 @@ from fedprompt.data.files.atomic import atomic_write
 from fedprompt.methods import registry
 from fedprompt.methods.registry import Recipe
 from fedprompt.results.io import read_yaml
+from fedprompt.results.records.files import read_parquet
 
 HEAD = "# Written by `bench tune`. Use it with `bench sweep --preset {name}`; command-line options take precedence.\n"
 NOT_CARRIED = {"per_method", "seeds", "validation"}  # a sweep trains on the validation samples too, with its own seeds
@@ -134,8 +135,8 @@ def _row(trial: Trial) -> dict[str, Any]:
 
 
 def _validation(folder: Path, last: int) -> float:
-    rounds = pd.read_parquet(folder / "rounds.parquet")
-    scores = rounds["validation_mean"].dropna() if "validation_mean" in rounds else pd.Series(dtype=float)
-    if scores.empty:
+    rounds = read_parquet(folder / "rounds.parquet", ["validation_mean"]).to_pydict()
+    scores = [score for score in rounds.get("validation_mean", ()) if score is not None and not math.isnan(score)]
+    if not scores:
         raise ConfigError(f"{folder}: no client has validation samples: raise --validation, or use larger clients.")
-    return float(scores.tail(last).mean())
+    return fmean(scores[-last:])

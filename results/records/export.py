@@ -74,7 +74,7 @@ def export_folder(
 
 def runs(read: Runs) -> pd.DataFrame:
     """One row per run: its names, metrics and costs, its options as `config.NAME`, and where it was computed."""
-    return read.frame.join(_whole_numbers([_options(record["config"]) | _origin(record) for record in read.records]))
+    return read.frame.join(_typed([_options(record["config"]) | _origin(record) for record in read.records]))
 
 
 ROWS: dict[str, Callable[[Runs], pd.DataFrame]] = {"runs": runs, "rounds": Runs.rounds, "clients": Runs.clients}
@@ -101,11 +101,19 @@ def _origin(record: dict[str, Any]) -> dict[str, Any]:
     return environment | {"deviations": json.dumps(record.get("deviations") or [])}
 
 
-def _whole_numbers(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows as a frame in which options stay whole numbers where other runs have none: 3 is not 3.0."""
-    frame = pd.DataFrame(rows)
-    kinds = {str(name): {type(row.get(str(name))) for row in rows} for name in frame}
-    return frame.astype({name: "Int64" for name, found in kinds.items() if found == {int, NoneType}})
+def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as a frame of which each column has values of one kind."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: list[Any]) -> "pd.Series[Any]":
+    """Whole numbers stay such where other runs have no value: 3 is not 3.0. Values of several kinds become text."""
+    kinds = {type(value) for value in values} - {NoneType}
+    large = any(type(value) is int and abs(value) >= 2**63 for value in values)
+    if large or not (len(kinds) < 2 or kinds == {int, float}):
+        return pd.Series([v if v is None or isinstance(v, str) else json.dumps(v) for v in values])
+    return pd.Series(values, dtype="Int64" if kinds == {int} and None in values else None)
 
 
 def _options(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Readers of the files in a sweep's directory; they check what they read."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from fedprompt.results.errors import RecordError
@@ -143,7 +144,11 @@ def read_unchecked(path: Path, columns: Sequence[str] | None = None) -> pa.Table
         if fault := wrong_column(file.schema_arrow.remove_metadata(), path.name):
             raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
         # One thread: for the small files of thousands of runs, distributing the work costs more than reading.
-        return file.read(columns, use_threads=False)
+        # Nothing is read from the metadata, which pandas would trust.
+        table = file.read(columns, use_threads=False).replace_schema_metadata()
+        if fault := _missing_value(table):
+            raise RecordError(f"{path} was changed: it {fault}; {_REMEDY}")
+        return table
     except (OSError, pa.ArrowException, ValueError) as error:
         if isinstance(error, RecordError):
             raise
@@ -165,11 +170,24 @@ def wrong_column(schema: pa.Schema, file: str) -> str | None:
     for field in schema:
         if field.name in RUN_COLUMNS:
             return f"has a column {field.name}, which belongs to its run"
-        kind, is_right = _COLUMN_KINDS.get(field.name, ("numbers", _is_numeric))
-        if not (is_right(field.type) or pa.types.is_null(field.type)):
+        kind, is_right = _COLUMN_KINDS.get(field.name, ("numbers", _is_number))
+        if not (is_right(field.type) or (pa.types.is_null(field.type) and field.name not in _WHOLE)):
             return f"contains something other than {kind} in the column {field.name[:40]}"
     if len(set(schema.names)) < len(schema.names):
         return "has two columns of the same name"
+    return None
+
+
+def _missing_value(table: pa.Table) -> str | None:
+    """What a table lacks in the columns that have a value in every row, as part of a sentence; None if nothing."""
+    for name in _WHOLE:
+        if name not in table.column_names:
+            continue
+        column = table.column(name)
+        if column.null_count or (name == "class_counts" and pc.list_flatten(column).null_count):
+            return f"contains nothing in a row of the column {name}"
+        if name == "class_counts" and len(pc.unique(pc.list_value_length(column))) > 1:
+            return f"contains lists of several lengths in the column {name}"
     return None
 
 
@@ -182,26 +200,31 @@ def infinite_column(table: pa.Table) -> str | None:
     return None
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
-    return any(check(kind) for check in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean))
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _is_list_of_numbers(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_numeric(kind.value_type)
+def _is_list(kind: pa.DataType, of: Callable[[pa.DataType], bool]) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and of(kind.value_type)
 
 
-_COLUMNS = {"rounds.parquet": ("round", "seen_mean"), "clients.parquet": ("client", "held_out")}
+_COLUMNS = {"rounds.parquet": ("round", "seen_mean"), "clients.parquet": ("client", "held_out", "class_counts")}
 """Columns that every file has."""
+_WHOLE = ("round", "client", "held_out", "class_counts")
+"""Columns that have a value in every row."""
 _COLUMN_KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
+    "round": ("whole numbers", pa.types.is_integer),
+    "client": ("whole numbers", pa.types.is_integer),
+    "held_out": ("true and false", pa.types.is_boolean),
     "domain": ("text", _is_text),
-    "class_counts": ("lists of numbers", _is_list_of_numbers),
-    "classes": ("lists of numbers", _is_list_of_numbers),
+    "class_counts": ("lists of whole numbers", partial(_is_list, of=pa.types.is_integer)),
+    "classes": ("lists of numbers", partial(_is_list, of=_is_number)),
 }
-"""The columns of rounds.parquet and clients.parquet that do not contain numbers."""
+"""The columns of rounds.parquet and clients.parquet that contain something else than numbers."""
 
 
 def exported_file(source: Path, what: str) -> Path | None:
@@ -238,6 +261,8 @@ def read_export(path: Path, what: str = "runs") -> pd.DataFrame:
 def _wrong_values(frame: pd.DataFrame) -> str | None:
     """How the columns of an export differ from those that are written, as part of a sentence; None if they do not."""
     for name, column in frame.items():
+        if name == "class_counts" and (fault := _wrong_counts(column, frame["run_id"])):
+            return fault
         if name in _TEXTS:
             if not column.map(lambda value: isinstance(value, str)).all():
                 return f"contains something other than text in the column {name}"
@@ -246,6 +271,16 @@ def _wrong_values(frame: pd.DataFrame) -> str | None:
                 return f"contains something other than numbers in the column {str(name)[:40]}"
             if name in ("seed", "round", "client") and not np.isfinite(column.astype(float)).all():
                 return f"lacks a number in the column {name}"
+    return None
+
+
+def _wrong_counts(counts: "pd.Series[Any]", run_ids: "pd.Series[Any]") -> str | None:
+    """How exported class counts differ from one list per client, as long as those of the run's other clients."""
+    if not counts.map(lambda value: isinstance(value, str)).all():  # a CSV file has texts
+        if not counts.map(lambda value: isinstance(value, np.ndarray) and value.dtype.kind in "iu").all():
+            return "contains something other than lists of whole numbers in the column class_counts"
+        if counts.map(len).groupby(run_ids.to_numpy()).nunique().max() > 1:
+            return "contains lists of several lengths in the column class_counts"
     return None
 
 

@@ -17,6 +17,7 @@ from fedprompt.benchmark.tuning.selection import (
     trial_runs,
     write_preset,
 )
+from fedprompt.results.errors import RecordError
 from tests.benchmark.conftest import configs
 
 
@@ -50,6 +51,15 @@ def test_missing_validation_samples_are_refused(store):
     (run,) = configs()
     keep(store, run, NAN)
     with pytest.raises(ConfigError, match="--validation"):
+        evaluate_trial(store, MethodOverrides(), [run], last=1)
+
+
+def test_a_damaged_table_of_rounds_is_named(store):
+    (run,) = configs()
+    keep(store, run, 0.5)
+    path = store.directory / run.run_id / "rounds.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RecordError, match=f"{path} cannot be read .*: delete the run's directory"):
         evaluate_trial(store, MethodOverrides(), [run], last=1)
 
 

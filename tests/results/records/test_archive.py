@@ -135,7 +135,7 @@ def test_damaged_content_is_refused_with_the_remedy(damage, message, folder):
         (lambda line: line | {"columns": {"rounds": ["round"]}}, "other than rounds and clients"),
         (lambda line: line | {"columns": {"rounds": TYPES | {"round": {}}}}, "other than rounds and clients"),
         (lambda line: line | {"columns": {"rounds": TYPES | {"round": "object"}}}, "the unknown type 'object'"),
-        (lambda line: line | {"columns": {"rounds": TYPES | {"round": "list of int64"}}}, "other than numbers"),
+        (lambda line: line | {"columns": {"rounds": TYPES | {"round": "list of int64"}}}, "other than whole numbers"),
         (lambda line: line | {"columns": {"rounds": TYPES | {"seed": "int64"}}}, "column seed, which belongs"),
         (lambda line: line | {"columns": {"rounds": {"round": "int64"}}}, "rounds has no column seen_mean"),
     ],

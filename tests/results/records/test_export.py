@@ -95,6 +95,18 @@ def test_tables_load_from_an_exported_folder_as_from_the_directory(write, runs, 
         assert set(read(tmp_path / "all", ["r001"])["run_id"]) == {"r001"}
 
 
+@pytest.mark.parametrize("value", ["two", [2], 2**70, True, {"two": 2}])
+@pytest.mark.parametrize("name", ["all.parquet", "all"])
+def test_an_option_of_another_kind_than_in_other_runs_is_exported_as_text(value, name, write, runs, tmp_path):
+    """A record may have been changed by hand; a parquet column has one kind."""
+    write()
+    write(seed=1, config={"rounds": value})
+    (export if Path(name).suffix else export_folder)(runs, tmp_path / name)
+    written = value if isinstance(value, str) else json.dumps(value)
+    file = tmp_path / name if Path(name).suffix else tmp_path / name / "runs.parquet"
+    assert sorted(pd.read_parquet(file)["config.rounds"]) == sorted(["2", written])
+
+
 def test_a_directory_of_runs_is_read_itself_though_an_older_export_lies_in_it(write, runs):
     write()
     export(runs, runs / "runs.parquet")

@@ -3,7 +3,7 @@ import pytest
 
 from fedprompt import results
 from fedprompt.results.errors import RecordError
-from fedprompt.results.records.export import export
+from fedprompt.results.records.export import export, export_folder
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
@@ -69,3 +69,21 @@ def test_an_exported_table_with_values_of_another_kind_is_refused(write, runs, t
     pd.read_parquet(file).assign(**{column: values}).to_parquet(file)
     with pytest.raises(RecordError, match=message):
         results.load(file)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([1] * 4, "something other than lists of whole numbers in the column class_counts"),
+        ([[1, 2], None, [1, 2], [1, 2]], "something other than lists of whole numbers in the column class_counts"),
+        ([[1.5, 2]] * 4, "something other than lists of whole numbers in the column class_counts"),
+        ([[1, 2], [1], [1, 2], [1, 2]], "lists of several lengths in the column class_counts"),
+    ],
+)
+def test_exported_clients_with_other_class_counts_are_refused(write, runs, tmp_path, counts, message):
+    write()
+    export_folder(runs, tmp_path / "exported")
+    file = tmp_path / "exported" / "clients.parquet"
+    pd.read_parquet(file).assign(class_counts=counts).to_parquet(file)
+    with pytest.raises(RecordError, match=message):
+        results.clients(tmp_path / "exported")

@@ -155,7 +155,7 @@ def test_only_the_requested_columns_are_read_and_one_that_a_run_lacks_is_missing
     write(method="a")
     whole = clients(runs)
     older = write(method="b") / "clients.parquet"
-    whole[["client", "held_out"]].to_parquet(older)
+    whole[["client", "held_out", "class_counts"]].to_parquet(older)
     read = Runs(runs).clients(["client", "accuracy"])
     names = ["run_id", "method", "family", "dataset", "partition", "alpha", "setting", "seed"]
     assert list(read) == [*names, "client", "accuracy"]

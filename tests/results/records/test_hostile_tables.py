@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records import frames
@@ -13,7 +14,9 @@ from fedprompt.results.records.files import read_parquet
 INFINITE = float("inf")
 WRONG = [
     ("rounds", {"seen_mean": ["a"] * 3}, "something other than numbers in the column seen_mean"),
-    ("rounds", {"round": [[1]] * 3}, "something other than numbers in the column round"),
+    ("rounds", {"round": [[1]] * 3}, "something other than whole numbers in the column round"),
+    ("rounds", {"round": pd.array([1, None, 2], dtype="Int64")}, "nothing in a row of the column round"),
+    ("rounds", {"seen_mean": [True] * 3}, "something other than numbers in the column seen_mean"),
     (
         "rounds",
         {"seen_mean": [pd.Timestamp(0)] * 3},
@@ -21,9 +24,19 @@ WRONG = [
     ),
     ("rounds", {"seen_mean": [INFINITE] * 3}, "infinity in the column seen_mean"),
     ("clients", {"accuracy": ["a"] * 4}, "something other than numbers in the column accuracy"),
-    ("clients", {"held_out": [[1]] * 4}, "something other than numbers in the column held_out"),
-    ("clients", {"class_counts": [1] * 4}, "something other than lists of numbers in the column class_counts"),
-    ("clients", {"class_counts": [["a"]] * 4}, "something other than lists of numbers in the column class_counts"),
+    ("clients", {"held_out": [[1]] * 4}, "something other than true and false in the column held_out"),
+    ("clients", {"held_out": [0.5] * 4}, "something other than true and false in the column held_out"),
+    ("clients", {"held_out": [None] * 4}, "something other than true and false in the column held_out"),
+    ("clients", {"client": [float("nan")] * 4}, "something other than whole numbers in the column client"),
+    ("clients", {"class_counts": [[1, 2], None, [1, 2], [1, 2]]}, "nothing in a row of the column class_counts"),
+    ("clients", {"class_counts": [[1, 2], [1], [1, 2], [1, 2]]}, "lists of several lengths in the column class_counts"),
+    ("clients", {"class_counts": [[1, None]] * 4}, "nothing in a row of the column class_counts"),
+    ("clients", {"class_counts": [1] * 4}, "something other than lists of whole numbers in the column class_counts"),
+    (
+        "clients",
+        {"class_counts": [["a"]] * 4},
+        "something other than lists of whole numbers in the column class_counts",
+    ),
     ("clients", {"domain": [1] * 4}, "something other than text in the column domain"),
     ("clients", {"method": ["x"] * 4}, "a column method, which belongs to its run"),
     ("clients", {"accuracy": [-INFINITE] * 4}, "infinity in the column accuracy"),
@@ -47,12 +60,23 @@ def test_a_column_of_another_kind_is_named_and_its_run_left_out(write, runs, tab
     assert [message in str(error) for error in left_out] == [True]
 
 
-@pytest.mark.parametrize(("table", "column"), [("rounds", "round"), ("clients", "client"), ("clients", "held_out")])
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("rounds", "round"), ("clients", "client"), ("clients", "held_out"), ("clients", "class_counts")],
+)
 def test_a_table_without_the_column_that_names_its_rows_is_refused(write, table, column):
     path = write() / f"{table}.parquet"
     pd.read_parquet(path).drop(columns=column).to_parquet(path)
     with pytest.raises(RecordError, match=f"it has no column {column}"):
         read_parquet(path)
+
+
+def test_the_metadata_of_a_table_are_not_trusted(write, runs):
+    """pandas stores what its columns are; these bytes are not even text."""
+    path = write() / "clients.parquet"
+    table = parquet.read_table(path)
+    parquet.write_table(table.replace_schema_metadata({b"pandas": b"\x98"}), path)
+    assert frames.Runs(runs).clients()["client"].tolist() == table["client"].to_pylist()
 
 
 def test_diagnostics_of_a_method_may_be_infinite(write):

@@ -30,6 +30,7 @@ RUN_COLUMNS = ["run_id", "method", "family", "dataset", "partition", "alpha", "s
 """Repeated in each row of a round or client."""
 _TEXTS = ("method", "setting", "group", "skew", "dataset", "partition", "status", "family", "backbone", "uploads")
 _COSTS = ("upload_mb", "seconds")
+MAX_WHOLE = 9 * 10**15  # larger numbers have no exact float, and a column may get floats from another run
 _NOT_NUMBERS = ("run_id", "error", "domain", "class_counts", "classes", "deviations")
 _REMEDY = "delete the run's directory and run the sweep again"
 
@@ -132,13 +133,13 @@ def _read_json(path: Path, remedy: str) -> tuple[Any, str]:
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A run's parquet file: all columns, or those of `columns` that it has. Raises RecordError if unreadable."""
     table = read_unchecked(path, columns)
-    if error := infinity(table, path):
+    if error := excess(table, path):
         raise error
     return table
 
 
 def read_unchecked(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """As `read_parquet`, with infinite numbers: thousands of tables are checked faster once they are one."""
+    """As `read_parquet`, with excessive numbers: thousands of tables are checked faster once they are one."""
     try:
         file = parquet.ParquetFile(pa.BufferReader(path.read_bytes()))  # opening by path takes longer than reading
         if fault := wrong_column(file.schema_arrow.remove_metadata(), path.name):
@@ -156,10 +157,10 @@ def read_unchecked(path: Path, columns: Sequence[str] | None = None) -> pa.Table
         raise RecordError(f"{path} cannot be read ({first}): {_REMEDY}") from error
 
 
-def infinity(table: pa.Table, path: Path) -> RecordError | None:
-    """The error of a table, read from `path`, that contains an infinite score or count."""
-    name = infinite_column(table)
-    return RecordError(f"{path} was changed: it contains infinity in the column {name}; {_REMEDY}") if name else None
+def excess(table: pa.Table, path: Path) -> RecordError | None:
+    """The error of a table, read from `path`, that contains an excessive number."""
+    found = excessive(table)
+    return RecordError(f"{path} was changed: it contains {found}; {_REMEDY}") if found else None
 
 
 @lru_cache(maxsize=100)  # thousands of files have a few schemas
@@ -191,12 +192,19 @@ def _missing_value(table: pa.Table) -> str | None:
     return None
 
 
-def infinite_column(table: pa.Table) -> str | None:
-    """The first score or count that is infinite. Diagnostics of a method, `train_NAME` and `test_NAME`, may be."""
+def excessive(table: pa.Table) -> str | None:
+    """Infinity, or a whole number that no float can hold, with its column; None if there is none.
+
+    Diagnostics of a method, `train_NAME` and `test_NAME`, may be infinite.
+    """
     for name, column in zip(table.column_names, table.itercolumns(), strict=True):
         scored = pa.types.is_floating(column.type) and not name.startswith(("train_", "test_"))
         if scored and np.isinf(column.to_numpy()).any():
-            return name
+            return f"infinity in the column {name}"
+        if pa.types.is_integer(column.type):
+            bounds = pc.min_max(column).as_py()
+            if any(abs(bound) > MAX_WHOLE for bound in bounds.values() if bound is not None):
+                return f"a number beyond 9e15 in the column {name}"
     return None
 
 

@@ -139,10 +139,10 @@ class Runs:
                 tables[place] = files.read_unchecked(self.folders[place] / file, columns)
             except RecordError as error:
                 self._leave_out(error)
-        if tables and files.infinite_column(_concatenated(tables)):
+        if tables and _has_excess(tables):
             for place, table in list(tables.items()):
-                if infinite := files.infinity(table, self.folders[place] / file):
-                    self._leave_out(infinite)
+                if excess := files.excess(table, self.folders[place] / file):
+                    self._leave_out(excess)
                     del tables[place]
         return tables
 
@@ -162,6 +162,14 @@ class Runs:
                 run = {str(key): value for key, value in self.frame.iloc[place].to_dict().items()}
                 tables.setdefault(name, []).append({**run, "values": values})
         return tables
+
+
+def _has_excess(tables: Mapping[int, pa.Table]) -> bool:
+    """Whether one of the tables contains an excessive number."""
+    try:
+        return files.excessive(_concatenated(tables)) is not None
+    except pa.ArrowInvalid:  # a whole number that no float can hold, in a column with floats
+        return True
 
 
 def _concatenated(tables: Mapping[int, pa.Table]) -> pa.Table:

@@ -71,7 +71,7 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
     config = record.get("config")
     if not isinstance(config, dict):
         return "contains no configuration"
-    if fault := _wrong_type(record):
+    if fault := _wrong_type(record) or _wrong_option(config):
         return fault
     for key in ("method", "dataset", "alpha", "seed"):  # in the record and in its configuration
         if key in config and config[key] != record.get(key):
@@ -80,6 +80,19 @@ def contradiction(record: Mapping[str, Any], folder: str) -> str | None:
         return "contains a configuration without a data set"
     if "data_identity" in config and run_id(config, record.get("format", 0)) != folder:
         return "contains a configuration with another run id"
+    return None
+
+
+def _wrong_option(config: Mapping[str, Any]) -> str | None:
+    """The first option that commands are made of and that has an unexpected type, as part of a sentence."""
+    settings, plugins = config.get("settings") or {}, config.get("plugins") or []
+    if not (isinstance(settings, dict) and all(isinstance(fields, dict) for fields in settings.values())):
+        return "contains something other than options of methods in settings"
+    if not (isinstance(plugins, list | tuple) and all(isinstance(plugin, str) for plugin in plugins)):
+        return "contains something other than a list of texts in plugins"
+    for name in sorted(NOT_HASHED - {"plugins"}):
+        if not isinstance(config.get(name), str | None):
+            return f"contains something other than text in {name}"
     return None
 
 

@@ -30,7 +30,7 @@ def command(config: Mapping[str, Any]) -> str:
         value, option = config[key], f"--{key.replace('_', '-')}"
         if key in DERIVED or value is None or value is False:
             continue
-        if key == "held_out" and isinstance(value, float) and value >= 1:
+        if key == "held_out" and isinstance(value, float) and value >= 1 and value.is_integer():
             value = int(value)  # 1.0 is refused: it reads as a share
         words += [option] if value is True else [option, _text(value)]
     if config["from_model"]:

@@ -23,6 +23,8 @@ WRONG = [
         "something other than numbers in the column seen_mean",
     ),
     ("rounds", {"seen_mean": [INFINITE] * 3}, "infinity in the column seen_mean"),
+    ("rounds", {"upload_bytes": [2**63 - 1] * 3}, "a number beyond 9e15 in the column upload_bytes"),
+    ("clients", {"test_samples": [-(2**60)] * 4}, "a number beyond 9e15 in the column test_samples"),
     ("clients", {"accuracy": ["a"] * 4}, "something other than numbers in the column accuracy"),
     ("clients", {"held_out": [[1]] * 4}, "something other than true and false in the column held_out"),
     ("clients", {"held_out": [0.5] * 4}, "something other than true and false in the column held_out"),

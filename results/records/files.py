@@ -232,7 +232,7 @@ _COLUMN_KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
     "class_counts": ("lists of whole numbers", partial(_is_list, of=pa.types.is_integer)),
     "classes": ("lists of numbers", partial(_is_list, of=_is_number)),
 }
-"""The columns of rounds.parquet and clients.parquet that contain something else than numbers."""
+"""The columns of rounds.parquet and clients.parquet that may not have numbers of any kind."""
 
 
 def exported_file(source: Path, what: str) -> Path | None:

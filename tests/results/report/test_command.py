@@ -47,6 +47,10 @@ def test_the_command_of_a_run_with_one_held_out_client_is_accepted():
     assert configuration(line).run_id == config.run_id
 
 
+def test_an_infinite_share_of_a_changed_record_is_shown_as_it_is():
+    assert "--held-out Infinity " in command({"method": "a", "held_out": float("inf")})
+
+
 def test_the_command_of_an_older_run_names_what_was_the_default_then():
     line = command({"method": "a", "lr": 0.1})
     earlier = "--head-init random --lr 0.1 --lr-schedule constant --optimizer sgd --personal-lr-factor 1.0"

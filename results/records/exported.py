@@ -10,6 +10,7 @@ import pandas as pd
 from fedprompt.results.errors import RecordError
 from fedprompt.results.records import files
 from fedprompt.results.records.frames import Runs, Unreadable
+from fedprompt.results.records.identity import LATER_OPTIONS
 from fedprompt.results.records.labels import Label, flat
 from fedprompt.results.records.rows import NO_SCORES
 
@@ -91,9 +92,13 @@ def record(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def options(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """The configuration of an exported row; what `bench export` wrote as JSON is decoded."""
+    """The configuration of an exported row; what `bench export` wrote as JSON is decoded.
+
+    An option that was added later has no value in the row of an older run, which does not have it at all.
+    """
     given = {str(name).removeprefix(OPTION): value for name, value in row.items() if str(name).startswith(OPTION)}
-    return {name: _decoded(value) for name, value in given.items()}
+    decoded = {name: _decoded(value) for name, value in given.items()}
+    return {k: value for k, value in decoded.items() if value is not None or LATER_OPTIONS.get(k) is None}
 
 
 def _decoded(value: Any) -> Any:

@@ -68,3 +68,14 @@ def test_what_an_export_lacks_is_said(folder, runs, tmp_path):
     (folder / "rounds.parquet").unlink()
     with pytest.raises(RecordError, match=r"rounds\.parquet does not exist"):
         open_runs(folder).rounds()
+
+
+def test_an_option_that_an_older_run_lacks_stays_absent_beside_a_run_that_has_it(write, runs, tmp_path):
+    """Read as None, it would be an invalid value in place of the earlier default."""
+    write()
+    write(seed=1, config={"personal_lr_factor": 0.3, "optimizer": "adam", "eval_at": None})
+    export_folder(runs, tmp_path / "exported")
+    configs = {record["seed"]: record["config"] for record in open_runs(tmp_path / "exported").records}
+    older, newer = configs[0], configs[1]
+    assert not {"personal_lr_factor", "optimizer"} & older.keys()
+    assert (newer["personal_lr_factor"], newer["optimizer"], newer["eval_at"]) == (0.3, "adam", None)

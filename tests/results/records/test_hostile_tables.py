@@ -66,7 +66,7 @@ def test_a_column_of_another_kind_is_named_and_its_run_left_out(write, runs, tab
     ("table", "column"),
     [("rounds", "round"), ("clients", "client"), ("clients", "held_out"), ("clients", "class_counts")],
 )
-def test_a_table_without_the_column_that_names_its_rows_is_refused(write, table, column):
+def test_a_table_without_a_column_that_every_table_has_is_refused(write, table, column):
     path = write() / f"{table}.parquet"
     pd.read_parquet(path).drop(columns=column).to_parquet(path)
     with pytest.raises(RecordError, match=f"it has no column {column}"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from fedprompt.results.records.exported import options
 from fedprompt.results.records.files import RUN_COLUMNS
 from fedprompt.results.records.rows import MEASURES, NAMES
 
@@ -31,9 +32,7 @@ def write_runs(export: Path, directory: Path) -> None:
 
 def _record(row: dict[Any, Any]) -> dict[str, Any]:
     values = {str(name): None if _is_missing(value) else value for name, value in row.items()}
-    config = {name.partition(".")[2]: value for name, value in values.items() if name.startswith("config.")}
-    config |= {name: json.loads(config[name]) for name in ("settings", "versions", "plugins")}
-    record: dict[str, Any] = {"format": 1, "config": config, "family": values["family"], "environment": {}}
+    record: dict[str, Any] = {"format": 1, "config": options(row), "family": values["family"], "environment": {}}
     record |= {name: values[name] for name in NAMES}
     for name, value in values.items():
         groups = name.split(".")

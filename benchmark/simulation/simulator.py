@@ -145,7 +145,8 @@ class Simulator:
         reads += int(sizes[context.federation.seen].sum()) * once
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
         reads += self.evaluator.training_reads(self.state)
-        trained = np.concatenate([np.concatenate([client.train, client.validation]) for client in clients])
+        readers = self._readers(statistics=once > 0).tolist()
+        trained = np.concatenate([*(clients[k].train for k in readers), *(client.validation for client in clients)])
         tested = np.concatenate([client.test for client in clients])
         tests = len(settings.evaluated) * len(tested)
         if context.test is context.train:
@@ -153,6 +154,16 @@ class Simulator:
         else:
             context.train.expect(reads, trained)
             context.test.expect(tests, tested)
+
+    def _readers(self, statistics: bool) -> np.ndarray:
+        """The clients whose training samples this run reads; all seen ones do if they send `statistics`."""
+        context, federation = self.context, self.context.federation
+        groups = [context.sampled(context.settings.rounds), *(own for _, own in self.evaluator.training(self.state))]
+        if statistics:
+            groups.append(federation.seen)
+        if has_datastore(context.method):
+            groups.append(np.arange(len(federation.clients)))
+        return np.unique(np.concatenate(groups))
 
     def make_tasks(self, clients: Sequence[int] | np.ndarray, number: int) -> list[ClientTask]:
         """The local training of the clients of a round, from the current state; counts what they receive."""

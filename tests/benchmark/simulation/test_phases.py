@@ -133,3 +133,16 @@ def test_a_run_announces_the_rows_of_all_its_clients(monkeypatch):
     assert set(announced) == {"train", "test"}
     for part, found in announced.items():
         assert found == sorted(row for client in federation.clients for row in getattr(client, part))
+
+
+@pytest.mark.parametrize(("personal_epochs", "everyone"), [(0, False), (1, True)])
+def test_a_run_announces_only_the_training_rows_that_it_reads(personal_epochs, everyone, monkeypatch):
+    """Those of the clients that a round samples, or of all clients where each trains before a score."""
+    simulator = toy.simulator("fedvpt", participation=0.25, personal_epochs=personal_epochs)
+    announced: list[list[int]] = []
+    monkeypatch.setattr(simulator.context.train, "expect", lambda _, rows: announced.append(sorted(rows)))
+    clients, sampled = simulator.context.federation.clients, simulator.context.sampled(2).tolist()
+    assert 0 < len(sampled) < len(clients)
+    simulator.announce_reads()
+    readers = clients if everyone else [clients[k] for k in sampled]
+    assert announced == [sorted(row for client in readers for row in client.train)]

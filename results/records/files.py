@@ -133,13 +133,13 @@ def _read_json(path: Path, remedy: str) -> tuple[Any, str]:
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A run's parquet file: all columns, or those of `columns` that it has. Raises RecordError if unreadable."""
     table = read_unchecked(path, columns)
-    if error := excess(table, path):
+    if error := number_error(table, path):
         raise error
     return table
 
 
 def read_unchecked(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """As `read_parquet`, with excessive numbers: thousands of tables are checked faster once they are one."""
+    """As `read_parquet`, but does not check numbers: thousands of tables are checked faster once they are one."""
     try:
         file = parquet.ParquetFile(pa.BufferReader(path.read_bytes()))  # opening by path takes longer than reading
         if fault := wrong_column(file.schema_arrow.remove_metadata(), path.name):
@@ -157,9 +157,9 @@ def read_unchecked(path: Path, columns: Sequence[str] | None = None) -> pa.Table
         raise RecordError(f"{path} cannot be read ({first}): {_REMEDY}") from error
 
 
-def excess(table: pa.Table, path: Path) -> RecordError | None:
-    """The error of a table, read from `path`, that contains an excessive number."""
-    found = excessive(table)
+def number_error(table: pa.Table, path: Path) -> RecordError | None:
+    """The error of a table, read from `path`, that contains a forbidden number."""
+    found = forbidden_number(table)
     return RecordError(f"{path} was changed: it contains {found}; {_REMEDY}") if found else None
 
 
@@ -192,7 +192,7 @@ def _missing_value(table: pa.Table) -> str | None:
     return None
 
 
-def excessive(table: pa.Table) -> str | None:
+def forbidden_number(table: pa.Table) -> str | None:
     """Infinity, or a whole number that no float can hold, with its column; None if there is none.
 
     Diagnostics of a method, `train_NAME` and `test_NAME`, may be infinite.

@@ -139,10 +139,10 @@ class Runs:
                 tables[place] = files.read_unchecked(self.folders[place] / file, columns)
             except RecordError as error:
                 self._leave_out(error)
-        if tables and _has_excess(tables):
+        if tables and _has_forbidden_number(tables):
             for place, table in list(tables.items()):
-                if excess := files.excess(table, self.folders[place] / file):
-                    self._leave_out(excess)
+                if fault := files.number_error(table, self.folders[place] / file):
+                    self._leave_out(fault)
                     del tables[place]
         return tables
 
@@ -164,10 +164,10 @@ class Runs:
         return tables
 
 
-def _has_excess(tables: Mapping[int, pa.Table]) -> bool:
-    """Whether one of the tables contains an excessive number."""
+def _has_forbidden_number(tables: Mapping[int, pa.Table]) -> bool:
+    """Whether one of the tables contains a forbidden number."""
     try:
-        return files.excessive(_concatenated(tables)) is not None
+        return files.forbidden_number(_concatenated(tables)) is not None
     except pa.ArrowInvalid:  # a whole number that no float can hold, in a column with floats
         return True
 

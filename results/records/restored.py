@@ -56,8 +56,8 @@ def _rows(folder: Path, what: str, runs: Sequence[Archived]) -> dict[str, pa.Tab
         first = str(error).splitlines()[0][:200]
         raise RecordError(f"{path} does not fit the types in {archive.FILE} ({first}): {REMEDY}") from error
     for run_id, table in found.items():
-        if found_excess := files.excessive(table):
-            raise RecordError(f"{path} was changed: it contains {found_excess} of run {run_id}; {REMEDY}")
+        if number := files.forbidden_number(table):
+            raise RecordError(f"{path} was changed: it contains {number} of run {run_id}; {REMEDY}")
     return found
 
 

@@ -76,7 +76,7 @@ class Samples:
         it reads as many as these are. Other runs share both. Fewer reads are not worth a cache.
         """
         whole, distinct = 2 * reads >= len(self), torch.from_numpy(np.unique(rows))
-        self.caching = whole or reads >= len(distinct)
+        self.caching = whole or reads >= len(distinct) > 0
         own = distinct if self.caching and not whole else None
         if own is self.own or (own is not None and self.own is not None and torch.equal(own, self.own)):
             return

@@ -117,6 +117,13 @@ def test_rows_that_were_not_announced_are_computed_on_request(monkeypatch):
     torch.testing.assert_close(split.features(torch.tensor([2])), both[:1])
 
 
+def test_a_run_that_announces_no_row_can_read_any(monkeypatch):
+    split, passes = counted(monkeypatch, 10 * 24 * 4)
+    split.expect(0, np.array([], dtype=int))
+    assert split.features(torch.tensor([2, 9])).shape == (2, 24)
+    assert passes == [2]
+
+
 def test_the_rows_of_the_next_run_replace_those_of_the_last(monkeypatch):
     split, passes = counted(monkeypatch, 10 * 24 * 4)
     for rows in ([7, 2, 5], [5, 7, 2], [2, 3]):

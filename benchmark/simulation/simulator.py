@@ -145,8 +145,8 @@ class Simulator:
         reads += int(sizes[context.federation.seen].sum()) * once
         reads += int(sizes.sum()) * len(settings.evaluated) if has_datastore(context.method) else 0
         reads += self.evaluator.training_reads(self.state)
-        readers = self._readers(statistics=once > 0).tolist()
-        trained = np.concatenate([*(clients[k].train for k in readers), *(client.validation for client in clients)])
+        training = [clients[k].train for k in self._clients_read(statistics=once > 0).tolist()]
+        trained = np.concatenate([*training, *(client.validation for client in clients)])
         tested = np.concatenate([client.test for client in clients])
         tests = len(settings.evaluated) * len(tested)
         if context.test is context.train:
@@ -155,8 +155,8 @@ class Simulator:
             context.train.expect(reads, trained)
             context.test.expect(tests, tested)
 
-    def _readers(self, statistics: bool) -> np.ndarray:
-        """The clients whose training samples this run reads; all seen ones do if they send `statistics`."""
+    def _clients_read(self, statistics: bool) -> np.ndarray:
+        """The clients whose training samples this run reads: all seen ones if they send `statistics` at the start."""
         context, federation = self.context, self.context.federation
         groups = [context.sampled(context.settings.rounds), *(own for _, own in self.evaluator.training(self.state))]
         if statistics:

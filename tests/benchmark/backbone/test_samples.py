@@ -120,8 +120,11 @@ def test_rows_that_were_not_announced_are_computed_on_request(monkeypatch):
 def test_a_run_that_announces_no_row_can_read_any(monkeypatch):
     split, passes = counted(monkeypatch, 10 * 24 * 4)
     split.expect(0, np.array([], dtype=int))
-    assert split.features(torch.tensor([2, 9])).shape == (2, 24)
+    both = split.features(torch.tensor([2, 9]))
     assert passes == [2]
+    with torch.no_grad():
+        expected = split.vit.encode(split.vit.tokens_of(split.pixels(torch.tensor([2, 9]))))
+    torch.testing.assert_close(both, expected)
 
 
 def test_the_rows_of_the_next_run_replace_those_of_the_last(monkeypatch):

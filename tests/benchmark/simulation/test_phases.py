@@ -135,14 +135,24 @@ def test_a_run_announces_the_rows_of_all_its_clients(monkeypatch):
         assert found == sorted(row for client in federation.clients for row in getattr(client, part))
 
 
-@pytest.mark.parametrize(("personal_epochs", "everyone"), [(0, False), (1, True)])
-def test_a_run_announces_only_the_training_rows_that_it_reads(personal_epochs, everyone, monkeypatch):
-    """Those of the clients that a round samples, or of all clients where each trains before a score."""
-    simulator = toy.simulator("fedvpt", participation=0.25, personal_epochs=personal_epochs)
+@pytest.mark.parametrize(
+    ("name", "options", "group"),
+    [
+        ("fedvpt", {}, "sampled"),
+        ("fedvpt", {"personal_epochs": 1}, "all"),  # each client trains before its personalised score
+        ("fedvpt", {"standardize": "features"}, "seen"),  # they send statistics before round 1
+        ("fedvpt-ft", {"settings": {"fedvpt-ft": {"tune_epochs": 1}}}, "seen"),  # they train before each score
+        ("fedncm", {}, "seen"),
+        ("knn-per", {}, "all"),  # each client compares with its own samples
+    ],
+)
+def test_a_run_announces_only_the_training_rows_that_it_reads(name, options, group, monkeypatch):
+    simulator = toy.simulator(name, participation=0.25, **{"personal_epochs": 0} | options)
     announced: list[list[int]] = []
     monkeypatch.setattr(simulator.context.train, "expect", lambda _, rows: announced.append(sorted(rows)))
-    clients, sampled = simulator.context.federation.clients, simulator.context.sampled(2).tolist()
-    assert 0 < len(sampled) < len(clients)
+    federation = simulator.context.federation
+    everyone = list(range(len(federation.clients)))
+    groups = {"sampled": simulator.context.sampled(2).tolist(), "seen": federation.seen.tolist(), "all": everyone}
+    assert 0 < len(groups["sampled"]) < len(groups["seen"]) < len(everyone)
     simulator.announce_reads()
-    readers = clients if everyone else [clients[k] for k in sampled]
-    assert announced == [sorted(row for client in readers for row in client.train)]
+    assert announced == [sorted(row for k in groups[group] for row in federation.clients[k].train)]
